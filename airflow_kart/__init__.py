@@ -1,0 +1,90 @@
+"""airflow_kart: class graphs of tasks, compiled into Airflow DAGs that recompute nothing they already have."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_kart.compiler.binding import run_date
+    from airflow_kart.compiler.dag import KartDag
+    from airflow_kart.compiler.decorator import kart_dag
+    from airflow_kart.compiler.group import KartTaskGroup
+    from airflow_kart.operators.plan import KartPlanOperator
+    from airflow_kart.operators.report import KartReportOperator
+    from airflow_kart.operators.task import KartOperator
+    from airflow_kart.parameters import (
+        BoolParameter,
+        DateParameter,
+        DictParameter,
+        EnumParameter,
+        FloatParameter,
+        IntParameter,
+        ListParameter,
+        ListTaskInstanceParameter,
+        Parameter,
+        ParameterVisibility,
+        StrParameter,
+        TaskInstanceParameter,
+    )
+    from airflow_kart.runtime.build import build
+    from airflow_kart.target import Target
+    from airflow_kart.task import TaskOnKart
+    from airflow_kart.workspace import Workspace
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BoolParameter",
+    "DateParameter",
+    "DictParameter",
+    "EnumParameter",
+    "FloatParameter",
+    "IntParameter",
+    "KartDag",
+    "KartOperator",
+    "KartPlanOperator",
+    "KartReportOperator",
+    "KartTaskGroup",
+    "ListParameter",
+    "ListTaskInstanceParameter",
+    "Parameter",
+    "ParameterVisibility",
+    "StrParameter",
+    "Target",
+    "TaskInstanceParameter",
+    "TaskOnKart",
+    "Workspace",
+    "build",
+    "kart_dag",
+    "run_date",
+]
+
+# Where each public name is defined: loaded when first used, so that importing the package costs next to nothing.
+_HOMES = {
+    "KartDag": "airflow_kart.compiler.dag",
+    "KartOperator": "airflow_kart.operators.task",
+    "KartPlanOperator": "airflow_kart.operators.plan",
+    "KartReportOperator": "airflow_kart.operators.report",
+    "KartTaskGroup": "airflow_kart.compiler.group",
+    "Target": "airflow_kart.target",
+    "TaskOnKart": "airflow_kart.task",
+    "Workspace": "airflow_kart.workspace",
+    "build": "airflow_kart.runtime.build",
+    "kart_dag": "airflow_kart.compiler.decorator",
+    "run_date": "airflow_kart.compiler.binding",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES.get(name, "airflow_kart.parameters")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return [*__all__, "__version__"]

@@ -1,0 +1,144 @@
+"""Every error airflow_kart raises on purpose.
+
+::
+
+    KartError
+    ├── ConfigurationError          an option, a connection or an extra is missing or wrong
+    ├── ParameterError              a task was declared or made with wrong parameters
+    │   ├── MissingParameterError
+    │   ├── UnknownParameterError
+    │   └── ParameterValueError
+    ├── IdentityError               a value has no canonical form, so no unique id
+    ├── GraphError                  the tasks do not make a graph
+    │   ├── CycleError
+    │   └── RequirementError        requires() returned something that is not a task
+    ├── TargetError                 a target was declared or used wrongly
+    │   ├── TargetPathError
+    │   ├── UnknownFormatError
+    │   └── OutputNotDumpedError    run() ended without dumping an output
+    ├── ArtifactError               the bytes of a target cannot be used
+    │   ├── MissingArtifactError
+    │   ├── CorruptArtifactError    checksum, size or sidecar do not match
+    │   └── FormatError             an object cannot be written or read in this format
+    ├── StorageError                the store refused or failed
+    ├── MissingInputError           a task was started before its inputs exist
+    ├── TaskFailedError             a task of a DAG run failed
+    └── BindingError                a DAG's binding does not fit its root task
+
+A message says what happened, to which task and parameter, and what to do next.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArtifactError",
+    "BindingError",
+    "ConfigurationError",
+    "CorruptArtifactError",
+    "CycleError",
+    "FormatError",
+    "GraphError",
+    "IdentityError",
+    "KartError",
+    "MissingArtifactError",
+    "MissingInputError",
+    "MissingParameterError",
+    "OutputNotDumpedError",
+    "ParameterError",
+    "ParameterValueError",
+    "RequirementError",
+    "StorageError",
+    "TargetError",
+    "TargetPathError",
+    "TaskFailedError",
+    "UnknownFormatError",
+    "UnknownParameterError",
+]
+
+
+class KartError(Exception):
+    """Root of every error airflow_kart raises on purpose."""
+
+
+class ConfigurationError(KartError):
+    """An option, a connection or an optional package is missing or wrong."""
+
+
+class ParameterError(KartError):
+    """A task class was declared, or a task was made, with wrong parameters."""
+
+
+class MissingParameterError(ParameterError):
+    """A parameter without a default was not given."""
+
+
+class UnknownParameterError(ParameterError):
+    """A keyword names no parameter of the task."""
+
+
+class ParameterValueError(ParameterError):
+    """A value does not fit its parameter."""
+
+
+class IdentityError(KartError):
+    """A value has no canonical form, so the task that holds it has no unique id."""
+
+
+class GraphError(KartError):
+    """The tasks do not make a graph that can be run."""
+
+
+class CycleError(GraphError):
+    """A task requires itself, directly or through others."""
+
+
+class RequirementError(GraphError):
+    """``requires()`` failed or returned something that is not a task."""
+
+
+class TargetError(KartError):
+    """A target was declared or used wrongly."""
+
+
+class TargetPathError(TargetError):
+    """A target's path leaves the workspace, or is claimed twice."""
+
+
+class UnknownFormatError(TargetError):
+    """No format is registered for a target's extension."""
+
+
+class OutputNotDumpedError(TargetError):
+    """``run()`` ended without dumping one of the task's outputs."""
+
+
+class ArtifactError(KartError):
+    """The bytes of a target cannot be used."""
+
+
+class MissingArtifactError(ArtifactError):
+    """There is no complete artifact at a target."""
+
+
+class CorruptArtifactError(ArtifactError):
+    """An artifact and its sidecar do not agree, or the sidecar cannot be read."""
+
+
+class FormatError(ArtifactError):
+    """An object cannot be written, or bytes cannot be read, in a target's format."""
+
+
+class StorageError(KartError):
+    """The store refused or failed: permissions, space, network."""
+
+
+class MissingInputError(KartError):
+    """A task was started before the artifacts it reads exist."""
+
+
+class TaskFailedError(KartError):
+    """A task of a DAG run failed, or could not run because one did."""
+
+
+class BindingError(KartError):
+    """A DAG's binding names an unknown parameter or rendered to a value it cannot take."""

@@ -1,0 +1,77 @@
+"""What Airflow reads about this provider. Data only; the defaults here are the package's defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["get_provider_info"]
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's description and its ``[kart]`` configuration options."""
+    return {
+        "package-name": "airflow-kart",
+        "name": "Kart",
+        "description": (
+            "Compiles TaskOnKart class graphs into Airflow DAGs that recompute nothing they already have "
+            "and record how each artifact was made."
+        ),
+        "operators": [
+            {
+                "integration-name": "Kart",
+                "python-modules": [
+                    "airflow_kart.operators.task",
+                    "airflow_kart.operators.plan",
+                    "airflow_kart.operators.report",
+                ],
+            }
+        ],
+        "extra-links": ["airflow_kart.links.artifact.KartArtifactLink"],
+        "config": {
+            "kart": {
+                "description": "Where kart tasks keep their artifacts and how they publish them.",
+                "options": {
+                    "workspace_directory": {
+                        "description": (
+                            "Directory that holds the artifacts of DAGs that name none themselves. "
+                            "A relative directory is taken from AIRFLOW_HOME, so that the scheduler, the workers "
+                            "and a laptop's command line agree on it.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "/srv/kart",
+                        "default": "kart_workspace",
+                    },
+                    "fsync": {
+                        "description": (
+                            "Whether to flush each artifact to the disk before it is published. Without it a crash of "
+                            "the machine (not of the process) may truncate a fresh artifact; its sidecar's size and "
+                            "checksum show that, and the task runs again.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "boolean",
+                        "example": "True",
+                        "default": "False",
+                    },
+                    "check_threads": {
+                        "description": "How many artifacts a plan or a report looks up at once.\n",
+                        "version_added": "0.1.0",
+                        "type": "integer",
+                        "example": "32",
+                        "default": "16",
+                    },
+                    "private_digest_key": {
+                        "description": (
+                            "Secret that keys the digests by which private parameters appear in sidecars. "
+                            "Without it a sidecar says only that the parameter was set.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "sensitive": True,
+                        "example": None,
+                        "default": "",
+                    },
+                },
+            }
+        },
+    }
