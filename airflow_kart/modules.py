@@ -1,0 +1,125 @@
+"""Logical module names: one name for a source file, however it was loaded.
+
+Airflow names a DAG file's module after its absolute path, versioned bundles move with every version, and
+``python file.py`` says ``__main__``. Whatever is hashed, put into a path or pickled uses the logical name instead:
+the file's dotted path below the DAG bundle's root, else below the DAG folder, else below the ``sys.path`` entry it
+was found on, else its stem. A module that was imported by its own name keeps that name: it is the same thing.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import re
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from airflow_kart import settings
+
+__all__ = ["find_class", "find_loaded_class", "is_dag_file_module", "logical_class_name", "logical_module_name"]
+
+_DAG_FILE_MODULE = re.compile(r"^unusual_prefix_[0-9a-f]{40}_")
+
+
+def is_dag_file_module(name: str) -> bool:
+    """Whether a module name was made up by Airflow (or is ``__main__``), so that nobody else can import it."""
+    return name == "__main__" or _DAG_FILE_MODULE.match(name) is not None
+
+
+def logical_class_name(cls: type) -> str:
+    """Return the name a class keeps in every process: logical module name and qualified name."""
+    return f"{logical_module_name(cls.__module__)}.{cls.__qualname__}"
+
+
+def logical_module_name(name: str) -> str:
+    """Return the name a module keeps in every process."""
+    if not is_dag_file_module(name):
+        return name
+    module = sys.modules.get(name)
+    file = getattr(module, "__file__", None)
+    if not file:  # a notebook, `python -c`, or a module that was dropped from sys.modules
+        return _DAG_FILE_MODULE.sub("", name)
+    spec_name = getattr(getattr(module, "__spec__", None), "name", "__main__")
+    return _name_of_file(str(Path(file).absolute()), spec_name if name == "__main__" else name)
+
+
+@functools.lru_cache(maxsize=1024)
+def _name_of_file(file: str, spec_name: str) -> str:
+    path = Path(file)
+    root = _bundle_root(path)
+    if root is None and not is_dag_file_module(spec_name):
+        return spec_name  # python -m package.module
+    if root is None:
+        root = _search_path_entry(path)
+    relative = path.relative_to(root) if root is not None else Path(path.name)
+    return ".".join(relative.with_suffix("").parts)
+
+
+def _bundle_root(path: Path) -> Path | None:
+    """Return the root of the DAG bundle a file lies in, from the configuration, or ``None``."""
+    roots = [Path(settings.airflow_option("core", "dags_folder") or settings.airflow_home() / "dags")]
+    subfolders: dict[str, str] = {}
+    for bundle in _configured_bundles():
+        kwargs = bundle.get("kwargs") or {}
+        if kwargs.get("path"):
+            roots.append(Path(kwargs["path"]))
+        if kwargs.get("subdir"):
+            subfolders[bundle.get("name", "")] = kwargs["subdir"]
+    storage = settings.airflow_option("dag_processor", "dag_bundle_storage_path")
+    checkouts = Path(storage) if storage else Path(tempfile.gettempdir(), "airflow", "dag_bundles")
+    if path.is_relative_to(checkouts):
+        parts = path.relative_to(checkouts).parts
+        if len(parts) > 1:
+            # <bundle>/tracking_repo/..., <bundle>/versions/<version>/... (git), or <bundle>/...
+            depth = {"tracking_repo": 2, "versions": 3}.get(parts[1], 1)
+            roots.append(checkouts.joinpath(*parts[:depth], subfolders.get(parts[0], "")))
+    inside = [root for root in (root.expanduser().absolute() for root in roots) if path.is_relative_to(root)]
+    return max(inside, key=lambda root: len(root.parts), default=None)
+
+
+def _configured_bundles() -> list[dict[str, Any]]:
+    text = settings.airflow_option("dag_processor", "dag_bundle_config_list")
+    try:
+        bundles = json.loads(text) if text else []
+    except ValueError:
+        return []  # Airflow itself refuses to start with it, and says so
+    return [bundle for bundle in bundles if isinstance(bundle, dict)]
+
+
+def _search_path_entry(path: Path) -> Path | None:
+    """Return the innermost ``sys.path`` entry that holds a file: for a bundle in no configuration, its root."""
+    entries = (Path(entry or ".").absolute() for entry in sys.path)
+    inside = [entry for entry in entries if path.is_relative_to(entry)]
+    return max(inside, key=lambda entry: len(entry.parts), default=None)
+
+
+def find_loaded_class(logical_module: str, qualname: str) -> type | None:
+    """Return the class of that logical name from a module this process has loaded, or ``None``."""
+    for name in [name for name in sys.modules if name == logical_module or is_dag_file_module(name)]:
+        if logical_module_name(name) == logical_module:
+            found = _attribute(sys.modules[name], qualname)
+            if found is not None:
+                return found
+    return None
+
+
+def find_class(logical_module: str, qualname: str) -> type | None:
+    """Return the class of that logical name, importing its module where none is loaded, or ``None``."""
+    found = find_loaded_class(logical_module, qualname)
+    if found is not None:
+        return found
+    try:
+        return _attribute(importlib.import_module(logical_module), qualname)
+    except ImportError:
+        return None
+
+
+def _attribute(module: ModuleType, qualname: str) -> type | None:
+    found: Any = module
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    return found if isinstance(found, type) else None

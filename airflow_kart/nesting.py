@@ -1,0 +1,75 @@
+"""Dicts, lists and tuples, nested in any way, with tasks or targets as leaves: what ``requires`` and ``output`` return."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+__all__ = ["KeyPath", "NotALeafError", "describe_path", "follow", "leaves", "map_leaves"]
+
+KeyPath = tuple[str | int, ...]
+"""Where a leaf is: the keys and indices that lead to it; empty for a leaf that is not nested."""
+
+L = TypeVar("L")
+R = TypeVar("R")
+
+
+class NotALeafError(TypeError):
+    """Something in the nesting is neither a leaf nor a dict, list or tuple."""
+
+    def __init__(self, path: KeyPath, found: object) -> None:
+        super().__init__(f"{type(found).__name__} at {describe_path(path)}")
+        self.path = path
+        self.found = found
+
+
+def leaves(nested: object, leaf: type[L], path: KeyPath = ()) -> Iterator[tuple[KeyPath, L]]:
+    """Return each leaf with its path, in order; ``None`` and empty containers have none.
+
+    Raises:
+        NotALeafError: something is neither a leaf nor a container.
+    """
+    if isinstance(nested, leaf):
+        yield path, nested
+    elif isinstance(nested, Mapping):
+        for key, item in nested.items():
+            if not isinstance(key, (str, int)):
+                raise NotALeafError((*path, str(key)), key)
+            yield from leaves(item, leaf, (*path, key))
+    elif isinstance(nested, (list, tuple)):
+        for index, item in enumerate(nested):
+            yield from leaves(item, leaf, (*path, index))
+    elif nested is not None:
+        raise NotALeafError(path, nested)
+
+
+def map_leaves(change: Callable[[L], R], nested: Any, leaf: type[L]) -> Any:
+    """Return the same nesting with each leaf changed; tuples become lists, as their order is all that counts."""
+    if isinstance(nested, leaf):
+        return change(nested)
+    if isinstance(nested, Mapping):
+        return {key: map_leaves(change, item, leaf) for key, item in nested.items()}
+    if isinstance(nested, (list, tuple)):
+        return [map_leaves(change, item, leaf) for item in nested]
+    return nested
+
+
+def follow(nested: Any, path: KeyPath) -> Any:
+    """Return what lies at a path.
+
+    Raises:
+        LookupError: nothing does.
+    """
+    for key in path:
+        if not isinstance(nested, (Mapping, list, tuple)):
+            raise LookupError(key)
+        try:
+            nested = nested[key]  # type: ignore[index]  # a missing or wrong kind of key is a LookupError or TypeError
+        except TypeError as error:
+            raise LookupError(key) from error
+    return nested
+
+
+def describe_path(path: KeyPath) -> str:
+    """Return a path for a message: ``['train'][0]``, or ``the top``."""
+    return "".join(f"[{key!r}]" for key in path) or "the top"

@@ -1,0 +1,184 @@
+"""What every parameter is: a declared, typed, validated value of a task.
+
+A parameter class is instantiated in a class body, where a type checker should see the *value's* type:
+``depth: int = IntParameter(default=6)``. So each class declares ``__new__`` as returning its value type, which the
+typing specification allows and both mypy and pyright honour; the ``misc`` code waived there is mypy's note about it.
+
+To add a parameter type, subclass :class:`Parameter`: ``normalize``, ``parse``, ``serialize``, ``to_json`` and
+``json_schema`` say what it accepts and how it is written; ``sample`` and ``variation`` give the compiler two values
+to compile a DAG's structure with. Methods raise :class:`ValueError` with what is wrong and what is expected; the
+name of the task and the parameter is added here.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Any, ClassVar, Final, Generic, TypedDict, TypeVar, cast
+
+from typing_extensions import Unpack
+
+from airflow_kart.exceptions import ParameterError, ParameterValueError
+
+__all__ = ["UNSET", "Options", "Parameter", "ParameterVisibility", "described"]
+
+V = TypeVar("V")
+
+
+class _Unset(enum.Enum):
+    UNSET = enum.auto()
+
+    def __repr__(self) -> str:
+        return "<required>"
+
+
+UNSET: Final[Any] = _Unset.UNSET
+"""The default of a parameter that has none."""
+
+
+class ParameterVisibility(enum.Enum):
+    """Who sees a parameter's value."""
+
+    PUBLIC = "public"
+    """Trigger form, sidecars and logs."""
+    HIDDEN = "hidden"
+    """Sidecars and logs, but not the trigger form."""
+    PRIVATE = "private"
+    """Nobody: sidecars hold a keyed digest, logs nothing."""
+
+
+class Options(TypedDict, total=False):
+    """What every parameter takes besides ``default``."""
+
+    description: str
+    """One sentence for the trigger form and the documentation."""
+    significant: bool
+    """Whether the value is part of the task's identity (default: yes)."""
+    visibility: ParameterVisibility
+    """Who sees the value (default: everyone)."""
+    compile_value: Any
+    """Value a DAG's structure is compiled with while a template stands for the real one."""
+
+
+class Parameter(Generic[V]):
+    """A text parameter, and the base of all others."""
+
+    holds_tasks: ClassVar[bool] = False
+    """Whether values are, or contain, tasks."""
+    default: V
+    description: str
+    significant: bool
+    visibility: ParameterVisibility
+    compile_value: V
+
+    def __new__(cls, *, default: Any = UNSET, **options: Unpack[Options]) -> Any:
+        """Declare a parameter of a task class.
+
+        Args:
+            default: value where none is given; without it the parameter is required.
+            options: see :class:`Options`.
+        """
+        return cls._declare(default, options)
+
+    @classmethod
+    def _declare(cls, default: Any, options: Options, **specifics: Any) -> Any:
+        unknown = sorted(set(options) - Options.__annotations__.keys())
+        if unknown:
+            raise ParameterError(f"{cls.__name__} takes no option {', '.join(unknown)}")
+        parameter = object.__new__(cls)
+        parameter.__dict__.update(specifics)
+        parameter.default = default
+        parameter.description = options.get("description", "")
+        parameter.significant = options.get("significant", True)
+        parameter.visibility = options.get("visibility", ParameterVisibility.PUBLIC)
+        parameter.compile_value = options.get("compile_value", UNSET)
+        return parameter
+
+    @property
+    def required(self) -> bool:
+        """Whether the parameter has no default."""
+        return self.default is UNSET
+
+    def bind_defaults(self, owner: str, name: str) -> None:
+        """Check and normalise the declared default and compile value, once, when the class is made.
+
+        Raises:
+            ParameterValueError: the default or the compile value does not fit the parameter.
+        """
+        for attribute in ("default", "compile_value"):
+            value = getattr(self, attribute)
+            if value is not UNSET:
+                setattr(self, attribute, self.accept(value, owner, f"{name} ({attribute})"))
+
+    # What a subclass says.
+
+    def normalize(self, value: Any) -> V:
+        """Return the value in its one immutable form.
+
+        Raises:
+            ValueError: the value is not of the parameter's type or range.
+        """
+        if not isinstance(value, str):
+            raise ValueError(f"give a str, not {described(value)}")
+        return cast(V, str(value))
+
+    def parse(self, text: str) -> V:
+        """Return the value written as text by :meth:`serialize`, a template or a command line.
+
+        Raises:
+            ValueError: the text stands for no value of the parameter.
+        """
+        return self.normalize(text)
+
+    def serialize(self, value: V) -> str:
+        """Return the value as text that :meth:`parse` reads back."""
+        return str(value)
+
+    def to_json(self, value: V) -> Any:
+        """Return the value as JSON, for the trigger form and the sidecar."""
+        return self.serialize(value)
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema (draft 2020-12) of the trigger form's field."""
+        return {"type": "string"}
+
+    def sample(self) -> V:
+        """Return a value to compile with where there is neither a default nor a compile value."""
+        return cast(V, "sample")
+
+    def variation(self, value: V) -> V:
+        """Return another valid value, so that compiling twice shows what the parameter changes."""
+        return cast(V, f"{value}_")
+
+    # What the package calls.
+
+    def accept(self, value: object, owner: str, name: str) -> V:
+        """Return a value given in code, normalised.
+
+        Raises:
+            ParameterValueError: the value does not fit; the message names task and parameter.
+        """
+        return self._checked(lambda: self.normalize(value), owner, name)
+
+    def read(self, raw: object, owner: str, name: str) -> V:
+        """Return a value that came from outside, as text (a template, a form field) or as JSON.
+
+        Raises:
+            ParameterValueError: it stands for no value; the message names task and parameter.
+        """
+        return self._checked(lambda: self.parse(raw) if isinstance(raw, str) else self.normalize(raw), owner, name)
+
+    def _checked(self, convert: Callable[[], V], owner: str, name: str) -> V:
+        try:
+            return convert()
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ParameterValueError(f"{owner}.{name}: {error}") from error
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(default={self.default!r})"
+
+
+def described(value: object) -> str:
+    """Return a value for an error message: its type, and itself where that is short."""
+    text = repr(value)
+    return f"{type(value).__name__} {text}" if len(text) <= 80 else f"a {type(value).__name__}"
