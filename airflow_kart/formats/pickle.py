@@ -1,0 +1,111 @@
+"""Any Python object, as a pickle that other processes can load.
+
+Classes and functions of a DAG file live in a module whose name only one Airflow process knows, so a plain pickle of
+their instances could be loaded nowhere else. Here they are written by value with cloudpickle, which keeps the speed
+of the C pickler for everything else. A class also carries its logical name: a process that has its DAG file loaded
+gets that very class back, so ``isinstance`` holds; every other process gets the class as it was written. What
+cloudpickle cannot write is tried with dill. Loading is plain pickle, which reads what either wrote.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import cloudpickle
+
+from airflow_kart.exceptions import FormatError
+from airflow_kart.formats.base import Writable, type_name
+from airflow_kart.modules import find_loaded_class, is_dag_file_module, logical_module_name
+
+__all__ = ["PickleFormat", "restore_class"]
+
+_PROTOCOL = 5
+_CANNOT = (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError)
+_BY_VALUE = threading.RLock()
+
+
+class PickleFormat:
+    """Any object cloudpickle or dill can write, as pickle protocol 5 (PEP 574)."""
+
+    name = "pickle"
+
+    def dump(self, obj: Any, stream: Writable) -> None:
+        """Write an object, with cloudpickle or else with dill."""
+        try:
+            with _dag_files_by_value():
+                _ArtifactPickler(stream, protocol=_PROTOCOL).dump(obj)
+            return
+        except _CANNOT as error:
+            first = error
+        import dill
+
+        stream.restart()
+        try:
+            dill.dump(obj, stream, protocol=_PROTOCOL, recurse=True)
+        except Exception as second:  # noqa: BLE001 - dill fails with whatever the object's own reduction raises
+            raise FormatError(
+                f"a {type_name(obj)} cannot be pickled: {first} (cloudpickle), {second} (dill); "
+                "drop what cannot be stored (open files, connections, locks, threads) before dumping it"
+            ) from first
+
+    def load(self, stream: BinaryIO) -> Any:
+        """Read an object. Like any pickle it may run code: load only artifacts you trust."""
+        try:
+            return pickle.load(stream)
+        except (ImportError, AttributeError) as error:
+            raise FormatError(
+                f"the pickle needs something this process does not have: {error}; install the packages its sidecar lists, "
+                "or run the task again where the code is as it is now"
+            ) from error
+        except (pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, KeyError) as error:
+            raise FormatError(
+                f"the bytes are not a pickle that can be read here: {type(error).__name__}: {error}"
+            ) from error
+
+
+class _ArtifactPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships no types
+    """cloudpickle's pickler, which gives each class of a DAG file its logical name to be found again by."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, type) and is_dag_file_module(obj.__module__) and _at_module_level(obj):
+            by_value = io.BytesIO()
+            cloudpickle.Pickler(by_value, protocol=_PROTOCOL).dump(obj)
+            return restore_class, (logical_module_name(obj.__module__), obj.__qualname__, by_value.getvalue())
+        return super().reducer_override(obj)
+
+
+def restore_class(logical_module: str, qualname: str, by_value: bytes) -> type:
+    """Return the loaded class of that logical name, or else the class as it was when it was written."""
+    return find_loaded_class(logical_module, qualname) or pickle.loads(by_value)
+
+
+def _at_module_level(cls: type) -> bool:
+    found: Any = sys.modules.get(cls.__module__)
+    for part in cls.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is cls
+
+
+@contextmanager
+def _dag_files_by_value() -> Iterator[None]:
+    """Let cloudpickle write what DAG files define by value; it does so for ``__main__`` on its own."""
+    with _BY_VALUE:
+        known = cloudpickle.list_registry_pickle_by_value()
+        modules = [
+            module
+            for name, module in list(sys.modules.items())
+            if name != "__main__" and is_dag_file_module(name) and name not in known
+        ]
+        for module in modules:
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            yield
+        finally:
+            for module in modules:
+                cloudpickle.unregister_pickle_by_value(module)

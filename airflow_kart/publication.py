@@ -1,0 +1,180 @@
+"""Publication: the outputs of one run, written aside and made visible together.
+
+Order matters, since a process can die anywhere. A new artifact is published before its sidecar: without a sidecar it
+does not count. To replace an artifact, the new sidecar goes first and names the checksum of both the new artifact and
+the one it replaces, so that readers accept whichever they find; then the artifact; then the sidecar as it stays. An
+interrupted replacement leaves something readable that does not count as complete, so the task runs again.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import io
+from collections.abc import Collection, Mapping
+from contextvars import ContextVar, Token
+from dataclasses import asdict
+from typing import Any
+
+from typing_extensions import Self
+
+from airflow_kart.exceptions import CorruptArtifactError, FormatError
+from airflow_kart.formats import Format, describe
+from airflow_kart.sidecar import ArtifactRecord, Sidecar, environment, read_sidecar, sidecar_uri
+from airflow_kart.storage import Store, Upload
+
+__all__ = ["Publication"]
+
+
+class Publication:
+    """The outputs of one run, staged until they are published.
+
+    As a context manager it is the current publication of the block, and discards what was not published.
+
+    Args:
+        uris: the uris it expects; :meth:`~airflow_kart.target.Target.dump` publishes others at once.
+    """
+
+    def __init__(self, uris: Collection[str]) -> None:
+        self._uris = frozenset(uris)
+        self._staged: dict[str, _Staged] = {}
+        self._entered: Token[Publication | None] | None = None
+        self.input_checksums: dict[str, str] = {}
+        """The SHA-256 of each artifact loaded inside the block, by uri."""
+
+    @classmethod
+    def current(cls) -> Publication | None:
+        """Return the publication of the surrounding block."""
+        return _CURRENT.get()
+
+    def expects(self, uri: str) -> bool:
+        """Whether the uri is one of this run's outputs."""
+        return uri in self._uris
+
+    @property
+    def missing(self) -> list[str]:
+        """The expected uris that nothing was dumped to, sorted."""
+        return sorted(self._uris - self._staged.keys())
+
+    def stage(self, uri: str, store: Store, target_format: Format, obj: Any) -> None:
+        """Write an object aside; a second object for the same uri replaces the first.
+
+        Raises:
+            FormatError: the format cannot write the object.
+            StorageError: the store refused.
+        """
+        upload = store.upload(uri)
+        stream = _ChecksumStream(upload)
+        try:
+            target_format.dump(obj, stream)
+            upload.finish()
+        except FormatError as error:
+            upload.discard()
+            raise FormatError(f"could not dump to {uri}: {error}") from error
+        except BaseException:
+            upload.discard()
+            raise
+        if uri in self._staged:
+            self._staged[uri].upload.discard()
+        record = ArtifactRecord(
+            uri=uri,
+            format=target_format.name,
+            bytes=stream.size,
+            sha256=stream.hexdigest,
+            **asdict(describe(obj)),
+        )
+        self._staged[uri] = _Staged(store, upload, record)
+
+    def publish(self, parts: Mapping[str, Any]) -> list[Sidecar]:
+        """Make every staged output visible, and write its sidecar from its record and the given parts.
+
+        Raises:
+            StorageError: the store refused; what was not published yet stays invisible.
+        """
+        now = dt.datetime.now(dt.timezone.utc).isoformat()
+        rest = {**parts, "environment": environment()}
+        rest["run"] = {"finished_at": now, **rest.get("run", {})}
+        return [self._staged.pop(uri).publish(rest) for uri in list(self._staged)]
+
+    def __enter__(self) -> Self:
+        """Make this the current publication."""
+        self._entered = _CURRENT.set(self)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Discard what was not published."""
+        if self._entered is not None:
+            _CURRENT.reset(self._entered)
+        for staged in self._staged.values():
+            staged.upload.discard()
+
+
+class _Staged:
+    """One output, written but not visible."""
+
+    def __init__(self, store: Store, upload: Upload, record: ArtifactRecord) -> None:
+        self.upload = upload
+        self._store = store
+        self._record = record
+
+    def publish(self, parts: Mapping[str, Any]) -> Sidecar:
+        final = Sidecar.of(self._record, parts)
+        before = self._before()
+        if before:
+            self._write(Sidecar.of(self._record, parts, replaces=before))
+        self.upload.publish()
+        self._write(final)
+        return final
+
+    def _before(self) -> tuple[str, ...]:
+        """Return the checksums by which the artifact that is about to be replaced may be recognised."""
+        try:
+            sidecar = read_sidecar(self._store, self._record.uri)
+        except CorruptArtifactError:
+            return ()
+        if sidecar is None:
+            return ()
+        return tuple(sha256 for sha256 in sidecar.accepted_checksums if sha256 != self._record.sha256)
+
+    def _write(self, sidecar: Sidecar) -> None:
+        upload = self._store.upload(sidecar_uri(self._record.uri))
+        try:
+            upload.write(sidecar.to_bytes())
+            upload.publish()
+        except BaseException:
+            upload.discard()
+            raise
+
+
+class _ChecksumStream(io.RawIOBase):
+    """A write-only stream into an upload that counts and hashes what goes through."""
+
+    def __init__(self, upload: Upload) -> None:
+        super().__init__()
+        self._upload = upload
+        self.restart()
+
+    def restart(self) -> None:
+        if getattr(self, "size", 0):
+            self._upload.restart()
+        self._sha256 = hashlib.sha256()
+        self.size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        view = memoryview(data)
+        if view.nbytes:
+            view = view.cast("B")
+            self._upload.write(view)
+            self._sha256.update(view)
+            self.size += view.nbytes
+        return view.nbytes
+
+    @property
+    def hexdigest(self) -> str:
+        return self._sha256.hexdigest()
+
+
+_CURRENT: ContextVar[Publication | None] = ContextVar("airflow_kart_publication", default=None)

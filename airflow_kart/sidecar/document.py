@@ -1,0 +1,128 @@
+"""The sidecar as a document: its parts, and reading it without trusting it.
+
+The full form is in ``sidecar.schema.json`` (JSON Schema, draft 2020-12), which ships with the package. Only the parts
+that the package reads back are typed here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from airflow_kart.exceptions import CorruptArtifactError
+from airflow_kart.storage import Store
+
+__all__ = ["SCHEMA_VERSION", "SIDECAR_SUFFIX", "ArtifactRecord", "Sidecar", "read_sidecar", "sidecar_uri"]
+
+SIDECAR_SUFFIX = ".kart.json"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ArtifactRecord:
+    """What a sidecar says of its artifact's bytes."""
+
+    uri: str
+    format: str
+    bytes: int
+    sha256: str
+    type: str
+    rows: int | None = None
+    columns: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """A sidecar that was read, or is about to be written."""
+
+    artifact: ArtifactRecord
+    content: Mapping[str, Any]
+    """The whole document, the artifact's part included."""
+    replaces: tuple[str, ...] = ()
+    """While an artifact is being replaced: the SHA-256 of what may still be there instead."""
+
+    @classmethod
+    def of(cls, artifact: ArtifactRecord, parts: Mapping[str, Any], replaces: tuple[str, ...] = ()) -> Sidecar:
+        """Make the document of an artifact from its other parts."""
+        content = {"schema_version": SCHEMA_VERSION, "artifact": asdict(artifact), **parts}
+        if replaces:
+            content["replaces"] = list(replaces)
+        return cls(artifact, content, replaces)
+
+    def to_bytes(self) -> bytes:
+        """Return the document as UTF-8 JSON."""
+        return (
+            json.dumps(self.content, ensure_ascii=False, indent=1, default=str).encode("utf-8", "backslashreplace") + b"\n"
+        )
+
+    @property
+    def accepted_checksums(self) -> tuple[str, ...]:
+        """The SHA-256 values the artifact may have: its own, and while it is replaced those before."""
+        return (self.artifact.sha256, *self.replaces)
+
+    @property
+    def unique_id(self) -> str | None:
+        """The unique id of the task that made the artifact."""
+        found = self._part("task").get("unique_id")
+        return found if isinstance(found, str) else None
+
+    @property
+    def seconds(self) -> float:
+        """How long the task ran, in seconds; 0.0 where nobody measured it."""
+        found = self._part("run").get("seconds")
+        return float(found) if isinstance(found, (int, float)) else 0.0
+
+    @property
+    def published_at(self) -> str:
+        """When the artifact was published (ISO 8601, UTC), or an empty text."""
+        return str(self._part("run").get("finished_at") or "")
+
+    @property
+    def airflow_run(self) -> tuple[str, str] | None:
+        """The DAG id and run id of the run that made the artifact, where Airflow did."""
+        part = self._part("airflow")
+        dag_id, run_id = part.get("dag_id"), part.get("run_id")
+        return (str(dag_id), str(run_id)) if dag_id and run_id else None
+
+    def _part(self, name: str) -> Mapping[str, Any]:
+        part = self.content.get(name)
+        return part if isinstance(part, Mapping) else {}
+
+
+def sidecar_uri(artifact_uri: str) -> str:
+    """Return the uri of an artifact's sidecar."""
+    return artifact_uri + SIDECAR_SUFFIX
+
+
+def read_sidecar(store: Store, artifact_uri: str) -> Sidecar | None:
+    """Read the sidecar of an artifact, or return ``None`` where there is none.
+
+    Raises:
+        CorruptArtifactError: it is not JSON, or not a sidecar.
+    """
+    uri = sidecar_uri(artifact_uri)
+    try:
+        with store.open(uri) as stream:
+            text = stream.read()
+    except FileNotFoundError:
+        return None
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise CorruptArtifactError(f"the sidecar {uri} is not JSON ({error})") from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != SCHEMA_VERSION:
+        raise CorruptArtifactError(
+            f"the sidecar {uri} has schema version {version!r}; this airflow_kart reads version {SCHEMA_VERSION}"
+        )
+    return Sidecar(_artifact_record(uri, content), content, tuple(content.get("replaces") or ()))
+
+
+def _artifact_record(uri: str, content: Mapping[str, Any]) -> ArtifactRecord:
+    part = content.get("artifact")
+    expected = {"uri": str, "format": str, "bytes": int, "sha256": str, "type": str}
+    if not isinstance(part, dict) or any(not isinstance(part.get(name), kind) for name, kind in expected.items()):
+        raise CorruptArtifactError(f"the sidecar {uri} does not describe an artifact: it needs {', '.join(expected)}")
+    return ArtifactRecord(**{name: part[name] for name in expected}, rows=part.get("rows"), columns=part.get("columns"))

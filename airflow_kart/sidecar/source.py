@@ -1,0 +1,53 @@
+"""Where a task's code comes from: file, text fingerprint, git commit."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+__all__ = ["source_of"]
+
+
+def source_of(cls: type) -> dict[str, Any]:
+    """Return a class's file, line, the SHA-256 of its source text, and the state of the git checkout it lies in."""
+    return _source_of(cls)
+
+
+@functools.lru_cache(maxsize=4096)
+def _source_of(cls: type) -> dict[str, Any]:
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    try:
+        lines, line = inspect.getsourcelines(cls)
+    except (OSError, TypeError):  # a notebook or an interactive session
+        return {"file": file, "line": None, "sha256": None, "git": None}
+    text = "".join(lines)
+    return {
+        "file": file,
+        "line": line,
+        "sha256": hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest(),
+        "git": _git_state(str(Path(file).parent)) if file else None,
+    }
+
+
+@functools.lru_cache(maxsize=64)
+def _git_state(folder: str) -> dict[str, Any] | None:
+    """Return the commit of a folder's checkout and whether it has uncommitted changes; asked once per process."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    return {"commit": commit.strip(), "dirty": None if changes is None else bool(changes.strip())}
+
+
+def _git(folder: str, *arguments: str) -> str | None:
+    command = ["git", "-C", folder, *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - no shell
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout

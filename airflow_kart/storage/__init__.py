@@ -1,0 +1,9 @@
+"""Where bytes live: one small protocol, and the stores that keep it."""
+
+from __future__ import annotations
+
+from airflow_kart.storage.base import ObjectStat, Store, Upload
+from airflow_kart.storage.local import LocalStore
+from airflow_kart.storage.resolve import join_uri, store_for
+
+__all__ = ["LocalStore", "ObjectStat", "Store", "Upload", "join_uri", "store_for"]

@@ -1,0 +1,85 @@
+"""What a store promises.
+
+Objects are named by uri. An object appears whole or not at all: bytes go into an :class:`Upload`, which nobody sees
+until it is published. A store raises :class:`~airflow_kart.exceptions.StorageError` with the uri and what to do, and
+nothing else of its backend's errors.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+__all__ = ["ObjectStat", "Store", "Upload"]
+
+
+@dataclass(frozen=True)
+class ObjectStat:
+    """What a store knows of an object without reading it."""
+
+    size: int
+    """Length in bytes."""
+    modified: dt.datetime
+    """When it was published, with a time zone."""
+
+
+class Upload(Protocol):
+    """Bytes on their way into a store, unseen by readers."""
+
+    def write(self, data: bytes | memoryview, /) -> int:
+        """Add bytes; return how many were taken, which is all of them."""
+        ...
+
+    def restart(self) -> None:
+        """Forget what was written, to write something else."""
+        ...
+
+    def finish(self) -> None:
+        """Say that all bytes are written. After this, publishing neither writes nor computes."""
+        ...
+
+    def publish(self) -> None:
+        """Make the object visible under its uri, in one step, in place of what was there."""
+        ...
+
+    def discard(self) -> None:
+        """Give the upload up and leave nothing behind. Harmless after :meth:`publish`."""
+        ...
+
+
+class Store(Protocol):
+    """A place that keeps objects by uri."""
+
+    def stat(self, uri: str) -> ObjectStat | None:
+        """Return what is known of an object, or ``None`` where there is none."""
+        ...
+
+    def open(self, uri: str) -> BinaryIO:
+        """Open an object for reading; the stream can seek.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        ...
+
+    def upload(self, uri: str) -> Upload:
+        """Begin to write an object."""
+        ...
+
+    def remove(self, uri: str) -> bool:
+        """Remove an object; return whether there was one."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Return the uris below a prefix that ends with ``/``, in no order."""
+        ...
+
+    def check_writable(self, uri: str) -> None:
+        """Try to write below a uri and remove it again.
+
+        Raises:
+            StorageError: it cannot be written to.
+        """
+        ...

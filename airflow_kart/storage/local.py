@@ -1,0 +1,214 @@
+"""Objects as files: the store of a laptop, a shared volume, and the default.
+
+An upload is a file in a hidden folder beside its object; publishing renames it, which POSIX makes atomic within a
+file system. Its name carries the writer's host and process, so that what a killed writer left behind is recognised
+and removed by the next one that writes to the same directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import errno
+import functools
+import hashlib
+import os
+import re
+import socket
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NoReturn
+from urllib.parse import unquote, urlsplit
+
+from airflow_kart import settings
+from airflow_kart.exceptions import StorageError
+from airflow_kart.storage.base import ObjectStat
+
+__all__ = ["LocalStore"]
+
+_UPLOADS = ".kart-uploads"
+_UPLOAD_NAME = re.compile(r"([0-9a-f]{8})-(\d+)-[0-9a-f]{8}")
+_WORDS = {
+    errno.ENOSPC: "no space is left there; free some, or choose another workspace_directory",
+    errno.EDQUOT: "the disk quota is used up; free some, or choose another workspace_directory",
+    errno.EROFS: "the file system is read-only; choose another workspace_directory",
+    errno.EACCES: "permission denied; give this user write access, or choose another workspace_directory",
+    errno.EPERM: "not permitted; give this user write access, or choose another workspace_directory",
+    errno.ENOTDIR: "a part of the path is a file, not a directory",
+    errno.EISDIR: "a directory is in the way",
+    errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter path in make_target",
+}
+
+
+class LocalStore:
+    """Objects as files, by absolute path or ``file://`` uri.
+
+    Args:
+        fsync: whether publishing waits until the bytes are on the disk; by default as ``[kart] fsync`` says.
+    """
+
+    def __init__(self, fsync: bool | None = None) -> None:
+        self.fsync = settings.kart_bool("fsync") if fsync is None else fsync
+
+    def stat(self, uri: str) -> ObjectStat | None:
+        """Return a file's size and modification time, or ``None``."""
+        path = _path(uri)
+        try:
+            found = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            _refused("look up", uri, error)
+        return ObjectStat(found.st_size, dt.datetime.fromtimestamp(found.st_mtime, dt.timezone.utc))
+
+    def open(self, uri: str) -> BinaryIO:
+        """Open a file for reading."""
+        try:
+            return open(_path(uri), "rb")
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            _refused("read", uri, error)
+
+    def upload(self, uri: str) -> LocalUpload:
+        """Begin to write a file."""
+        return LocalUpload(uri, _path(uri), self.fsync)
+
+    def remove(self, uri: str) -> bool:
+        """Remove a file."""
+        try:
+            os.unlink(_path(uri))
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            _refused("remove", uri, error)
+        return True
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Return the files below a directory, uploads left out."""
+        for folder, subfolders, names in os.walk(_path(prefix)):
+            subfolders[:] = [name for name in subfolders if name != _UPLOADS]
+            yield from (os.path.join(folder, name) for name in names)
+
+    def check_writable(self, uri: str) -> None:
+        """Write a probe below a directory and remove it."""
+        probe = self.upload(os.path.join(_path(uri), "probe"))
+        try:
+            probe.write(b"probe")
+            probe.finish()
+        finally:
+            probe.discard()
+
+
+class LocalUpload:
+    """A file on its way; see :class:`~airflow_kart.storage.base.Upload`."""
+
+    def __init__(self, uri: str, path: str, fsync: bool) -> None:
+        self._uri = uri
+        self._path = path
+        self._fsync = fsync
+        folder = os.path.join(os.path.dirname(path), _UPLOADS)
+        self._temporary = os.path.join(folder, f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+        try:
+            os.makedirs(folder, exist_ok=True)
+            _remove_abandoned(folder)
+            self._file = open(self._temporary, "xb", buffering=0)  # noqa: SIM115 - finish() and discard() close it
+        except OSError as error:
+            _refused("write", uri, error)
+
+    def write(self, data: bytes | memoryview, /) -> int:
+        """Add bytes to the file."""
+        view = memoryview(data).cast("B")
+        written = 0
+        try:
+            while written < len(view):
+                written += self._file.write(view[written:])
+        except OSError as error:
+            _refused("write", self._uri, error)
+        return written
+
+    def restart(self) -> None:
+        """Empty the file."""
+        self._file.seek(0)
+        self._file.truncate()
+
+    def finish(self) -> None:
+        """Close the file, on the disk where fsync asks for it."""
+        if self._file.closed:
+            return
+        try:
+            if self._fsync:
+                os.fsync(self._file.fileno())
+            self._file.close()
+        except OSError as error:
+            _refused("write", self._uri, error)
+
+    def publish(self) -> None:
+        """Rename the file to its name and remove what killed writers of the same object left."""
+        self.finish()
+        try:
+            os.replace(self._temporary, self._path)
+            if self._fsync:
+                _sync_directory(os.path.dirname(self._path))
+        except OSError as error:
+            _refused("publish", self._uri, error)
+
+    def discard(self) -> None:
+        """Remove the file."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+        with contextlib.suppress(OSError):
+            os.unlink(self._temporary)
+
+
+def _remove_abandoned(folder: str) -> None:
+    """Remove the uploads that dead processes of this host left in a folder."""
+    for name in os.listdir(folder):
+        match = _UPLOAD_NAME.fullmatch(name)
+        if match and match[1] == _host() and not _alive(int(match[2])):
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(folder, name))
+
+
+@functools.lru_cache(maxsize=1)
+def _host() -> str:
+    """Return this host, or container, as eight hex digits. Process ids are compared only within one."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        boot = space = ""
+    return hashlib.blake2b(f"{socket.gethostname()} {boot} {space}".encode(), digest_size=4).hexdigest()
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _path(uri: str) -> str:
+    if not uri.startswith("file://"):
+        return uri
+    parts = urlsplit(uri)
+    if parts.netloc not in ("", "localhost"):
+        raise StorageError(f"{uri}: a file uri cannot name another host; mount it and use its path")
+    return unquote(parts.path)
+
+
+def _sync_directory(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _refused(action: str, uri: str, error: OSError) -> NoReturn:
+    words = _WORDS.get(error.errno or 0, error.strerror or str(error))
+    raise StorageError(f"could not {action} {uri}: {words}") from error

@@ -1,0 +1,52 @@
+"""Which store a uri belongs to."""
+
+from __future__ import annotations
+
+import functools
+import os
+import posixpath
+import re
+
+from airflow_kart.exceptions import ConfigurationError, TargetPathError
+from airflow_kart.storage.base import Store
+from airflow_kart.storage.local import LocalStore
+
+__all__ = ["join_uri", "store_for"]
+
+_SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*)://")
+
+
+def store_for(uri: str) -> Store:
+    """Return the store that keeps a uri.
+
+    Raises:
+        ConfigurationError: no store keeps uris of that scheme.
+    """
+    match = _SCHEME.match(uri)
+    scheme = match[1].lower() if match else "file"
+    if scheme != "file":
+        raise ConfigurationError(
+            f"no store keeps {scheme}:// uris ({uri}); this version keeps artifacts in directories: "
+            "give a path or a file:// uri as workspace_directory"
+        )
+    return _local_store()
+
+
+@functools.lru_cache(maxsize=1)
+def _local_store() -> LocalStore:
+    return LocalStore()
+
+
+def join_uri(directory: str, relative_path: str) -> str:
+    """Return the uri of a path below a directory.
+
+    Raises:
+        TargetPathError: the path is absolute, empty, or leaves the directory.
+    """
+    path = relative_path.replace(os.sep, "/")
+    normal = posixpath.normpath(path)
+    if not path or path.endswith("/") or posixpath.isabs(path) or normal.split("/")[0] in ("..", ".") or "\0" in path:
+        raise TargetPathError(
+            f"{relative_path!r} is not a file below the workspace; give make_target a relative path such as 'models/train.pkl'"
+        )
+    return f"{directory.rstrip('/')}/{normal}"

@@ -1,0 +1,229 @@
+"""Targets: where one output of a task goes, and whether a good artifact is there."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import posixpath
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Protocol
+
+from typing_extensions import Self
+
+from airflow_kart.exceptions import CorruptArtifactError, FormatError, MissingArtifactError
+from airflow_kart.formats import Format
+from airflow_kart.publication import Publication
+from airflow_kart.sidecar import Sidecar, read_sidecar, sidecar_uri
+from airflow_kart.storage import Store
+
+__all__ = ["Owner", "Target", "TargetState"]
+
+_SMALL = 8 << 20
+_CHUNK = 1 << 20
+
+
+class Owner(Protocol):
+    """The task a target belongs to, as far as the target knows it."""
+
+    @property
+    def unique_id(self) -> str:
+        """The id of what the task produces."""
+        ...
+
+    def describe(self, input_checksums: Mapping[str, str]) -> dict[str, Any]:
+        """Return the parts of a sidecar that describe the task."""
+        ...
+
+
+@dataclass(frozen=True)
+class TargetState:
+    """Whether a target's artifact is complete, and if not, why."""
+
+    complete: bool
+    reason: str
+    sidecar: Sidecar | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where one output of a task goes: a uri, in a format, in a store.
+
+    An artifact counts as complete when its sidecar is there, names it and fits it. Looking never changes anything.
+    """
+
+    uri: str
+    format: Format = field(compare=False)
+    store: Store = field(compare=False, repr=False)
+    owner: Owner | None = field(default=None, compare=False, repr=False)
+
+    def state(self) -> TargetState:
+        """Look whether a complete artifact is here: sidecar, size and unique id, not the checksum."""
+        try:
+            sidecar = read_sidecar(self.store, self.uri)
+        except CorruptArtifactError as error:
+            return TargetState(False, str(error))
+        if sidecar is None:
+            return TargetState(False, "no artifact")
+        if (wrong := self._mismatch(sidecar)) is not None:
+            return TargetState(False, wrong, sidecar)
+        if sidecar.replaces:
+            return TargetState(False, "the replacement of the artifact was interrupted", sidecar)
+        stat = self.store.stat(self.uri)
+        if stat is None:
+            return TargetState(False, "the artifact is gone, only its sidecar is there", sidecar)
+        if stat.size != sidecar.artifact.bytes:
+            wrong = f"the artifact has {stat.size} bytes, its sidecar says {sidecar.artifact.bytes}"
+            return TargetState(False, wrong, sidecar)
+        return TargetState(True, "complete", sidecar)
+
+    def exists(self) -> bool:
+        """Whether a complete artifact is here."""
+        return self.state().complete
+
+    def readable(self) -> Sidecar | None:
+        """Return the sidecar of an artifact that can be loaded, or ``None``.
+
+        An artifact that is being replaced is readable all the time, though not complete until the new one is there.
+        """
+        state = self.state()
+        if state.complete or (state.sidecar is not None and state.sidecar.replaces):
+            return state.sidecar
+        return None
+
+    def sidecar(self) -> Sidecar | None:
+        """Read the artifact's sidecar.
+
+        Raises:
+            CorruptArtifactError: it is there but cannot be read.
+        """
+        return read_sidecar(self.store, self.uri)
+
+    def load(self) -> Any:
+        """Load the artifact, verified against its sidecar's checksum.
+
+        Raises:
+            MissingArtifactError: there is none.
+            CorruptArtifactError: the bytes are not those the sidecar names, or the sidecar cannot be read.
+            FormatError: the bytes are right, but cannot be read in this format or process.
+        """
+        sidecar = self._sidecar_to_load()
+        while True:
+            found, sha256, error = self._decode(sidecar)
+            if sha256 in sidecar.accepted_checksums:
+                break
+            newer = self._sidecar_to_load()
+            if newer.artifact == sidecar.artifact and newer.replaces == sidecar.replaces:
+                raise CorruptArtifactError(
+                    f"{self.uri} was changed after it was published: its SHA-256 is {sha256}, its sidecar says "
+                    f"{sidecar.artifact.sha256}; run the task that makes it again (kart_rerun), or remove the file first"
+                )
+            sidecar = newer  # replaced while it was read
+        if error is not None:
+            if isinstance(error, FormatError):
+                raise FormatError(f"could not load {self.uri}: {error}") from error
+            raise error
+        publication = Publication.current()
+        if publication is not None:
+            publication.input_checksums[self.uri] = sha256
+        return found
+
+    def dump(self, obj: Any) -> None:
+        """Write an object to this target.
+
+        Inside a task's run the artifact becomes visible when the run has ended well; elsewhere at once.
+
+        Raises:
+            FormatError: the format cannot write the object.
+            StorageError: the store refused.
+        """
+        publication = Publication.current()
+        if publication is not None and publication.expects(self.uri):
+            publication.stage(self.uri, self.store, self.format, obj)
+            return
+        with Publication([self.uri]) as publication:
+            publication.stage(self.uri, self.store, self.format, obj)
+            publication.publish(self.owner.describe({}) if self.owner is not None else {})
+
+    def remove(self) -> bool:
+        """Remove sidecar and artifact, in this order; return whether there was one."""
+        removed = self.store.remove(sidecar_uri(self.uri))
+        return self.store.remove(self.uri) or removed
+
+    def _sidecar_to_load(self) -> Sidecar:
+        sidecar = read_sidecar(self.store, self.uri)
+        if sidecar is None:
+            there = self.store.stat(self.uri) is not None
+            raise MissingArtifactError(
+                f"there is no complete artifact at {self.uri}"
+                + (" (a file is there, but its sidecar is not: its publication was interrupted)" if there else "")
+                + "; run the task that makes it"
+            )
+        if (wrong := self._mismatch(sidecar)) is not None:
+            raise MissingArtifactError(f"{self.uri} cannot be used: {wrong}; run the task that makes it")
+        return sidecar
+
+    def _mismatch(self, sidecar: Sidecar) -> str | None:
+        """Return why a sidecar is not that of this target, or ``None``. A workspace may be moved as a whole."""
+        named = posixpath.basename(sidecar.artifact.uri)
+        if named != posixpath.basename(self.uri):
+            return f"the sidecar names another artifact, {named}"
+        if self.owner is not None and sidecar.unique_id not in (None, self.owner.unique_id):
+            return f"the artifact was made by another task id, {sidecar.unique_id}"
+        return None
+
+    def _decode(self, sidecar: Sidecar) -> tuple[Any, str, Exception | None]:
+        """Return the object, the checksum of the bytes it was read from, and what went wrong in reading it."""
+        try:
+            with self.store.open(self.uri) as stream:
+                if sidecar.artifact.bytes <= _SMALL:
+                    data = stream.read()
+                    return self._decode_verified(io.BytesIO(data), hashlib.sha256(data).hexdigest(), sidecar)
+                with self.store.open(self.uri) as second, _Checksum(second) as checksum:
+                    found, error = self._try_format(stream)
+                return found, checksum.hexdigest, error
+        except FileNotFoundError as error:
+            raise MissingArtifactError(f"the artifact {self.uri} is gone; run the task that makes it") from error
+
+    def _decode_verified(self, stream: BinaryIO, sha256: str, sidecar: Sidecar) -> tuple[Any, str, Exception | None]:
+        if sha256 not in sidecar.accepted_checksums:
+            return None, sha256, None
+        found, error = self._try_format(stream)
+        return found, sha256, error
+
+    def _try_format(self, stream: BinaryIO) -> tuple[Any, Exception | None]:
+        try:
+            return self.format.load(stream), None
+        except Exception as error:  # noqa: BLE001 - kept until the checksum says whether the bytes or the reader are to blame
+            return None, error
+
+
+class _Checksum:
+    """The SHA-256 of a stream, computed in a thread while the ``with`` block does something else."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._sha256 = hashlib.sha256()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        try:
+            while data := self._stream.read(_CHUNK):
+                self._sha256.update(data)
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            self._error = error
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    @property
+    def hexdigest(self) -> str:
+        return self._sha256.hexdigest()
