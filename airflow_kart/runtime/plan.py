@@ -1,0 +1,126 @@
+"""The plan of a run: what happens to each task, and why."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_kart import settings
+from airflow_kart.graph import Graph, Node
+from airflow_kart.sidecar import Sidecar
+from airflow_kart.target import Target, TargetState
+
+__all__ = ["Outcome", "Plan", "PlannedTask", "make_plan", "states_of"]
+
+_WORTH_THREADS = 8
+
+
+class Outcome(str, enum.Enum):
+    """What a plan says of a task, and what came of it."""
+
+    RUN = "run"
+    """It is going to run."""
+    RAN = "ran"
+    """It ran in this run."""
+    CACHED = "cached"
+    """Its artifact was there."""
+    NOT_NEEDED = "not_needed"
+    """Nobody who needs it runs."""
+    FAILED = "failed"
+    """It, or something it needs, failed."""
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class PlannedTask:
+    """What happens to one task, and why."""
+
+    outcome: Outcome
+    reason: str
+    seconds: float = 0.0
+    """For a cached task: how long making its artifact took."""
+    forced: bool = False
+    """Whether it runs although its artifact may be complete."""
+    made_by: tuple[str, str] | None = None
+    """For a cached task: the DAG id and run id that made its artifact, where Airflow did."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What happens to each task of a graph."""
+
+    graph: Graph
+    tasks: Mapping[str, PlannedTask]
+    """By unique id, upstream first."""
+
+    def with_outcome(self, outcome: Outcome) -> list[Node]:
+        """Return the nodes of one outcome, upstream first."""
+        return [self.graph.nodes[unique_id] for unique_id, planned in self.tasks.items() if planned.outcome is outcome]
+
+
+def make_plan(
+    graph: Graph, *, rerun: Collection[str] = (), required: Collection[str] = (), given: Collection[str] = ()
+) -> Plan:
+    """Decide what a run does with each task: ask the roots first, and go below a task only where it will run.
+
+    Args:
+        graph: the tasks.
+        rerun: unique ids of tasks to run again, with everything below them.
+        required: unique ids of tasks besides the roots whose artifacts somebody outside the graph uses.
+        given: unique ids of tasks that somebody else takes care of: neither looked at nor run.
+    """
+    forced = graph.below(rerun)
+    named = frozenset(rerun)
+    planned: dict[str, PlannedTask] = {}
+    frontier = list(dict.fromkeys([*graph.roots, *required]))
+    while frontier:
+        asked = [unique_id for unique_id in frontier if unique_id not in forced]
+        states = states_of([graph.nodes[unique_id] for unique_id in asked])
+        for unique_id in frontier:
+            if unique_id in forced:
+                reason = "asked to run again" if unique_id in named else "something it needs runs again"
+                planned[unique_id] = PlannedTask(Outcome.RUN, reason, forced=True)
+        planned.update(zip(asked, states, strict=True))
+        running = [unique_id for unique_id in frontier if planned[unique_id].outcome is Outcome.RUN]
+        below = (unique_id for running_id in running for _, unique_id in graph.nodes[running_id].inputs)
+        frontier = [unique_id for unique_id in dict.fromkeys(below) if unique_id not in planned and unique_id not in given]
+    idle = PlannedTask(Outcome.NOT_NEEDED, "nothing that needs it runs")
+    return Plan(graph, {unique_id: planned.get(unique_id, idle) for unique_id in graph.nodes})
+
+
+def states_of(nodes: Iterable[Node]) -> list[PlannedTask]:
+    """Look, several at once, which of the nodes are complete."""
+    nodes = list(nodes)
+    targets = [target for node in nodes for target in node.targets]
+    if len(targets) < _WORTH_THREADS:
+        found = [target.state() for target in targets]
+    else:
+        with ThreadPoolExecutor(settings.kart_int("check_threads"), "kart-check") as pool:
+            found = list(pool.map(Target.state, targets))
+    states = iter(found)
+    return [_planned([next(states) for _ in node.targets]) for node in nodes]
+
+
+def _planned(states: list[TargetState]) -> PlannedTask:
+    for state in states:
+        if not state.complete:
+            return PlannedTask(Outcome.RUN, state.reason)
+    sidecars = [state.sidecar for state in states if state.sidecar is not None]
+    return PlannedTask(
+        Outcome.CACHED,
+        _provenance(sidecars[0]),
+        seconds=max(sidecar.seconds for sidecar in sidecars),
+        made_by=sidecars[0].airflow_run,
+    )
+
+
+def _provenance(sidecar: Sidecar) -> str:
+    """Return when a cached artifact was made and by which run."""
+    airflow: Any = sidecar.content.get("airflow") or {}
+    when = sidecar.published_at[:19].replace("T", " ")
+    return f"made {when} UTC" + (f" by {airflow['dag_id']} {airflow['run_id']}" if sidecar.airflow_run else "")
