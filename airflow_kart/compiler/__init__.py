@@ -1,0 +1,3 @@
+"""From a graph of tasks to an Airflow DAG."""
+
+from __future__ import annotations

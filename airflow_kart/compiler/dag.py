@@ -1,0 +1,87 @@
+"""KartDag: a DAG made from a task."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG
+
+from airflow_kart.compiler.compile import OnCached, Roots, compile_roots
+from airflow_kart.compiler.documentation import class_documentation
+from airflow_kart.compiler.form import form_params
+from airflow_kart.exceptions import BindingError
+from airflow_kart.parameters import UNSET
+from airflow_kart.runtime.blueprint import Blueprint
+
+__all__ = ["KartDag"]
+
+_PACKAGE = str(Path(__file__).parents[1])
+
+
+class KartDag(DAG):
+    """A DAG with one operator for each task below its root, a plan before them and a report after them.
+
+    Args:
+        dag_id: the DAG's id.
+        root: the task the DAG is made for, its class, or several of them.
+        bind: values of the roots' parameters by name: plain values, or Jinja templates such as ``run_date()`` that
+            each run renders. They win over the trigger form.
+        workspace_directory: where artifacts are; by default ``[kart] workspace_directory``. May be a template.
+        on_cached: ``"skip"`` shows cached tasks as skipped, ``"success"`` as successful (with a process for each).
+        plan: whether a plan comes first, which skips all that need not run at once.
+        operator_kwargs: arguments for every task's operator, such as ``pool`` or ``retries``; a class's own
+            ``operator_kwargs`` win.
+        dag_kwargs: everything ``airflow.sdk.DAG`` takes. ``params`` are added to those of the trigger form.
+
+    Raises:
+        KartError: roots, binding or tasks are wrong; Airflow shows it as the file's import error.
+    """
+
+    def __init__(
+        self,
+        dag_id: str,
+        root: Roots,
+        *,
+        bind: Mapping[str, Any] | None = None,
+        workspace_directory: str | None = None,
+        on_cached: OnCached = "skip",
+        plan: bool = True,
+        operator_kwargs: Mapping[str, Any] | None = None,
+        **dag_kwargs: Any,
+    ) -> None:
+        try:
+            compilation = compile_roots(root, bind, workspace_directory)
+            scheduled = dag_kwargs.get("schedule") is not None
+            for name, (spec, default) in compilation.binding.form.items():
+                if scheduled and default is UNSET:
+                    raise BindingError(
+                        f"{spec.cls.__qualname__}.{name} has no value, and a scheduled run has nobody to ask: bind it, "
+                        "give it a default, or give the root as a task that has it"
+                    )
+            params = form_params(compilation.binding, compilation.task_ids.values())
+            dag_kwargs.setdefault("doc_md", class_documentation(compilation.roots[0].cls))
+            dag_kwargs["params"] = {**params, **(dag_kwargs.get("params") or {})}
+            super().__init__(dag_id, **dag_kwargs)
+            self.fileloc = _calling_file()
+            with self:
+                self._blueprint = compilation.add_operators(
+                    self.task_group, on_cached=on_cached, plan=plan, operator_kwargs=operator_kwargs or {}
+                )
+        except BindingError as error:
+            raise BindingError(f"KartDag {dag_id!r}: {error}") from error
+
+    @property
+    def blueprint(self) -> Blueprint:
+        """The compiled structure."""
+        return self._blueprint
+
+
+def _calling_file() -> str:
+    """Return the file that makes the DAG: the nearest one that is not part of this package."""
+    frame = sys._getframe(1)  # noqa: SLF001 - as Airflow's DAG does for its own fileloc
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return frame.f_code.co_filename

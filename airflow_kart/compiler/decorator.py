@@ -1,0 +1,53 @@
+"""``@kart_dag``: a DAG from the class it decorates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from airflow_kart.compiler.compile import OnCached
+from airflow_kart.compiler.dag import KartDag
+from airflow_kart.compiler.naming import snake_case
+from airflow_kart.task import TaskOnKart
+
+__all__ = ["kart_dag"]
+
+C = TypeVar("C", bound=type[TaskOnKart[Any]])
+
+
+def kart_dag(
+    dag_id: str | None = None,
+    *,
+    bind: Mapping[str, Any] | None = None,
+    workspace_directory: str | None = None,
+    on_cached: OnCached = "skip",
+    plan: bool = True,
+    operator_kwargs: Mapping[str, Any] | None = None,
+    **dag_kwargs: Any,
+) -> Callable[[C], C]:
+    """Make a DAG whose root is the decorated class. Dropping the file into the DAG folder is enough.
+
+    Args:
+        dag_id: the DAG's id; by default the class's name in snake case.
+        bind: see :class:`~airflow_kart.KartDag`.
+        workspace_directory: see :class:`~airflow_kart.KartDag`.
+        on_cached: see :class:`~airflow_kart.KartDag`.
+        plan: see :class:`~airflow_kart.KartDag`.
+        operator_kwargs: see :class:`~airflow_kart.KartDag`.
+        dag_kwargs: everything ``airflow.sdk.DAG`` takes.
+    """
+
+    def decorate(cls: C) -> C:
+        KartDag(
+            dag_id or snake_case(cls.__name__),
+            cls,
+            bind=bind,
+            workspace_directory=workspace_directory,
+            on_cached=on_cached,
+            plan=plan,
+            operator_kwargs=operator_kwargs,
+            **dag_kwargs,
+        )
+        return cls
+
+    return decorate

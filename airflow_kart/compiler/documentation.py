@@ -1,0 +1,25 @@
+"""What the Airflow UI shows of a task class's own documentation."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from airflow_kart.modules import logical_class_name
+from airflow_kart.task import TaskOnKart
+
+__all__ = ["class_documentation"]
+
+
+def class_documentation(cls: type[TaskOnKart[Any]]) -> str:
+    """Return a class's docstring, its name and its parameters, as Markdown; the same for every run."""
+    parts = [inspect.cleandoc(cls.__doc__)] if cls.__doc__ else []
+    parts.append(f"Class `{logical_class_name(cls)}`")
+    rows = [
+        f"- `{name}`{'' if parameter.significant else ' (not significant)'}: {parameter.description}"
+        for name, parameter in cls.get_parameters().items()
+        if parameter.description
+    ]
+    if rows:
+        parts.append("\n".join(rows))
+    return "\n\n".join(parts)

@@ -1,0 +1,71 @@
+"""KartTaskGroup: a compiled graph inside another DAG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.sdk import TaskGroup
+
+from airflow_kart.compiler.compile import OnCached, Roots, child_id, compile_roots
+from airflow_kart.compiler.form import form_params
+from airflow_kart.exceptions import BindingError
+from airflow_kart.parameters import UNSET
+from airflow_kart.runtime.blueprint import Blueprint
+
+__all__ = ["KartTaskGroup"]
+
+
+class KartTaskGroup(TaskGroup):
+    """A task group with one operator for each task below its root, a plan before them and a report after them.
+
+    What is set downstream of the group runs after its report, also when everything in it was cached. The roots'
+    parameters are added to the DAG's trigger form where the DAG has no params of these names.
+
+    Args:
+        group_id: the group's id, which prefixes the task ids.
+        root: the task the group is made for, its class, or several of them.
+        bind: see :class:`~airflow_kart.KartDag`.
+        workspace_directory: see :class:`~airflow_kart.KartDag`.
+        on_cached: see :class:`~airflow_kart.KartDag`.
+        plan: see :class:`~airflow_kart.KartDag`.
+        operator_kwargs: see :class:`~airflow_kart.KartDag`.
+        group_kwargs: everything ``airflow.sdk.TaskGroup`` takes.
+
+    Raises:
+        KartError: roots, binding or tasks are wrong.
+    """
+
+    def __init__(
+        self,
+        group_id: str,
+        root: Roots,
+        *,
+        bind: Mapping[str, Any] | None = None,
+        workspace_directory: str | None = None,
+        on_cached: OnCached = "skip",
+        plan: bool = True,
+        operator_kwargs: Mapping[str, Any] | None = None,
+        **group_kwargs: Any,
+    ) -> None:
+        try:
+            compilation = compile_roots(root, bind, workspace_directory)
+            super().__init__(group_id, **group_kwargs)
+            for name, (spec, default) in compilation.binding.form.items():
+                if default is UNSET and name not in self.dag.params:
+                    raise BindingError(f"{spec.cls.__qualname__}.{name} has no value: bind it, or give the root as a task")
+            for name, param in form_params(
+                compilation.binding, [child_id(self, label) for label in compilation.task_ids.values()]
+            ).items():
+                if name not in self.dag.params:
+                    self.dag.params[name] = param
+            self._blueprint = compilation.add_operators(
+                self, on_cached=on_cached, plan=plan, operator_kwargs=operator_kwargs or {}
+            )
+        except BindingError as error:
+            raise BindingError(f"KartTaskGroup {group_id!r}: {error}") from error
+
+    @property
+    def blueprint(self) -> Blueprint:
+        """The compiled structure."""
+        return self._blueprint

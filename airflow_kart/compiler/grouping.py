@@ -1,0 +1,52 @@
+"""Which tasks are drawn together: those of one class, where a graph has many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from airflow_kart.compiler.naming import class_label
+from airflow_kart.compiler.structure import Key, StructureNode
+
+__all__ = ["group_labels"]
+
+_WORTH_A_GROUP = 3
+
+
+def group_labels(nodes: Mapping[Key, StructureNode]) -> dict[Key, str]:
+    """Return the label of the task group for each node that is drawn in one.
+
+    Classes whose groups would need each other are not grouped: Airflow cannot order groups in a circle.
+    """
+    labels = {key: class_label(node) for key, node in nodes.items()}
+    sizes: dict[str, int] = {}
+    for label in labels.values():
+        sizes[label] = sizes.get(label, 0) + 1
+    # A node outside any group is a place of its own.
+    place: dict[Key, str | Key] = {key: label if sizes[label] >= _WORTH_A_GROUP else key for key, label in labels.items()}
+    needs: dict[str | Key, set[str | Key]] = {found: set() for found in place.values()}
+    for key, node in nodes.items():
+        for consumer, _ in node.places:
+            if consumer is not None and place[consumer] != place[key]:
+                needs[place[consumer]].add(place[key])
+    circular = _circular(needs)
+    return {key: found for key, found in place.items() if isinstance(found, str) and found not in circular}
+
+
+def _circular(needs: Mapping[str | Key, set[str | Key]]) -> set[str | Key]:
+    """Return the places that lie on, or between, circles: what is left when ends are taken off from both sides."""
+    left = set(needs)
+    wanted_by: dict[str | Key, set[str | Key]] = {place: set() for place in needs}
+    for place, found in needs.items():
+        for needed in found:
+            wanted_by[needed].add(place)
+    for edges, back in ((needs, wanted_by), (wanted_by, needs)):
+        counts = {place: len(edges[place] & left) for place in left}
+        ready = [place for place, count in counts.items() if not count]
+        while ready:
+            place = ready.pop()
+            left.discard(place)
+            for other in back[place] & left:
+                counts[other] -= 1
+                if not counts[other]:
+                    ready.append(other)
+    return left

@@ -1,0 +1,136 @@
+"""Airflow task ids that a reader understands and that stay the same from parse to parse and from run to run.
+
+A task is named after its class. Where a class has several tasks they are told apart by the values that no run can
+change, and where those do not suffice by the keys of ``requires()`` that lead to them: ``features__0``,
+``features__holiday``. Never by a value of the sample the structure was compiled with, and never by a count of what
+was named before.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from airflow_kart.compiler.structure import Key, StructureNode
+from airflow_kart.modules import logical_module_name
+from airflow_kart.nesting import KeyPath
+
+__all__ = ["RESERVED", "class_label", "snake_case", "task_ids"]
+
+RESERVED = frozenset({"plan", "report"})
+"""Task ids that a compiled DAG uses itself."""
+
+_LONGEST = 200
+_UNFIT = re.compile(r"[^A-Za-z0-9_-]+")
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+K = TypeVar("K", bound=Hashable)
+
+
+def class_label(node: StructureNode) -> str:
+    """Return the name of a node's class in snake case, unless that is taken."""
+    name = snake_case(type(node.task).__name__)
+    return f"{name}_task" if name in RESERVED else name
+
+
+def snake_case(name: str) -> str:
+    """Return a class's name as Airflow ids are written: ``FlightDelays`` as ``flight_delays``."""
+    return _UNFIT.sub("_", _HUMP.sub("_", name)).lower()
+
+
+def task_ids(nodes: Mapping[Key, StructureNode]) -> dict[Key, str]:
+    """Return a task id for each node."""
+    groups: dict[str, list[Key]] = {}
+    for key, node in nodes.items():
+        groups.setdefault(class_label(node), []).append(key)
+    ids: dict[Key, str] = {}
+    for label, keys in groups.items():
+        if len(keys) == 1:
+            ids[keys[0]] = label
+            continue
+        for key, suffix in _suffixes({key: nodes[key] for key in keys}).items():
+            ids[key] = _bounded(f"{label}__{suffix}")
+    return {key: ids[key] for key in nodes}
+
+
+def _suffixes(nodes: Mapping[Key, StructureNode]) -> dict[Key, str]:
+    values = _telling_values(list(nodes.values()))
+    by_value = dict(zip(nodes, values, strict=True))
+    alike: dict[str, list[Key]] = {}
+    for key, text in by_value.items():
+        alike.setdefault(text, []).append(key)
+    suffixes: dict[Key, str] = {}
+    for text, keys in alike.items():
+        if len(keys) == 1 and text:
+            suffixes[keys[0]] = text
+            continue
+        trails = _telling_ends({key: nodes[key].trail for key in keys})
+        for key in keys:
+            suffixes[key] = "_".join(part for part in (text, _as_text(trails[key])) if part)
+    return _distinct(suffixes, {key: node.trail for key, node in nodes.items()})
+
+
+def _telling_values(nodes: Sequence[StructureNode]) -> list[str]:
+    """Return for each node the text of the fixed values in which the nodes differ; empty where there are none."""
+    described = []
+    for node in nodes:
+        fixed = {name: text for name, value in node.fixed_values().items() if (text := _value_text(value)) is not None}
+        described.append({"": logical_module_name(type(node.task).__module__).replace(".", "_"), **fixed})
+    shared = [name for name in described[0] if all(name in values for values in described)]
+    telling = [name for name in shared if len({values[name] for values in described}) > 1]
+    return ["_".join(values[name] for name in telling) for values in described]
+
+
+def _value_text(value: Any) -> str | None:
+    """Return a value as a part of a task id; ``None`` for what has no short and certain text."""
+    if isinstance(value, enum.Enum):
+        value = value.name
+    elif value is None or isinstance(value, (list, tuple, dict, float)):
+        return None
+    text = _UNFIT.sub("_", str(value)).strip("_")
+    return text if 0 < len(text) <= 40 else None
+
+
+def _telling_ends(trails: Mapping[K, KeyPath]) -> dict[K, KeyPath]:
+    """Return for each trail its shortest end that no other has, after what all of them end with is cut off."""
+    common = 0
+    shortest = min(len(trail) for trail in trails.values())
+    while common < shortest and len({trail[len(trail) - 1 - common] for trail in trails.values()}) == 1:
+        common += 1
+    cut = {key: trail[: len(trail) - common] for key, trail in trails.items()}
+    ends: dict[KeyPath, int] = {}
+    for trail in cut.values():
+        for length in range(1, len(trail) + 1):
+            end = trail[-length:]
+            ends[end] = ends.get(end, 0) + 1
+    found: dict[K, KeyPath] = {}
+    for key, trail in cut.items():
+        unique = (trail[-length:] for length in range(1, len(trail) + 1) if ends[trail[-length:]] == 1)
+        found[key] = next(unique, trail)
+    return found
+
+
+def _as_text(path: KeyPath) -> str:
+    return _UNFIT.sub("_", "_".join(str(key) for key in path)).strip("_")
+
+
+def _distinct(suffixes: Mapping[Key, str], trails: Mapping[Key, KeyPath]) -> dict[Key, str]:
+    """Add a digest of the whole trail where cleaning up made two suffixes alike, or left nothing."""
+    seen: dict[str, int] = {}
+    for text in suffixes.values():
+        seen[text] = seen.get(text, 0) + 1
+    return {
+        key: text if text and seen[text] == 1 else f"{text}_{_short_digest(repr(trails[key]))}".lstrip("_")
+        for key, text in suffixes.items()
+    }
+
+
+def _bounded(task_id: str) -> str:
+    return task_id if len(task_id) <= _LONGEST else f"{task_id[:_LONGEST]}_{_short_digest(task_id)}"
+
+
+def _short_digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()

@@ -1,0 +1,158 @@
+"""The structure of a DAG: the graph of the roots, compiled with one sample and compared with another.
+
+The comparison tells what a run's values can change. Two tasks that are equal only by the accident of a sample (the
+features of the first of the month, and those of the month's first day) stay two operators; a value that differs
+between the samples is kept out of task ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_kart.compiler.binding import Binding
+from airflow_kart.exceptions import BindingError, KartError
+from airflow_kart.graph import Graph
+from airflow_kart.identity import encode
+from airflow_kart.nesting import KeyPath
+from airflow_kart.runtime.blueprint import RootSpec
+from airflow_kart.task import TaskOnKart
+
+__all__ = ["Structure", "StructureNode", "make_structure"]
+
+Key = tuple[str, str]
+"""A node's unique ids with the two samples; the second is empty where there is no second sample."""
+
+
+_Arrival = tuple[Key | None, KeyPath, KeyPath, TaskOnKart[Any], TaskOnKart[Any] | None]
+# A consumer, the keys below it, the keys from the roots, and the task there with either sample.
+
+
+@dataclass
+class StructureNode:
+    """One operator to be: a task, where it is found, and what of it no run can change."""
+
+    task: TaskOnKart[Any]
+    twin: TaskOnKart[Any] | None
+    """The task in the same place with the other sample."""
+    trail: KeyPath
+    """The keys that lead to it from the roots: of all ways the first of the shortest."""
+    places: list[tuple[Key | None, KeyPath]] = field(default_factory=list)
+    """Each consumer (``None``: the DAG itself) and the path of keys below it."""
+
+    def fixed_values(self) -> dict[str, Any]:
+        """Return the significant parameters whose values no run changes; without a second sample to tell, none."""
+        if self.twin is None or type(self.twin) is not type(self.task):
+            return {}
+        values = {}
+        for name, parameter in self.task.get_parameters().items():
+            if parameter.significant and not parameter.holds_tasks:
+                value = getattr(self.task, name)
+                if encode(value) == encode(getattr(self.twin, name)):
+                    values[name] = value
+        return values
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The nodes of a DAG, upstream first."""
+
+    nodes: Mapping[Key, StructureNode]
+
+
+def make_structure(roots: Sequence[RootSpec], binding: Binding) -> Structure:
+    """Compile the roots with the binding's samples.
+
+    Raises:
+        KartError: the tasks do not make a graph, or declare their outputs wrongly.
+    """
+    try:
+        first = [root.make(binding.samples) for root in roots]
+        Graph.of(first)  # reports wrong outputs and shared files now, as an import error, rather than in a run
+    except KartError as error:
+        if binding.samples and not isinstance(error, BindingError):
+            samples = ", ".join(f"{name}={value!r}" for name, value in binding.samples.items())
+            raise type(error)(
+                f"{error} (compiled with {samples}; a parameter's compile_value changes its sample)"
+            ) from error
+        raise
+    return Structure(_walk(first, _second(roots, binding, first)))
+
+
+def _second(roots: Sequence[RootSpec], binding: Binding, first: list[TaskOnKart[Any]]) -> Sequence[TaskOnKart[Any] | None]:
+    """Return the roots with the other sample; where that fails (a sample is only a guess) there is none to compare."""
+    if binding.samples == binding.variations:
+        return first
+    if binding.variations is None:
+        return [None] * len(first)
+    try:
+        second = [root.make(binding.variations) for root in roots]
+        for root in second:
+            _ = root.unique_id
+    except Exception:  # noqa: BLE001 - the user's requires() may not like a guessed value
+        return [None] * len(first)
+    return second
+
+
+def _walk(first: Sequence[TaskOnKart[Any]], second: Sequence[TaskOnKart[Any] | None]) -> dict[Key, StructureNode]:
+    """Visit both graphs together, breadth first from the roots; return the nodes upstream first."""
+    found: dict[Key, StructureNode] = {}
+    arrivals: list[tuple[Key | None, KeyPath, Key]] = []
+    frontier: list[_Arrival] = []
+    several = len(first) > 1
+    for index, (task, twin) in enumerate(zip(first, second, strict=True)):
+        frontier.append((None, (index,), (index,) if several else (), task, twin))
+    while frontier:
+        following: list[_Arrival] = []
+        for consumer, path, trail, task, twin in frontier:
+            key = (task.unique_id, twin.unique_id if twin is not None else "")
+            arrivals.append((consumer, path, key))
+            if key in found:
+                continue
+            found[key] = StructureNode(task, twin, trail)
+            twins = dict(twin.lineage.inputs) if twin is not None else {}
+            following += [(key, step, (*trail, *step), below, twins.get(step)) for step, below in task.lineage.inputs]
+        frontier = following
+    return _upstream_first(_merged(found, arrivals))
+
+
+def _merged(
+    found: Mapping[Key, StructureNode], arrivals: Sequence[tuple[Key | None, KeyPath, Key]]
+) -> dict[Key, StructureNode]:
+    """Let a task that has no twin in some of its places be one node with itself where it has one."""
+    with_twin = {key[0]: key for key in reversed(list(found)) if key[1]}
+    merged: dict[Key, Key] = {key: with_twin.get(key[0], key) if not key[1] else key for key in found}
+    nodes = {key: node for key, node in found.items() if merged[key] == key}
+    for key, node in found.items():
+        kept = nodes[merged[key]]
+        if len(node.trail) < len(kept.trail):
+            kept.trail = node.trail
+    for consumer, path, key in arrivals:
+        place = (merged[consumer] if consumer is not None else None, path)
+        places = nodes[merged[key]].places
+        if place not in places:
+            places.append(place)
+    return nodes
+
+
+def _upstream_first(nodes: Mapping[Key, StructureNode]) -> dict[Key, StructureNode]:
+    """Order the nodes so that each comes after all it requires, otherwise as they were found."""
+    consumers = {key: {consumer for consumer, _ in node.places if consumer is not None} for key, node in nodes.items()}
+    needs: dict[Key, list[Key]] = {key: [] for key in nodes}
+    for key in reversed(list(nodes)):  # taken from the end back, so that the order they were found in comes out
+        for consumer in consumers[key]:
+            needs[consumer].append(key)
+    waiting = {key: len(found) for key, found in consumers.items()}
+    ready = [key for key in reversed(list(nodes)) if not waiting[key]]
+    ordered: list[Key] = []
+    position = 0
+    while position < len(ready):
+        key = ready[position]
+        position += 1
+        ordered.append(key)
+        for needed in needs[key]:
+            waiting[needed] -= 1
+            if not waiting[needed]:
+                ready.append(needed)
+    return {key: nodes[key] for key in reversed(ordered)}

@@ -1,0 +1,3 @@
+"""Links from a task's page in the Airflow UI."""
+
+from __future__ import annotations

@@ -1,0 +1,30 @@
+"""The link from a task's page to what is known of its artifact."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+from airflow.providers.common.compat.sdk import conf
+from airflow.sdk import BaseOperatorLink
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+    from airflow.sdk.types import TaskInstanceKey
+
+__all__ = ["KartArtifactLink"]
+
+
+class KartArtifactLink(BaseOperatorLink):
+    """Leads to the task's XComs, which hold the artifact's uri, its sidecar's uri, and why the task ran or did not."""
+
+    @property
+    def name(self) -> str:
+        """The text on the button."""
+        return "Kart artifact"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 - Airflow's signature
+        """Return the link, relative to the UI's own address."""
+        path = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
+        dag_id, run_id, task_id = (quote(part, safe="") for part in (ti_key.dag_id, ti_key.run_id, ti_key.task_id))
+        return f"{path}/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/xcom"

@@ -1,0 +1,107 @@
+"""The operator that decides, before anything runs, what a DAG run does with each task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from airflow.providers.common.compat.sdk import DownstreamTasksSkipped
+from airflow.sdk import BaseOperator
+
+from airflow_kart.operators.run_context import RunContext
+from airflow_kart.operators.table import text_table
+from airflow_kart.runtime.blueprint import Blueprint
+from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask, make_plan
+from airflow_kart.workspace import Workspace
+
+__all__ = ["PLAN_XCOM", "KartPlanOperator"]
+
+PLAN_XCOM = "plan"
+
+
+class KartPlanOperator(BaseOperator):
+    """Asks the roots first, looks below only what will run, and skips all other tasks at once, without a process each.
+
+    The plan is in its log, and under the XCom key ``plan`` as outcome, reason and uris by task id.
+
+    Args:
+        blueprint: the compiled structure.
+        bind: values and Jinja templates for parameters of the roots.
+        workspace_directory: where artifacts are; by default ``[kart] workspace_directory``. May be a template.
+        on_cached: ``"skip"`` skips what is cached; ``"success"`` lets each cached task end well by itself.
+    """
+
+    template_fields = ("bind", "workspace_directory")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"bind": "json"}
+    ui_color = "#fdf3dc"
+
+    def __init__(
+        self,
+        *,
+        blueprint: Blueprint,
+        bind: Mapping[str, Any] | None = None,
+        workspace_directory: str | None = None,
+        on_cached: Literal["skip", "success"] = "skip",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.blueprint = blueprint
+        self.bind = bind
+        self.workspace_directory = workspace_directory
+        self.on_cached = on_cached
+
+    def execute(self, context: Any) -> dict[str, int]:
+        """Make the plan; return how many tasks it runs, reuses and does not need."""
+        run_context = RunContext(self, self.blueprint, context)
+        outside = {task_id for task_id in self.blueprint.nodes if run_context.outside(task_id)}
+        with run_context.workspace():
+            run = run_context.run
+            plan = make_plan(run.graph, rerun=run.unique_ids(run_context.rerun()), required=run.unique_ids(outside))
+            planned = {task_id: self._of_operator(task_id, run_context, plan) for task_id in self.blueprint.nodes}
+            counts = {outcome.value: 0 for outcome in (Outcome.RUN, Outcome.CACHED, Outcome.NOT_NEEDED)}
+            for found in planned.values():
+                counts[found.outcome.value] += 1
+            if counts[Outcome.RUN.value]:
+                workspace = Workspace.current()
+                workspace.store.check_writable(workspace.directory)
+            self._publish(planned, plan, run_context, context, counts)
+        skipped = [
+            task_id for task_id, found in planned.items() if task_id not in outside and self._is_skipped(found.outcome)
+        ]
+        if skipped:
+            context["ti"].xcom_push(key="return_value", value=counts)
+            raise DownstreamTasksSkipped(tasks=skipped)  # type: ignore[no-untyped-call]  # Airflow's is not annotated
+        return counts
+
+    def _of_operator(self, task_id: str, run_context: RunContext, plan: Plan) -> PlannedTask:
+        task = run_context.run.tasks.get(task_id)
+        if task is None:
+            return PlannedTask(Outcome.NOT_NEEDED, "not part of the graph with this run's values")
+        return plan.tasks[task.unique_id]
+
+    def _is_skipped(self, outcome: Outcome) -> bool:
+        return outcome is Outcome.NOT_NEEDED or (outcome is Outcome.CACHED and self.on_cached == "skip")
+
+    def _publish(
+        self,
+        planned: Mapping[str, PlannedTask],
+        plan: Plan,
+        run_context: RunContext,
+        context: Any,
+        counts: Mapping[str, int],
+    ) -> None:
+        rows: dict[str, dict[str, Any]] = {}
+        for task_id, found in planned.items():
+            task = run_context.run.tasks.get(task_id)
+            uris = [target.uri for target in plan.graph.nodes[task.unique_id].targets] if task is not None else []
+            rows[task_id] = {"outcome": found.outcome.value, "reason": found.reason, "uris": uris}
+        context["ti"].xcom_push(key=PLAN_XCOM, value=rows)
+        table = text_table(
+            ("task", "plan", "why"), [(task_id, row["outcome"], row["reason"]) for task_id, row in rows.items()]
+        )
+        self.log.info(
+            "Plan: %d to run, %d cached, %d not needed, in %s\n%s",
+            *counts.values(),
+            Workspace.current().directory,
+            table,
+        )

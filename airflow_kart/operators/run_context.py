@@ -1,0 +1,117 @@
+"""What an operator knows of its run: its tasks with this run's values, its workspace, what to run again, where it is."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from airflow_kart.exceptions import BindingError
+from airflow_kart.runtime.blueprint import Blueprint, RunGraph
+from airflow_kart.task import TaskOnKart
+from airflow_kart.workspace import Workspace
+
+__all__ = ["RERUN_PARAM", "RunContext", "outside_consumers"]
+
+RERUN_PARAM = "kart_rerun"
+"""The Airflow param that names tasks to run again."""
+
+
+class RunContext:
+    """One operator's view of a DAG run.
+
+    Args:
+        operator: a kart operator whose templates are rendered.
+        blueprint: the structure it belongs to.
+        context: Airflow's context.
+    """
+
+    def __init__(self, operator: Any, blueprint: Blueprint, context: Mapping[str, Any]) -> None:
+        self._operator = operator
+        self._blueprint = blueprint
+        self._context = context
+        self.run: RunGraph = blueprint.for_run(operator.bind or {}, dict(context.get("params") or {}))
+
+    def workspace(self) -> AbstractContextManager[object]:
+        """Return the workspace as a context manager; the configured one where the operator names none."""
+        directory = self._operator.workspace_directory
+        return Workspace(directory) if directory else nullcontext()
+
+    def rerun(self) -> set[str]:
+        """Return the task ids of this blueprint that ``kart_rerun`` names.
+
+        Raises:
+            BindingError: a pattern names no kart task anywhere in the DAG.
+        """
+        patterns = (self._context.get("params") or {}).get(RERUN_PARAM) or []
+        if isinstance(patterns, str):
+            patterns = [patterns]
+        named: set[str] = set()
+        for pattern in patterns:
+            everywhere = _matching(pattern, _kart_task_ids(self._operator.dag))
+            if not everywhere:
+                known = ", ".join(sorted(_kart_task_ids(self._operator.dag)))
+                raise BindingError(f"{RERUN_PARAM}: no task matches {pattern!r}; there are {known}")
+            named |= everywhere & self._blueprint.nodes.keys()
+        return named
+
+    def outside(self, task_id: str) -> list[str]:
+        """Return the tasks of the DAG that hang on one of this blueprint's, but do not belong to it."""
+        return outside_consumers(self._operator.dag.task_dict[task_id], self._blueprint.nodes)
+
+    def how_to_make(self, task: TaskOnKart[Any]) -> str:
+        """Return the command that makes a task's artifact."""
+        task_id = self.run.task_ids.get(task.unique_id)
+        if task_id is None:
+            return f"build({task!r}) in Python"
+        dag_run = self._context["dag_run"]
+        moment = dag_run.logical_date or dag_run.run_after
+        return f"airflow tasks test {self._operator.dag.dag_id} {task_id} {moment.isoformat()}"
+
+    def coordinates(self) -> dict[str, Any]:
+        """Return where in Airflow this happens, as JSON for the sidecar."""
+        ti, dag_run = self._context["ti"], self._context["dag_run"]
+        bundle = getattr(ti, "bundle_instance", None)
+        moments = {
+            "logical_date": dag_run.logical_date,
+            "run_after": dag_run.run_after,
+            "data_interval_start": dag_run.data_interval_start,
+            "data_interval_end": dag_run.data_interval_end,
+        }
+        return {
+            "dag_id": ti.dag_id,
+            "run_id": ti.run_id,
+            "task_id": ti.task_id,
+            "map_index": ti.map_index,
+            "try_number": ti.try_number,
+            "run_type": str(getattr(dag_run.run_type, "value", dag_run.run_type)),
+            **{name: moment.isoformat() if moment is not None else None for name, moment in moments.items()},
+            "dag_version_id": _text(getattr(ti, "dag_version_id", None)),
+            "bundle_name": _text(getattr(bundle, "name", None)),
+            "bundle_version": _text(getattr(bundle, "version", None)),
+            "log_url": _text(getattr(ti, "log_url", None)),
+        }
+
+
+def outside_consumers(operator: Any, inside: Collection[str]) -> list[str]:
+    """Return the direct downstream tasks of an operator that are neither among ``inside`` nor a report."""
+    downstream = (operator.dag.task_dict[task_id] for task_id in sorted(operator.downstream_task_ids))
+    return [task.task_id for task in downstream if task.task_id not in inside and not _reports_on(task, operator)]
+
+
+def _reports_on(task: Any, operator: Any) -> bool:
+    blueprint = getattr(task, "blueprint", None)
+    return getattr(task, "reports", False) and blueprint is not None and operator.task_id in blueprint.nodes
+
+
+def _kart_task_ids(dag: Any) -> set[str]:
+    return {task_id for task_id, operator in dag.task_dict.items() if getattr(operator, "makes_artifact", False)}
+
+
+def _matching(pattern: str, task_ids: Collection[str]) -> set[str]:
+    return {task_id for task_id in task_ids if fnmatch.fnmatchcase(task_id, pattern)}
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

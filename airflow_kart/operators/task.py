@@ -1,0 +1,113 @@
+"""The operator that makes one task's artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from airflow.providers.common.compat.sdk import AirflowSkipException
+from airflow.sdk import BaseOperator
+
+from airflow_kart.graph import Graph
+from airflow_kart.links.artifact import KartArtifactLink
+from airflow_kart.operators.run_context import RunContext, outside_consumers
+from airflow_kart.runtime.blueprint import Blueprint, RunGraph
+from airflow_kart.runtime.plan import Outcome, make_plan, states_of
+from airflow_kart.runtime.runner import RunResult, run_task
+from airflow_kart.sidecar import sidecar_uri
+from airflow_kart.task import TaskOnKart
+
+__all__ = ["KartOperator"]
+
+
+class KartOperator(BaseOperator):
+    """Makes the artifact of a task, unless it is there.
+
+    Used by itself it also makes what is missing below the task. In a compiled DAG each task has an operator of its
+    own; then only what has none is made here, and a missing input that has one is an error that says how to make it.
+
+    Args:
+        task: the task, with the values its operator is compiled with.
+        bind: values and Jinja templates for parameters of the task (of the roots, in a compiled DAG).
+        workspace_directory: where artifacts are; by default ``[kart] workspace_directory``. May be a template.
+        on_cached: how the operator ends when the artifact was there: ``"skip"``, which shows in the UI, or
+            ``"success"``. Where a task outside the graph hangs on it, it always ends well.
+        blueprint: the compiled structure it belongs to.
+    """
+
+    template_fields = ("bind", "workspace_directory")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"bind": "json"}
+    operator_extra_links = (KartArtifactLink(),)
+    ui_color = "#e8f0fb"
+    makes_artifact = True
+
+    def __init__(
+        self,
+        *,
+        task: TaskOnKart[Any],
+        bind: Mapping[str, Any] | None = None,
+        workspace_directory: str | None = None,
+        on_cached: Literal["skip", "success"] = "skip",
+        blueprint: Blueprint | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.task = task
+        self.bind = bind
+        self.workspace_directory = workspace_directory
+        self.on_cached = on_cached
+        self.blueprint = blueprint
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        """Make the artifact; return its outcome and where it is."""
+        blueprint = self.blueprint or Blueprint.single(self.task_id, self.task)
+        run_context = RunContext(self, blueprint, context)
+        task = run_context.run.tasks.get(self.task_id)
+        if task is None:
+            raise AirflowSkipException(f"with this run's values the DAG has no task {self.task_id}; nothing to make")
+        with run_context.workspace():
+            force = _forced(task, run_context, context)
+            _make_what_has_no_operator(task, run_context.run, run_context.coordinates())
+            result = run_task(task, force=force, coordinates=run_context.coordinates(), how_to_make=run_context.how_to_make)
+        summary = _summary(task, result)
+        outside = outside_consumers(self, blueprint.nodes)
+        if result.outcome is Outcome.CACHED and self.on_cached == "skip" and not outside:
+            context["ti"].xcom_push(key="return_value", value=summary)
+            raise AirflowSkipException(
+                f"{task!r} is cached: {result.reason}; its artifact is {summary['artifacts'][0]['uri']}"
+            )
+        self.log.info("%r is %s: %s", task, result.outcome, result.reason)
+        return summary
+
+
+def _forced(task: TaskOnKart[Any], run_context: RunContext, context: Any) -> bool:
+    """Whether the task, or one it needs, is named to run again and this DAG run has not done so yet."""
+    named = run_context.run.unique_ids(run_context.rerun())
+    if not named or task.unique_id not in run_context.run.graph.below(named):
+        return False
+    ti = context["ti"]
+    present = states_of([run_context.run.graph.nodes[task.unique_id]])[0]
+    return present.outcome is not Outcome.CACHED or present.made_by != (ti.dag_id, ti.run_id)
+
+
+def _make_what_has_no_operator(task: TaskOnKart[Any], run: RunGraph, coordinates: Mapping[str, Any]) -> None:
+    """Make what is missing below a task, as far as no other operator does."""
+    others = {unique_id for unique_id in run.task_ids if unique_id != task.unique_id}
+    if all(unique_id in others for unique_id in (required.unique_id for _, required in task.lineage.inputs)):
+        return
+    graph = Graph.of([task])
+    plan = make_plan(graph, given=others)
+    for node in plan.with_outcome(Outcome.RUN):
+        if node.unique_id != task.unique_id:
+            run_task(node.task, coordinates=coordinates)
+
+
+def _summary(task: TaskOnKart[Any], result: RunResult) -> dict[str, Any]:
+    return {
+        "outcome": result.outcome.value,
+        "reason": result.reason,
+        "task": repr(task),
+        "unique_id": task.unique_id,
+        "seconds": round(result.seconds, 3),
+        "artifacts": [{"uri": target.uri, "sidecar": sidecar_uri(target.uri)} for target in result.targets],
+    }
