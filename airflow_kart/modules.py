@@ -1,9 +1,9 @@
 """Logical module names: one name for a source file, however it was loaded.
 
 Airflow names a DAG file's module after its absolute path, versioned bundles move with every version, and
-``python file.py`` says ``__main__``. Whatever is hashed, put into a path or pickled uses the logical name instead:
-the file's dotted path below the DAG bundle's root, else below the DAG folder, else below the ``sys.path`` entry it
-was found on, else its stem. A module that was imported by its own name keeps that name: it is the same thing.
+``python file.py`` says ``__main__``, and a notebook may import ``dags.file``. Whatever is hashed, put into a path or
+pickled uses the logical name instead: the file's dotted path below the root of its DAG bundle or the DAG folder; else,
+for a module that was imported by its own name, that name; else the path below the ``sys.path`` entry that holds it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ from typing import Any
 
 from airflow_kart import settings
 
-__all__ = ["find_class", "find_loaded_class", "is_dag_file_module", "logical_class_name", "logical_module_name"]
+__all__ = ["find_class", "find_loaded_class", "is_importable", "logical_class_name", "logical_module_name"]
 
 _DAG_FILE_MODULE = re.compile(r"^unusual_prefix_[0-9a-f]{40}_")
 
 
-def is_dag_file_module(name: str) -> bool:
-    """Whether a module name was made up by Airflow (or is ``__main__``), so that nobody else can import it."""
-    return name == "__main__" or _DAG_FILE_MODULE.match(name) is not None
+def is_importable(name: str) -> bool:
+    """Whether other processes, and other DAGs, can import a module by this name.
+
+    They cannot where Airflow made the name up, where it is ``__main__``, or where it depends on ``sys.path`` here.
+    """
+    return not _is_made_up(name) and logical_module_name(name) == name
 
 
 def logical_class_name(cls: type) -> str:
@@ -37,26 +40,30 @@ def logical_class_name(cls: type) -> str:
 
 def logical_module_name(name: str) -> str:
     """Return the name a module keeps in every process."""
-    if not is_dag_file_module(name):
-        return name
     module = sys.modules.get(name)
     file = getattr(module, "__file__", None)
-    if not file:  # a notebook, `python -c`, or a module that was dropped from sys.modules
+    if not file:  # a builtin, a notebook, `python -c`, or a module that was dropped from sys.modules
         return _DAG_FILE_MODULE.sub("", name)
-    spec_name = getattr(getattr(module, "__spec__", None), "name", "__main__")
-    return _name_of_file(str(Path(file).absolute()), spec_name if name == "__main__" else name)
+    if name == "__main__":  # python -m package.module tells its name, python file.py does not
+        name = getattr(getattr(module, "__spec__", None), "name", "__main__")
+    return _name_of_file(file, name)
 
 
-@functools.lru_cache(maxsize=1024)
-def _name_of_file(file: str, spec_name: str) -> str:
-    path = Path(file)
-    root = _bundle_root(path)
-    if root is None and not is_dag_file_module(spec_name):
-        return spec_name  # python -m package.module
+def _is_made_up(name: str) -> bool:
+    return name == "__main__" or _DAG_FILE_MODULE.match(name) is not None
+
+
+@functools.lru_cache(maxsize=8192)
+def _name_of_file(file: str, name: str) -> str:
+    path = Path(file).absolute()
+    installed = "site-packages" in path.parts or "dist-packages" in path.parts
+    root = None if installed else _bundle_root(path)
     if root is None:
-        root = _search_path_entry(path)
-    relative = path.relative_to(root) if root is not None else Path(path.name)
-    return ".".join(relative.with_suffix("").parts)
+        if not _is_made_up(name):
+            return name
+        root = _search_path_entry(path) or path.parent
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
 def _bundle_root(path: Path) -> Path | None:
@@ -99,7 +106,8 @@ def _search_path_entry(path: Path) -> Path | None:
 
 def find_loaded_class(logical_module: str, qualname: str) -> type | None:
     """Return the class of that logical name from a module this process has loaded, or ``None``."""
-    for name in [name for name in sys.modules if name == logical_module or is_dag_file_module(name)]:
+    stem = logical_module.rpartition(".")[2]
+    for name in [name for name in sys.modules if _is_made_up(name) or name.rpartition(".")[2] == stem]:
         if logical_module_name(name) == logical_module:
             found = _attribute(sys.modules[name], qualname)
             if found is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import posixpath
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Generic, NoReturn, TypeVar, overload
@@ -392,8 +393,16 @@ class TaskOnKart(Generic[T]):
                 for path, task in self.lineage.inputs
             ],
             "source": source_of(cls),
-            "task_log": dict(self.task_log),
+            "task_log": self._describe_log(),
         }
+
+    def _describe_log(self) -> Any:
+        try:
+            return json.loads(json.dumps(self.task_log))
+        except (TypeError, ValueError) as error:
+            raise TargetError(
+                f"{self!r}.task_log holds something that is not JSON ({error}); put JSON values into it"
+            ) from error
 
     def _describe_parameter(self, name: str, parameter: Parameter[Any]) -> dict[str, Any]:
         described: dict[str, Any] = {"type": type(parameter).__name__, "significant": parameter.significant}

@@ -58,7 +58,7 @@ class Compilation:
         blueprint = self._blueprint(ids)
         shared: dict[str, Any] = {"bind": dict(self.binding.bind), "workspace_directory": self.workspace_directory}
         subgroups: dict[str, TaskGroup] = {}
-        labels = group_labels(self.structure.nodes)
+        labels = group_labels(self.structure.nodes, self.task_ids)
         operators: dict[tuple[str, str], KartOperator] = {}
         for key, node in self.structure.nodes.items():
             label = labels.get(key)

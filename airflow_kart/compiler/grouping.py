@@ -12,7 +12,7 @@ __all__ = ["group_labels"]
 _WORTH_A_GROUP = 3
 
 
-def group_labels(nodes: Mapping[Key, StructureNode]) -> dict[Key, str]:
+def group_labels(nodes: Mapping[Key, StructureNode], task_ids: Mapping[Key, str]) -> dict[Key, str]:
     """Return the label of the task group for each node that is drawn in one.
 
     Classes whose groups would need each other are not grouped: Airflow cannot order groups in a circle.
@@ -29,7 +29,12 @@ def group_labels(nodes: Mapping[Key, StructureNode]) -> dict[Key, str]:
             if consumer is not None and place[consumer] != place[key]:
                 needs[place[consumer]].add(place[key])
     circular = _circular(needs)
-    return {key: found for key, found in place.items() if isinstance(found, str) and found not in circular}
+    taken = set(task_ids.values())  # tasks and groups share one set of names
+    return {
+        key: f"{found}__all" if found in taken else found
+        for key, found in place.items()
+        if isinstance(found, str) and found not in circular
+    }
 
 
 def _circular(needs: Mapping[str | Key, set[str | Key]]) -> set[str | Key]:

@@ -52,7 +52,7 @@ def task_ids(nodes: Mapping[Key, StructureNode]) -> dict[Key, str]:
             ids[keys[0]] = label
             continue
         for key, suffix in _suffixes({key: nodes[key] for key in keys}).items():
-            ids[key] = _bounded(f"{label}__{suffix}")
+            ids[key] = _bounded(f"{label}__{suffix}" if suffix else label)
     return {key: ids[key] for key in nodes}
 
 
@@ -118,12 +118,12 @@ def _as_text(path: KeyPath) -> str:
 
 
 def _distinct(suffixes: Mapping[Key, str], trails: Mapping[Key, KeyPath]) -> dict[Key, str]:
-    """Add a digest of the whole trail where cleaning up made two suffixes alike, or left nothing."""
+    """Add a digest of the whole trail where cleaning up made two suffixes alike."""
     seen: dict[str, int] = {}
     for text in suffixes.values():
         seen[text] = seen.get(text, 0) + 1
     return {
-        key: text if text and seen[text] == 1 else f"{text}_{_short_digest(repr(trails[key]))}".lstrip("_")
+        key: text if seen[text] == 1 else f"{text}_{_short_digest(repr(trails[key]))}".lstrip("_")
         for key, text in suffixes.items()
     }
 

@@ -37,7 +37,10 @@ class StructureNode:
     twin: TaskOnKart[Any] | None
     """The task in the same place with the other sample."""
     trail: KeyPath
-    """The keys that lead to it from the roots: of all ways the first of the shortest."""
+    """The keys that lead to it from the roots: of all ways the first of the shortest.
+
+    Where ``requires()`` is a single task, so that there is no key, the number of steps from the root stands for it.
+    """
     places: list[tuple[Key | None, KeyPath]] = field(default_factory=list)
     """Each consumer (``None``: the DAG itself) and the path of keys below it."""
 
@@ -103,7 +106,9 @@ def _walk(first: Sequence[TaskOnKart[Any]], second: Sequence[TaskOnKart[Any] | N
     several = len(first) > 1
     for index, (task, twin) in enumerate(zip(first, second, strict=True)):
         frontier.append((None, (index,), (index,) if several else (), task, twin))
+    depth = 0
     while frontier:
+        depth += 1
         following: list[_Arrival] = []
         for consumer, path, trail, task, twin in frontier:
             key = (task.unique_id, twin.unique_id if twin is not None else "")
@@ -112,7 +117,9 @@ def _walk(first: Sequence[TaskOnKart[Any]], second: Sequence[TaskOnKart[Any] | N
                 continue
             found[key] = StructureNode(task, twin, trail)
             twins = dict(twin.lineage.inputs) if twin is not None else {}
-            following += [(key, step, (*trail, *step), below, twins.get(step)) for step, below in task.lineage.inputs]
+            following += [
+                (key, step, (*trail, *(step or (depth,))), below, twins.get(step)) for step, below in task.lineage.inputs
+            ]
         frontier = following
     return _upstream_first(_merged(found, arrivals))
 

@@ -13,6 +13,7 @@ import io
 import pickle
 import sys
 import threading
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -21,13 +22,13 @@ import cloudpickle
 
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.base import Writable, type_name
-from airflow_kart.modules import find_loaded_class, is_dag_file_module, logical_module_name
+from airflow_kart.modules import find_loaded_class, is_importable, logical_module_name
 
 __all__ = ["PickleFormat", "restore_class"]
 
 _PROTOCOL = 5
 _CANNOT = (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError)
-_BY_VALUE = threading.RLock()
+_REGISTRY = threading.RLock()
 
 
 class PickleFormat:
@@ -38,7 +39,7 @@ class PickleFormat:
     def dump(self, obj: Any, stream: Writable) -> None:
         """Write an object, with cloudpickle or else with dill."""
         try:
-            with _dag_files_by_value():
+            with _registry_as_before():
                 _ArtifactPickler(stream, protocol=_PROTOCOL).dump(obj)
             return
         except _CANNOT as error:
@@ -70,14 +71,20 @@ class PickleFormat:
 
 
 class _ArtifactPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships no types
-    """cloudpickle's pickler, which gives each class of a DAG file its logical name to be found again by."""
+    """cloudpickle's pickler, which writes by value whatever no other process could import.
+
+    A class written so carries its logical name too, to be found again by.
+    """
 
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, type) and is_dag_file_module(obj.__module__) and _at_module_level(obj):
-            by_value = io.BytesIO()
-            cloudpickle.Pickler(by_value, protocol=_PROTOCOL).dump(obj)
-            return restore_class, (logical_module_name(obj.__module__), obj.__qualname__, by_value.getvalue())
-        return super().reducer_override(obj)
+        if not isinstance(obj, (type, types.FunctionType)) or is_importable(obj.__module__ or "builtins"):
+            return super().reducer_override(obj)
+        _write_by_value(obj.__module__)
+        if not isinstance(obj, type) or not _at_module_level(obj):
+            return super().reducer_override(obj)
+        by_value = io.BytesIO()
+        cloudpickle.Pickler(by_value, protocol=_PROTOCOL).dump(obj)
+        return restore_class, (logical_module_name(obj.__module__), obj.__qualname__, by_value.getvalue())
 
 
 def restore_class(logical_module: str, qualname: str, by_value: bytes) -> type:
@@ -92,20 +99,19 @@ def _at_module_level(cls: type) -> bool:
     return found is cls
 
 
+def _write_by_value(name: str) -> None:
+    """Tell cloudpickle to write what a module defines by value; it does so for ``__main__`` on its own."""
+    if name != "__main__" and name in sys.modules and name not in cloudpickle.list_registry_pickle_by_value():
+        cloudpickle.register_pickle_by_value(sys.modules[name])
+
+
 @contextmanager
-def _dag_files_by_value() -> Iterator[None]:
-    """Let cloudpickle write what DAG files define by value; it does so for ``__main__`` on its own."""
-    with _BY_VALUE:
-        known = cloudpickle.list_registry_pickle_by_value()
-        modules = [
-            module
-            for name, module in list(sys.modules.items())
-            if name != "__main__" and is_dag_file_module(name) and name not in known
-        ]
-        for module in modules:
-            cloudpickle.register_pickle_by_value(module)
+def _registry_as_before() -> Iterator[None]:
+    """Put cloudpickle's registry, which is the process's, back as it was."""
+    with _REGISTRY:
+        before = set(cloudpickle.list_registry_pickle_by_value())
         try:
             yield
         finally:
-            for module in modules:
-                cloudpickle.unregister_pickle_by_value(module)
+            for name in set(cloudpickle.list_registry_pickle_by_value()) - before:
+                cloudpickle.unregister_pickle_by_value(sys.modules[name])

@@ -70,13 +70,11 @@ class KartOperator(BaseOperator):
             _make_what_has_no_operator(task, run_context.run, run_context.coordinates())
             result = run_task(task, force=force, coordinates=run_context.coordinates(), how_to_make=run_context.how_to_make)
         summary = _summary(task, result)
-        outside = outside_consumers(self, blueprint.nodes)
-        if result.outcome is Outcome.CACHED and self.on_cached == "skip" and not outside:
-            context["ti"].xcom_push(key="return_value", value=summary)
-            raise AirflowSkipException(
-                f"{task!r} is cached: {result.reason}; its artifact is {summary['artifacts'][0]['uri']}"
-            )
-        self.log.info("%r is %s: %s", task, result.outcome, result.reason)
+        if result.outcome is Outcome.CACHED:
+            self.log.info("%r is cached (%s); its artifact is %s", task, result.reason, summary["artifacts"][0]["uri"])
+            if self.on_cached == "skip" and not outside_consumers(self, blueprint.nodes):
+                context["ti"].xcom_push(key="return_value", value=summary)
+                raise AirflowSkipException("the artifact is there")
         return summary
 
 

@@ -53,9 +53,7 @@ class Sidecar:
 
     def to_bytes(self) -> bytes:
         """Return the document as UTF-8 JSON."""
-        return (
-            json.dumps(self.content, ensure_ascii=False, indent=1, default=str).encode("utf-8", "backslashreplace") + b"\n"
-        )
+        return json.dumps(self.content, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace") + b"\n"
 
     @property
     def accepted_checksums(self) -> tuple[str, ...]:

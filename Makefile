@@ -1,0 +1,45 @@
+# make demo   the flagship example through Airflow, cold and warm
+# make test   all tests, with what they need set up first
+# make check  formatters, linters, import contracts, type checkers
+# make bench  the benchmarks, against gokart and against plain Airflow
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := airflow_kart example_dags tests .ci
+
+# Compiled modules are kept, whatever the surroundings say: without them each process compiles Airflow anew.
+export PYTHONDONTWRITEBYTECODE =
+
+.PHONY: demo test check bench clean
+
+demo: $(VENV)/.examples
+	$(BIN)/python .ci/demo.py
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(VENV)/.dev
+	for script in tests/benchmarks/bench_*.py; do PYTHONPATH=tests $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) .demo
+
+$(VENV)/.uv:
+	.ci/make_venv $(PYTHON) $(VENV)
+	touch $@
+
+$(VENV)/.examples: $(VENV)/.uv pyproject.toml
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[examples]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.uv pyproject.toml
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev]'
+	touch $@

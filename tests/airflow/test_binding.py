@@ -1,0 +1,122 @@
+"""Where a run's values come from: binding, form, root, default; and what is wrong with them."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from pipeline import Judged, Raw, Window, ran
+
+from airflow_kart import KartDag, run_date
+from airflow_kart.exceptions import BindingError
+
+UTC = dt.timezone.utc
+
+
+def test_run_date_is_the_logical_date(run_dag):
+    dag = KartDag("bind_logical", Raw, bind={"day": run_date()}, schedule=None)
+    run_dag(dag, logical_date=dt.datetime(2024, 2, 3, 23, 30, tzinfo=UTC))
+    assert Raw(day=dt.date(2024, 2, 3)).complete()
+
+
+def test_run_date_is_the_start_where_there_is_no_logical_date(run_dag):
+    dag = KartDag("bind_no_logical", Raw, bind={"day": run_date()}, schedule=None)
+    run = run_dag(dag, logical_date=None)
+    assert run.dag_run.logical_date is None
+    assert Raw(day=run.dag_run.run_after.date()).complete()
+
+
+def test_run_date_in_a_time_zone_and_with_an_offset(run_dag):
+    moment = dt.datetime(2024, 2, 3, 2, 0, tzinfo=UTC)
+    run_dag(KartDag("bind_zone", Raw, bind={"day": run_date(tz="America/New_York")}, schedule=None), logical_date=moment)
+    assert Raw(day=dt.date(2024, 2, 2)).complete()
+    offset = run_date(offset=dt.timedelta(days=-1, hours=-3))
+    run_dag(KartDag("bind_offset", Raw, bind={"day": offset}, schedule=None), logical_date=moment)
+    assert Raw(day=dt.date(2024, 2, 1)).complete()
+
+
+def test_run_date_refuses_an_unknown_time_zone():
+    with pytest.raises(BindingError, match="no such time zone"):
+        run_date(tz="Mars/Olympus")
+
+
+def test_the_binding_wins_over_the_form_the_form_over_the_root(run_dag):
+    dag = KartDag("bind_order", Judged(day=dt.date(2024, 1, 1), kind="a"), bind={"day": "2024-03-04"}, schedule=None)
+    assert set(dag.params) == {"days", "kind", "kart_rerun"}
+    assert dag.params["kind"] == "a"
+    ran()
+    run_dag(dag, run_conf={"kind": "b", "day": "2020-01-01"})
+    assert Judged(day=dt.date(2024, 3, 4), kind="b").complete()
+
+
+def test_the_form_has_types_ranges_and_descriptions():
+    dag = KartDag("bind_form", Judged, schedule=None, bind={"kind": "x"})
+    schema = {name: dag.params.get_param(name).schema for name in dag.params}
+    assert schema["day"] == {"type": "string", "format": "date", "title": "day"}
+    assert dag.params.get_param("day").description == "Day to judge on"
+    assert not dag.params.get_param("day").has_value
+    assert schema["days"] == {"type": "integer", "minimum": 0, "maximum": 9, "title": "days"}
+    assert schema["kart_rerun"]["items"] == {"type": "string"}
+    assert "judged" in schema["kart_rerun"]["examples"]
+
+
+def test_a_template_that_renders_to_nonsense_fails_with_its_parameter(run_dag, caplog):
+    dag = KartDag("bind_nonsense", Raw, bind={"day": "{{ dag.dag_id }}"}, schedule=None)
+    assert run_dag(dag).state == "failed"
+    with pytest.raises(BindingError, match=r"rendered to 'bind_nonsense', which does not fit: Raw.day: .*YYYY-MM-DD"):
+        dag.blueprint.for_run({"day": "bind_nonsense"}, {})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bind": {"dya": "2024-01-01"}}, r"bind names 'dya', which is no parameter of Judged; there are day, days, kind"),
+        ({"bind": {"day": "yesterday"}}, r"bind\['day'\] does not fit: Judged.day: 'yesterday' is not a date"),
+        ({"bind": {"days": 99}}, r"Judged.days: 99 is above the largest allowed value, 9"),
+        (
+            {"schedule": "@daily", "start_date": dt.datetime(2024, 1, 1, tzinfo=UTC)},
+            "Judged.day has no value, and a scheduled",
+        ),
+        ({"root": []}, "root is empty"),
+        ({"root": 3}, "root is 3; give a task, a task class"),
+        ({"on_cached": "fail"}, "on_cached is 'fail'; use 'skip' or 'success'"),
+        ({"operator_kwargs": {"task_id": "x"}}, "operator_kwargs cannot set task_id"),
+    ],
+)
+def test_wrong_arguments_are_errors_when_the_dag_is_made(options, message):
+    arguments = {"root": Judged, "schedule": None, **options}
+    with pytest.raises(BindingError, match=message) as error:
+        KartDag("bind_wrong", arguments.pop("root"), **arguments)
+    assert "bind_wrong" in str(error.value)
+
+
+def test_a_template_cannot_stand_for_a_task():
+    from pipeline import Model
+
+    with pytest.raises(BindingError, match="a template cannot stand for a task"):
+        KartDag("bind_task", Model, bind={"window": "{{ x }}"}, schedule=None)
+
+
+def test_the_decorator_makes_a_dag_of_the_class(parse):
+    bag = parse(
+        """
+        import datetime as dt
+
+        @kart_dag(schedule="@daily", start_date=dt.datetime(2024, 1, 1), bind={"day": run_date()}, tags=["x"])
+        class DailyNumbers(TaskOnKart[int]):
+            '''Numbers of a day.'''
+            day: dt.date = DateParameter()
+            def run(self): self.dump(1)
+        """
+    )
+    assert bag.import_errors == {}
+    dag = bag.dags["daily_numbers"]
+    assert set(dag.task_ids) == {"plan", "daily_numbers", "report"}
+    assert dag.doc_md.startswith("Numbers of a day.")
+
+
+def test_a_workspace_may_be_a_template(run_dag, tmp_path):
+    directory = str(tmp_path) + "/{{ dag.dag_id }}"
+    dag = KartDag("bind_workspace", Window(day=dt.date(2024, 1, 1)), schedule=None, workspace_directory=directory)
+    assert run_dag(dag).state == "success"
+    assert list((tmp_path / "bind_workspace").rglob("Window_*.pkl"))

@@ -1,0 +1,176 @@
+"""Task ids and groups: readable, and the same from parse to parse."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from typing import Any
+
+from pipeline import Clean, Judged, Noted, Raw, Window
+
+from airflow_kart import DateParameter, EnumParameter, IntParameter, KartDag, StrParameter, TaskOnKart, run_date
+
+DAY = dt.date(2024, 5, 6)
+STEP = "from airflow_kart import TaskOnKart\nclass Step(TaskOnKart[int]):\n    pass\n"
+
+
+def ids(root, **options):
+    return set(KartDag("naming", root, schedule=None, **options).task_ids) - {"plan", "report"}
+
+
+class Region(enum.Enum):
+    EU = 1
+    US = 2
+
+
+class Part(Noted):
+    region: Region = EnumParameter(enum=Region)
+    size: int = IntParameter(default=1)
+
+
+class Report(Noted):
+    def requires(self):
+        return {"eu": Part(region=Region.EU), "us": [Part(region=Region.US), Part(region=Region.US, size=2)]}
+
+
+def test_values_that_no_run_changes_tell_tasks_apart_where_they_suffice():
+    assert ids(Report()) == {"report_task", "part__EU_1", "part__US_1", "part__US_2"}
+
+
+def test_values_of_a_sample_are_never_part_of_an_id():
+    expected = {"judged", "model", "window", "clean__0", "clean__1", "raw__0", "raw__1"}
+    assert ids(Judged, bind={"day": run_date()}) == expected
+    assert ids(Judged(day=DAY)) == expected  # the trigger form may change the day
+
+
+def test_the_keys_of_requires_tell_tasks_apart_where_values_cannot():
+    class Both(Noted):
+        day: dt.date = DateParameter()
+
+        def requires(self):
+            return {"past": Window(day=self.day), "next": [Clean(day=self.day + dt.timedelta(days=1))]}
+
+    found = ids(Both, bind={"day": run_date()})
+    assert found == {"both", "window", "clean__past_0", "clean__1", "clean__next_0", "raw__past_0", "raw__1", "raw__next_0"}
+
+
+def test_a_sibling_of_another_class_changes_no_id():
+    class Alone(Noted):
+        day: dt.date = DateParameter()
+
+        def requires(self):
+            return [Window(day=self.day)]
+
+    class Extra(Noted):
+        pass
+
+    class WithSibling(Alone):
+        def requires(self):
+            return [Extra(), *super().requires()]
+
+    before = ids(Alone, bind={"day": run_date()}) - {"alone"}
+    after = ids(WithSibling, bind={"day": run_date()}) - {"with_sibling", "extra"}
+    assert before == after
+
+
+def test_tasks_that_are_equal_only_for_some_days_stay_two():
+    class Month(Noted):
+        day: dt.date = DateParameter(compile_value=dt.date(2024, 5, 1))
+
+        def requires(self):
+            return {"today": Raw(day=self.day), "first": Raw(day=self.day.replace(day=1))}
+
+    assert ids(Month, bind={"day": run_date()}) == {"month", "raw__today", "raw__first"}
+
+
+def test_a_shared_task_stays_one_when_only_some_of_its_consumers_have_twins(run_dag):
+    class Common(Noted):
+        pass
+
+    class Day(Noted):
+        day: dt.date = DateParameter()
+
+        def requires(self):
+            return {"common": Common(), "raw": Raw(day=self.day)}
+
+    class Weekday(Noted):
+        day: dt.date = DateParameter(compile_value=dt.date(2024, 5, 6))
+
+        def requires(self):
+            return [Day(day=self.day - dt.timedelta(days=back)) for back in range(self.day.weekday() + 3)]
+
+    found = ids(Weekday, bind={"day": run_date()})
+    assert "common" in found
+    assert not [task_id for task_id in found if task_id.startswith("common__")]
+
+
+def test_classes_of_one_name_are_told_apart_by_their_modules(load_module):
+    first = load_module(STEP, "first_module").Step
+    second = load_module(STEP, "second_module").Step
+
+    class Steps(TaskOnKart[int]):
+        def requires(self):
+            return [first(), second()]
+
+    assert ids(Steps()) == {"steps", "step__first_module", "step__second_module"}
+
+
+def test_long_and_odd_values_make_valid_ids():
+    class Odd(Noted):
+        name: str = StrParameter()
+
+    class Odds(Noted):
+        def requires(self):
+            return {f"key {name}": Odd(name=name) for name in ("ä/ö", "ä ö", "x" * 300, "")}
+
+    found = ids(Odds())
+    assert len(found) == 5
+    assert all(len(task_id) < 250 for task_id in found)
+
+
+def test_many_tasks_of_a_class_are_a_group_that_leaves_ids_alone():
+    dag = KartDag("naming_groups", Window(day=DAY, days=5), schedule=None)
+    groups = dag.task_group.get_task_group_dict()
+    assert set(groups) == {None, "clean", "raw"}
+    assert set(groups["clean"].children) == {f"clean__{index}" for index in range(5)}
+    assert dag.get_task("window").upstream_task_ids == {f"clean__{index}" for index in range(5)}
+
+
+def test_classes_that_need_each_other_in_turn_are_not_grouped():
+    class Ping(Noted):
+        left: int = IntParameter()
+
+        def requires(self):
+            return Pong(left=self.left - 1) if self.left else None
+
+    class Pong(Noted):
+        left: int = IntParameter()
+
+        def requires(self):
+            return Ping(left=self.left - 1) if self.left else None
+
+    dag = KartDag("naming_turns", Ping(left=9), schedule=None)
+    assert set(dag.task_group.get_task_group_dict()) == {None}
+    chain = {"ping", *(f"ping__{step}" for step in (2, 4, 6, 8)), *(f"pong__{step}" for step in (1, 3, 5, 7, 9))}
+    assert set(dag.task_ids) == {*chain, "plan", "report"}
+    dag.task_group.topological_sort()
+
+
+def test_documentation_comes_from_docstrings_and_descriptions():
+    dag = KartDag("naming_docs", Judged, bind={"day": run_date()}, schedule=None)
+    documentation: Any = dag.get_task("judged").doc_md
+    assert documentation.startswith("A model, judged on a day.")
+    assert "- `day`: Day to judge on" in documentation
+    assert "Class `pipeline.Judged`" in documentation
+
+
+def test_operator_arguments_of_the_class_win_over_those_of_the_dag():
+    class Heavy(Noted):
+        operator_kwargs = {"pool": "gpu", "retries": 4}
+
+        def requires(self):
+            return Raw(day=DAY)
+
+    dag = KartDag("naming_kwargs", Heavy(), schedule=None, operator_kwargs={"retries": 1, "queue": "big"})
+    assert (dag.get_task("heavy").pool, dag.get_task("heavy").retries, dag.get_task("heavy").queue) == ("gpu", 4, "big")
+    assert (dag.get_task("raw").pool, dag.get_task("raw").retries) == ("default_pool", 1)

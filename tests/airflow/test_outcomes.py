@@ -1,0 +1,222 @@
+"""What becomes of each task in a run: ran, cached, not needed, failed."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from airflow.sdk import DAG, BaseOperator
+from pipeline import Clean, Judged, Model, Raw, Window, ran
+
+from airflow_kart import KartDag, KartOperator, KartTaskGroup, TaskOnKart, build, run_date
+
+DAY = dt.date(2024, 5, 6)
+TASKS = {"raw__0", "raw__1", "clean__0", "clean__1", "window", "model", "judged"}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_noted():
+    ran()
+
+
+def judged(dag_id, **options):
+    return KartDag(dag_id, Judged(day=DAY), schedule=None, **options)
+
+
+def test_cold_then_warm(run_dag):
+    dag = judged("outcome_cold")
+    cold = run_dag(dag)
+    assert cold.state == "success"
+    assert cold.outcomes() == {"ran": sorted(TASKS), "cached": [], "not_needed": [], "failed": []}
+    assert len(ran()) == 7
+    warm = run_dag(dag)
+    assert warm.outcomes() == {"ran": [], "cached": ["judged"], "not_needed": sorted(TASKS - {"judged"}), "failed": []}
+    assert {warm.states[task] for task in TASKS} == {"skipped"}
+    assert warm.states["plan"] == warm.states["report"] == "success"
+    assert ran() == []
+
+
+def test_a_changed_value_reruns_its_task_and_what_is_below(run_dag):
+    dag = judged("outcome_changed")
+    run_dag(dag)
+    ran()
+    assert run_dag(dag, run_conf={"kind": "forest"}).outcomes()["ran"] == ["judged", "model"]
+    assert ran() == ["Judged", "Model"]
+
+
+def test_rerun_takes_globs_and_reruns_what_is_below(run_dag):
+    dag = judged("outcome_rerun")
+    run_dag(dag)
+    ran()
+    run = run_dag(dag, run_conf={"kart_rerun": ["clean__*"]})
+    assert ran() == ["Clean", "Clean", "Judged", "Model", "Window"]
+    assert run.outcomes()["cached"] == ["raw__0", "raw__1"]
+
+
+def test_on_cached_success_ends_cached_tasks_well(run_dag):
+    dag = judged("outcome_success", on_cached="success")
+    run_dag(dag)
+    ran()
+    warm = run_dag(dag)
+    assert warm.states["judged"] == "success"
+    assert warm.xcom("judged")["outcome"] == "cached"
+    assert warm.states["raw__0"] == "skipped"
+    assert ran() == []
+
+
+def test_without_a_plan_each_operator_looks_for_itself(run_dag):
+    dag = judged("outcome_unplanned", plan=False)
+    assert "plan" not in dag.task_ids
+    assert len(run_dag(dag).outcomes()["ran"]) == 7
+    ran()
+    warm = run_dag(dag)
+    assert warm.state == "success"
+    assert warm.outcomes() == {"ran": [], "cached": sorted(TASKS), "not_needed": [], "failed": []}
+    assert ran() == []
+
+
+def test_a_smaller_window_leaves_operators_without_a_task(run_dag):
+    run = run_dag(judged("outcome_smaller"), run_conf={"days": 1})
+    assert run.state == "success"
+    assert run.outcomes()["not_needed"] == ["clean__1", "raw__1"]
+    assert run.states["clean__1"] == "skipped"
+    assert ran() == ["Clean", "Judged", "Model", "Raw", "Window"]
+
+
+def test_a_larger_window_makes_new_tasks_inside_their_consumer(run_dag):
+    run = run_dag(judged("outcome_larger"), run_conf={"days": 4})
+    assert run.state == "success"
+    assert ran().count("Clean") == 4
+    assert run.outcomes()["ran"] == sorted(TASKS)
+
+
+def test_a_missing_intermediate_of_complete_consumers_stays_missing(run_dag):
+    dag = judged("outcome_intermediate")
+    run_dag(dag)
+    ran()
+    window = Window(day=DAY)
+    window.output().remove()
+    assert "window" in run_dag(dag).outcomes()["not_needed"]
+    assert ran() == []
+    assert not window.complete()
+
+
+def test_a_truncated_artifact_is_made_again(run_dag):
+    dag = judged("outcome_truncated")
+    run_dag(dag)
+    ran()
+    target = Judged(day=DAY).output()
+    with open(target.uri, "r+b") as file:
+        file.truncate(3)
+    run = run_dag(dag)
+    assert ran() == ["Judged"]
+    assert run.outcomes()["cached"] == ["model"]
+
+
+def test_an_altered_artifact_is_never_loaded(run_dag):
+    run_dag(judged("outcome_altered"))
+    target = Model(window=Window(day=DAY)).output()
+    with open(target.uri, "r+b") as file:
+        file.seek(5)
+        file.write(b"\x00\xff")
+    Judged(day=DAY).output().remove()
+    ran()
+    run = run_dag(judged("outcome_altered_again"))
+    assert run.state == "failed"
+    assert run.states["judged"] == "failed"
+    assert not Judged(day=DAY).complete()
+
+
+def test_tasks_outside_the_graph_always_run(run_dag):
+    class Outside(BaseOperator):
+        def execute(self, context):
+            return self.task_id
+
+    with DAG("outcome_outside", schedule=None) as dag:
+        group = KartTaskGroup("kart", Judged(day=DAY))
+        Outside(task_id="after_group").set_upstream(group)
+        Outside(task_id="after_window").set_upstream(dag.get_task("kart.window"))
+    for turn in ("cold", "warm"):
+        run = run_dag(dag)
+        assert run.state == "success"
+        assert run.states["after_group"] == run.states["after_window"] == "success", turn
+    assert run.states["kart.window"] == "success"
+    assert run.states["kart.judged"] == "skipped"
+    assert run.outcomes("kart.report")["cached"] == ["kart.judged", "kart.window"]
+
+
+def test_an_operator_by_itself_makes_what_is_missing_below(run_dag):
+    with DAG("outcome_single", schedule=None) as dag:
+        KartOperator(task_id="judge", task=Judged(day=DAY), on_cached="success")
+    build(Clean(day=DAY))
+    ran()
+    assert run_dag(dag).xcom("judge")["outcome"] == "ran"
+    assert ran() == ["Clean", "Judged", "Model", "Raw", "Window"]
+    assert run_dag(dag).xcom("judge")["outcome"] == "cached"
+
+
+def test_an_operator_by_itself_takes_templates(run_dag):
+    with DAG("outcome_single_bound", schedule=None) as dag:
+        KartOperator(task_id="raw", task=Raw(day=DAY), bind={"day": run_date(offset=dt.timedelta(days=-1))})
+    run_dag(dag, logical_date=dt.datetime(2024, 7, 1, tzinfo=dt.timezone.utc))
+    assert Raw(day=dt.date(2024, 6, 30)).complete()
+
+
+def test_several_roots_share_what_they_share(run_dag):
+    dag = KartDag(
+        "outcome_roots", [Model(window=Window(day=DAY)), Model(window=Window(day=DAY), kind="forest")], schedule=None
+    )
+    assert {"model__tree", "model__forest", "window"} <= set(dag.task_ids)
+    assert run_dag(dag).state == "success"
+    assert ran() == ["Clean", "Clean", "Model", "Model", "Raw", "Raw", "Window"]
+
+
+def test_a_failure_fails_the_run_and_is_reported(run_dag):
+    class Broken(TaskOnKart[int]):
+        def run(self):
+            raise RuntimeError("broken")
+
+    class Above(TaskOnKart[int]):
+        def requires(self):
+            return [Broken(), Raw(day=DAY)]
+
+        def run(self):
+            self.dump(1)
+
+    run = run_dag(KartDag("outcome_failure", Above(), schedule=None))
+    assert run.state == "failed"
+    assert run.states["report"] == "failed"
+    assert run.outcomes()["failed"] == ["above", "broken"]
+    assert run.outcomes()["ran"] == ["raw"]
+
+
+def test_an_unwritable_workspace_fails_the_plan(run_dag, tmp_path, caplog):
+    (tmp_path / "file").write_text("in the way")
+    dag = KartDag("outcome_unwritable", Raw(day=DAY), schedule=None, workspace_directory=str(tmp_path / "file" / "ws"))
+    run = run_dag(dag)
+    assert run.states["plan"] == "failed"
+    assert run.states["raw"] == "upstream_failed"
+    assert ran() == []
+
+
+def test_missing_inputs_are_listed_with_the_command_that_makes_them(run_dag):
+    from airflow_kart.exceptions import MissingInputError
+
+    dag = judged("outcome_missing_inputs", plan=False)
+    operator = dag.get_task("window")
+
+    class Ti:
+        dag_id, run_id, task_id, map_index, try_number = "outcome_missing_inputs", "r", "window", -1, 1
+
+    class DagRunStandIn:
+        logical_date = run_after = dt.datetime(2024, 5, 6, tzinfo=dt.timezone.utc)
+        data_interval_start = data_interval_end = None
+        run_type = "manual"
+
+    with pytest.raises(MissingInputError) as missing:
+        operator.execute({"ti": Ti(), "dag_run": DagRunStandIn(), "params": {}})
+    message = str(missing.value)
+    assert "needs 2 input(s) that are not there" in message
+    for task_id, day in (("clean__0", DAY), ("clean__1", DAY - dt.timedelta(days=1))):
+        assert Clean(day=day).output().uri in message
+        assert f"airflow tasks test outcome_missing_inputs {task_id} 2024-05-06" in message

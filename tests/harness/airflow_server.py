@@ -1,0 +1,250 @@
+"""A real Airflow on loopback: API server, DAG processor and scheduler with LocalExecutor, on a database of its own."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+FINISHED = ("success", "failed")
+
+
+class AirflowServer:
+    """Starts Airflow's processes in a directory and talks to them as a user does: REST API and command line.
+
+    Args:
+        home: the AIRFLOW_HOME to be; DAG files go to its ``dags``.
+        environment: further environment variables for all processes.
+    """
+
+    def __init__(self, home: Path, environment: dict[str, str] | None = None) -> None:
+        self.home = home
+        self.dags = home / "dags"
+        self.dags.mkdir(parents=True, exist_ok=True)
+        self.workspace = home / "kart_workspace"
+        self._port = _free_port()
+        self._environment = {**os.environ, **_configuration(home, self._port), **(environment or {})}
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._token = ""
+
+    def start(self) -> None:
+        """Migrate the database, start the processes, wait until the API answers."""
+        self.command("db", "migrate")
+        for name, arguments in {
+            "api": ["api-server", "--port", str(self._port), "--workers", "1"],
+            "dag-processor": ["dag-processor"],
+            "scheduler": ["scheduler"],
+        }.items():
+            with (self.home / f"{name}.log").open("wb") as log:
+                process = subprocess.Popen(
+                    [_airflow(), *arguments], env=self._environment, stdout=log, stderr=log, start_new_session=True
+                )
+            self._processes.append(process)
+        self._wait(self._healthy, 120, "the API server to answer")
+
+    def stop(self) -> None:
+        """End the processes and all they started."""
+        for process in self._processes:
+            _signal_group(process, signal.SIGTERM)
+        for process in self._processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                _signal_group(process, signal.SIGKILL)
+                process.wait(20)
+
+    def command(self, *arguments: str, timeout: float = 300) -> str:
+        """Run ``airflow ...``; return what it printed."""
+        done = subprocess.run(
+            [_airflow(), *arguments], env=self._environment, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        if done.returncode:
+            raise AssertionError(
+                f"airflow {' '.join(arguments)} exited with {done.returncode}\n{done.stdout}\n{done.stderr}"
+            )
+        return done.stdout + done.stderr
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """Call the REST API below ``/api/v2``; return the JSON it answers.
+
+        Raises:
+            urllib.error.HTTPError: it refused.
+        """
+        if not self._token:
+            self._token = self._request("GET", "/auth/token")["access_token"]
+        return self._request(method, f"/api/v2{path}", body, {"Authorization": f"Bearer {self._token}"})
+
+    def wait_for_dags(self, *dag_ids: str) -> None:
+        """Wait until DAGs are parsed."""
+        self._wait(
+            lambda: set(dag_ids) <= {dag["dag_id"] for dag in self.call("GET", "/dags?limit=100")["dags"]}, 120, dag_ids
+        )
+
+    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None, day: str | None = None) -> str:
+        """Trigger a run, without a logical date unless a day is given; return its id."""
+        logical_date = f"{day}T00:00:00+00:00" if day else None
+        return str(
+            self.call("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": logical_date, "conf": conf or {}})["dag_run_id"]
+        )
+
+    def run(self, dag_id: str, conf: dict[str, Any] | None = None, day: str | None = None, timeout: float = 240) -> DagRun:
+        """Trigger a run and wait for its end."""
+        return self.finished(dag_id, self.trigger(dag_id, conf, day), timeout)
+
+    def clear(self, dag_id: str, run_id: str, *task_ids: str) -> DagRun:
+        """Clear a finished run, or some of its tasks, as the UI does; wait for its end."""
+        body: dict[str, Any] = {"dag_run_id": run_id, "dry_run": False, "only_failed": False, "reset_dag_runs": True}
+        if task_ids:
+            body["task_ids"] = list(task_ids)
+        self.call("POST", f"/dags/{dag_id}/clearTaskInstances", body)
+        return self.finished(dag_id, run_id)
+
+    def finished(self, dag_id: str, run_id: str, timeout: float = 240) -> DagRun:
+        """Wait for the end of a run."""
+        path = f"/dags/{dag_id}/dagRuns/{_quoted(run_id)}"
+        self._wait(lambda: self.call("GET", path)["state"] in FINISHED, timeout, f"{dag_id} {run_id} to finish")
+        return DagRun(self, dag_id, run_id, self.call("GET", path))
+
+    def _healthy(self) -> bool:
+        try:
+            return bool(self._request("GET", "/api/v2/version"))
+        except OSError:
+            return False
+
+    def _request(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Any:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self._port}{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", **(headers or {})},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def _wait(self, condition: Any, seconds: float, what: object) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            dead = [process.args for process in self._processes if process.poll() is not None]
+            if dead or time.monotonic() > deadline:
+                raise AssertionError(f"waited in vain for {what}; ended processes: {dead}\n{self._log_tails()}")
+            time.sleep(0.3)
+
+    def _log_tails(self) -> str:
+        return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}" for log in self.home.glob("*.log"))
+
+
+class DagRun:
+    """A finished run: its state, its tasks, and what they logged and pushed."""
+
+    def __init__(self, server: AirflowServer, dag_id: str, run_id: str, content: dict[str, Any]) -> None:
+        self._server = server
+        self.dag_id = dag_id
+        self.run_id = run_id
+        self.state = content["state"]
+        self.seconds = (_moment(content["end_date"]) - _moment(content["start_date"])).total_seconds()
+        self._path = f"/dags/{dag_id}/dagRuns/{_quoted(run_id)}"
+        self.tasks = self._task_instances()
+
+    def _task_instances(self) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        while True:
+            page = self._server.call("GET", f"{self._path}/taskInstances?limit=100&offset={len(found)}")
+            found.update({task["task_id"]: task for task in page["task_instances"]})
+            if len(found) >= page["total_entries"]:
+                return found
+
+    @property
+    def states(self) -> dict[str, str]:
+        """The state of each task."""
+        return {task_id: task["state"] for task_id, task in self.tasks.items()}
+
+    def started(self) -> set[str]:
+        """The tasks that had a worker process."""
+        return {task_id for task_id, task in self.tasks.items() if task["try_number"] > 0 or task["hostname"]}
+
+    def xcom(self, task_id: str, key: str = "return_value") -> Any:
+        """What a task pushed."""
+        found = self._server.call(
+            "GET", f"{self._path}/taskInstances/{_quoted(task_id)}/xcomEntries/{key}?deserialize=false&stringify=false"
+        )
+        return found["value"]
+
+    def log(self, task_id: str) -> str:
+        """What the tries of a task logged."""
+        folder = self._server.home / "logs" / f"dag_id={self.dag_id}" / f"run_id={self.run_id}" / f"task_id={task_id}"
+        lines = [line for file in sorted(folder.glob("*.log")) for line in file.read_text().splitlines()]
+        return "\n".join(_log_text(line) for line in lines)
+
+
+def _log_text(line: str) -> str:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return line
+    errors = [f"{error['exc_type']}: {error['exc_value']}" for error in entry.get("error_detail") or []]
+    return "\n".join([str(entry.get("event", "")), *errors])
+
+
+def _configuration(home: Path, port: int) -> dict[str, str]:
+    secret = secrets.token_hex(32)
+    options = {
+        "core": {
+            "dags_folder": home / "dags",
+            "load_examples": False,
+            "executor": "LocalExecutor",
+            "parallelism": 4,
+            "dags_are_paused_at_creation": False,
+            "simple_auth_manager_all_admins": True,
+            "execution_api_server_url": f"http://127.0.0.1:{port}/execution/",
+        },
+        "api": {"base_url": f"http://127.0.0.1:{port}", "secret_key": secret},
+        "api_auth": {"jwt_secret": secret},
+        "database": {"sql_alchemy_conn": f"sqlite:///{home}/airflow.db"},
+        "dag_processor": {"refresh_interval": 2, "min_file_process_interval": 2},
+        "scheduler": {"scheduler_idle_sleep_time": 0.2},
+        "logging": {"logging_level": "INFO"},
+    }
+    configuration = {
+        f"AIRFLOW__{section.upper()}__{option.upper()}": str(value)
+        for section, values in options.items()
+        for option, value in values.items()
+    }
+    # Compiled modules are kept: otherwise each of the many processes would compile Airflow again.
+    return {**configuration, "AIRFLOW_HOME": str(home), "PYTHONDONTWRITEBYTECODE": ""}
+
+
+def _airflow() -> str:
+    return str(Path(sys.executable).parent / "airflow")
+
+
+def _quoted(text: str) -> str:
+    return urllib.parse.quote(text, safe="")
+
+
+def _moment(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        pass
