@@ -16,8 +16,12 @@ export PYTHONDONTWRITEBYTECODE =
 demo: $(VENV)/.examples
 	$(BIN)/python .ci/demo.py
 
+# Each level by itself, the fast one first.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest tests/typing
+	$(BIN)/python -m pytest tests/airflow
+	$(BIN)/python -m pytest tests/scheduler
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check $(SOURCES)
@@ -26,7 +30,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: $(VENV)/.dev
+bench: $(VENV)/.dev $(VENV)/.bench
 	for script in tests/benchmarks/bench_*.py; do PYTHONPATH=tests $(BIN)/python $$script || exit 1; done
 
 clean:
@@ -38,6 +42,10 @@ $(VENV)/.uv:
 
 $(VENV)/.examples: $(VENV)/.uv pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[examples]'
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[bench]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.uv pyproject.toml

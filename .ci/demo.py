@@ -15,27 +15,32 @@ ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / ".demo"
 DAYS = ("2013-03-01", "2013-03-02")
 REPORT = re.compile(r"Report: (?P<headline>.*)\n(?P<table>(?:\S.*\n)+)")
-TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\dT")
+ROW = re.compile(r"^(\S+) +(ran|cached|not_needed|failed) ", re.MULTILINE)
 
 
 def main() -> None:
-    """Start from an empty Airflow home, run each day twice, and point at the artifacts."""
+    """Start from an empty Airflow home, run each day twice, show what was reused, and point at the artifacts."""
     shutil.rmtree(HOME, ignore_errors=True)
     shutil.copytree(ROOT / "example_dags", HOME / "dags")
     print("Preparing Airflow (SQLite, in .demo) ...", flush=True)
     airflow("db", "migrate")
-    summary = []
+    outcomes: dict[str, list[str]] = {}
+    headlines = []
     for day in DAYS:
         for turn in ("cold", "warm"):
-            print(f"\n== flight_delays, {day}, {turn}: airflow dags test flight_delays {day}", flush=True)
+            print(f"Running, {turn}: airflow dags test flight_delays {day}", flush=True)
             started = time.monotonic()
-            headline, table = report(airflow("dags", "test", "flight_delays", day))
-            seconds = time.monotonic() - started
-            print(table)
-            summary.append((day, turn, headline, f"{seconds:.0f} s"))
-    print("\nIn short (the times are those of the whole command, Airflow's start included):")
-    for row in summary:
-        print("  {}  {}  {}  {}".format(*row))
+            headline, rows = report(airflow("dags", "test", "flight_delays", day))
+            headlines.append(f"{day} {turn}: {headline}; {time.monotonic() - started:.0f} s with Airflow's start")
+            for task, outcome in rows:
+                outcomes.setdefault(task, []).append(outcome)
+    print("\nWhat became of each task:\n")
+    columns = [f"{day} {turn}" for day in DAYS for turn in ("cold", "warm")]
+    for row in (("task", *columns), *((task, *found) for task, found in outcomes.items())):
+        print("  " + "".join(f"{cell.replace('_', ' ') if cell == 'not_needed' else cell:<21}" for cell in row).rstrip())
+    print("\nIn short:\n")
+    for headline in headlines:
+        print(f"  {headline}")
     show_artifacts()
 
 
@@ -56,20 +61,19 @@ def airflow(*arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-def report(output: str) -> tuple[str, str]:
-    """Return the headline and the table of the report in a run's output."""
+def report(output: str) -> tuple[str, list[tuple[str, str]]]:
+    """Return the headline of the report in a run's output, and each task with its outcome."""
     found = REPORT.search(output)
     if found is None:
         sys.exit(f"the run printed no report:\n{output[-5000:]}")
-    lines = [line for line in found["table"].splitlines() if not TIMESTAMP.match(line)]
-    return found["headline"], "\n".join(f"  {re.sub(r' +\\[airflow.*', '', line)}" for line in lines)
+    return found["headline"], ROW.findall(found["table"])
 
 
 def show_artifacts() -> None:
     """Say where artifacts and sidecars are, and show a part of one."""
     workspace = HOME / "kart_workspace"
     print(f"\nArtifacts, each with its sidecar <artifact>.kart.json, are in {workspace.relative_to(ROOT)}:")
-    for folder in sorted(path for path in workspace.iterdir() if path.is_dir()):
+    for folder in sorted(path for path in workspace.iterdir() if path.is_dir() and not path.name.startswith(".")):
         artifacts = [path for path in folder.iterdir() if path.is_file() and not path.name.endswith(".kart.json")]
         print(f"  {folder.name + '/':<12} {len(artifacts):>3} artifacts, such as {min(artifacts).name}")
     sidecar = min((workspace / "models").glob("*.kart.json"))
