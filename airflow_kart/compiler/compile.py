@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -129,10 +128,8 @@ def child_id(group: TaskGroup, label: str) -> str:
     return str(group.child_id(label))  # type: ignore[no-untyped-call]  # Airflow's is not annotated
 
 
-def _sample_workspace(directory: str | None) -> AbstractContextManager[object]:
-    if directory is None or is_template(directory):
-        return nullcontext()
-    return Workspace(directory)
+def _sample_workspace(directory: str | None) -> Workspace:
+    return Workspace.current() if directory is None or is_template(directory) else Workspace(directory)
 
 
 def _operator_kwargs(task: TaskOnKart[Any], shared: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from airflow.sdk import DAG
 
 from airflow_kart.compiler.compile import OnCached, Roots, compile_roots
 from airflow_kart.compiler.documentation import class_documentation
-from airflow_kart.compiler.form import form_params
+from airflow_kart.compiler.form import add_form
 from airflow_kart.exceptions import BindingError
 from airflow_kart.parameters import UNSET
 from airflow_kart.runtime.blueprint import Blueprint
@@ -34,7 +34,8 @@ class KartDag(DAG):
         plan: whether a plan comes first, which skips all that need not run at once.
         operator_kwargs: arguments for every task's operator, such as ``pool`` or ``retries``; a class's own
             ``operator_kwargs`` win.
-        dag_kwargs: everything ``airflow.sdk.DAG`` takes. ``params`` are added to those of the trigger form.
+        dag_kwargs: everything ``airflow.sdk.DAG`` takes. ``params`` stand in the trigger form beside the roots'
+            parameters, or in their place where they have the same name.
 
     Raises:
         KartError: roots, binding or tasks are wrong; Airflow shows it as the file's import error.
@@ -61,15 +62,14 @@ class KartDag(DAG):
                         f"{spec.cls.__qualname__}.{name} has no value, and a scheduled run has nobody to ask: bind it, "
                         "give it a default, or give the root as a task that has it"
                     )
-            params = form_params(compilation.binding, compilation.task_ids.values())
             dag_kwargs.setdefault("doc_md", class_documentation(compilation.roots[0].cls))
-            dag_kwargs["params"] = {**params, **(dag_kwargs.get("params") or {})}
             super().__init__(dag_id, **dag_kwargs)
             self.fileloc = _calling_file()
             with self:
                 self._blueprint = compilation.add_operators(
                     self.task_group, on_cached=on_cached, plan=plan, operator_kwargs=operator_kwargs or {}
                 )
+            add_form(self, compilation.binding, self._blueprint.nodes)
         except BindingError as error:
             raise BindingError(f"KartDag {dag_id!r}: {error}") from error
 

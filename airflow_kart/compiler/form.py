@@ -5,27 +5,38 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from airflow.sdk import Param
+from airflow.sdk import DAG, Param
 
 from airflow_kart.compiler.binding import Binding
 from airflow_kart.operators.run_context import RERUN_PARAM
 from airflow_kart.parameters import UNSET
 
-__all__ = ["form_params"]
+__all__ = ["add_form"]
 
 _SECTION = "Kart"
 _MOST_EXAMPLES = 200
 
 
-def form_params(binding: Binding, task_ids: Collection[str]) -> dict[str, Param]:
-    """Return the fields of a DAG's trigger form: the roots' parameters, and what to run again."""
-    fields = {}
+def add_form(dag: DAG, binding: Binding, task_ids: Collection[str]) -> None:
+    """Add the roots' parameters, and the choice of what to run again, to a DAG's trigger form.
+
+    Called when the operators are made: Airflow copies a DAG's params into each operator that is made later, and
+    checks and serializes every copy, which for many tasks costs more than all the rest of the parsing.
+
+    Args:
+        dag: the DAG; params it has already are left as they are.
+        binding: says which parameters the form offers.
+        task_ids: the tasks that can be run again.
+    """
+    fields = {RERUN_PARAM: rerun_param(task_ids)}
     for name, (root, default) in binding.form.items():
         parameter = root.cls.get_parameters()[name]
         schema = parameter.json_schema()
         value = {} if default is UNSET else {"default": parameter.to_json(default)}
         fields[name] = Param(**value, description=parameter.description or None, title=name, **schema)
-    return {**fields, RERUN_PARAM: rerun_param(task_ids)}
+    for name in [*binding.form, RERUN_PARAM]:
+        if name not in dag.params:
+            dag.params[name] = fields[name]
 
 
 def rerun_param(task_ids: Collection[str]) -> Param:

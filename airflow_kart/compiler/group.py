@@ -7,8 +7,8 @@ from typing import Any
 
 from airflow.sdk import TaskGroup
 
-from airflow_kart.compiler.compile import OnCached, Roots, child_id, compile_roots
-from airflow_kart.compiler.form import form_params
+from airflow_kart.compiler.compile import OnCached, Roots, compile_roots
+from airflow_kart.compiler.form import add_form
 from airflow_kart.exceptions import BindingError
 from airflow_kart.parameters import UNSET
 from airflow_kart.runtime.blueprint import Blueprint
@@ -54,14 +54,10 @@ class KartTaskGroup(TaskGroup):
             for name, (spec, default) in compilation.binding.form.items():
                 if default is UNSET and name not in self.dag.params:
                     raise BindingError(f"{spec.cls.__qualname__}.{name} has no value: bind it, or give the root as a task")
-            for name, param in form_params(
-                compilation.binding, [child_id(self, label) for label in compilation.task_ids.values()]
-            ).items():
-                if name not in self.dag.params:
-                    self.dag.params[name] = param
             self._blueprint = compilation.add_operators(
                 self, on_cached=on_cached, plan=plan, operator_kwargs=operator_kwargs or {}
             )
+            add_form(self.dag, compilation.binding, self._blueprint.nodes)
         except BindingError as error:
             raise BindingError(f"KartTaskGroup {group_id!r}: {error}") from error
 

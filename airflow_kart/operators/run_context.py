@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Collection, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from airflow_kart.exceptions import BindingError
@@ -33,10 +32,10 @@ class RunContext:
         self._context = context
         self.run: RunGraph = blueprint.for_run(operator.bind or {}, dict(context.get("params") or {}))
 
-    def workspace(self) -> AbstractContextManager[object]:
-        """Return the workspace as a context manager; the configured one where the operator names none."""
+    def workspace(self) -> Workspace:
+        """Return the operator's workspace, the configured one where it names none, to be entered."""
         directory = self._operator.workspace_directory
-        return Workspace(directory) if directory else nullcontext()
+        return Workspace(directory) if directory else Workspace.current()
 
     def rerun(self) -> set[str]:
         """Return the task ids of this blueprint that ``kart_rerun`` names.

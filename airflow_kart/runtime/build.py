@@ -8,7 +8,6 @@ import multiprocessing
 import os
 from collections.abc import Collection
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import nullcontext
 from typing import Any, TypeVar
 
 from airflow_kart.exceptions import ConfigurationError, IdentityError
@@ -50,7 +49,7 @@ def build(
     """
     if workers < 1:
         raise ConfigurationError(f"build(workers={workers}): give at least 1")
-    with Workspace(os.fspath(workspace_directory)) if workspace_directory is not None else nullcontext():
+    with Workspace(os.fspath(workspace_directory)) if workspace_directory is not None else Workspace.current():
         graph = Graph.of([task])
         plan = make_plan(graph, rerun=_named(graph, rerun))
         todo = plan.with_outcome(Outcome.RUN)
