@@ -117,7 +117,7 @@ def encode(value: object, task: TaskEncoder | None = None) -> bytes:
 
 def is_identifiable(value: object) -> bool:
     """Whether a value is a task (asked of its type, since asking the value would compute its digest)."""
-    return hasattr(type(value), "parameter_digest")
+    return hasattr(type(value), "unique_id")
 
 
 def encode_id(task_id: str | bytes) -> bytes:
@@ -139,14 +139,17 @@ def _text(value: str) -> bytes:
 
 def _float(value: float) -> bytes:
     if math.isnan(value):
-        return b"f:nan"
+        value = math.nan  # one of the many
     return b"f:" + struct.pack(">d", value + 0.0)  # + 0.0: the two zeros are equal, so they have one form
 
 
 def _datetime(value: dt.datetime) -> bytes:
-    if value.tzinfo is None or value.utcoffset() is None:
+    offset = value.utcoffset()
+    if offset is None:
         return _sized(b"c", value.replace(tzinfo=None).isoformat().encode())
-    return _sized(b"C", value.astimezone(dt.timezone.utc).isoformat().encode())
+    # Counted by hand: in UTC, the first and the last hours of the calendar lie outside it.
+    instant = value.replace(tzinfo=None) - dt.datetime(1, 1, 1) - offset  # noqa: DTZ001 - the zone is the offset
+    return _sized(b"C", b"%d" % (instant // dt.timedelta(microseconds=1)))
 
 
 def _decimal(value: Decimal) -> bytes:
@@ -166,7 +169,7 @@ def _timedelta(value: dt.timedelta) -> bytes:
 _SCALARS: dict[type, Callable[..., bytes]] = {
     type(None): lambda _: b"n",
     bool: lambda value: b"b1" if value else b"b0",
-    int: lambda value: _sized(b"i", b"%d" % value),
+    int: lambda value: _sized(b"i", b"%x" % value),  # Python limits the digits of decimals
     float: _float,
     str: _text,
     bytes: lambda value: _sized(b"y", value),

@@ -86,8 +86,8 @@ def _resolve(root: Any) -> None:
 
 
 def _task_class(task: Any) -> type[Any]:
-    """Return the class that marks tasks: the one that defines ``parameter_digest``."""
-    return next(cls for cls in type(task).__mro__ if "parameter_digest" in vars(cls))
+    """Return the class that marks tasks: the one that defines ``unique_id``."""
+    return next(cls for cls in type(task).__mro__ if "unique_id" in vars(cls))
 
 
 def _visit(task: Any, task_class: type[Any]) -> _Visit:

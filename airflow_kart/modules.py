@@ -14,6 +14,7 @@ import json
 import re
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +23,7 @@ from airflow_kart import settings
 
 __all__ = ["find_class", "find_loaded_class", "is_importable", "logical_class_name", "logical_module_name"]
 
+_MAIN = ("__main__", "__mp_main__")  # the second in processes that multiprocessing has spawned
 _DAG_FILE_MODULE = re.compile(r"^unusual_prefix_[0-9a-f]{40}_")
 
 
@@ -44,30 +46,30 @@ def logical_module_name(name: str) -> str:
     file = getattr(module, "__file__", None)
     if not file:  # a builtin, a notebook, `python -c`, or a module that was dropped from sys.modules
         return _DAG_FILE_MODULE.sub("", name)
-    if name == "__main__":  # python -m package.module tells its name, python file.py does not
+    if name in _MAIN:  # python -m package.module tells its name, python file.py does not
         name = getattr(getattr(module, "__spec__", None), "name", "__main__")
     return _name_of_file(file, name)
 
 
 def _is_made_up(name: str) -> bool:
-    return name == "__main__" or _DAG_FILE_MODULE.match(name) is not None
+    return name in _MAIN or _DAG_FILE_MODULE.match(name) is not None
 
 
 @functools.lru_cache(maxsize=8192)
 def _name_of_file(file: str, name: str) -> str:
     path = Path(file).absolute()
     installed = "site-packages" in path.parts or "dist-packages" in path.parts
-    root = None if installed else _bundle_root(path)
-    if root is None:
+    relative = None if installed else _below_bundle_root(path)
+    if relative is None:
         if not _is_made_up(name):
             return name
-        root = _search_path_entry(path) or path.parent
-    parts = path.relative_to(root).with_suffix("").parts
+        relative = _below_innermost([Path(entry or ".") for entry in sys.path], path) or Path(path.name)
+    parts = relative.with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
-def _bundle_root(path: Path) -> Path | None:
-    """Return the root of the DAG bundle a file lies in, from the configuration, or ``None``."""
+def _below_bundle_root(path: Path) -> Path | None:
+    """Return a file's path below the root of the DAG bundle it lies in, from the configuration, or ``None``."""
     roots = [Path(settings.airflow_option("core", "dags_folder") or settings.airflow_home() / "dags")]
     subfolders: dict[str, str] = {}
     for bundle in _configured_bundles():
@@ -78,14 +80,14 @@ def _bundle_root(path: Path) -> Path | None:
             subfolders[bundle.get("name", "")] = kwargs["subdir"]
     storage = settings.airflow_option("dag_processor", "dag_bundle_storage_path")
     checkouts = Path(storage) if storage else Path(tempfile.gettempdir(), "airflow", "dag_bundles")
-    if path.is_relative_to(checkouts):
-        parts = path.relative_to(checkouts).parts
+    checked_out = _below_innermost([checkouts], path)
+    if checked_out is not None:
+        parts = checked_out.parts
         if len(parts) > 1:
             # <bundle>/tracking_repo/..., <bundle>/versions/<version>/... (git), or <bundle>/...
             depth = {"tracking_repo": 2, "versions": 3}.get(parts[1], 1)
             roots.append(checkouts.joinpath(*parts[:depth], subfolders.get(parts[0], "")))
-    inside = [root for root in (root.expanduser().absolute() for root in roots) if path.is_relative_to(root)]
-    return max(inside, key=lambda root: len(root.parts), default=None)
+    return _below_innermost(roots, path)
 
 
 def _configured_bundles() -> list[dict[str, Any]]:
@@ -97,11 +99,14 @@ def _configured_bundles() -> list[dict[str, Any]]:
     return [bundle for bundle in bundles if isinstance(bundle, dict)]
 
 
-def _search_path_entry(path: Path) -> Path | None:
-    """Return the innermost ``sys.path`` entry that holds a file: for a bundle in no configuration, its root."""
-    entries = (Path(entry or ".").absolute() for entry in sys.path)
-    inside = [entry for entry in entries if path.is_relative_to(entry)]
-    return max(inside, key=lambda entry: len(entry.parts), default=None)
+def _below_innermost(folders: Iterable[Path], path: Path) -> Path | None:
+    """Return a path below the innermost of the folders that hold it, as written or with links resolved, or ``None``."""
+    spelled = [folder.expanduser().absolute() for folder in folders]
+    for candidates, candidate in ((spelled, path), ([folder.resolve() for folder in spelled], path.resolve())):
+        inside = [folder for folder in candidates if candidate.is_relative_to(folder)]
+        if inside:
+            return candidate.relative_to(max(inside, key=lambda folder: len(folder.parts)))
+    return None
 
 
 def find_loaded_class(logical_module: str, qualname: str) -> type | None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-from airflow_kart.exceptions import CorruptArtifactError, FormatError
+from airflow_kart.exceptions import CorruptArtifactError, FormatError, KartError
 from airflow_kart.formats import Format, describe
 from airflow_kart.sidecar import ArtifactRecord, Sidecar, environment, read_sidecar, sidecar_uri
 from airflow_kart.storage import Store, Upload
@@ -47,6 +47,11 @@ class Publication:
         """Return the publication of the surrounding block."""
         return _CURRENT.get()
 
+    @classmethod
+    def expecting(cls, uri: str) -> Publication | None:
+        """Return the publication that a uri is an output of; threads started inside its block find it too."""
+        return next((publication for publication in reversed(_ENTERED) if publication.expects(uri)), None)
+
     def expects(self, uri: str) -> bool:
         """Whether the uri is one of this run's outputs."""
         return uri in self._uris
@@ -71,7 +76,13 @@ class Publication:
         except FormatError as error:
             upload.discard()
             raise FormatError(f"could not dump to {uri}: {error}") from error
-        except BaseException:
+        except (KartError, OSError, MemoryError):
+            upload.discard()
+            raise
+        except Exception as error:
+            upload.discard()
+            raise FormatError(f"could not dump to {uri}: {type(error).__name__}: {error}") from error
+        except BaseException:  # the process is asked to stop
             upload.discard()
             raise
         if uri in self._staged:
@@ -94,17 +105,23 @@ class Publication:
         now = dt.datetime.now(dt.timezone.utc).isoformat()
         rest = {**parts, "environment": environment()}
         rest["run"] = {"finished_at": now, **rest.get("run", {})}
-        return [self._staged.pop(uri).publish(rest) for uri in list(self._staged)]
+        published = []
+        for uri in list(self._staged):
+            published.append(self._staged[uri].publish(rest))
+            del self._staged[uri]
+        return published
 
     def __enter__(self) -> Self:
         """Make this the current publication."""
         self._entered = _CURRENT.set(self)
+        _ENTERED.append(self)
         return self
 
     def __exit__(self, *_exception: object) -> None:
         """Discard what was not published."""
         if self._entered is not None:
             _CURRENT.reset(self._entered)
+            _ENTERED.remove(self)
         for staged in self._staged.values():
             staged.upload.discard()
 
@@ -177,4 +194,5 @@ class _ChecksumStream(io.RawIOBase):
         return self._sha256.hexdigest()
 
 
+_ENTERED: list[Publication] = []
 _CURRENT: ContextVar[Publication | None] = ContextVar("airflow_kart_publication", default=None)

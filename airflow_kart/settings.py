@@ -49,7 +49,12 @@ def airflow_option(section: str, option: str) -> str | None:
 @functools.lru_cache(maxsize=4)
 def _config_file(file: str, _changed: int) -> configparser.RawConfigParser:
     parser = configparser.RawConfigParser(strict=False, allow_no_value=True)
-    parser.read(file, encoding="utf-8")
+    try:
+        parser.read(file, encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{file} cannot be read: {error}; mend it, or remove it and let Airflow write it anew"
+        ) from error
     return parser
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import posixpath
 import threading
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Any, BinaryIO, Protocol
 
 from typing_extensions import Self
 
-from airflow_kart.exceptions import CorruptArtifactError, FormatError, MissingArtifactError
+from airflow_kart.exceptions import CorruptArtifactError, FormatError, KartError, MissingArtifactError
 from airflow_kart.formats import Format
 from airflow_kart.publication import Publication
 from airflow_kart.sidecar import Sidecar, read_sidecar, sidecar_uri
@@ -44,6 +45,8 @@ class TargetState:
     complete: bool
     reason: str
     sidecar: Sidecar | None = field(default=None, repr=False)
+    mismatched: bool = field(default=False, repr=False)
+    """Whether artifact and sidecar do not fit, which is also so for a moment while one is replaced."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,15 @@ class Target:
 
     def state(self) -> TargetState:
         """Look whether a complete artifact is here: sidecar, size and unique id, not the checksum."""
+        state = self._state()
+        while state.mismatched:  # an artifact that is replaced between two looks is not the one of the first
+            again = self._state()
+            if again == state:
+                break
+            state = again
+        return state
+
+    def _state(self) -> TargetState:
         try:
             sidecar = read_sidecar(self.store, self.uri)
         except CorruptArtifactError as error:
@@ -72,11 +84,12 @@ class Target:
             return TargetState(False, "the replacement of the artifact was interrupted", sidecar)
         stat = self.store.stat(self.uri)
         if stat is None:
-            return TargetState(False, "the artifact is gone, only its sidecar is there", sidecar)
-        if stat.size != sidecar.artifact.bytes:
+            wrong = "the artifact is gone, only its sidecar is there"
+        elif stat.size != sidecar.artifact.bytes:
             wrong = f"the artifact has {stat.size} bytes, its sidecar says {sidecar.artifact.bytes}"
-            return TargetState(False, wrong, sidecar)
-        return TargetState(True, "complete", sidecar)
+        else:
+            return TargetState(True, "complete", sidecar)
+        return TargetState(False, wrong, sidecar, mismatched=True)
 
     def exists(self) -> bool:
         """Whether a complete artifact is here."""
@@ -114,16 +127,18 @@ class Target:
             if sha256 in sidecar.accepted_checksums:
                 break
             newer = self._sidecar_to_load()
-            if newer.artifact == sidecar.artifact and newer.replaces == sidecar.replaces:
+            if newer.content == sidecar.content:
                 raise CorruptArtifactError(
                     f"{self.uri} was changed after it was published: its SHA-256 is {sha256}, its sidecar says "
                     f"{sidecar.artifact.sha256}; run the task that makes it again (kart_rerun), or remove the file first"
                 )
             sidecar = newer  # replaced while it was read
-        if error is not None:
-            if isinstance(error, FormatError):
-                raise FormatError(f"could not load {self.uri}: {error}") from error
+        if isinstance(error, FormatError):
+            raise FormatError(f"could not load {self.uri}: {error}") from error
+        if isinstance(error, (KartError, MemoryError)):
             raise error
+        if error is not None:
+            raise FormatError(f"could not load {self.uri}: {type(error).__name__}: {error}") from error
         publication = Publication.current()
         if publication is not None:
             publication.input_checksums[self.uri] = sha256
@@ -138,8 +153,8 @@ class Target:
             FormatError: the format cannot write the object.
             StorageError: the store refused.
         """
-        publication = Publication.current()
-        if publication is not None and publication.expects(self.uri):
+        publication = Publication.expecting(self.uri)
+        if publication is not None:
             publication.stage(self.uri, self.store, self.format, obj)
             return
         with Publication([self.uri]) as publication:
@@ -174,23 +189,22 @@ class Target:
         return None
 
     def _decode(self, sidecar: Sidecar) -> tuple[Any, str, Exception | None]:
-        """Return the object, the checksum of the bytes it was read from, and what went wrong in reading it."""
+        """Return the object, the checksum of the bytes it was read from, and what went wrong in reading it.
+
+        A small artifact is verified before it is decoded, a large one by a thread meanwhile, from the same open file.
+        """
         try:
             with self.store.open(self.uri) as stream:
-                if sidecar.artifact.bytes <= _SMALL:
-                    data = stream.read()
-                    return self._decode_verified(io.BytesIO(data), hashlib.sha256(data).hexdigest(), sidecar)
-                with self.store.open(self.uri) as second, _Checksum(second) as checksum:
-                    found, error = self._try_format(stream)
-                return found, checksum.hexdigest, error
+                if sidecar.artifact.bytes > _SMALL:
+                    with _Checksum(stream) as checksum:
+                        found, error = self._try_format(stream)
+                    return found, checksum.hexdigest, error
+                data = stream.read()
         except FileNotFoundError as error:
             raise MissingArtifactError(f"the artifact {self.uri} is gone; run the task that makes it") from error
-
-    def _decode_verified(self, stream: BinaryIO, sha256: str, sidecar: Sidecar) -> tuple[Any, str, Exception | None]:
-        if sha256 not in sidecar.accepted_checksums:
-            return None, sha256, None
-        found, error = self._try_format(stream)
-        return found, sha256, error
+        sha256 = hashlib.sha256(data).hexdigest()
+        found, failed = self._try_format(io.BytesIO(data)) if sha256 in sidecar.accepted_checksums else (None, None)
+        return found, sha256, failed
 
     def _try_format(self, stream: BinaryIO) -> tuple[Any, Exception | None]:
         try:
@@ -200,27 +214,41 @@ class Target:
 
 
 class _Checksum:
-    """The SHA-256 of a stream, computed in a thread while the ``with`` block does something else."""
+    """The SHA-256 of an open file, computed in a thread while the ``with`` block reads it too.
+
+    A stream that is no file is hashed first, and then rewound.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._sha256 = hashlib.sha256()
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread: threading.Thread | None = None
 
-    def _run(self) -> None:
+    def _hash_file(self, descriptor: int) -> None:
         try:
-            while data := self._stream.read(_CHUNK):
+            offset = 0
+            while data := os.pread(descriptor, _CHUNK, offset):
                 self._sha256.update(data)
+                offset += len(data)
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
             self._error = error
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        try:
+            descriptor = self._stream.fileno()
+        except OSError:
+            while data := self._stream.read(_CHUNK):
+                self._sha256.update(data)
+            self._stream.seek(0)
+        else:
+            self._thread = threading.Thread(target=self._hash_file, args=(descriptor,), daemon=True)
+            self._thread.start()
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         if self._error is not None:
             raise self._error
 

@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 import posixpath
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Generic, NoReturn, TypeVar, overload
+from typing import Any, ClassVar, Generic, TypeVar, overload
 
-from typing_extensions import Self, dataclass_transform
-
-from airflow_kart import identity
 from airflow_kart.exceptions import (
-    IdentityError,
     KartError,
-    MissingParameterError,
     ParameterError,
     TargetError,
     TargetPathError,
-    UnknownParameterError,
 )
 from airflow_kart.formats import format_for
 from airflow_kart.lineage import Lineage, resolve
 from airflow_kart.modules import logical_class_name, logical_module_name
 from airflow_kart.nesting import KeyPath, NotALeafError, describe_path, follow, leaves, map_leaves
 from airflow_kart.parameters import (
-    BoolParameter,
-    DateParameter,
-    DictParameter,
-    EnumParameter,
-    FloatParameter,
-    IntParameter,
-    ListParameter,
-    ListTaskInstanceParameter,
     Parameter,
     ParameterVisibility,
-    StrParameter,
-    TaskInstanceParameter,
 )
+from airflow_kart.parametrized import Parametrized
+from airflow_kart.sidecar.document import SIDECAR_SUFFIX
 from airflow_kart.sidecar.private import private_digest
 from airflow_kart.sidecar.source import source_of
 from airflow_kart.target import Target
@@ -47,27 +31,9 @@ __all__ = ["TaskOnKart", "targets_of"]
 
 T = TypeVar("T")
 U = TypeVar("U")
-Other = TypeVar("Other", bound="TaskOnKart[Any]")
 
 
-@dataclass_transform(
-    kw_only_default=True,
-    frozen_default=True,
-    field_specifiers=(
-        Parameter,
-        StrParameter,
-        IntParameter,
-        FloatParameter,
-        BoolParameter,
-        DateParameter,
-        EnumParameter,
-        ListParameter,
-        DictParameter,
-        TaskInstanceParameter,
-        ListTaskInstanceParameter,
-    ),
-)
-class TaskOnKart(Generic[T]):
+class TaskOnKart(Parametrized, Generic[T]):
     """A step of a pipeline: what it needs, where its output goes, how it is made.
 
     ``T`` is the type of what the task dumps. Parameters are annotated class attributes, given by keyword and fixed
@@ -94,53 +60,13 @@ class TaskOnKart(Generic[T]):
     code_version: ClassVar[str | None] = None
     """A version that counts in the unique id: change it to make everything from here on run again."""
 
-    _parameters: ClassVar[Mapping[str, Parameter[Any]]] = {}
-    _task_parameters: ClassVar[tuple[str, ...]] = ()
-
-    lineage_cache: Lineage | None = None
+    lineage_cache: ClassVar[Lineage | None] = None  # set on instances; annotated so because it is no parameter
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Collect and check the class's parameters."""
+        """Check what the class declares."""
         super().__init_subclass__(**kwargs)
-        found: dict[str, Parameter[Any]] = {}
-        for base in reversed(cls.__mro__):
-            for name, value in vars(base).items():
-                if isinstance(value, Parameter):
-                    found[name] = value
-                else:
-                    found.pop(name, None)
-        for name, parameter in found.items():
-            if name in vars(cls):
-                if hasattr(TaskOnKart, name):
-                    raise ParameterError(
-                        f"{cls.__qualname__}.{name}: a parameter cannot have the name of a TaskOnKart method"
-                    )
-                parameter.bind_defaults(cls.__qualname__, name)
         if not (cls.code_version is None or isinstance(cls.code_version, str)):
             raise ParameterError(f"{cls.__qualname__}.code_version is {cls.code_version!r}; give a str or None")
-        cls._parameters = found
-        cls._task_parameters = tuple(name for name, parameter in found.items() if parameter.holds_tasks)
-
-    def __init__(self, **values: Any) -> None:
-        """Make the task from its parameters, by keyword.
-
-        Raises:
-            MissingParameterError: a parameter without a default was not given.
-            UnknownParameterError: a keyword names no parameter.
-            ParameterValueError: a value does not fit its parameter.
-        """
-        cls = type(self)
-        made = {}
-        for name, parameter in cls._parameters.items():
-            if name in values:
-                made[name] = parameter.accept(values[name], cls.__qualname__, name)
-            elif parameter.required:
-                raise MissingParameterError(f"{cls.__qualname__} needs the parameter {name}: {cls.__qualname__}({name}=...)")
-            else:
-                made[name] = parameter.default
-        if len(values) > len(made) or values.keys() - made.keys():
-            _refuse_unknown(cls, values)
-        self.__dict__.update(made)
 
     # What a pipeline's author writes.
 
@@ -164,21 +90,6 @@ class TaskOnKart(Generic[T]):
 
     # What it is made of.
 
-    @classmethod
-    def get_parameters(cls) -> Mapping[str, Parameter[Any]]:
-        """Return the class's parameters by name, in the order of their declaration."""
-        return cls._parameters
-
-    @classmethod
-    def from_text(cls, parameters: Mapping[str, str]) -> Self:
-        """Make a task from parameters written as text."""
-        known = cls._parameters
-        values = {
-            name: known[name].read(text, cls.__qualname__, name) if name in known else text
-            for name, text in parameters.items()
-        }
-        return cls(**values)
-
     @property
     def unique_id(self) -> str:
         """The 32 hex digits that name what this task produces.
@@ -196,58 +107,6 @@ class TaskOnKart(Generic[T]):
     def lineage(self) -> Lineage:
         """What the task requires, resolved: equal tasks are one instance."""
         return self.lineage_cache or resolve(self)
-
-    @property
-    def parameter_digest(self) -> bytes:
-        """The digest of class and parameters, significant or not, by which equal tasks are recognised."""
-        known: bytes | None = self.__dict__.get("_digest")
-        if known is None:
-            cls = type(self)
-            encoded = {name: self._encode(name) for name in cls._parameters}
-            known = identity.parameter_digest(logical_class_name(cls), encoded)
-            self.__dict__["_digest"] = known
-            self.__dict__["_encoded"] = {
-                name: None if parameter.holds_tasks else encoded[name]
-                for name, parameter in cls._parameters.items()
-                if parameter.significant
-            }
-        return known
-
-    @property
-    def encoded_parameters(self) -> Mapping[str, bytes | None]:
-        """The encoded significant parameters by name; ``None`` for those that hold tasks."""
-        if "_encoded" not in self.__dict__:
-            _ = self.parameter_digest
-        encoded: Mapping[str, bytes | None] = self.__dict__["_encoded"]
-        return encoded
-
-    @property
-    def task_parameters(self) -> tuple[str, ...]:
-        """The names of the parameters that hold tasks."""
-        return self._task_parameters
-
-    def _encode(self, name: str) -> bytes:
-        try:
-            return identity.encode(getattr(self, name), _encode_by_digest)
-        except IdentityError as error:
-            raise IdentityError(f"{type(self).__qualname__}.{name}: {error}") from error
-
-    @overload
-    def clone(self, cls: None = None, **changes: Any) -> Self: ...
-
-    @overload
-    def clone(self, cls: type[Other], **changes: Any) -> Other: ...
-
-    def clone(self, cls: type[TaskOnKart[Any]] | None = None, **changes: Any) -> TaskOnKart[Any]:
-        """Make a task with this one's parameters, some of them changed.
-
-        Args:
-            cls: class of the new task; by default this one's. Parameters it does not have are left out.
-            changes: parameters that differ, by name.
-        """
-        wanted = cls or type(self)
-        own = {name: getattr(self, name) for name in self._parameters if name in wanted.get_parameters()}
-        return wanted(**{**own, **changes})
 
     # Targets, and what is at them.
 
@@ -270,6 +129,8 @@ class TaskOnKart(Generic[T]):
             path = f"{logical_module_name(cls.__module__).replace('.', '/')}/{cls.__name__}.pkl"
         workspace = Workspace.current()
         try:
+            if path.lower().endswith(SIDECAR_SUFFIX):
+                raise TargetPathError(f"{path!r}: names that end with {SIDECAR_SUFFIX} are those of sidecars")
             target_format = format_for(path)
             if use_unique_id:
                 stem, extension = posixpath.splitext(path)
@@ -323,11 +184,12 @@ class TaskOnKart(Generic[T]):
         else:
             chosen = target
         try:
-            return map_leaves(_load_output, chosen, TaskOnKart)
+            list(leaves(chosen, TaskOnKart))
         except NotALeafError as error:
             raise TargetError(
                 f"{self!r}.load() takes a key of requires(), a task, a target, or lists and dicts of these, not {error}"
             ) from None
+        return map_leaves(_load_output, chosen, TaskOnKart)
 
     def dump(self, obj: T, target: str | int | Target | None = None) -> None:
         """Write an output.
@@ -361,7 +223,10 @@ class TaskOnKart(Generic[T]):
 
     @property
     def task_log(self) -> dict[str, Any]:
-        """JSON values to be kept in the sidecar, such as scores and counts; emptied when a run starts."""
+        """Values to be kept in the sidecar, such as scores and counts; emptied when a run starts.
+
+        What JSON has no form for is kept as text.
+        """
         log: dict[str, Any] = self.__dict__.setdefault("_task_log", {})
         return log
 
@@ -393,16 +258,8 @@ class TaskOnKart(Generic[T]):
                 for path, task in self.lineage.inputs
             ],
             "source": source_of(cls),
-            "task_log": self._describe_log(),
+            "task_log": dict(self.task_log),
         }
-
-    def _describe_log(self) -> Any:
-        try:
-            return json.loads(json.dumps(self.task_log))
-        except (TypeError, ValueError) as error:
-            raise TargetError(
-                f"{self!r}.task_log holds something that is not JSON ({error}); put JSON values into it"
-            ) from error
 
     def _describe_parameter(self, name: str, parameter: Parameter[Any]) -> dict[str, Any]:
         described: dict[str, Any] = {"type": type(parameter).__name__, "significant": parameter.significant}
@@ -410,52 +267,6 @@ class TaskOnKart(Generic[T]):
         if parameter.visibility is ParameterVisibility.PRIVATE:
             return {**described, "private": True, "digest": private_digest(parameter.serialize(value))}
         return {**described, "value": parameter.to_json(value)}
-
-    # How it behaves as a value.
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse to change a parameter."""
-        if name in self._parameters:
-            raise AttributeError(f"{type(self).__qualname__}.{name} is fixed; make another task: task.clone({name}=...)")
-        object.__setattr__(self, name, value)
-
-    def __eq__(self, other: object) -> bool:
-        """Whether the other is a task of the same class and parameters."""
-        if self is other:
-            return True
-        return isinstance(other, TaskOnKart) and self.parameter_digest == other.parameter_digest
-
-    def __hash__(self) -> int:
-        """Hash class and parameters."""
-        return hash(self.parameter_digest)
-
-    def __repr__(self) -> str:
-        """Return class and parameters; tasks inside are named without theirs, private values not at all."""
-        parts = [f"{name}={self._short(name, parameter)}" for name, parameter in self._parameters.items()]
-        return f"{type(self).__qualname__}({', '.join(parts)})"
-
-    def _short(self, name: str, parameter: Parameter[Any]) -> str:
-        value = self.__dict__.get(name)
-        if parameter.visibility is ParameterVisibility.PRIVATE:
-            return "***"
-        if isinstance(value, TaskOnKart):
-            return f"{type(value).__qualname__}(...)"
-        if parameter.holds_tasks and isinstance(value, tuple):
-            return f"[{len(value)} tasks]"
-        text = repr(value) if isinstance(value, (str, int, float)) else parameter.serialize(value)
-        return text if len(text) <= 80 else f"{text[:77]}..."
-
-    def __copy__(self) -> Self:
-        """Return the task: it cannot change."""
-        return self
-
-    def __deepcopy__(self, _memo: object) -> Self:
-        """Return the task: it cannot change."""
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle class and parameters."""
-        return _make, (type(self), {name: getattr(self, name) for name in self._parameters})
 
 
 def targets_of(task: TaskOnKart[Any]) -> list[tuple[KeyPath, Target]]:
@@ -496,19 +307,3 @@ def _refuse_shared_paths(task: TaskOnKart[Any], targets: Iterable[tuple[KeyPath,
 
 def _load_output(task: TaskOnKart[Any]) -> Any:
     return map_leaves(Target.load, task.output(), Target)
-
-
-def _encode_by_digest(task: identity.Identifiable) -> bytes:
-    return identity.encode_id(task.parameter_digest)
-
-
-def _make(cls: type[TaskOnKart[Any]], values: Mapping[str, Any]) -> TaskOnKart[Any]:
-    return cls(**values)
-
-
-def _refuse_unknown(cls: type[TaskOnKart[Any]], values: Mapping[str, Any]) -> NoReturn:
-    known = list(cls.get_parameters())
-    unknown = sorted(values.keys() - set(known))
-    close = difflib.get_close_matches(unknown[0], known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known) or 'none'}"
-    raise UnknownParameterError(f"{cls.__qualname__} has no parameter {', '.join(unknown)}; {hint}")

@@ -28,7 +28,7 @@ class Workspace:
     """
 
     directory: str
-    _entered: list[Token[Workspace | None]] = field(default_factory=list, repr=False, compare=False)
+    _tokens: list[Token[Workspace | None]] = field(default_factory=list, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Make a path absolute, so that it means the same wherever it is used."""
@@ -39,8 +39,11 @@ class Workspace:
 
     @classmethod
     def current(cls) -> Workspace:
-        """Return the workspace of the surrounding ``with`` block, else the configured one."""
-        return _CURRENT.get() or cls(settings.workspace_directory())
+        """Return the workspace of the surrounding ``with`` block, else the configured one.
+
+        A thread that is in no block of its own is in the one the process entered last, as a task's own threads are.
+        """
+        return _CURRENT.get() or (_ENTERED[-1] if _ENTERED else cls(settings.workspace_directory()))
 
     def uri(self, relative_path: str) -> str:
         """Return the uri of a path below the workspace."""
@@ -53,12 +56,15 @@ class Workspace:
 
     def __enter__(self) -> Self:
         """Make this the current workspace."""
-        self._entered.append(_CURRENT.set(self))
+        self._tokens.append(_CURRENT.set(self))
+        _ENTERED.append(self)
         return self
 
     def __exit__(self, *_exception: object) -> None:
         """Go back to the workspace before."""
-        _CURRENT.reset(self._entered.pop())
+        _CURRENT.reset(self._tokens.pop())
+        _ENTERED.remove(self)
 
 
+_ENTERED: list[Workspace] = []
 _CURRENT: ContextVar[Workspace | None] = ContextVar("airflow_kart_workspace", default=None)

@@ -37,7 +37,7 @@ class PngFormat:
             # No metadata: matplotlib's own holds its version, and equal plots should be equal bytes.
             obj.savefig(buffer, format="png", metadata={"Software": None})
         elif image is not None and isinstance(obj, image):
-            obj.save(buffer, format="PNG")
+            _save(obj, buffer)
         else:
             raise FormatError(
                 f"the png format cannot write a {type_name(obj)}; dump a matplotlib figure, a Pillow image, or PNG bytes"
@@ -56,3 +56,12 @@ class PngFormat:
         except (UnidentifiedImageError, SyntaxError, OSError) as error:
             raise FormatError(f"the bytes are not a PNG image ({error})") from error
         return image
+
+
+def _save(image: Any, buffer: io.BytesIO) -> None:
+    try:
+        image.save(buffer, format="PNG")
+    except (OSError, ValueError) as error:
+        raise FormatError(
+            f"the png format cannot write this image: {error}; convert it first, image.convert('RGB')"
+        ) from error

@@ -20,14 +20,13 @@ from typing import Any, BinaryIO
 
 import cloudpickle
 
-from airflow_kart.exceptions import FormatError
+from airflow_kart.exceptions import FormatError, KartError
 from airflow_kart.formats.base import Writable, type_name
 from airflow_kart.modules import find_loaded_class, is_importable, logical_module_name
 
-__all__ = ["PickleFormat", "restore_class"]
+__all__ = ["PickleFormat", "dumps", "restore_class"]
 
 _PROTOCOL = 5
-_CANNOT = (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError)
 _REGISTRY = threading.RLock()
 
 
@@ -41,15 +40,25 @@ class PickleFormat:
         try:
             with _registry_as_before():
                 _ArtifactPickler(stream, protocol=_PROTOCOL).dump(obj)
-            return
-        except _CANNOT as error:
-            first = error
+        except (KartError, OSError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - an object's own reduction may raise anything
+            self._dump_with_dill(obj, stream, error)
+
+    def _dump_with_dill(self, obj: Any, stream: Writable, first: Exception) -> None:
         import dill
+
+        class DillPickler(dill.Pickler):  # type: ignore[misc]  # dill ships no types
+            def reducer_override(self, inner: Any) -> Any:
+                return _by_value(inner)
 
         stream.restart()
         try:
-            dill.dump(obj, stream, protocol=_PROTOCOL, recurse=True)
-        except Exception as second:  # noqa: BLE001 - dill fails with whatever the object's own reduction raises
+            with _registry_as_before():
+                DillPickler(stream, protocol=_PROTOCOL, recurse=True).dump(obj)
+        except (KartError, OSError, MemoryError):
+            raise
+        except Exception as second:  # noqa: BLE001 - as above
             raise FormatError(
                 f"a {type_name(obj)} cannot be pickled: {first} (cloudpickle), {second} (dill); "
                 "drop what cannot be stored (open files, connections, locks, threads) before dumping it"
@@ -64,27 +73,62 @@ class PickleFormat:
                 f"the pickle needs something this process does not have: {error}; install the packages its sidecar lists, "
                 "or run the task again where the code is as it is now"
             ) from error
-        except (pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, KeyError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:
             raise FormatError(
                 f"the bytes are not a pickle that can be read here: {type(error).__name__}: {error}"
             ) from error
 
 
-class _ArtifactPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships no types
-    """cloudpickle's pickler, which writes by value whatever no other process could import.
+def dumps(obj: Any) -> bytes:
+    """Return an object as a pickle that other processes can load."""
+    buffer = _Buffer()
+    PickleFormat().dump(obj, buffer)
+    return buffer.getvalue()
 
-    A class written so carries its logical name too, to be found again by.
-    """
+
+class _Buffer(io.BytesIO):
+    def restart(self) -> None:
+        self.seek(0)
+        self.truncate()
+
+
+class _ArtifactPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships no types
+    """cloudpickle's pickler, which writes by value whatever no other process could import."""
 
     def reducer_override(self, obj: Any) -> Any:
-        if not isinstance(obj, (type, types.FunctionType)) or is_importable(obj.__module__ or "builtins"):
-            return super().reducer_override(obj)
-        _write_by_value(obj.__module__)
-        if not isinstance(obj, type) or not _at_module_level(obj):
-            return super().reducer_override(obj)
-        by_value = io.BytesIO()
-        cloudpickle.Pickler(by_value, protocol=_PROTOCOL).dump(obj)
-        return restore_class, (logical_module_name(obj.__module__), obj.__qualname__, by_value.getvalue())
+        reduced = _by_value(obj) if isinstance(obj, type) else NotImplemented
+        if reduced is not NotImplemented:
+            return reduced
+        if isinstance(obj, types.FunctionType) and not is_importable(obj.__module__ or "builtins"):
+            _write_by_value(obj.__module__)
+        return super().reducer_override(obj)
+
+
+def _by_value(obj: Any) -> Any:
+    """Return how to write a class or function that no other process could import; ``NotImplemented`` for all else.
+
+    A class carries its logical name too, to be found again by.
+    """
+    if not isinstance(obj, (type, types.FunctionType)) or is_importable(obj.__module__ or "builtins"):
+        return NotImplemented
+    _write_by_value(obj.__module__)
+    if not _at_module_level(obj):
+        return NotImplemented
+    try:
+        by_value = _cloudpickled(obj)
+    except Exception:  # noqa: BLE001 - what it refers to may need dill
+        return NotImplemented
+    if isinstance(obj, type):
+        return restore_class, (logical_module_name(obj.__module__), obj.__qualname__, by_value)
+    return pickle.loads, (by_value,)
+
+
+def _cloudpickled(obj: Any) -> bytes:
+    stream = io.BytesIO()
+    cloudpickle.Pickler(stream, protocol=_PROTOCOL).dump(obj)
+    return stream.getvalue()
 
 
 def restore_class(logical_module: str, qualname: str, by_value: bytes) -> type:
@@ -92,11 +136,11 @@ def restore_class(logical_module: str, qualname: str, by_value: bytes) -> type:
     return find_loaded_class(logical_module, qualname) or pickle.loads(by_value)
 
 
-def _at_module_level(cls: type) -> bool:
-    found: Any = sys.modules.get(cls.__module__)
-    for part in cls.__qualname__.split("."):
+def _at_module_level(obj: Any) -> bool:
+    found: Any = sys.modules.get(obj.__module__)
+    for part in obj.__qualname__.split("."):
         found = getattr(found, part, None)
-    return found is cls
+    return found is obj
 
 
 def _write_by_value(name: str) -> None:

@@ -29,7 +29,7 @@ class ParquetFormat:
         try:
             obj.to_parquet(buffered, engine="pyarrow")
             buffered.flush()
-        except (pa.ArrowException, ValueError, TypeError) as error:
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
             raise FormatError(f"the parquet format cannot write this frame: {error}") from error
 
     def load(self, stream: BinaryIO) -> pd.DataFrame:
@@ -39,7 +39,7 @@ class ParquetFormat:
 
         try:
             return pd.read_parquet(stream, engine="pyarrow")
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
             raise FormatError(f"the bytes are not Parquet ({error})") from error
 
 
@@ -54,18 +54,21 @@ class CsvFormat:
 
         require_type(obj, pd.DataFrame, self.name, "dump a pandas.DataFrame")
         buffered = io.BufferedWriter(_Unclosable(stream), 1 << 20)
-        obj.to_csv(buffered, index=False, encoding="utf-8", lineterminator="\n")
-        buffered.flush()
+        try:
+            obj.to_csv(buffered, index=False, encoding="utf-8", lineterminator="\n")
+            buffered.flush()
+        except (ValueError, TypeError) as error:
+            raise FormatError(f"the csv format cannot write this frame: {error}") from error
 
     def load(self, stream: BinaryIO) -> pd.DataFrame:
         """Read a frame; a file without columns is an empty frame."""
         import pandas as pd
 
         try:
-            frame: pd.DataFrame = pd.read_csv(stream, encoding="utf-8")
+            frame: pd.DataFrame = pd.read_csv(stream, encoding="utf-8", lineterminator="\n")
         except pd.errors.EmptyDataError:
             frame = pd.DataFrame()
-        except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        except (ValueError, TypeError) as error:  # pandas' own parser errors among them
             raise FormatError(f"the bytes are not CSV ({error})") from error
         return frame
 

@@ -19,7 +19,7 @@ class TextFormat:
     def dump(self, obj: Any, stream: Writable) -> None:
         """Write a str."""
         require_type(obj, str, self.name, "dump a str")
-        stream.write(obj.encode())
+        stream.write(_utf8(obj))
 
     def load(self, stream: BinaryIO) -> str:
         """Read a str."""
@@ -42,14 +42,21 @@ class JsonFormat:
             raise FormatError(f"the json format cannot write this object ({error}); dump JSON values only") from error
         if (where := _lossy(obj, "$")) is not None:
             raise FormatError(f"the json format would not read this object back equal: {where}; dump JSON values only")
-        stream.write(text.encode() + b"\n")
+        stream.write(_utf8(text) + b"\n")
 
     def load(self, stream: BinaryIO) -> Any:
         """Read a JSON value."""
         try:
             return json.loads(stream.read())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise FormatError(f"the bytes are not JSON ({error})") from error
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise FormatError(f"the text cannot be written as UTF-8 ({error}); it holds half of a surrogate pair") from error
 
 
 def _lossy(value: object, where: str) -> str | None:

@@ -65,6 +65,8 @@ class Parameter(Generic[V]):
 
     holds_tasks: ClassVar[bool] = False
     """Whether values are, or contain, tasks."""
+    bound: bool
+    """Whether default and compile value were checked."""
     default: V
     description: str
     significant: bool
@@ -85,8 +87,14 @@ class Parameter(Generic[V]):
         unknown = sorted(set(options) - Options.__annotations__.keys())
         if unknown:
             raise ParameterError(f"{cls.__name__} takes no option {', '.join(unknown)}")
+        for name, kind in (("description", str), ("significant", bool), ("visibility", ParameterVisibility)):
+            if not isinstance(options.get(name, kind), (kind, type)):
+                raise ParameterError(
+                    f"{cls.__name__}({name}=...): give a {kind.__name__}, not {described(options.get(name))}"
+                )
         parameter = object.__new__(cls)
         parameter.__dict__.update(specifics)
+        parameter.bound = False
         parameter.default = default
         parameter.description = options.get("description", "")
         parameter.significant = options.get("significant", True)
@@ -105,6 +113,7 @@ class Parameter(Generic[V]):
         Raises:
             ParameterValueError: the default or the compile value does not fit the parameter.
         """
+        self.bound = True
         for attribute in ("default", "compile_value"):
             value = getattr(self, attribute)
             if value is not UNSET:
@@ -120,7 +129,7 @@ class Parameter(Generic[V]):
         """
         if not isinstance(value, str):
             raise ValueError(f"give a str, not {described(value)}")
-        return cast(V, str(value))
+        return cast(V, str.__str__(value))  # the text itself: a str enum's own __str__ is its name
 
     def parse(self, text: str) -> V:
         """Return the value written as text by :meth:`serialize`, a template or a command line.
@@ -137,6 +146,14 @@ class Parameter(Generic[V]):
     def to_json(self, value: V) -> Any:
         """Return the value as JSON, for the trigger form and the sidecar."""
         return self.serialize(value)
+
+    def from_json(self, value: Any) -> V:
+        """Return the value that JSON other than text stands for, as a form field or :meth:`to_json` gives it.
+
+        Raises:
+            ValueError: it stands for no value of the parameter.
+        """
+        return self.normalize(value)
 
     def json_schema(self) -> dict[str, Any]:
         """Return the JSON Schema (draft 2020-12) of the trigger form's field."""
@@ -166,12 +183,14 @@ class Parameter(Generic[V]):
         Raises:
             ParameterValueError: it stands for no value; the message names task and parameter.
         """
-        return self._checked(lambda: self.parse(raw) if isinstance(raw, str) else self.normalize(raw), owner, name)
+        return self._checked(lambda: self.parse(raw) if isinstance(raw, str) else self.from_json(raw), owner, name)
 
     def _checked(self, convert: Callable[[], V], owner: str, name: str) -> V:
         try:
             return convert()
         except (ValueError, TypeError, OverflowError) as error:
+            if self.visibility is ParameterVisibility.PRIVATE:
+                raise ParameterValueError(f"{owner}.{name}: the value does not fit (it is private, so not shown)") from None
             raise ParameterValueError(f"{owner}.{name}: {error}") from error
 
     def __repr__(self) -> str:

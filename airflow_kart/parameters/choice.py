@@ -28,7 +28,7 @@ class EnumParameter(Parameter[Any]):
 
     def normalize(self, value: Any) -> enumeration.Enum:
         """Return the member."""
-        if not isinstance(value, self.enum):
+        if not isinstance(value, self.enum) or value.name not in self.enum.__members__:
             raise ValueError(f"give a {self.enum.__name__}, one of {self._names()}, not {described(value)}")
         return value
 

@@ -42,16 +42,28 @@ def freeze(value: Any) -> Any:
     """Return a JSON-like value with tuples for lists and :class:`FrozenDict` for dicts.
 
     Raises:
-        ValueError: something in it is not a JSON value (str, int, float, bool, ``None``, list, dict with str keys).
+        ValueError: something in it is not a JSON value (str, int, float, bool, ``None``, list, dict with str keys), or it
+            is nested without end.
     """
-    if value is None or isinstance(value, (str, bool, int)):
+    try:
+        return _frozen(value)
+    except RecursionError:
+        raise ValueError("it is nested too deeply, or holds itself") from None
+
+
+def _frozen(value: Any) -> Any:
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int(value)
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{value!r} is not a JSON number")
-        return value
+        return float(value)
     if isinstance(value, (list, tuple)):
-        return tuple(freeze(item) for item in value)
+        return tuple(_frozen(item) for item in value)
     if isinstance(value, Mapping):
         return FrozenDict(_frozen_items(value))
     raise ValueError(f"{described(value)} is not a JSON value; use str, int, float, bool, None, lists and dicts")
@@ -61,7 +73,7 @@ def _frozen_items(mapping: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
     for key, item in mapping.items():
         if not isinstance(key, str):
             raise ValueError(f"the key {described(key)} is not a str")
-        yield key, freeze(item)
+        yield str.__str__(key), _frozen(item)
 
 
 def thaw(value: Any) -> Any:

@@ -37,9 +37,7 @@ class TaskInstanceParameter(Parameter[Any]):
     def normalize(self, value: Any) -> Any:
         """Return the task."""
         if not is_identifiable(value):
-            hint = (
-                "; make an instance of it: add ()" if isinstance(value, type) and hasattr(value, "parameter_digest") else ""
-            )
+            hint = "; make an instance of it: add ()" if isinstance(value, type) and hasattr(value, "unique_id") else ""
             raise ValueError(f"give a task instance, not {described(value)}{hint}")
         if self.expected_type is not None and not isinstance(value, self.expected_type):
             raise ValueError(f"give a {self.expected_type.__name__}, not {described(value)}")
@@ -47,11 +45,19 @@ class TaskInstanceParameter(Parameter[Any]):
 
     def parse(self, text: str) -> Any:
         """Make the task that :meth:`serialize` wrote; its class's module is imported where it is not loaded."""
-        return self.normalize(_task_from(json.loads(text)))
+        return self.from_json(json.loads(text))
 
     def serialize(self, value: Any) -> str:
         """Return JSON text of the task's class and parameters."""
-        return json.dumps(_task_as_json(value), ensure_ascii=False)
+        return json.dumps(self.written(value), ensure_ascii=False)
+
+    def from_json(self, value: Any) -> Any:
+        """Make the task that :meth:`written` describes."""
+        return self.normalize(_task_from(value))
+
+    def written(self, value: Any) -> Any:
+        """Return JSON of the task's class and parameters, those of tasks inside included."""
+        return _task_as_json(value)
 
     def to_json(self, value: Any) -> Any:
         """Return the task's class and unique id."""
@@ -83,13 +89,15 @@ class ListTaskInstanceParameter(TaskInstanceParameter):
             raise ValueError(f"give a list of task instances, not {described(value)}")
         return tuple(TaskInstanceParameter.normalize(self, item) for item in value)
 
-    def parse(self, text: str) -> tuple[Any, ...]:
-        """Make the tasks that :meth:`serialize` wrote."""
-        return self.normalize([_task_from(item) for item in json.loads(text)])
+    def from_json(self, value: Any) -> tuple[Any, ...]:
+        """Make the tasks that :meth:`written` describes."""
+        if not isinstance(value, list):
+            raise ValueError(f"give a list of tasks, not {described(value)}")
+        return self.normalize([_task_from(item) for item in value])
 
-    def serialize(self, value: tuple[Any, ...]) -> str:
-        """Return JSON text of the tasks."""
-        return json.dumps([_task_as_json(item) for item in value], ensure_ascii=False)
+    def written(self, value: tuple[Any, ...]) -> Any:
+        """Return JSON of the tasks."""
+        return [_task_as_json(item) for item in value]
 
     def to_json(self, value: tuple[Any, ...]) -> Any:
         """Return each task's class and unique id."""
@@ -101,18 +109,22 @@ class ListTaskInstanceParameter(TaskInstanceParameter):
 
 
 def _task_as_json(task: Any) -> dict[str, Any]:
-    parameters = type(task).get_parameters()
+    written = {}
+    for name, parameter in type(task).get_parameters().items():
+        value = getattr(task, name)
+        written[name] = parameter.written(value) if parameter.holds_tasks else parameter.serialize(value)
     return {
         "module": logical_module_name(type(task).__module__),
         "class": type(task).__qualname__,
-        "parameters": {name: parameter.serialize(getattr(task, name)) for name, parameter in parameters.items()},
+        "parameters": written,
     }
 
 
 def _task_from(written: Any) -> Any:
-    if not isinstance(written, dict) or {"module", "class", "parameters"} - written.keys():
+    parts = {"module": str, "class": str, "parameters": dict}
+    if not isinstance(written, dict) or any(not isinstance(written.get(part), kind) for part, kind in parts.items()):
         raise ValueError(f"{described(written)} does not describe a task: it needs module, class and parameters")
     task_class: Any = find_class(written["module"], written["class"])
-    if task_class is None or not hasattr(task_class, "parameter_digest"):
+    if task_class is None or not hasattr(task_class, "unique_id"):
         raise ValueError(f"there is no task class {written['module']}.{written['class']} here")
-    return task_class.from_text(written["parameters"])
+    return task_class.from_written(written["parameters"])

@@ -44,7 +44,8 @@ class _Ranged(Parameter[Any]):
 
     def sample(self) -> Any:
         """Return the bound nearest to 1, or 1."""
-        return self.normalize(min(max(1, self.min_value or 1), self.max_value if self.max_value is not None else 1))
+        at_least = 1 if self.min_value is None else max(1, self.min_value)
+        return self.normalize(at_least if self.max_value is None else min(at_least, self.max_value))
 
     def variation(self, value: Any) -> Any:
         """Return a number near, within the bounds."""

@@ -6,6 +6,7 @@ import fnmatch
 import logging
 import multiprocessing
 import os
+import pickle
 from collections.abc import Collection
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from typing import Any, TypeVar
@@ -78,7 +79,7 @@ def _named(graph: Graph, patterns: Collection[str]) -> set[str]:
 
 def _run_in_processes(plan: Plan, workers: int) -> None:
     """Run the planned tasks in spawned processes, each as soon as what it needs is there."""
-    import cloudpickle
+    from airflow_kart.formats.pickle import dumps
 
     directory = Workspace.current().directory
     todo = {node.unique_id: node for node in plan.with_outcome(Outcome.RUN)}
@@ -89,7 +90,7 @@ def _run_in_processes(plan: Plan, workers: int) -> None:
             while waiting or running:
                 for key in [key for key, needed in waiting.items() if not needed]:
                     del waiting[key]
-                    job = cloudpickle.dumps((todo[key].task, key, plan.tasks[key].forced, directory))
+                    job = dumps((todo[key].task, key, plan.tasks[key].forced, directory))
                     running[pool.submit(_run_pickled, job)] = key
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -103,9 +104,7 @@ def _run_in_processes(plan: Plan, workers: int) -> None:
 
 
 def _run_pickled(job: bytes) -> None:
-    import cloudpickle
-
-    task, unique_id, forced, directory = cloudpickle.loads(job)
+    task, unique_id, forced, directory = pickle.loads(job)
     _refuse_other_identity(task, unique_id)
     with Workspace(directory):
         run_task(task, force=forced)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from airflow_kart.exceptions import CorruptArtifactError
+from airflow_kart.sidecar.jsonable import as_json
 from airflow_kart.storage import Store
 
 __all__ = ["SCHEMA_VERSION", "SIDECAR_SUFFIX", "ArtifactRecord", "Sidecar", "read_sidecar", "sidecar_uri"]
@@ -53,7 +54,8 @@ class Sidecar:
 
     def to_bytes(self) -> bytes:
         """Return the document as UTF-8 JSON."""
-        return json.dumps(self.content, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace") + b"\n"
+        text = json.dumps(as_json(self.content), ensure_ascii=False, indent=1, allow_nan=False)
+        return text.encode("utf-8", "replace") + b"\n"
 
     @property
     def accepted_checksums(self) -> tuple[str, ...]:
@@ -108,14 +110,17 @@ def read_sidecar(store: Store, artifact_uri: str) -> Sidecar | None:
         return None
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CorruptArtifactError(f"the sidecar {uri} is not JSON ({error})") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version != SCHEMA_VERSION:
         raise CorruptArtifactError(
             f"the sidecar {uri} has schema version {version!r}; this airflow_kart reads version {SCHEMA_VERSION}"
         )
-    return Sidecar(_artifact_record(uri, content), content, tuple(content.get("replaces") or ()))
+    replaces = content.get("replaces", [])
+    if not isinstance(replaces, list) or not all(isinstance(sha256, str) for sha256 in replaces):
+        raise CorruptArtifactError(f"the sidecar {uri} does not list the checksums it replaces: {replaces!r}")
+    return Sidecar(_artifact_record(uri, content), content, tuple(replaces))
 
 
 def _artifact_record(uri: str, content: Mapping[str, Any]) -> ArtifactRecord:

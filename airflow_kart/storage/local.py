@@ -15,11 +15,12 @@ import hashlib
 import os
 import re
 import socket
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NoReturn
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from airflow_kart import settings
 from airflow_kart.exceptions import StorageError
@@ -60,6 +61,8 @@ class LocalStore:
             return None
         except OSError as error:
             _refused("look up", uri, error)
+        if not stat.S_ISREG(found.st_mode):
+            return None
         return ObjectStat(found.st_size, dt.datetime.fromtimestamp(found.st_mtime, dt.timezone.utc))
 
     def open(self, uri: str) -> BinaryIO:
@@ -89,7 +92,7 @@ class LocalStore:
         """Return the files below a directory, uploads left out."""
         for folder, subfolders, names in os.walk(_path(prefix)):
             subfolders[:] = [name for name in subfolders if name != _UPLOADS]
-            yield from (os.path.join(folder, name) for name in names)
+            yield from (_like(prefix, os.path.join(folder, name)) for name in names)
 
     def check_writable(self, uri: str) -> None:
         """Write a probe below a directory and remove it."""
@@ -193,12 +196,18 @@ def _alive(process: int) -> bool:
 
 
 def _path(uri: str) -> str:
+    """Return the path of a path or of a ``file://`` uri (RFC 8089), in which only percent signs are special."""
     if not uri.startswith("file://"):
         return uri
-    parts = urlsplit(uri)
-    if parts.netloc not in ("", "localhost"):
+    host, slash, path = uri[len("file://") :].partition("/")
+    if host not in ("", "localhost"):
         raise StorageError(f"{uri}: a file uri cannot name another host; mount it and use its path")
-    return unquote(parts.path)
+    return unquote(slash + path)
+
+
+def _like(prefix: str, path: str) -> str:
+    """Return a path as the prefix is written: as a path, or as a ``file://`` uri."""
+    return f"file://{quote(path)}" if prefix.startswith("file://") else path
 
 
 def _sync_directory(folder: str) -> None:

@@ -1,0 +1,243 @@
+"""Parametrized: an immutable value made of typed parameters, which is what a task is before it does anything."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, NoReturn, TypeVar, overload
+
+from typing_extensions import Self, dataclass_transform
+
+from airflow_kart import identity
+from airflow_kart.exceptions import IdentityError, MissingParameterError, ParameterError, UnknownParameterError
+from airflow_kart.modules import logical_class_name
+from airflow_kart.parameters import (
+    BoolParameter,
+    DateParameter,
+    DictParameter,
+    EnumParameter,
+    FloatParameter,
+    IntParameter,
+    ListParameter,
+    ListTaskInstanceParameter,
+    Parameter,
+    ParameterVisibility,
+    StrParameter,
+    TaskInstanceParameter,
+)
+
+__all__ = ["Parametrized"]
+
+Other = TypeVar("Other", bound="Parametrized")
+_RESERVING = ("airflow_kart.parametrized", "airflow_kart.task")
+
+
+@dataclass_transform(
+    kw_only_default=True,
+    frozen_default=True,
+    field_specifiers=(
+        Parameter,
+        StrParameter,
+        IntParameter,
+        FloatParameter,
+        BoolParameter,
+        DateParameter,
+        EnumParameter,
+        ListParameter,
+        DictParameter,
+        TaskInstanceParameter,
+        ListTaskInstanceParameter,
+    ),
+)
+class Parametrized:
+    """A value whose class declares its parameters as annotated attributes. Equal class and parameters: equal value."""
+
+    _parameters: ClassVar[Mapping[str, Parameter[Any]]] = {}
+    _task_parameters: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Collect and check the class's parameters."""
+        super().__init_subclass__(**kwargs)
+        found: dict[str, Parameter[Any]] = {}
+        for base in reversed(cls.__mro__):
+            for name, value in vars(base).items():
+                if isinstance(value, Parameter):
+                    found[name] = value
+                else:
+                    found.pop(name, None)
+        for name, parameter in found.items():
+            if not parameter.bound:
+                if any(name in vars(base) for base in cls.__mro__ if base.__module__ in _RESERVING):
+                    raise ParameterError(f"{cls.__qualname__}.{name}: TaskOnKart has a method of this name; choose another")
+                parameter.bind_defaults(cls.__qualname__, name)
+        cls._parameters = found
+        cls._task_parameters = tuple(name for name, parameter in found.items() if parameter.holds_tasks)
+
+    def __init__(self, **values: Any) -> None:
+        """Take the parameters, by keyword.
+
+        Raises:
+            MissingParameterError: a parameter without a default was not given.
+            UnknownParameterError: a keyword names no parameter.
+            ParameterValueError: a value does not fit its parameter.
+        """
+        cls = type(self)
+        if values.keys() - cls._parameters.keys():
+            _refuse_unknown(cls, values)
+        made = {}
+        for name, parameter in cls._parameters.items():
+            if name in values:
+                made[name] = parameter.accept(values[name], cls.__qualname__, name)
+            elif parameter.required:
+                raise MissingParameterError(f"{cls.__qualname__} needs the parameter {name}: {cls.__qualname__}({name}=...)")
+            else:
+                made[name] = parameter.default
+        self.__dict__.update(made)
+
+    @classmethod
+    def get_parameters(cls) -> Mapping[str, Parameter[Any]]:
+        """Return the class's parameters by name, in the order of their declaration."""
+        return cls._parameters
+
+    @classmethod
+    def from_written(cls, parameters: Mapping[str, Any]) -> Self:
+        """Make a task from parameters written as text, or as JSON where they hold tasks."""
+        known = cls._parameters
+        return cls(
+            **{
+                name: known[name].read(written, cls.__qualname__, name) if name in known else written
+                for name, written in parameters.items()
+            }
+        )
+
+    @property
+    def parameter_digest(self) -> bytes:
+        """The digest of class and parameters, significant or not, by which equal tasks are recognised."""
+        known: bytes | None = self.__dict__.get("_digest")
+        if known is None:
+            pending = [self]
+            while pending:  # tasks held as parameters first, without recursion: chains of them may be long
+                held = [task for task in pending[-1]._held_tasks() if "_digest" not in task.__dict__]  # noqa: SLF001 - of the same class
+                if held:
+                    pending += held
+                else:
+                    pending.pop()._compute_digest()  # noqa: SLF001 - of the same class
+            known = self.__dict__["_digest"]
+        return known
+
+    def _held_tasks(self) -> Iterator[Parametrized]:
+        for name in self._task_parameters:
+            value = getattr(self, name)
+            yield from value if isinstance(value, tuple) else (value,)
+
+    def _compute_digest(self) -> None:
+        cls = type(self)
+        encoded = {name: self._encode(name) for name in cls._parameters}
+        self.__dict__["_digest"] = identity.parameter_digest(logical_class_name(cls), encoded)
+        self.__dict__["_encoded"] = {
+            name: None if parameter.holds_tasks else encoded[name]
+            for name, parameter in cls._parameters.items()
+            if parameter.significant
+        }
+
+    @property
+    def encoded_parameters(self) -> Mapping[str, bytes | None]:
+        """The encoded significant parameters by name; ``None`` for those that hold tasks."""
+        if "_encoded" not in self.__dict__:
+            _ = self.parameter_digest
+        encoded: Mapping[str, bytes | None] = self.__dict__["_encoded"]
+        return encoded
+
+    @property
+    def task_parameters(self) -> tuple[str, ...]:
+        """The names of the parameters that hold tasks."""
+        return self._task_parameters
+
+    def _encode(self, name: str) -> bytes:
+        try:
+            return identity.encode(getattr(self, name), _encode_by_digest)
+        except IdentityError as error:
+            raise IdentityError(f"{type(self).__qualname__}.{name}: {error}") from error
+
+    @overload
+    def clone(self, cls: None = None, **changes: Any) -> Self: ...
+
+    @overload
+    def clone(self, cls: type[Other], **changes: Any) -> Other: ...
+
+    def clone(self, cls: type[Parametrized] | None = None, **changes: Any) -> Parametrized:
+        """Make a task with this one's parameters, some of them changed.
+
+        Args:
+            cls: class of the new task; by default this one's. Parameters it does not have are left out.
+            changes: parameters that differ, by name.
+        """
+        wanted = cls or type(self)
+        own = {name: getattr(self, name) for name in self._parameters if name in wanted.get_parameters()}
+        return wanted(**{**own, **changes})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse to change a parameter."""
+        if name in self._parameters:
+            raise AttributeError(f"{type(self).__qualname__}.{name} is fixed; make another task: task.clone({name}=...)")
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        """Refuse to remove a parameter."""
+        if name in self._parameters:
+            raise AttributeError(f"{type(self).__qualname__}.{name} is fixed and cannot be removed")
+        object.__delattr__(self, name)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other is a task of the same class and parameters."""
+        if self is other:
+            return True
+        return isinstance(other, Parametrized) and self.parameter_digest == other.parameter_digest
+
+    def __hash__(self) -> int:
+        """Hash class and parameters."""
+        return hash(self.parameter_digest)
+
+    def __repr__(self) -> str:
+        """Return class and parameters; tasks inside are named without theirs, private values not at all."""
+        parts = [f"{name}={self._short(name, parameter)}" for name, parameter in self._parameters.items()]
+        return f"{type(self).__qualname__}({', '.join(parts)})"
+
+    def _short(self, name: str, parameter: Parameter[Any]) -> str:
+        value = self.__dict__.get(name)
+        if parameter.visibility is ParameterVisibility.PRIVATE:
+            return "***"
+        if isinstance(value, Parametrized):
+            return f"{type(value).__qualname__}(...)"
+        if parameter.holds_tasks and isinstance(value, tuple):
+            return f"[{len(value)} tasks]"
+        text = repr(value) if isinstance(value, (str, int, float)) else parameter.serialize(value)
+        return text if len(text) <= 80 else f"{text[:77]}..."
+
+    def __copy__(self) -> Self:
+        """Return the task: it cannot change."""
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        """Return the task: it cannot change."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle class and parameters."""
+        return _make, (type(self), {name: getattr(self, name) for name in self._parameters})
+
+
+def _encode_by_digest(task: identity.Identifiable) -> bytes:
+    return identity.encode_id(task.parameter_digest)
+
+
+def _make(cls: type[Parametrized], values: Mapping[str, Any]) -> Parametrized:
+    return cls(**values)
+
+
+def _refuse_unknown(cls: type[Parametrized], values: Mapping[str, Any]) -> NoReturn:
+    known = list(cls.get_parameters())
+    unknown = sorted(values.keys() - set(known))
+    close = difflib.get_close_matches(unknown[0], known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known) or 'none'}"
+    raise UnknownParameterError(f"{cls.__qualname__} has no parameter {', '.join(unknown)}; {hint}")

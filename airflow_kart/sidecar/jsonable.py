@@ -1,0 +1,47 @@
+"""Any value as JSON (RFC 8259), for documents that must be written whatever a task put into them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+__all__ = ["as_json"]
+
+_LONGEST_TEXT = 1000
+_DEEPEST = 50
+
+
+def as_json(value: Any, depth: int = 0) -> Any:
+    """Return a value with only JSON's types in it: numpy's numbers as numbers, what has no form in JSON as text."""
+    for kind, convert in _SCALARS:
+        if isinstance(value, kind):
+            return convert(value)
+    if depth < _DEEPEST:
+        if isinstance(value, Mapping):
+            return {str(key): as_json(item, depth + 1) for key, item in value.items()}
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return [as_json(item, depth + 1) for item in value]
+        if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+            return as_json(value.tolist(), depth + 1)
+    return _as_text(value)
+
+
+# In this order: a bool is an int, and an enum may be a str.
+_SCALARS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+    ((type(None), bool), lambda value: value),
+    (enum.Enum, lambda value: value.name),
+    (str, str.__str__),
+    (int, int),
+    (float, lambda value: float(value) if math.isfinite(value) else repr(float(value))),
+    ((dt.date, dt.time), lambda value: value.isoformat()),
+)
+
+
+def _as_text(value: Any) -> str:
+    try:
+        return str(value)[:_LONGEST_TEXT]
+    except Exception:  # noqa: BLE001 - a value's own __str__ may raise anything
+        return f"<{type(value).__qualname__}>"
