@@ -53,7 +53,7 @@ class PngFormat:
         try:
             image = Image.open(stream, formats=["PNG"])
             image.load()
-        except (UnidentifiedImageError, SyntaxError, OSError) as error:
+        except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, OSError, ValueError) as error:
             raise FormatError(f"the bytes are not a PNG image ({error})") from error
         return image
 

@@ -128,8 +128,8 @@ class FloatParameter(_Ranged):
         return value if math.isfinite(value) else repr(value)
 
     def json_schema(self) -> dict[str, Any]:
-        """Return a ``number`` schema with the bounds."""
-        return self._schema("number")
+        """Return a ``number`` schema with the bounds, which takes ``nan`` and ``inf`` as text."""
+        return {**self._schema("number"), "type": ["number", "string"], "pattern": r"^(nan|-?inf)$"}
 
 
 class BoolParameter(Parameter[bool]):

@@ -38,7 +38,7 @@ def imported_distributions() -> dict[str, str]:
 
 @functools.lru_cache(maxsize=64)
 def _versions_of(top_level: frozenset[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    found = {"airflow-kart": _version("airflow-kart")}  # whose modules, installed as editable, lead to no distribution
     for name in top_level - sys.stdlib_module_names:
         for distribution in _distributions_by_module().get(name, ()):
             if distribution not in found:

@@ -197,7 +197,7 @@ def _alive(process: int) -> bool:
 
 def _path(uri: str) -> str:
     """Return the path of a path or of a ``file://`` uri (RFC 8089), in which only percent signs are special."""
-    if not uri.startswith("file://"):
+    if not _is_file_uri(uri):
         return uri
     host, slash, path = uri[len("file://") :].partition("/")
     if host not in ("", "localhost"):
@@ -207,7 +207,11 @@ def _path(uri: str) -> str:
 
 def _like(prefix: str, path: str) -> str:
     """Return a path as the prefix is written: as a path, or as a ``file://`` uri."""
-    return f"file://{quote(path)}" if prefix.startswith("file://") else path
+    return f"file://{quote(path)}" if _is_file_uri(prefix) else path
+
+
+def _is_file_uri(uri: str) -> bool:
+    return uri[: len("file://")].lower() == "file://"
 
 
 def _sync_directory(folder: str) -> None:

@@ -50,6 +50,6 @@ def join_uri(directory: str, relative_path: str) -> str:
         raise TargetPathError(
             f"{relative_path!r} is not a file below the workspace; give make_target a relative path such as 'models/train.pkl'"
         )
-    if directory.startswith("file://"):
+    if directory[: len("file://")].lower() == "file://":
         normal = quote(normal)  # a percent sign in a name is not an escape
     return f"{directory.rstrip('/')}/{normal}"

@@ -8,8 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pandas as pd
-import pytest
 
 from airflow_kart import (
     DateParameter,
@@ -20,7 +20,6 @@ from airflow_kart import (
     TaskOnKart,
     build,
 )
-from airflow_kart.exceptions import TargetError
 
 SCHEMA = json.loads(files("airflow_kart.sidecar").joinpath("sidecar.schema.json").read_text())
 
@@ -82,12 +81,14 @@ def test_the_sidecar_of_a_direct_dump_fits(workspace):
     assert "table" in sidecar["artifact"]["uri"]
 
 
-def test_a_log_that_is_not_json_is_refused_and_nothing_is_published(tmp_path):
+def test_whatever_is_logged_the_sidecar_fits(tmp_path):
     class Chatty(TaskOnKart[int]):
         def run(self) -> None:
-            self.task_log["when"] = dt.date(2024, 1, 1)
+            self.task_log.update(when=dt.date(2024, 1, 1), score=float("nan"), count=np.int64(3), what=object, pair=(1, 2))
             self.dump(1)
 
-    with pytest.raises(TargetError, match="task_log holds something that is not JSON"):
-        build(Chatty(), workspace_directory=tmp_path)
-    assert written(tmp_path) == []
+    build(Chatty(), workspace_directory=tmp_path)
+    (sidecar,) = written(tmp_path)
+    jsonschema.validate(sidecar, SCHEMA)
+    logged = {"when": "2024-01-01", "score": "nan", "count": 3, "what": "<class 'object'>", "pair": [1, 2]}
+    assert sidecar["task_log"] == logged

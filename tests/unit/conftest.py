@@ -1,0 +1,124 @@
+"""What the unit level shares: a workspace of its own, and Python as a subprocess."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from typing_extensions import Self
+
+from airflow_kart import Workspace
+
+settings.register_profile(
+    "unit",
+    deadline=None,
+    max_examples=50,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("unit")
+
+
+@pytest.fixture(autouse=True)
+def clean_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Leave out whatever Airflow is configured to outside; return the new AIRFLOW_HOME."""
+    for name in [name for name in os.environ if name.startswith("AIRFLOW")]:
+        monkeypatch.delenv(name)
+    home = tmp_path / "airflow-home"
+    monkeypatch.setenv("AIRFLOW_HOME", str(home))
+    return home
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Path]:
+    """Enter a workspace; give its directory."""
+    with Workspace(tmp_path / "ws") as entered:
+        yield Path(entered.directory)
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Callable[..., str]:
+    """Run Python in a process of its own: ``python(script, *arguments)``, or with ``code=`` a text. Returns its output."""
+
+    def run(
+        *arguments: object, code: str | None = None, env: dict[str, str] | None = None, exits: int = 0, cwd: Any = None
+    ) -> str:
+        given = ["-c", code] if code is not None else []
+        done = subprocess.run(
+            [sys.executable, *given, *map(str, arguments)],
+            env={**os.environ, **(env or {})},
+            cwd=cwd or tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == exits, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Callable[[str, str], Path]:
+    """Write a Python file below the test's directory."""
+
+    def write(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+class Loops:
+    """Threads that each call something again and again until the ``with`` block ends, then raise what went wrong in them."""
+
+    def __init__(self, *steps: Callable[[], object]) -> None:
+        self._end = threading.Event()
+        self._errors: list[BaseException] = []
+        self.rounds = 0
+        self._threads = [threading.Thread(target=self._run, args=(step,)) for step in steps]
+
+    def _run(self, step: Callable[[], object]) -> None:
+        try:
+            while not self._end.is_set():
+                step()
+                self.rounds += 1
+        except BaseException as error:
+            self._errors.append(error)
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join()
+        if self._errors:
+            raise self._errors[0]
+
+
+@pytest.fixture
+def loops() -> type[Loops]:
+    return Loops
+
+
+def uploads_below(directory: Path) -> list[Path]:
+    return [path for path in directory.rglob("*") if path.is_file() and ".kart-uploads" in path.parts]
+
+
+@pytest.fixture
+def leftovers() -> Callable[[Path], list[Path]]:
+    """The upload files that are still there below a directory."""
+    return uploads_below

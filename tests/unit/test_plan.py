@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_kart import IntParameter, TaskOnKart, build
+from airflow_kart.graph import Graph
+from airflow_kart.runtime.plan import Outcome, Plan, make_plan
+
+pytestmark = pytest.mark.usefixtures("workspace")
+
+
+class Raw(TaskOnKart[int]):
+    n: int = IntParameter(default=0)
+
+    def run(self) -> None:
+        self.dump(self.n)
+
+
+class Left(TaskOnKart[int]):
+    def requires(self) -> Any:
+        return Raw(n=1)
+
+    def run(self) -> None:
+        self.dump(self.load())
+
+
+class Right(Left):
+    def requires(self) -> Any:
+        return [Raw(n=1), Raw(n=2)]
+
+
+class Root(Left):
+    def requires(self) -> Any:
+        return {"left": Left(), "right": Right()}
+
+
+def outcomes(plan: Plan) -> dict[str, str]:
+    return {repr(plan.graph.nodes[unique_id].task): str(planned.outcome) for unique_id, planned in plan.tasks.items()}
+
+
+def planned(**options: Any) -> dict[str, str]:
+    return outcomes(make_plan(Graph.of([Root()]), **options))
+
+
+def names(*tasks: TaskOnKart[Any]) -> set[str]:
+    return {task.unique_id for task in tasks}
+
+
+RUN, CACHED, NOT_NEEDED = "run", "cached", "not_needed"
+
+
+def everything(outcome: str, **others: str) -> dict[str, str]:
+    return {"Raw(n=1)": outcome, "Left()": outcome, "Raw(n=2)": outcome, "Right()": outcome, "Root()": outcome, **others}
+
+
+def test_at_first_everything_runs() -> None:
+    assert planned() == everything(RUN)
+
+
+def test_upstream_comes_first() -> None:
+    order = list(planned())
+    assert order.index("Raw(n=1)") < order.index("Left()") < order.index("Root()")
+
+
+def test_below_a_complete_root_nothing_is_needed() -> None:
+    build(Root())
+    assert planned() == everything(NOT_NEEDED, **{"Root()": CACHED})
+
+
+def test_what_is_missing_below_a_complete_root_stays_so() -> None:
+    build(Root())
+    for task in (Left(), Right(), Raw(n=1)):
+        task.output().remove()
+    assert planned() == everything(NOT_NEEDED, **{"Root()": CACHED})
+    build(Root())
+    assert not Left().complete()
+
+
+def test_only_what_is_needed_is_asked_for() -> None:
+    build(Root())
+    Root().output().remove()
+    Right().output().remove()
+    assert planned() == {"Raw(n=1)": CACHED, "Left()": CACHED, "Raw(n=2)": CACHED, "Right()": RUN, "Root()": RUN}
+    Raw(n=2).output().remove()
+    assert planned()["Raw(n=2)"] == RUN
+
+
+def test_below_what_is_complete_nothing_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+
+    class Looked(TaskOnKart[int]):
+        def output(self) -> Any:
+            target = self.make_target()
+
+            class Store(type(target.store)):  # type: ignore[misc]
+                def open(self, uri: str) -> Any:
+                    looked.append(uri)
+                    return super().open(uri)
+
+            return type(target)(target.uri, target.format, Store(), self)
+
+        def run(self) -> None:
+            self.dump(0)
+
+    class Top(Looked):
+        def requires(self) -> Any:
+            return Looked()
+
+    build(Top())
+    looked.clear()
+    make_plan(Graph.of([Top()]))
+    assert [os.path.basename(uri)[:4] for uri in looked] == ["Top_"]
+
+
+def test_a_reason_is_given() -> None:
+    build(Root())
+    plan = make_plan(Graph.of([Root()]), rerun=names(Right()))
+    reasons = {repr(plan.graph.nodes[key].task): planned.reason for key, planned in plan.tasks.items()}
+    assert reasons["Right()"] == "asked to run again"
+    assert reasons["Root()"] == "something it needs runs again"
+    assert reasons["Left()"].startswith("made 20")
+    assert reasons["Left()"].endswith(" UTC")
+    os.truncate(Root().output().uri, 1)
+    (planned,) = [make_plan(Graph.of([Root()])).tasks[key] for key in names(Root())]
+    assert planned.reason.startswith("the artifact has 1 bytes")
+    assert make_plan(Graph.of([Left()])).tasks[Raw(n=1).unique_id].reason == "nothing that needs it runs"
+
+
+def test_what_is_named_runs_again_with_all_below() -> None:
+    build(Root())
+    assert planned(rerun=names(Raw(n=2))) == everything(RUN, **{"Raw(n=1)": CACHED, "Left()": CACHED})
+    assert planned(rerun=names(Root())) == everything(NOT_NEEDED, **{"Left()": CACHED, "Right()": CACHED, "Root()": RUN})
+
+
+def test_what_runs_again_is_forced() -> None:
+    build(Root())
+    plan = make_plan(Graph.of([Root()]), rerun=names(Right()))
+    assert {key for key, planned in plan.tasks.items() if planned.forced} == names(Right(), Root())
+
+
+def test_what_outsiders_use_is_looked_at_too() -> None:
+    build(Root())
+    Left().output().remove()
+    assert planned(required=names(Left()))["Left()"] == RUN
+    assert planned(required=names(Right()))["Right()"] == CACHED
+
+
+def test_what_others_take_care_of_is_left_to_them() -> None:
+    assert planned(given=names(Right())) == everything(RUN, **{"Right()": NOT_NEEDED, "Raw(n=2)": NOT_NEEDED})
+
+
+def test_several_outputs_are_cached_together() -> None:
+    class Two(TaskOnKart[int]):
+        def output(self) -> Any:
+            return [self.make_target("a.pkl"), self.make_target("b.pkl")]
+
+        def run(self) -> None:
+            self.dump(1, 0)
+            self.dump(2, 1)
+
+    build(Two())
+    assert outcomes(make_plan(Graph.of([Two()])))[repr(Two())] == CACHED
+    Two().output()[1].remove()
+    assert outcomes(make_plan(Graph.of([Two()])))[repr(Two())] == RUN
+
+
+def test_many_are_looked_at_at_once() -> None:
+    class Wide(TaskOnKart[int]):
+        def requires(self) -> Any:
+            return [Raw(n=n) for n in range(40)]
+
+        def run(self) -> None:
+            self.dump(0)
+
+    build(Wide())
+    Wide().output().remove()
+    Raw(n=17).output().remove()
+    plan = make_plan(Graph.of([Wide()]))
+    assert {repr(node.task) for node in plan.with_outcome(Outcome.RUN)} == {repr(Wide()), "Raw(n=17)"}
+    assert len(plan.with_outcome(Outcome.CACHED)) == 39
+
+
+def test_planning_writes_nothing(workspace: Path) -> None:
+    planned()
+    assert not workspace.exists()
+
+
+def test_a_cached_task_knows_how_long_it_took() -> None:
+    build(Raw())
+    (planned,) = make_plan(Graph.of([Raw()])).tasks.values()
+    sidecar = Raw().output().sidecar()
+    assert sidecar is not None
+    assert planned.seconds == sidecar.seconds > 0
+    assert planned.made_by is None

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+import airflow_kart
+from airflow_kart import exceptions, formats, parameters, sidecar, storage
+
+PUBLIC = [
+    "BoolParameter",
+    "DateParameter",
+    "DictParameter",
+    "EnumParameter",
+    "FloatParameter",
+    "IntParameter",
+    "KartDag",
+    "KartOperator",
+    "KartPlanOperator",
+    "KartReportOperator",
+    "KartTaskGroup",
+    "ListParameter",
+    "ListTaskInstanceParameter",
+    "Parameter",
+    "ParameterVisibility",
+    "StrParameter",
+    "Target",
+    "TaskInstanceParameter",
+    "TaskOnKart",
+    "Workspace",
+    "build",
+    "kart_dag",
+    "run_date",
+]
+OF_AIRFLOW = {"KartDag", "KartOperator", "KartPlanOperator", "KartReportOperator", "KartTaskGroup", "kart_dag", "run_date"}
+HEAVY = [
+    "airflow",
+    "pandas",
+    "numpy",
+    "pyarrow",
+    "boto3",
+    "google.cloud",
+    "sklearn",
+    "matplotlib",
+    "PIL",
+    "dill",
+    "sqlalchemy",
+    "redis",
+]
+
+
+def test_the_public_names_are_these() -> None:
+    assert airflow_kart.__all__ == PUBLIC
+    assert sorted(airflow_kart.__all__) == airflow_kart.__all__
+    assert set(PUBLIC) < set(dir(airflow_kart))
+    assert airflow_kart.__version__.count(".") == 2
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name not in OF_AIRFLOW])
+def test_a_public_name_loads(name: str) -> None:
+    assert getattr(airflow_kart, name).__name__ == name
+
+
+def test_a_name_that_is_not_public_does_not_load() -> None:
+    with pytest.raises(AttributeError, match="module 'airflow_kart' has no attribute 'Nothing'"):
+        _ = airflow_kart.Nothing
+
+
+@pytest.mark.parametrize("module", [exceptions, formats, parameters, sidecar, storage], ids=lambda module: module.__name__)
+def test_the_names_of_a_package_exist(module: Any) -> None:
+    assert len(set(module.__all__)) == len(module.__all__)
+    for name in module.__all__:
+        assert hasattr(module, name)
+
+
+@pytest.mark.parametrize("name", exceptions.__all__)
+def test_every_error_is_a_kart_error_and_drawn_in_the_tree(name: str) -> None:
+    assert issubclass(getattr(exceptions, name), exceptions.KartError)
+    assert name in (exceptions.__doc__ or "")
+    assert getattr(exceptions, name).__doc__
+
+
+LOADED = """
+import json, sys, time
+before = set(sys.modules)
+started = time.perf_counter()
+{statement}
+seconds = time.perf_counter() - started
+print(json.dumps([sorted(set(sys.modules) - before), seconds]))
+"""
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import airflow_kart",
+        "from airflow_kart import TaskOnKart, Target, Workspace, IntParameter, TaskInstanceParameter, build",
+        "import airflow_kart.formats.pickle, airflow_kart.formats.table, airflow_kart.formats.image, airflow_kart.formats.text",
+        "import airflow_kart.get_provider_info, airflow_kart.runtime.blueprint, airflow_kart.runtime.runner",
+    ],
+)
+def test_heavy_libraries_are_not_loaded(python: Any, statement: str) -> None:
+    loaded, _ = json.loads(python(code=LOADED.format(statement=statement)))
+    heavy = [name for name in loaded if any(name == library or name.startswith(f"{library}.") for library in HEAVY)]
+    assert heavy == []
+
+
+def test_importing_the_package_takes_no_time(python: Any) -> None:
+    runs = [json.loads(python(code=LOADED.format(statement="import airflow_kart")))[1] for _ in range(3)]
+    assert min(runs) < 0.05
+
+
+DECLARE_AND_BUILD = """
+from airflow_kart import IntParameter, TaskOnKart, build
+class Task(TaskOnKart):
+    n = IntParameter(default=1)
+    def output(self):
+        return self.make_target("a.json")
+    def run(self):
+        self.dump(self.n)
+assert build(Task(), workspace_directory="ws") == 1
+import json, sys
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def test_a_build_loads_neither_airflow_nor_pandas(python: Any) -> None:
+    loaded = json.loads(python(code=DECLARE_AND_BUILD))
+    assert not {"airflow", "pandas", "pyarrow", "sqlalchemy"} & set(loaded)

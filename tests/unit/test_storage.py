@@ -1,0 +1,417 @@
+"""What every store promises, and what only the local one does."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_kart import TaskOnKart, Workspace
+from airflow_kart.exceptions import ConfigurationError, StorageError, TargetPathError
+from airflow_kart.storage import LocalStore, Store, join_uri, store_for
+
+MB = 1 << 20
+Factory = Callable[[Path], tuple[Store, str]]
+
+
+def local(directory: Path) -> tuple[Store, str]:
+    return LocalStore(), str(directory / "store")
+
+
+FACTORIES: list[Factory] = [local]
+"""Each makes a store and gives a uri below which a test may do what it likes."""
+
+
+def put(store: Store, uri: str, data: bytes) -> None:
+    upload = store.upload(uri)
+    upload.write(data)
+    upload.finish()
+    upload.publish()
+
+
+def get(store: Store, uri: str) -> bytes:
+    with store.open(uri) as stream:
+        return stream.read()
+
+
+@pytest.fixture(params=FACTORIES, ids=lambda factory: factory.__name__)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Store, str]:
+    return request.param(tmp_path)
+
+
+@pytest.fixture
+def store(place: tuple[Store, str]) -> Store:
+    return place[0]
+
+
+@pytest.fixture
+def base(place: tuple[Store, str]) -> str:
+    return place[1]
+
+
+class TestEveryStore:
+    def test_nothing_is_there_at_first(self, store: Store, base: str) -> None:
+        assert store.stat(f"{base}/a/b.bin") is None
+        assert list(store.list(f"{base}/")) == []
+        assert store.remove(f"{base}/a/b.bin") is False
+        with pytest.raises(FileNotFoundError):
+            store.open(f"{base}/a/b.bin")
+
+    @pytest.mark.parametrize("data", [b"", b"\0", b"hello", bytes(range(256)) * 4096], ids=len)
+    def test_what_was_published_is_there(self, store: Store, base: str, data: bytes) -> None:
+        uri = f"{base}/a/b.bin"
+        before = dt.datetime.now(dt.timezone.utc) - dt.timedelta(seconds=5)
+        put(store, uri, data)
+        found = store.stat(uri)
+        assert found is not None
+        assert found.size == len(data)
+        assert before < found.modified < dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=5)
+        assert get(store, uri) == data
+
+    def test_20_mb_in_pieces(self, store: Store, base: str) -> None:
+        upload = store.upload(f"{base}/large")
+        piece = os.urandom(MB)
+        for number in range(20):
+            assert upload.write(memoryview(piece)[number:]) == MB - number
+        upload.finish()
+        upload.publish()
+        assert get(store, f"{base}/large") == b"".join(piece[number:] for number in range(20))
+
+    def test_a_stream_can_seek(self, store: Store, base: str) -> None:
+        put(store, f"{base}/x", b"0123456789")
+        with store.open(f"{base}/x") as stream:
+            assert stream.seekable()
+            stream.seek(-3, os.SEEK_END)
+            assert stream.read() == b"789"
+            stream.seek(2)
+            assert stream.read(3) == b"234"
+
+    @pytest.mark.parametrize(
+        "name",
+        ["a b.txt", "ünïcödé/文件.txt", "a'b\"c.txt", "a+b&c=d.txt", "100%.txt", "%41.txt", "a#b.txt", "a?b.txt", "-.txt"],
+    )
+    def test_any_name_will_do(self, store: Store, base: str, name: str) -> None:
+        uri = f"{base}/{name}"
+        put(store, uri, name.encode())
+        assert get(store, uri) == name.encode()
+        assert list(store.list(f"{base}/")) == [uri]
+        assert store.remove(uri)
+
+    def test_an_upload_is_unseen_until_published(self, store: Store, base: str) -> None:
+        uri = f"{base}/a.bin"
+        upload = store.upload(uri)
+        upload.write(b"data")
+        assert store.stat(uri) is None
+        upload.finish()
+        assert store.stat(uri) is None
+        assert list(store.list(f"{base}/")) == []
+        upload.publish()
+        assert get(store, uri) == b"data"
+
+    def test_a_discarded_upload_leaves_nothing(self, store: Store, base: str) -> None:
+        upload = store.upload(f"{base}/a.bin")
+        upload.write(b"data" * 1000)
+        upload.discard()
+        upload.discard()
+        assert store.stat(f"{base}/a.bin") is None
+        assert list(store.list(f"{base}/")) == []
+
+    def test_a_finished_upload_can_be_discarded(self, store: Store, base: str) -> None:
+        put(store, f"{base}/a.bin", b"old")
+        upload = store.upload(f"{base}/a.bin")
+        upload.write(b"new")
+        upload.finish()
+        upload.finish()
+        upload.discard()
+        assert get(store, f"{base}/a.bin") == b"old"
+
+    def test_discarding_after_publishing_is_harmless(self, store: Store, base: str) -> None:
+        upload = store.upload(f"{base}/a.bin")
+        upload.write(b"data")
+        upload.publish()
+        upload.discard()
+        assert get(store, f"{base}/a.bin") == b"data"
+
+    def test_a_restart_forgets(self, store: Store, base: str) -> None:
+        upload = store.upload(f"{base}/a.bin")
+        upload.write(b"a long beginning" * 100_000)
+        upload.restart()
+        upload.write(b"short")
+        upload.finish()
+        upload.publish()
+        assert get(store, f"{base}/a.bin") == b"short"
+
+    def test_publishing_replaces(self, store: Store, base: str) -> None:
+        for data in [b"one", b"twenty-two", b""]:
+            put(store, f"{base}/a.bin", data)
+            assert get(store, f"{base}/a.bin") == data
+        assert list(store.list(f"{base}/")) == [f"{base}/a.bin"]
+
+    def test_who_reads_the_old_object_reads_it_to_the_end(self, store: Store, base: str) -> None:
+        put(store, f"{base}/a.bin", b"a" * MB)
+        with store.open(f"{base}/a.bin") as stream:
+            head = stream.read(10)
+            put(store, f"{base}/a.bin", b"b" * MB)
+            assert head + stream.read() == b"a" * MB
+
+    def test_readers_see_the_old_object_or_the_new(self, store: Store, base: str, loops: Any) -> None:
+        uri = f"{base}/a.bin"
+        whole = [bytes([65 + number]) * (MB // 4 + number) for number in range(4)]
+        put(store, uri, whole[0])
+
+        def read() -> None:
+            assert get(store, uri) in whole
+            assert store.stat(uri) is not None
+
+        with loops(read, read, read) as reading:
+            for number in range(200):
+                put(store, uri, whole[number % 4])
+        assert reading.rounds > 10
+
+    def test_one_of_many_writers_wins_whole(self, store: Store, base: str) -> None:
+        uri = f"{base}/a.bin"
+        start = threading.Barrier(8)
+
+        def write(letter: int) -> None:
+            upload = store.upload(uri)
+            start.wait()
+            for _ in range(20):
+                upload.write(bytes([letter]) * 5000)
+            upload.publish()
+
+        threads = [threading.Thread(target=write, args=(letter,)) for letter in b"abcdefgh"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        found = get(store, uri)
+        assert len(found) == 100_000
+        assert len(set(found)) == 1
+        assert list(store.list(f"{base}/")) == [uri]
+
+    def test_listing_goes_below_a_prefix_only(self, store: Store, base: str) -> None:
+        uris = {f"{base}/{name}" for name in ["a/1", "a/b/2", "ab/3", "c"]}
+        for uri in uris:
+            put(store, uri, b"")
+        assert set(store.list(f"{base}/")) == uris
+        assert set(store.list(f"{base}/a/")) == {f"{base}/a/1", f"{base}/a/b/2"}
+
+    def test_a_removed_object_is_gone(self, store: Store, base: str) -> None:
+        put(store, f"{base}/a", b"x")
+        assert store.remove(f"{base}/a") is True
+        assert store.remove(f"{base}/a") is False
+        assert store.stat(f"{base}/a") is None
+
+    def test_what_lies_around_an_object_is_none(self, store: Store, base: str) -> None:
+        put(store, f"{base}/folder/a", b"x")
+        assert store.stat(f"{base}/folder/a/b") is None
+        assert store.stat(f"{base}/folder/") is None or "local" in type(store).__module__
+
+    def test_a_place_that_can_be_written_to_stays_empty(self, store: Store, base: str) -> None:
+        store.check_writable(f"{base}/anywhere")
+        assert list(store.list(f"{base}/")) == []
+
+
+# Only local.
+
+
+def test_a_directory_is_no_object(tmp_path: Path) -> None:
+    assert LocalStore().stat(str(tmp_path)) is None
+
+
+def test_a_file_uri_names_a_path(tmp_path: Path) -> None:
+    put(LocalStore(), f"file://{tmp_path}/a%20b.txt", b"x")
+    assert (tmp_path / "a b.txt").read_bytes() == b"x"
+    put(LocalStore(), f"file://localhost{tmp_path}/c.txt", b"y")
+    assert (tmp_path / "c.txt").read_bytes() == b"y"
+
+
+def test_a_workspace_may_be_a_file_uri(tmp_path: Path) -> None:
+    class Task(TaskOnKart[int]):
+        def run(self) -> None:
+            self.dump(1)
+
+    with Workspace(f"file://{tmp_path}/ws"):
+        target = Task().output()
+        target.dump(1)
+        assert target.load() == 1
+        assert target.uri.startswith("file:///")
+    assert len(list((tmp_path / "ws").rglob("*.pkl"))) == 1
+
+
+def test_a_file_uri_of_another_host_is_refused() -> None:
+    with pytest.raises(StorageError, match="cannot name another host; mount it and use its path"):
+        LocalStore().stat("file://elsewhere/a")
+
+
+@pytest.mark.parametrize("mark", ["#", "?"])
+def test_file_uris_that_differ_are_files_that_differ(tmp_path: Path, mark: str) -> None:
+    for name in "ab":
+        put(LocalStore(), join_uri(f"file://{tmp_path}", f"x{mark}{name}"), name.encode())
+    assert get(LocalStore(), join_uri(f"file://{tmp_path}", f"x{mark}a")) == b"a"
+
+
+def test_listing_a_file_uri_gives_file_uris(tmp_path: Path) -> None:
+    put(LocalStore(), f"file://{tmp_path}/a", b"")
+    assert list(LocalStore().list(f"file://{tmp_path}/")) == [f"file://{tmp_path}/a"]
+
+
+def test_below_a_file_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match=r"could not write .*/file/ws/a: .*(a part of the path is a file|File exists)"):
+        LocalStore().upload(str(tmp_path / "file/ws/a"))
+    with pytest.raises(StorageError):
+        LocalStore().check_writable(str(tmp_path / "file"))
+
+
+def test_a_place_that_cannot_be_written_to_is_named() -> None:
+    with pytest.raises(StorageError, match=r"could not write /proc/kart/probe"):
+        LocalStore().check_writable("/proc/kart")
+
+
+def test_a_directory_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for act in [lambda: put(LocalStore(), str(tmp_path / "a"), b"x"), lambda: LocalStore().open(str(tmp_path / "a"))]:
+        with pytest.raises(StorageError, match="a directory is in the way"):
+            act()
+
+
+def test_a_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"choose a shorter path in make_target"):
+        put(LocalStore(), str(tmp_path / ("x" * 300)), b"x")
+    with pytest.raises(StorageError, match="name is too long"):
+        LocalStore().stat(str(tmp_path / ("x" * 300)))
+
+
+FULL_DISK = """
+import os, pathlib, sys
+import pandas as pd
+from airflow_kart.exceptions import StorageError
+from airflow_kart.formats import format_for
+from airflow_kart.storage import LocalStore
+from airflow_kart.target import Target
+
+small, text = pathlib.Path(sys.argv[1]), os.urandom(1 << 20).hex()
+frame = pd.DataFrame({"a": [text[n : n + 8] for n in range(0, len(text), 8)]})
+objects = {"parquet": frame, "csv": frame, "png": bytes.fromhex("89504e470d0a1a0a") + os.urandom(2 << 20)}
+for extension in ["pkl", "parquet", "csv", "txt", "json", "png"]:
+    target = Target(str(small / f"a.{extension}"), format_for(f"a.{extension}"), LocalStore())
+    try:
+        target.dump(objects.get(extension, text))
+    except StorageError as error:
+        assert f"could not write {small}/a.{extension}: no space is left there; free some, or choose" in str(error), error
+    else:
+        sys.exit(f"{extension} fits")
+    assert [path for path in small.rglob("*") if path.is_file()] == [], extension
+    assert target.state().reason == "no artifact"
+target = Target(str(small / "b.txt"), format_for("b.txt"), LocalStore())
+target.dump("small")
+assert target.load() == "small"
+"""
+MOUNT_AND_RUN = 'mount -t tmpfs -o size=1m tmpfs "$1" || exit 77; exec "$2" -c "$3" "$1"'
+
+
+def test_a_full_disk_is_named_and_left_as_it_was(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    # A mount namespace of its own, so that nothing stays mounted however the test ends.
+    command = ["unshare", "--mount", "sh", "-c", MOUNT_AND_RUN, "sh", str(small), sys.executable, FULL_DISK]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no unshare here to mount a small file system with")
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip(f"mounting a small file system is not permitted here: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+
+
+ABANDON = """
+import os, signal, sys
+from airflow_kart.storage import LocalStore
+upload = LocalStore().upload(sys.argv[1])
+upload.write(b"half")
+print(os.getpid(), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path, python: Any, leftovers: Any) -> None:
+    for _ in range(3):
+        python("-c", ABANDON, tmp_path / "a.bin", exits=-9)
+    assert len(leftovers(tmp_path)) == 1
+    put(LocalStore(), str(tmp_path / "other.bin"), b"x")
+    assert leftovers(tmp_path) == []
+
+
+def test_uploads_of_living_writers_stay(tmp_path: Path, leftovers: Any) -> None:
+    mine = LocalStore().upload(str(tmp_path / "a.bin"))
+    mine.write(b"mine")
+    (tmp_path / ".kart-uploads/00000000-1-00000000").write_bytes(b"of another host")
+    (tmp_path / ".kart-uploads/notes.txt").write_bytes(b"of nobody")
+    put(LocalStore(), str(tmp_path / "b.bin"), b"x")
+    assert len(leftovers(tmp_path)) == 3
+    mine.publish()
+    assert get(LocalStore(), str(tmp_path / "a.bin")) == b"mine"
+
+
+@pytest.mark.parametrize("fsync", [True, False])
+def test_fsync_changes_nothing_that_can_be_seen(tmp_path: Path, fsync: bool) -> None:
+    put(LocalStore(fsync=fsync), str(tmp_path / "a"), b"x")
+    assert get(LocalStore(), str(tmp_path / "a")) == b"x"
+
+
+@pytest.mark.parametrize(("text", "expected"), [("True", True), ("1", True), ("False", False), ("off", False)])
+def test_fsync_is_an_option(monkeypatch: pytest.MonkeyPatch, text: str, expected: bool) -> None:
+    monkeypatch.setenv("AIRFLOW__KART__FSYNC", text)
+    assert LocalStore().fsync is expected
+
+
+def test_files_get_the_permissions_of_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        put(LocalStore(), str(tmp_path / "a"), b"x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("uri", ["/a/b", "a/b", "file:///a", "FILE:///a"])
+def test_paths_and_file_uris_are_local(uri: str) -> None:
+    assert isinstance(store_for(uri), LocalStore)
+
+
+@pytest.mark.parametrize("uri", ["ftp://host/a", "s4://bucket/a"])
+def test_an_unknown_scheme_is_refused(uri: str) -> None:
+    with pytest.raises(ConfigurationError, match=uri):
+        store_for(uri)
+
+
+@pytest.mark.parametrize(
+    ("path", "uri"),
+    [
+        ("a.pkl", "/ws/a.pkl"),
+        ("a/b.pkl", "/ws/a/b.pkl"),
+        ("./a.pkl", "/ws/a.pkl"),
+        ("a//b.pkl", "/ws/a/b.pkl"),
+        ("a/../b.pkl", "/ws/b.pkl"),
+        ("..a", "/ws/..a"),
+        ("ü b.pkl", "/ws/ü b.pkl"),
+    ],
+)
+def test_a_path_is_joined(path: str, uri: str) -> None:
+    assert join_uri("/ws", path) == join_uri("/ws/", path) == uri
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/", "/a", "//a", "..", "../a", "a/../..", "a/../../b", ".", "a/", "a/..", "./", "a\0b"]
+)
+def test_a_path_that_is_not_below_the_workspace_is_refused(path: str) -> None:
+    with pytest.raises(TargetPathError, match="is not a file below the workspace; give make_target a relative path"):
+        join_uri("/ws", path)

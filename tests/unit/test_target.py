@@ -1,0 +1,381 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_kart import IntParameter, Target, TaskOnKart
+from airflow_kart.exceptions import CorruptArtifactError, FormatError, MissingArtifactError
+from airflow_kart.formats import format_for
+from airflow_kart.publication import Publication
+from airflow_kart.storage import LocalStore
+
+SMALL = "small"
+LARGE = "large " * 2_000_000  # above 8 MiB the checksum is computed beside the reading, not before
+VALUES = pytest.mark.parametrize("value", [SMALL, LARGE], ids=["small", "large"])
+
+
+class Owner:
+    """The least a target needs of a task."""
+
+    def __init__(self, unique_id: str = "a" * 32) -> None:
+        self.unique_id = unique_id
+
+    def describe(self, input_checksums: Any) -> dict[str, Any]:
+        return {"task": {"unique_id": self.unique_id}}
+
+
+def target_at(path: Path, store: Any = None, owner: Any = None) -> Target:
+    return Target(str(path), format_for(path.name), store or LocalStore(), owner or Owner())
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Target:
+    return target_at(tmp_path / "a.json")
+
+
+def sidecar_file(target: Target) -> Path:
+    return Path(f"{target.uri}.kart.json")
+
+
+def edit(target: Target, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(sidecar_file(target).read_text())
+    change(content)
+    sidecar_file(target).write_text(json.dumps(content))
+
+
+def test_nothing_is_there_at_first(target: Target) -> None:
+    assert not target.exists()
+    assert target.state().reason == "no artifact"
+    assert target.sidecar() is None
+    assert target.readable() is None
+    assert target.remove() is False
+    with pytest.raises(
+        MissingArtifactError, match=r"there is no complete artifact at .*/a\.json; run the task that makes it"
+    ):
+        target.load()
+
+
+@VALUES
+def test_what_was_dumped_is_complete(target: Target, value: str) -> None:
+    target.dump(value)
+    assert target.exists()
+    assert target.state().reason == "complete"
+    assert target.readable() == target.sidecar()
+    assert target.load() == value
+
+
+def test_the_sidecar_describes_the_bytes(target: Target) -> None:
+    target.dump(SMALL)
+    data = Path(target.uri).read_bytes()
+    content = json.loads(sidecar_file(target).read_text())
+    assert content["schema_version"] == 1
+    assert content["artifact"] == {
+        "uri": target.uri,
+        "format": "json",
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "type": "builtins.str",
+        "rows": None,
+        "columns": None,
+    }
+    assert content["task"] == {"unique_id": "a" * 32}
+    assert content["run"]["finished_at"].endswith("+00:00")
+    assert content["environment"]["pid"] == os.getpid()
+    assert "replaces" not in content
+
+
+def test_an_artifact_without_its_sidecar_does_not_count(target: Target) -> None:
+    target.dump(SMALL)
+    sidecar_file(target).unlink()
+    assert target.state().reason == "no artifact"
+    with pytest.raises(
+        MissingArtifactError, match="a file is there, but its sidecar is not: its publication was interrupted"
+    ):
+        target.load()
+
+
+@VALUES
+def test_a_sidecar_without_its_artifact_does_not_count(target: Target, value: str) -> None:
+    target.dump(value)
+    Path(target.uri).unlink()
+    assert target.state().reason == "the artifact is gone, only its sidecar is there"
+    with pytest.raises(MissingArtifactError, match=r"the artifact .*/a\.json is gone; run the task"):
+        target.load()
+
+
+@VALUES
+def test_a_truncated_artifact_does_not_count(target: Target, value: str) -> None:
+    target.dump(value)
+    size = os.path.getsize(target.uri)
+    os.truncate(target.uri, size - 3)
+    assert target.state().reason == f"the artifact has {size - 3} bytes, its sidecar says {size}"
+    with pytest.raises(CorruptArtifactError, match=r"was changed after it was published"):
+        target.load()
+
+
+@VALUES
+@pytest.mark.parametrize("extension", ["json", "pkl", "txt"])
+def test_an_altered_artifact_is_not_loaded(tmp_path: Path, value: str, extension: str) -> None:
+    target = target_at(tmp_path / f"a.{extension}")
+    target.dump(value)
+    with open(target.uri, "r+b") as file:
+        file.seek(-4, os.SEEK_END)
+        file.write(b"\xff")
+    assert target.exists()
+    with pytest.raises(
+        CorruptArtifactError, match=r"its SHA-256 is [0-9a-f]{64}, its sidecar says [0-9a-f]{64}; run the task"
+    ):
+        target.load()
+
+
+@VALUES
+def test_right_bytes_in_the_wrong_format_are_a_format_error(tmp_path: Path, value: str) -> None:
+    text = target_at(tmp_path / "a.txt")
+    text.dump(value)
+    as_json = Target(text.uri, format_for("a.json"), LocalStore(), Owner())
+    with pytest.raises(FormatError, match=r"could not load .*/a\.txt: the bytes are not JSON"):
+        as_json.load()
+
+
+NOT_SIDECARS: dict[str, bytes] = {
+    "empty": b"",
+    "text": b"hello",
+    "not unicode": b"\xff\xfe\xfa",
+    "half": b'{"schema_version": 1, "artifact": {',
+    "list": b"[]",
+    "number": b"1",
+    "null": b"null",
+    "no version": b"{}",
+    "old version": b'{"schema_version": 0}',
+    "new version": b'{"schema_version": 2}',
+    "text version": b'{"schema_version": "1"}',
+    "no artifact": b'{"schema_version": 1}',
+    "artifact is a list": b'{"schema_version": 1, "artifact": []}',
+    "artifact is empty": b'{"schema_version": 1, "artifact": {}}',
+}
+
+
+@pytest.mark.parametrize("text", NOT_SIDECARS.values(), ids=NOT_SIDECARS)
+def test_what_is_no_sidecar_does_not_count(target: Target, text: bytes) -> None:
+    target.dump(SMALL)
+    sidecar_file(target).write_bytes(text)
+    state = target.state()
+    assert not state.complete
+    assert "sidecar" in state.reason
+    assert target.readable() is None
+    with pytest.raises(CorruptArtifactError, match="the sidecar"):
+        target.load()
+    target.dump("again")
+    assert target.load() == "again"
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("uri", 1),
+        ("uri", None),
+        ("format", []),
+        ("bytes", "5"),
+        ("bytes", None),
+        ("bytes", 1.5),
+        ("sha256", 3),
+        ("type", None),
+    ],
+)
+def test_a_sidecar_with_a_wrong_part_does_not_count(target: Target, name: str, wrong: object) -> None:
+    target.dump(SMALL)
+    edit(target, lambda content: content["artifact"].update({name: wrong}))
+    assert "does not describe an artifact" in target.state().reason
+    with pytest.raises(CorruptArtifactError):
+        target.load()
+
+
+@pytest.mark.parametrize("wrong", [5, True, "abc", {"a": 1}, [1], [[]]])
+def test_a_sidecar_with_wrong_replacements_does_not_count(target: Target, wrong: object) -> None:
+    target.dump(SMALL)
+    edit(target, lambda content: content.update(replaces=wrong))
+    assert not target.state().complete
+
+
+def test_a_sidecar_that_is_nested_without_end_does_not_count(target: Target) -> None:
+    target.dump(SMALL)
+    sidecar_file(target).write_bytes(b"[" * 200_000)
+    assert not target.exists()
+
+
+@given(
+    data=st.binary(max_size=100)
+    | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(lambda value: json.dumps(value).encode())
+)
+def test_no_sidecar_whatever_it_holds_breaks_a_look(tmp_path: Path, data: bytes) -> None:
+    target = target_at(tmp_path / "a.json")
+    target.dump(SMALL)
+    sidecar_file(target).write_bytes(data)
+    assert not target.exists()
+    with pytest.raises(CorruptArtifactError):
+        target.load()
+
+
+def test_the_sidecar_of_another_artifact_does_not_count(target: Target, tmp_path: Path) -> None:
+    other = target_at(tmp_path / "b.json")
+    for each in (target, other):
+        each.dump(SMALL)
+    sidecar_file(other).replace(sidecar_file(target))
+    assert target.state().reason == "the sidecar names another artifact, b.json"
+    with pytest.raises(MissingArtifactError, match=r"cannot be used: the sidecar names another artifact"):
+        target.load()
+
+
+def test_the_artifact_of_another_task_does_not_count(target: Target) -> None:
+    target.dump(SMALL)
+    same_file = target_at(Path(target.uri), owner=Owner("b" * 32))
+    assert same_file.state().reason == f"the artifact was made by another task id, {'a' * 32}"
+    assert same_file.readable() is None
+    with pytest.raises(MissingArtifactError, match="was made by another task id"):
+        same_file.load()
+    same_file.dump("mine")
+    assert not target.exists()
+    assert same_file.load() == "mine"
+
+
+def test_a_workspace_may_be_moved(target: Target, tmp_path: Path) -> None:
+    target.dump(SMALL)
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for file in (Path(target.uri), sidecar_file(target)):
+        file.rename(moved / file.name)
+    assert target_at(moved / "a.json").load() == SMALL
+
+
+def test_looking_changes_nothing(target: Target) -> None:
+    target.dump(SMALL)
+    os.truncate(target.uri, 2)
+    before = {path: path.read_bytes() for path in Path(target.uri).parent.rglob("*") if path.is_file()}
+    for look in (target.state, target.exists, target.readable, target.sidecar):
+        look()
+    assert {path: path.read_bytes() for path in Path(target.uri).parent.rglob("*") if path.is_file()} == before
+
+
+def test_removing_takes_both_files(target: Target) -> None:
+    target.dump(SMALL)
+    assert target.remove() is True
+    assert target.remove() is False
+    assert not Path(target.uri).exists()
+    assert not sidecar_file(target).exists()
+
+
+def test_targets_are_equal_by_uri(tmp_path: Path) -> None:
+    assert target_at(tmp_path / "a.json") == target_at(tmp_path / "a.json", owner=Owner("b" * 32))
+    assert target_at(tmp_path / "a.json") != target_at(tmp_path / "b.json")
+    assert len({target_at(tmp_path / "a.json"), target_at(tmp_path / "a.json")}) == 1
+
+
+def test_what_cannot_be_dumped_leaves_the_old_artifact(target: Target, leftovers: Any) -> None:
+    target.dump(SMALL)
+    with pytest.raises(FormatError, match=r"could not dump to .*/a\.json: the json format cannot write"):
+        target.dump(object())
+    assert target.load() == SMALL
+    assert leftovers(Path(target.uri).parent) == []
+
+
+class Fixed(TaskOnKart[int]):
+    n: int = IntParameter()
+
+    def output(self) -> Target:
+        return self.make_target("fixed.json", use_unique_id=False)
+
+
+def test_tasks_that_share_a_file_see_only_their_own(workspace: Path) -> None:
+    one, two = Fixed(n=1), Fixed(n=2)
+    one.dump(1)
+    assert one.complete()
+    assert not two.complete()
+    two.dump(2)
+    assert not one.complete()
+    assert two.output().load() == 2
+    with pytest.raises(MissingArtifactError):
+        one.output().load()
+    assert sorted(path.name for path in workspace.iterdir() if path.is_file()) == ["fixed.json", "fixed.json.kart.json"]
+
+
+class Scripted(LocalStore):
+    """A store that does something just before a step: what a concurrent process may do then."""
+
+    def __init__(self, **before: Callable[[], object]) -> None:
+        super().__init__()
+        self._before = before
+        self._opened = 0
+
+    def open(self, uri: str) -> Any:
+        if not uri.endswith(".kart.json"):
+            self._opened += 1
+            self._before.pop(f"open_{self._opened}", lambda: None)()
+        return super().open(uri)
+
+    def stat(self, uri: str) -> Any:
+        self._before.pop("stat", lambda: None)()
+        return super().stat(uri)
+
+
+@VALUES
+def test_a_replacement_between_sidecar_and_artifact_is_noticed(tmp_path: Path, value: str) -> None:
+    writer = target_at(tmp_path / "a.json")
+    writer.dump(value)
+    reader = target_at(tmp_path / "a.json", Scripted(open_1=lambda: writer.dump(value + "!")))
+    assert reader.load() == value + "!"
+
+
+def test_an_artifact_is_readable_all_the_time_it_is_replaced(tmp_path: Path) -> None:
+    writer = target_at(tmp_path / "a.json")
+    writer.dump("old")
+    reader = target_at(tmp_path / "a.json", Scripted(stat=lambda: writer.dump("newer")))
+    assert reader.readable() is not None
+
+
+def test_a_replacement_that_is_taken_back_is_no_corruption(tmp_path: Path) -> None:
+    writer = target_at(tmp_path / "a.json")
+    writer.dump("old")
+
+    class Store(LocalStore):
+        done = False
+
+        def open(self, uri: str) -> Any:
+            if uri.endswith(".kart.json") or self.done:
+                return super().open(uri)
+            self.done = True
+            writer.dump("new")
+            stream = super().open(uri)
+            writer.dump("old")
+            return stream
+
+    assert target_at(tmp_path / "a.json", Store()).load() == "old"
+
+
+def test_the_recorded_checksum_is_that_of_what_was_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    target_at(path).dump(LARGE)
+    loaded: list[tuple[Any, str]] = []
+
+    class ReadWhilePublishing(LocalStore):
+        def upload(self, uri: str) -> Any:
+            upload = super().upload(uri)
+            if not uri.endswith(".kart.json"):
+                publish, upload.publish = upload.publish, lambda: read(publish)  # type: ignore[method-assign]
+            return upload
+
+    def read(publish: Callable[[], object]) -> None:
+        with Publication([]) as publication:
+            found = target_at(path, Scripted(open_2=publish)).load()
+        loaded.append((found, publication.input_checksums[str(path)]))
+
+    target_at(path, ReadWhilePublishing()).dump(LARGE + "new")
+    ((found, recorded),) = loaded
+    assert recorded == hashlib.sha256(json.dumps(found).encode() + b"\n").hexdigest()
