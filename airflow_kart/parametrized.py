@@ -113,8 +113,7 @@ class Parametrized:
     @property
     def parameter_digest(self) -> bytes:
         """The digest of class and parameters, significant or not, by which equal tasks are recognised."""
-        known: bytes | None = self.__dict__.get("_digest")
-        if known is None:
+        if "_digest" not in self.__dict__:
             pending = [self]
             while pending:  # tasks held as parameters first, without recursion: chains of them may be long
                 held = [task for task in pending[-1]._held_tasks() if "_digest" not in task.__dict__]  # noqa: SLF001 - of the same class
@@ -122,8 +121,8 @@ class Parametrized:
                     pending += held
                 else:
                     pending.pop()._compute_digest()  # noqa: SLF001 - of the same class
-            known = self.__dict__["_digest"]
-        return known
+        digest: bytes = self.__dict__["_digest"]
+        return digest
 
     def _held_tasks(self) -> Iterator[Parametrized]:
         for name in self._task_parameters:

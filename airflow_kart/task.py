@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from airflow_kart.exceptions import (
@@ -152,10 +152,10 @@ class TaskOnKart(Parametrized, Generic[T]):
     def load(self, target: TaskOnKart[U]) -> U: ...
 
     @overload
-    def load(self, target: list[TaskOnKart[U]] | tuple[TaskOnKart[U], ...]) -> list[U]: ...
+    def load(self, target: Sequence[TaskOnKart[U]]) -> list[U]: ...
 
     @overload
-    def load(self, target: dict[str, TaskOnKart[U]]) -> dict[str, U]: ...
+    def load(self, target: Mapping[str, TaskOnKart[U]]) -> dict[str, U]: ...
 
     @overload
     def load(self, target: Target | str | int | None = None) -> Any: ...

@@ -69,7 +69,7 @@ class KartDag(DAG):
                 self._blueprint = compilation.add_operators(
                     self.task_group, on_cached=on_cached, plan=plan, operator_kwargs=operator_kwargs or {}
                 )
-            add_form(self, compilation.binding, self._blueprint.nodes)
+            add_form(self, compilation.binding)
         except BindingError as error:
             raise BindingError(f"KartDag {dag_id!r}: {error}") from error
 

@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import DAG, Param
 
 from airflow_kart.compiler.binding import Binding
-from airflow_kart.operators.run_context import RERUN_PARAM
+from airflow_kart.operators.run_context import RERUN_PARAM, kart_task_ids
 from airflow_kart.parameters import UNSET
 
 __all__ = ["add_form"]
@@ -17,7 +17,7 @@ _SECTION = "Kart"
 _MOST_EXAMPLES = 200
 
 
-def add_form(dag: DAG, binding: Binding, task_ids: Collection[str]) -> None:
+def add_form(dag: DAG, binding: Binding) -> None:
     """Add the roots' parameters, and the choice of what to run again, to a DAG's trigger form.
 
     Called when the operators are made: Airflow copies a DAG's params into each operator that is made later, and
@@ -26,20 +26,18 @@ def add_form(dag: DAG, binding: Binding, task_ids: Collection[str]) -> None:
     Args:
         dag: the DAG; params it has already are left as they are.
         binding: says which parameters the form offers.
-        task_ids: the tasks that can be run again.
     """
-    fields = {RERUN_PARAM: rerun_param(task_ids)}
     for name, (root, default) in binding.form.items():
+        if name in dag.params:
+            continue
         parameter = root.cls.get_parameters()[name]
         schema = parameter.json_schema()
         value = {} if default is UNSET else {"default": parameter.to_json(default)}
-        fields[name] = Param(**value, description=parameter.description or None, title=name, **schema)
-    for name in [*binding.form, RERUN_PARAM]:
-        if name not in dag.params:
-            dag.params[name] = fields[name]
+        dag.params[name] = Param(**value, description=parameter.description or None, title=name, **schema)
+    dag.params[RERUN_PARAM] = _rerun_param(kart_task_ids(dag))  # those of all groups the DAG has by now
 
 
-def rerun_param(task_ids: Collection[str]) -> Param:
+def _rerun_param(task_ids: Collection[str]) -> Param:
     """Return the field that names tasks to run again."""
     options: dict[str, Any] = {}
     if len(task_ids) <= _MOST_EXAMPLES:

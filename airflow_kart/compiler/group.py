@@ -57,7 +57,7 @@ class KartTaskGroup(TaskGroup):
             self._blueprint = compilation.add_operators(
                 self, on_cached=on_cached, plan=plan, operator_kwargs=operator_kwargs or {}
             )
-            add_form(self.dag, compilation.binding, self._blueprint.nodes)
+            add_form(self.dag, compilation.binding)
         except BindingError as error:
             raise BindingError(f"KartTaskGroup {group_id!r}: {error}") from error
 

@@ -11,7 +11,7 @@ from airflow_kart.runtime.blueprint import Blueprint, RunGraph
 from airflow_kart.task import TaskOnKart
 from airflow_kart.workspace import Workspace
 
-__all__ = ["RERUN_PARAM", "RunContext", "outside_consumers"]
+__all__ = ["RERUN_PARAM", "RunContext", "kart_task_ids", "outside_consumers"]
 
 RERUN_PARAM = "kart_rerun"
 """The Airflow param that names tasks to run again."""
@@ -48,9 +48,9 @@ class RunContext:
             patterns = [patterns]
         named: set[str] = set()
         for pattern in patterns:
-            everywhere = _matching(pattern, _kart_task_ids(self._operator.dag))
+            everywhere = _matching(pattern, kart_task_ids(self._operator.dag))
             if not everywhere:
-                known = ", ".join(sorted(_kart_task_ids(self._operator.dag)))
+                known = ", ".join(sorted(kart_task_ids(self._operator.dag)))
                 raise BindingError(f"{RERUN_PARAM}: no task matches {pattern!r}; there are {known}")
             named |= everywhere & self._blueprint.nodes.keys()
         return named
@@ -104,7 +104,8 @@ def _reports_on(task: Any, operator: Any) -> bool:
     return getattr(task, "reports", False) and blueprint is not None and operator.task_id in blueprint.nodes
 
 
-def _kart_task_ids(dag: Any) -> set[str]:
+def kart_task_ids(dag: Any) -> set[str]:
+    """Return the tasks of a DAG that make artifacts."""
     return {task_id for task_id, operator in dag.task_dict.items() if getattr(operator, "makes_artifact", False)}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum as enumeration
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from typing_extensions import Unpack
 
@@ -19,6 +19,13 @@ class EnumParameter(Parameter[Any]):
     """A member of an ``enum.Enum``; as text, its name."""
 
     enum: type[enumeration.Enum]
+
+    # Two overloads, as pyright checks a __new__ that returns a type variable only through them.
+    @overload
+    def __new__(cls, *, enum: type[E], **options: Unpack[Options]) -> E: ...  # type: ignore[misc]
+
+    @overload
+    def __new__(cls, *, enum: type[E], default: E, **options: Unpack[Options]) -> E: ...  # type: ignore[misc]
 
     def __new__(cls, *, enum: type[E], default: E = UNSET, **options: Unpack[Options]) -> E:  # type: ignore[misc]
         """Declare a choice between the members of ``enum``; see :class:`Options`."""

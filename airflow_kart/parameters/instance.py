@@ -83,6 +83,12 @@ class TaskInstanceParameter(Parameter[Any]):
 class ListTaskInstanceParameter(TaskInstanceParameter):
     """A list of tasks, kept as a tuple."""
 
+    def __new__(  # type: ignore[misc]
+        cls, *, expected_type: type | None = None, default: Any = UNSET, **options: Unpack[Options]
+    ) -> tuple[Any, ...]:
+        """Declare a parameter of several tasks; see :class:`TaskInstanceParameter`."""
+        return cls._declare(default, options, expected_type=expected_type)  # type: ignore[no-any-return]
+
     def normalize(self, value: Any) -> tuple[Any, ...]:
         """Return a tuple of tasks."""
         if not isinstance(value, (list, tuple)):

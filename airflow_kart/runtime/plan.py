@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import time
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from airflow_kart.target import Target, TargetState
 
 __all__ = ["Outcome", "Plan", "PlannedTask", "make_plan", "states_of"]
 
-_WORTH_THREADS = 8
+_FIRST_LOOKS = 4
+_SECONDS_OF_A_SLOW_LOOK = 0.002
 
 
 class Outcome(str, enum.Enum):
@@ -97,13 +99,20 @@ def states_of(nodes: Iterable[Node]) -> list[PlannedTask]:
     """Look, several at once, which of the nodes are complete."""
     nodes = list(nodes)
     targets = [target for node in nodes for target in node.targets]
-    if len(targets) < _WORTH_THREADS:
-        found = [target.state() for target in targets]
-    else:
+    found: list[TargetState] = []
+    started = time.perf_counter()
+    while len(found) < len(targets) and not _slow(len(found), time.perf_counter() - started):
+        found.append(targets[len(found)].state())
+    if len(found) < len(targets):
         with ThreadPoolExecutor(settings.kart_int("check_threads"), "kart-check") as pool:
-            found = list(pool.map(Target.state, targets))
+            found += pool.map(Target.state, targets[len(found) :])
     states = iter(found)
     return [_planned([next(states) for _ in node.targets]) for node in nodes]
+
+
+def _slow(looks: int, seconds: float) -> bool:
+    """Whether looks take long enough for threads to be worth their while, as on a network, unlike on a local disk."""
+    return looks >= _FIRST_LOOKS and seconds > looks * _SECONDS_OF_A_SLOW_LOOK
 
 
 def _planned(states: list[TargetState]) -> PlannedTask:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import re
 import socket
 import sys
-from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
@@ -32,31 +32,42 @@ def _process(pid: int) -> dict[str, Any]:
 
 def imported_distributions() -> dict[str, str]:
     """Return the versions of the installed distributions whose modules are imported, by name."""
-    top_level = frozenset(name.partition(".")[0] for name in list(sys.modules))
-    return _versions_of(top_level)
-
-
-@functools.lru_cache(maxsize=64)
-def _versions_of(top_level: frozenset[str]) -> dict[str, str]:
-    found = {"airflow-kart": _version("airflow-kart")}  # whose modules, installed as editable, lead to no distribution
-    for name in top_level - sys.stdlib_module_names:
-        for distribution in _distributions_by_module().get(name, ()):
-            if distribution not in found:
-                found[distribution] = _version(distribution)
-    return dict(sorted(found.items()))
+    return _imported(len(sys.modules))
 
 
 @functools.lru_cache(maxsize=1)
-def _distributions_by_module() -> Mapping[str, list[str]]:
-    return metadata.packages_distributions()
+def _imported(_modules: int) -> dict[str, str]:
+    """Look again only when modules were imported since, as their number tells."""
+    installed = _installed()
+    names = {name.partition(".")[0] for name in list(sys.modules)} - sys.stdlib_module_names
+    found = {distribution: version for name in names for distribution, version in installed.get(name, ())}
+    # Installed as editable, this package's modules lead to no distribution.
+    return dict(sorted({"airflow-kart": metadata.version("airflow-kart"), **found}.items()))
 
 
-@functools.lru_cache(maxsize=1024)
-def _version(distribution: str) -> str:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return "unknown"
+@functools.lru_cache(maxsize=1)
+def _installed() -> dict[str, list[tuple[str, str]]]:
+    """Return name and version of the distributions that provide each top-level module.
+
+    As ``importlib.metadata.packages_distributions``, which takes several times as long over parsing all metadata.
+    """
+    found: dict[str, list[tuple[str, str]]] = {}
+    for distribution in metadata.distributions():
+        name = _NAME.search(text := distribution.read_text("METADATA") or "")
+        version = _VERSION.search(text)
+        if name is None or version is None:
+            continue
+        listed = distribution.read_text("top_level.txt")
+        modules = listed.split() if listed else _MODULE.findall(distribution.read_text("RECORD") or "")
+        for module in dict.fromkeys(modules):
+            found.setdefault(module, []).append((name[1], version[1]))
+    return found
+
+
+_NAME = re.compile(r"^Name: *(\S+)", re.MULTILINE)
+_VERSION = re.compile(r"^Version: *(\S+)", re.MULTILINE)
+# The first part of a path that leads to Python code: module.py, package/... or module.cpython-311-x86_64-linux-gnu.so
+_MODULE = re.compile(r"^([A-Za-z_]\w*)(?:/[^,\n]*)?(?:\.[^/,\n]*)?\.(?:py|so|pyd)(?=,)", re.MULTILINE)
 
 
 def peak_memory_bytes() -> int | None:

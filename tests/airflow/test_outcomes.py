@@ -145,6 +145,18 @@ def test_tasks_outside_the_graph_always_run(run_dag):
     assert run.outcomes("kart.report")["cached"] == ["kart.judged", "kart.window"]
 
 
+def test_two_groups_share_artifacts_and_the_form(run_dag):
+    with DAG("outcome_groups", schedule=None) as dag:
+        first = KartTaskGroup("first", Judged(day=DAY))
+        first >> KartTaskGroup("second", Model(window=Window(day=DAY)))
+    examples = dag.params.get_param("kart_rerun").schema["examples"]
+    assert {f"first.{task}" for task in TASKS} | {"second.model", "second.window"} < set(examples)
+    run = run_dag(dag, run_conf={"kart_rerun": ["second.model"]})
+    assert len(run.outcomes("first.report")["ran"]) == 7
+    assert run.outcomes("second.report")["ran"] == ["second.model"]
+    assert run.outcomes("second.report")["cached"] == ["second.window"]
+
+
 def test_an_operator_by_itself_makes_what_is_missing_below(run_dag):
     with DAG("outcome_single", schedule=None) as dag:
         KartOperator(task_id="judge", task=Judged(day=DAY), on_cached="success")

@@ -1,0 +1,255 @@
+"""Right uses of the public face: a type checker must accept every line, and infer exactly the asserted types."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from airflow.sdk import DAG
+from typing_extensions import assert_type
+
+from airflow_kart import (
+    BoolParameter,
+    DateParameter,
+    DictParameter,
+    EnumParameter,
+    FloatParameter,
+    IntParameter,
+    KartDag,
+    KartOperator,
+    KartTaskGroup,
+    ListParameter,
+    ListTaskInstanceParameter,
+    Parameter,
+    ParameterVisibility,
+    StrParameter,
+    Target,
+    TaskInstanceParameter,
+    TaskOnKart,
+    Workspace,
+    build,
+    kart_dag,
+    run_date,
+)
+
+
+class Colour(enum.Enum):
+    RED = 1
+    BLUE = 2
+
+
+class Everything(TaskOnKart[str]):
+    """One parameter of each type, with a default and without."""
+
+    text: str = StrParameter()
+    plain: str = Parameter()
+    whole: int = IntParameter(min_value=0, max_value=10)
+    number: float = FloatParameter(min_value=0.5)
+    switch: bool = BoolParameter()
+    day: dt.date = DateParameter()
+    colour: Colour = EnumParameter(enum=Colour)
+    names: tuple[str, ...] = ListParameter()
+    limits: Mapping[str, int] = DictParameter()
+
+    text_or: str = StrParameter(default="a", description="A text")
+    plain_or: str = Parameter(default="a")
+    whole_or: int = IntParameter(default=1, significant=False)
+    number_or: float = FloatParameter(default=1)
+    switch_or: bool = BoolParameter(default=True, visibility=ParameterVisibility.HIDDEN)
+    day_or: dt.date = DateParameter(default=dt.date(2026, 1, 1), compile_value=dt.date(2026, 1, 2))
+    colour_or: Colour = EnumParameter(enum=Colour, default=Colour.BLUE)
+    names_or: tuple[str, ...] = ListParameter(default=["a"])
+    limits_or: Mapping[str, int] = DictParameter(default={"a": 1})
+
+
+def attributes_have_the_values_types(task: Everything) -> None:
+    assert_type(task.text, str)
+    assert_type(task.plain, str)
+    assert_type(task.whole, int)
+    assert_type(task.number, float)
+    assert_type(task.switch, bool)
+    assert_type(task.day, dt.date)
+    assert_type(task.colour, Colour)
+    assert_type(task.names, tuple[str, ...])
+    assert_type(task.limits, Mapping[str, int])
+    assert_type(task.text_or, str)
+    assert_type(task.plain_or, str)
+    assert_type(task.whole_or, int)
+    assert_type(task.number_or, float)
+    assert_type(task.switch_or, bool)
+    assert_type(task.day_or, dt.date)
+    assert_type(task.colour_or, Colour)
+    assert_type(task.names_or, tuple[str, ...])
+    assert_type(task.limits_or, Mapping[str, int])
+    assert_type(task.unique_id, str)
+    assert_type(task.complete(), bool)
+    assert_type(task.task_log, dict[str, Any])
+
+
+def parameters_have_the_values_types_by_themselves() -> None:
+    assert_type(StrParameter(), str)
+    assert_type(IntParameter(), int)
+    assert_type(FloatParameter(), float)
+    assert_type(BoolParameter(), bool)
+    assert_type(DateParameter(), dt.date)
+    assert_type(EnumParameter(enum=Colour), Colour)
+    assert_type(ListParameter(default=[1, 2]), tuple[int, ...])
+    assert_type(DictParameter(default={"a": 1}), Mapping[str, int])
+
+
+def tasks_are_made_by_keyword() -> None:
+    task = Everything(
+        text="a",
+        plain="a",
+        whole=1,
+        number=1,
+        switch=True,
+        day=dt.date(2026, 1, 1),
+        colour=Colour.RED,
+        names=("a", "b"),
+        limits={"a": 1},
+        whole_or=2,
+    )
+    assert_type(task, Everything)
+    assert_type(Table(), Table)
+    assert_type(Table(rows=3), Table)
+
+
+class Table(TaskOnKart[pd.DataFrame]):
+    rows: int = IntParameter(default=1)
+
+    def output(self) -> Target:
+        target = self.make_target("table.parquet")
+        assert_type(target, Target)
+        assert_type(target.uri, str)
+        return self.make_target("table.parquet", use_unique_id=False)
+
+    def run(self) -> None:
+        self.dump(pd.DataFrame({"row": range(self.rows)}))
+
+
+class Named(Table):
+    """Inherits its parameters and what it dumps."""
+
+    name: str = StrParameter(default="a")
+
+
+class Count(TaskOnKart[int]):
+    table: TaskOnKart[pd.DataFrame] = TaskInstanceParameter()
+    exact: Table = TaskInstanceParameter(expected_type=Table)
+    others: tuple[TaskOnKart[int], ...] = ListTaskInstanceParameter(default=())
+
+    def requires(self) -> dict[str, Any]:
+        return {"table": self.table, "others": list(self.others)}
+
+    def run(self) -> None:
+        assert_type(self.table, TaskOnKart[pd.DataFrame])
+        assert_type(self.exact, Table)
+        assert_type(self.others, tuple[TaskOnKart[int], ...])
+        assert_type(self.load(self.table), pd.DataFrame)
+        assert_type(self.load(self.exact), pd.DataFrame)
+        assert_type(self.load(self.others), list[int])
+        assert_type(self.load([self.table, self.table]), list[pd.DataFrame])
+        assert_type(self.load({"first": self.table}), dict[str, pd.DataFrame])
+        rows: pd.DataFrame = self.load("table")
+        first: int = self.load(0)
+        everything: dict[str, Any] = self.load()
+        self.task_log["rows"] = len(rows)
+        self.dump(len(rows) + first + len(everything))
+
+
+class Two(TaskOnKart[int | str]):
+    """Several outputs: the type of what is dumped is the union of theirs."""
+
+    def output(self) -> dict[str, Target]:
+        return {"number": self.make_target("number.json"), "text": self.make_target("text.txt")}
+
+    def run(self) -> None:
+        self.dump(1, "number")
+        self.dump("a", target="text")
+        self.dump("a", self.output()["text"])
+
+
+def upstream_takes_any_task_of_its_type() -> None:
+    assert_type(Count(table=Table(), exact=Table()), Count)
+    assert_type(Count(table=Named(), exact=Named(), others=(Count(table=Table(), exact=Table()),)), Count)
+
+
+def build_returns_what_the_task_dumps(task: TaskOnKart[float]) -> None:
+    assert_type(build(Table()), pd.DataFrame)
+    assert_type(build(Count(table=Table(), exact=Table())), int)
+    assert_type(build(Two(), workers=2), int | str)
+    assert_type(build(task, workspace_directory=Path("workspace"), rerun=["Ta*"]), float)
+
+
+def clone_keeps_or_changes_the_class(task: Named) -> None:
+    assert_type(task.clone(), Named)
+    assert_type(task.clone(rows=2), Named)
+    assert_type(task.clone(Table), Table)
+    assert_type(task.clone(Count, table=task), Count)
+
+
+def workspace_is_a_context_manager() -> None:
+    with Workspace("workspace") as workspace:
+        assert_type(workspace, Workspace)
+        assert_type(workspace.directory, str)
+        assert_type(workspace.uri("a.pkl"), str)
+    assert_type(Workspace.current(), Workspace)
+
+
+def run_date_is_a_template() -> None:
+    assert_type(run_date(), str)
+    assert_type(run_date(tz="Europe/Paris"), str)
+    assert_type(run_date(offset=dt.timedelta(days=-1)), str)
+
+
+def dags_are_made_from_tasks_and_classes() -> None:
+    dag = KartDag("by_task", Table(rows=2))
+    assert_type(dag, KartDag)
+    whole: DAG = dag
+    KartDag(
+        dag_id="by_class",
+        root=Everything,
+        bind={"day": run_date(), "whole": 3},
+        workspace_directory="/workspace",
+        on_cached="success",
+        plan=False,
+        operator_kwargs={"retries": 2},
+        schedule="@daily",
+        start_date=dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc),
+        catchup=whole.catchup,
+        tags=["kart"],
+    )
+    KartDag("several", root=[Table, Table(rows=2), Named()])
+    with DAG("outer"):
+        assert_type(KartTaskGroup("inner", Table, bind={"rows": 2}, on_cached="skip", tooltip="Tables"), KartTaskGroup)
+        operator = KartOperator(task_id="table", task=Table(), bind={"rows": "{{ params.rows }}"}, retries=2)
+        assert_type(operator, KartOperator)
+        assert_type(operator.task, TaskOnKart[Any])
+
+
+@kart_dag(schedule="@daily", bind={"day": run_date()}, on_cached="success", tags=["kart"])
+class Daily(TaskOnKart[int]):
+    day: dt.date = DateParameter()
+
+
+@kart_dag("named_dag")
+class Weekly(TaskOnKart[int]):
+    week: int = IntParameter(default=1)
+
+
+def decorated_classes_stay_classes() -> None:
+    assert_type(Daily(day=dt.date(2026, 1, 1)), Daily)
+    assert_type(build(Daily(day=dt.date(2026, 1, 1))), int)
+    assert_type(Weekly().week, int)
+
+
+class Shared(TaskOnKart[str]):
+    """What a class may set besides parameters."""
+
+    operator_kwargs = {"pool": "gpu", "retries": 2}
+    code_version = "2"

@@ -1,0 +1,87 @@
+"""What type checkers see of the public face, without a plugin: mypy --strict and pyright, over right and wrong uses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+RIGHT = Path(__file__).with_name("right.py")
+WRONG = Path(__file__).with_name("wrong.py")
+CHECKED = [PROJECT / "airflow_kart", PROJECT / "example_dags", RIGHT, WRONG]
+MARKER = "# wrong"
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """One error of a type checker."""
+
+    file: Path
+    line: int
+    """Counted from 1."""
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(PROJECT)}:{self.line}: {self.message}"
+
+
+@pytest.fixture(scope="module", params=["mypy", "pyright"])
+def complaints(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Complaint]:
+    """What one type checker says about the package, the examples, and the right and wrong uses."""
+    check: Callable[[Path], list[Complaint]] = {"mypy": check_with_mypy, "pyright": check_with_pyright}[request.param]
+    return check(tmp_path_factory.mktemp("cache"))
+
+
+def test_package_and_examples_are_clean(complaints: list[Complaint]) -> None:
+    assert [str(found) for found in complaints if found.file not in (RIGHT, WRONG)] == []
+
+
+def test_right_uses_are_accepted(complaints: list[Complaint]) -> None:
+    assert [str(found) for found in complaints if found.file == RIGHT] == []
+
+
+def test_exactly_the_wrong_uses_are_reported(complaints: list[Complaint]) -> None:
+    lines = WRONG.read_text(encoding="utf-8").splitlines()
+    marked = {number for number, line in enumerate(lines, 1) if line.endswith(MARKER)}
+    reported = {found.line for found in complaints if found.file == WRONG}
+    unreported = [f"{number}: {lines[number - 1].strip()}" for number in sorted(marked - reported)]
+    unexpected = [str(found) for found in complaints if found.file == WRONG and found.line not in marked]
+    assert len(marked) >= 25
+    assert (unreported, unexpected) == ([], [])
+
+
+def check_with_mypy(cache: Path) -> list[Complaint]:
+    """Run ``mypy --strict``."""
+    command = [sys.executable, "-m", "mypy", "--strict", "--output", "json", "--cache-dir", str(cache)]
+    found = [json.loads(line) for line in output_of([*command, *map(str, CHECKED)]).splitlines()]
+    return [
+        Complaint((PROJECT / one["file"]).resolve(), one["line"], one["message"])
+        for one in found
+        if one["severity"] == "error"
+    ]
+
+
+def check_with_pyright(_cache: Path) -> list[Complaint]:
+    """Run ``pyright`` with the project's settings."""
+    pyright = Path(sys.executable).with_name("pyright")
+    command = [str(pyright), "--pythonpath", sys.executable, "--outputjson"]
+    report = json.loads(output_of([*command, *map(str, CHECKED)]))
+    assert report["summary"]["filesAnalyzed"] > len(CHECKED)
+    return [
+        Complaint(Path(one["file"]).resolve(), one["range"]["start"]["line"] + 1, one["message"])
+        for one in report["generalDiagnostics"]
+        if one["severity"] == "error"
+    ]
+
+
+def output_of(command: list[str]) -> str:
+    """Return what a type checker prints; it must get as far as checking, since ``WRONG`` makes it fail."""
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 1, f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout

@@ -1,0 +1,214 @@
+"""Wrong uses of the public face: a type checker must report the lines that end in ``# wrong``, and no other."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from collections.abc import Mapping
+
+import pandas as pd
+
+from airflow_kart import (
+    BoolParameter,
+    DateParameter,
+    DictParameter,
+    EnumParameter,
+    FloatParameter,
+    IntParameter,
+    KartDag,
+    KartOperator,
+    KartTaskGroup,
+    ListParameter,
+    ListTaskInstanceParameter,
+    Parameter,
+    StrParameter,
+    TaskInstanceParameter,
+    TaskOnKart,
+    Workspace,
+    build,
+    kart_dag,
+    run_date,
+)
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+class Size(enum.Enum):
+    BIG = 1
+
+
+class Table(TaskOnKart[pd.DataFrame]):
+    rows: int = IntParameter(default=1)
+
+
+class Count(TaskOnKart[int]):
+    table: TaskOnKart[pd.DataFrame] = TaskInstanceParameter()
+    depth: int = IntParameter()
+    rate: float = FloatParameter(default=0.5)
+    text: str = StrParameter(default="a")
+    day: dt.date = DateParameter(default=dt.date(2026, 1, 1))
+    switch: bool = BoolParameter(default=True)
+    colour: Colour = EnumParameter(enum=Colour, default=Colour.RED)
+    names: tuple[str, ...] = ListParameter(default=())
+    limits: Mapping[str, int] = DictParameter(default={})
+    others: tuple[TaskOnKart[int], ...] = ListTaskInstanceParameter(default=())
+
+
+class DumpsTheWrongType(TaskOnKart[int]):
+    def run(self) -> None:
+        self.dump("a")  # wrong
+        self.dump(None)  # wrong
+        self.dump(1, 0.5)  # wrong
+        self.dump()  # wrong
+
+
+class LoadsTheWrongThing(TaskOnKart[int]):
+    table: TaskOnKart[pd.DataFrame] = TaskInstanceParameter()
+
+    def run(self) -> None:
+        count: int = self.load(self.table)  # wrong
+        self.load(0.5)  # wrong
+        self.load({1: self.table})  # wrong
+        self.dump(self.load([self.table])[0])  # wrong
+        self.dump(count)
+
+
+class ReturnsTheWrongThing(TaskOnKart[int]):
+    def run(self) -> int:  # wrong
+        return 1
+
+
+class WrongDefaults(TaskOnKart[int]):
+    text: str = StrParameter(default=1)  # wrong
+    depth: int = IntParameter(default="6")  # wrong
+    share: int = IntParameter(default=0.5)  # wrong
+    rate: float = FloatParameter(default="0.5")  # wrong
+    switch: bool = BoolParameter(default="yes")  # wrong
+    day: dt.date = DateParameter(default="2026-01-01")  # wrong
+    colour: Colour = EnumParameter(enum=Colour, default=Size.BIG)  # wrong
+    optional: int | None = IntParameter(default=None)  # wrong
+    by_name: Colour = EnumParameter(enum=Colour, default="RED")  # wrong
+    names: tuple[str, ...] = ListParameter(default=[1])  # wrong
+    limits: Mapping[str, int] = DictParameter(default={"a": "b"})  # wrong
+
+
+class WrongAnnotations(TaskOnKart[int]):
+    text: int = StrParameter()  # wrong
+    depth: str = IntParameter()  # wrong
+    rate: int = FloatParameter()  # wrong
+    switch: str = BoolParameter()  # wrong
+    day: str = DateParameter()  # wrong
+    moment: dt.datetime = DateParameter()  # wrong
+    colour: str = EnumParameter(enum=Colour)  # wrong
+    names: list[str] = ListParameter()  # wrong
+    limits: dict[str, int] = DictParameter()  # wrong
+
+
+class WrongOverride(Table):
+    rows: str = StrParameter()  # wrong
+
+
+class WrongOptions(TaskOnKart[int]):
+    positional: int = IntParameter(6)  # wrong
+    unknown: int = IntParameter(minimum=1)  # wrong
+    bound: int = IntParameter(min_value="1")  # wrong
+    described: str = StrParameter(description=1)  # wrong
+    significant: str = StrParameter(significant="no")  # wrong
+    visible: str = StrParameter(visibility="private")  # wrong
+    ranged: str = StrParameter(min_value=1)  # wrong
+    unknown_base: str = Parameter(minimum=1)  # wrong
+    no_enum: Colour = EnumParameter()  # wrong
+    not_a_type: Table = TaskInstanceParameter(expected_type="Table")  # wrong
+
+
+def tasks_are_made_wrongly(table: Table) -> None:
+    Count()  # wrong
+    Count(table=table)  # wrong
+    Count(table, 1)  # wrong
+    Count(table=table, depth="1")  # wrong
+    Count(table=table, depth=0.5)  # wrong
+    Count(table=table, depth=1, rate="0.5")  # wrong
+    Count(table=table, depth=1, text=1)  # wrong
+    Count(table=table, depth=1, day="2026-01-01")  # wrong
+    Count(table=table, depth=1, switch="yes")  # wrong
+    Count(table=table, depth=1, colour=Size.BIG)  # wrong
+    Count(table=table, depth=1, names=(1, 2))  # wrong
+    Count(table=table, depth=1, limits={"a": "b"})  # wrong
+    Count(table=table, depth=1, others=(table,))  # wrong
+    Count(table=table, depth=1, dept=1)  # wrong
+    Count(table=Table, depth=1)  # wrong
+    Count(table="table", depth=1)  # wrong
+    Count(table=Count(table=table, depth=1), depth=1)  # wrong
+    Table(1)  # wrong
+    Table(row=1)  # wrong
+    Table(lineage_cache=None)  # wrong
+
+
+def tasks_are_used_wrongly(table: Table, count: Count) -> None:
+    table.rows = 2  # wrong
+    count.table = table  # wrong
+    count.dept  # wrong
+    wide: str = table.rows  # wrong
+    table.clone(int)  # wrong
+    named: Count = table.clone()  # wrong
+    table.make_target(1)  # wrong
+
+
+def built_wrongly(table: Table) -> None:
+    number: int = build(table)  # wrong
+    build(Table)  # wrong
+    build("table")  # wrong
+    build(table, 2)  # wrong
+    build(table, workers="2")  # wrong
+    build(table, processes=2)  # wrong
+    build(table, workspace_directory=1)  # wrong
+
+
+def dags_are_made_wrongly(table: Table) -> None:
+    KartDag()  # wrong
+    KartDag("no_root")  # wrong
+    KartDag(1, table)  # wrong
+    KartDag("dag", "table")  # wrong
+    KartDag("dag", int)  # wrong
+    KartDag("dag", table, {"rows": 1})  # wrong
+    KartDag("dag", table, bind=["rows"])  # wrong
+    KartDag("dag", table, on_cached="fail")  # wrong
+    KartDag("dag", table, plan="no")  # wrong
+    KartDag("dag", table, workspace_directory=1)  # wrong
+    KartDag("dag", table, operator_kwargs=["pool"])  # wrong
+    KartTaskGroup("group")  # wrong
+    KartTaskGroup("group", table, on_cached="fail")  # wrong
+    KartOperator(task_id="table")  # wrong
+    KartOperator(table)  # wrong
+    KartOperator(task_id="table", task=Table)  # wrong
+    KartOperator(task_id="table", task=table, on_cached="fail")  # wrong
+    Workspace()  # wrong
+    Workspace(1)  # wrong
+    run_date(1)  # wrong
+    run_date(offset=1)  # wrong
+    tomorrow: dt.date = run_date()  # wrong
+
+
+@kart_dag(on_cached="fail")  # wrong
+class WronglyCached(TaskOnKart[int]):
+    pass
+
+
+kart_dag()(Colour)  # wrong
+
+
+@kart_dag  # wrong
+class WithoutCall(TaskOnKart[int]):
+    pass
+
+
+@kart_dag(bind=["day"])  # wrong
+class WronglyBound(TaskOnKart[int]):
+    pass
+
+
+class WrongClass(TaskOnKart[int]):
+    operator_kwargs = ["pool"]  # wrong
+    code_version = 2  # wrong
