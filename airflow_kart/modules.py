@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import os
 import re
 import sys
 import tempfile
@@ -57,15 +58,25 @@ def _is_made_up(name: str) -> bool:
 
 @functools.lru_cache(maxsize=8192)
 def _name_of_file(file: str, name: str) -> str:
-    path = Path(file).absolute()
+    path = Path(os.path.abspath(file))
     installed = "site-packages" in path.parts or "dist-packages" in path.parts
     relative = None if installed else _below_bundle_root(path)
     if relative is None:
         if not _is_made_up(name):
             return name
-        relative = _below_innermost([Path(entry or ".") for entry in sys.path], path) or Path(path.name)
+        relative = _below_search_path(path)
     parts = relative.with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+def _below_search_path(path: Path) -> Path:
+    """Return a file's path below the innermost ``sys.path`` entry that holds it, packages around it included."""
+    relative = _below_innermost([Path(entry or ".") for entry in sys.path], path) or Path(path.name)
+    package = path.parents[len(relative.parts) - 1]
+    while (package / "__init__.py").exists():  # python package/module.py, which puts the package itself on sys.path
+        relative = Path(package.name, relative)
+        package = package.parent
+    return relative
 
 
 def _below_bundle_root(path: Path) -> Path | None:
@@ -101,7 +112,7 @@ def _configured_bundles() -> list[dict[str, Any]]:
 
 def _below_innermost(folders: Iterable[Path], path: Path) -> Path | None:
     """Return a path below the innermost of the folders that hold it, as written or with links resolved, or ``None``."""
-    spelled = [folder.expanduser().absolute() for folder in folders]
+    spelled = [Path(os.path.abspath(folder.expanduser())) for folder in folders]
     for candidates, candidate in ((spelled, path), ([folder.resolve() for folder in spelled], path.resolve())):
         inside = [folder for folder in candidates if candidate.is_relative_to(folder)]
         if inside:

@@ -26,7 +26,7 @@ from airflow_kart.parameters import (
     TaskInstanceParameter,
 )
 
-__all__ = ["Parametrized"]
+__all__ = ["Parametrized", "private_parameters"]
 
 Other = TypeVar("Other", bound="Parametrized")
 _RESERVING = ("airflow_kart.parametrized", "airflow_kart.task")
@@ -63,6 +63,10 @@ class Parametrized:
             for name, value in vars(base).items():
                 if isinstance(value, Parameter):
                     found[name] = value
+                elif isinstance(value, type) and issubclass(value, Parameter):
+                    raise ParameterError(
+                        f"{base.__qualname__}.{name} is the class {value.__name__}; make it a parameter: add ()"
+                    )
                 else:
                     found.pop(name, None)
         for name, parameter in found.items():
@@ -73,7 +77,7 @@ class Parametrized:
         cls._parameters = found
         cls._task_parameters = tuple(name for name, parameter in found.items() if parameter.holds_tasks)
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, *positional: Any, **values: Any) -> None:
         """Take the parameters, by keyword.
 
         Raises:
@@ -82,6 +86,9 @@ class Parametrized:
             ParameterValueError: a value does not fit its parameter.
         """
         cls = type(self)
+        if positional:
+            names = ", ".join(f"{name}=..." for name in cls._parameters)
+            raise ParameterError(f"{cls.__qualname__} takes its parameters by keyword: {cls.__qualname__}({names})")
         if values.keys() - cls._parameters.keys():
             _refuse_unknown(cls, values)
         made = {}
@@ -125,6 +132,11 @@ class Parametrized:
         return digest
 
     def _held_tasks(self) -> Iterator[Parametrized]:
+        for name in self._parameters:
+            if name not in self.__dict__:
+                raise ParameterError(
+                    f"{type(self).__qualname__}.{name} has no value: does its __init__ call super().__init__({name}=...)?"
+                )
         for name in self._task_parameters:
             value = getattr(self, name)
             yield from value if isinstance(value, tuple) else (value,)
@@ -224,6 +236,12 @@ class Parametrized:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle class and parameters."""
         return _make, (type(self), {name: getattr(self, name) for name in self._parameters})
+
+
+def private_parameters(cls: type[Parametrized]) -> list[str]:
+    """Return the names of a class's private parameters."""
+    parameters = cls.get_parameters().items()
+    return [name for name, parameter in parameters if parameter.visibility is ParameterVisibility.PRIVATE]
 
 
 def _encode_by_digest(task: identity.Identifiable) -> bytes:

@@ -11,19 +11,21 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import io
+import posixpath
 from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 from contextvars import ContextVar, Token
 from dataclasses import asdict
 from typing import Any
 
 from typing_extensions import Self
 
-from airflow_kart.exceptions import CorruptArtifactError, FormatError, KartError
+from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError, FormatError, KartError
 from airflow_kart.formats import Format, describe
 from airflow_kart.sidecar import ArtifactRecord, Sidecar, environment, read_sidecar, sidecar_uri
 from airflow_kart.storage import Store, Upload
 
-__all__ = ["Publication"]
+__all__ = ["Publication", "begin_replacement"]
 
 
 class Publication:
@@ -49,8 +51,20 @@ class Publication:
 
     @classmethod
     def expecting(cls, uri: str) -> Publication | None:
-        """Return the publication that a uri is an output of; threads started inside its block find it too."""
-        return next((publication for publication in reversed(_ENTERED) if publication.expects(uri)), None)
+        """Return the publication that a uri is an output of, or ``None``; a task's own threads find its publication too.
+
+        Raises:
+            ConfigurationError: the thread belongs to no run, and two runs of the process have this output.
+        """
+        current = _CURRENT.get()
+        if current is not None:
+            return current if current.expects(uri) else None
+        found = [publication for publication in list(_ENTERED) if publication.expects(uri)]
+        if len(found) > 1:
+            raise ConfigurationError(
+                f"two runs in this process make {uri} and cannot tell whose thread this is; dump in run()'s own"
+            )
+        return found[0] if found else None
 
     def expects(self, uri: str) -> bool:
         """Whether the uri is one of this run's outputs."""
@@ -106,9 +120,12 @@ class Publication:
         rest = {**parts, "environment": environment()}
         rest["run"] = {"finished_at": now, **rest.get("run", {})}
         published = []
-        for uri in list(self._staged):
-            published.append(self._staged[uri].publish(rest))
-            del self._staged[uri]
+        with ExitStack() as turn:
+            for uri in sorted(self._staged, key=posixpath.split):  # by directory: every publication in one order
+                turn.enter_context(self._staged[uri].store.publishing([uri]))
+            for uri in list(self._staged):
+                published.append(self._staged[uri].publish(rest))
+                del self._staged[uri]
         return published
 
     def __enter__(self) -> Self:
@@ -126,41 +143,59 @@ class Publication:
             staged.upload.discard()
 
 
+def begin_replacement(store: Store, sidecar: Sidecar) -> None:
+    """Say of an artifact that it is to be made again: it stays readable, but does not count as complete any more."""
+    begun = Sidecar.of(
+        sidecar.artifact,
+        {name: part for name, part in sidecar.content.items() if name not in ("schema_version", "artifact", "replaces")},
+        replaces=tuple(dict.fromkeys(sidecar.accepted_checksums)),
+    )
+    _write_sidecar(store, begun)
+
+
 class _Staged:
     """One output, written but not visible."""
 
     def __init__(self, store: Store, upload: Upload, record: ArtifactRecord) -> None:
         self.upload = upload
-        self._store = store
+        self.store = store
         self._record = record
 
     def publish(self, parts: Mapping[str, Any]) -> Sidecar:
         final = Sidecar.of(self._record, parts)
-        before = self._before()
+        before = self._before(final)
         if before:
-            self._write(Sidecar.of(self._record, parts, replaces=before))
+            _write_sidecar(self.store, Sidecar.of(self._record, parts, replaces=before))
         self.upload.publish()
-        self._write(final)
+        _write_sidecar(self.store, final)
         return final
 
-    def _before(self) -> tuple[str, ...]:
-        """Return the checksums by which the artifact that is about to be replaced may be recognised."""
+    def _before(self, final: Sidecar) -> tuple[str, ...]:
+        """Return the checksums by which the artifact that is about to be replaced may be recognised.
+
+        What another task left in the same file, or a sidecar that cannot be read, is taken away first: a reader must
+        never find it under this task's sidecar.
+        """
         try:
-            sidecar = read_sidecar(self._store, self._record.uri)
+            sidecar = read_sidecar(self.store, self._record.uri)
+            foreign = sidecar is not None and sidecar.unique_id != final.unique_id
         except CorruptArtifactError:
-            return ()
-        if sidecar is None:
+            sidecar, foreign = None, True
+        if foreign:
+            self.store.remove(sidecar_uri(self._record.uri))
+        if sidecar is None or foreign:
             return ()
         return tuple(sha256 for sha256 in sidecar.accepted_checksums if sha256 != self._record.sha256)
 
-    def _write(self, sidecar: Sidecar) -> None:
-        upload = self._store.upload(sidecar_uri(self._record.uri))
-        try:
-            upload.write(sidecar.to_bytes())
-            upload.publish()
-        except BaseException:
-            upload.discard()
-            raise
+
+def _write_sidecar(store: Store, sidecar: Sidecar) -> None:
+    upload = store.upload(sidecar_uri(sidecar.artifact.uri))
+    try:
+        upload.write(sidecar.to_bytes())
+        upload.publish()
+    except BaseException:
+        upload.discard()
+        raise
 
 
 class _ChecksumStream(io.RawIOBase):

@@ -17,7 +17,15 @@ from typing import Any
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.get_provider_info import get_provider_info
 
-__all__ = ["airflow_home", "airflow_option", "kart_bool", "kart_int", "kart_option", "workspace_directory"]
+__all__ = [
+    "airflow_home",
+    "airflow_option",
+    "below_airflow_home",
+    "kart_bool",
+    "kart_int",
+    "kart_option",
+    "workspace_directory",
+]
 
 _TRUE = frozenset({"t", "true", "1", "yes", "on"})
 _FALSE = frozenset({"f", "false", "0", "no", "off"})
@@ -32,7 +40,7 @@ def airflow_option(section: str, option: str) -> str | None:
     """Return one option of Airflow's configuration, or ``None`` where nobody set it."""
     value = os.environ.get(f"AIRFLOW__{section.upper()}__{option.upper()}")
     if value is not None:
-        return value
+        return os.path.expandvars(value)
     loaded: Any = sys.modules.get("airflow.configuration")
     conf = getattr(loaded, "conf", None)
     if conf is not None:
@@ -43,7 +51,8 @@ def airflow_option(section: str, option: str) -> str | None:
         changed = file.stat().st_mtime_ns
     except OSError:
         return None
-    return _config_file(str(file), changed).get(section, option, fallback=None)
+    found = _config_file(str(file), changed).get(section, option, fallback=None)
+    return None if found is None else os.path.expandvars(found)  # as Airflow does
 
 
 @functools.lru_cache(maxsize=4)
@@ -97,7 +106,9 @@ def kart_int(option: str) -> int:
 
 def workspace_directory() -> str:
     """Return the configured workspace, absolute, so that every process agrees on it."""
-    configured = kart_option("workspace_directory")
-    if "://" in configured:
-        return configured
-    return str(airflow_home() / Path(configured).expanduser())
+    return below_airflow_home(kart_option("workspace_directory"))
+
+
+def below_airflow_home(directory: str) -> str:
+    """Return a directory of a DAG or of the configuration, absolute: a relative one is taken from ``AIRFLOW_HOME``."""
+    return directory if "://" in directory else str(airflow_home() / Path(directory).expanduser())

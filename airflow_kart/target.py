@@ -15,7 +15,7 @@ from typing_extensions import Self
 
 from airflow_kart.exceptions import CorruptArtifactError, FormatError, KartError, MissingArtifactError
 from airflow_kart.formats import Format
-from airflow_kart.publication import Publication
+from airflow_kart.publication import Publication, begin_replacement
 from airflow_kart.sidecar import Sidecar, read_sidecar, sidecar_uri
 from airflow_kart.storage import Store
 
@@ -81,7 +81,9 @@ class Target:
         if (wrong := self._mismatch(sidecar)) is not None:
             return TargetState(False, wrong, sidecar)
         if sidecar.replaces:
-            return TargetState(False, "the replacement of the artifact was interrupted", sidecar)
+            asked = sidecar.replaces == (sidecar.artifact.sha256,)
+            wrong = "it was asked to run again" if asked else "the replacement of the artifact was interrupted"
+            return TargetState(False, wrong, sidecar)
         stat = self.store.stat(self.uri)
         if stat is None:
             wrong = "the artifact is gone, only its sidecar is there"
@@ -161,6 +163,16 @@ class Target:
             publication.stage(self.uri, self.store, self.format, obj)
             publication.publish(self.owner.describe({}) if self.owner is not None else {})
 
+    def begin_replacement(self) -> None:
+        """Let the artifact, where there is a complete one, count as incomplete until it is made again.
+
+        It stays readable. So what was asked to run again does so, even if the run that asked for it fails.
+        """
+        with self.store.publishing([self.uri]):
+            state = self.state()
+            if state.complete and state.sidecar is not None:
+                begin_replacement(self.store, state.sidecar)
+
     def remove(self) -> bool:
         """Remove sidecar and artifact, in this order; return whether there was one."""
         removed = self.store.remove(sidecar_uri(self.uri))
@@ -184,7 +196,7 @@ class Target:
         named = posixpath.basename(sidecar.artifact.uri)
         if named != posixpath.basename(self.uri):
             return f"the sidecar names another artifact, {named}"
-        if self.owner is not None and sidecar.unique_id not in (None, self.owner.unique_id):
+        if self.owner is not None and sidecar.unique_id != self.owner.unique_id:
             return f"the artifact was made by another task id, {sidecar.unique_id}"
         return None
 

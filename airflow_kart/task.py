@@ -179,8 +179,7 @@ class TaskOnKart(Parametrized, Generic[T]):
                 try:
                     chosen = follow(chosen, (target,))
                 except LookupError:
-                    keys = list(chosen) if isinstance(chosen, dict) else f"{len(self.lineage.inputs)} by position"
-                    raise TargetError(f"{self!r}.load({target!r}): requires() has no such key; it has {keys}") from None
+                    raise TargetError(f"{self!r}.load({target!r}): requires() has no such key; {_keys_of(chosen)}") from None
         else:
             chosen = target
         try:
@@ -303,6 +302,14 @@ def _refuse_shared_paths(task: TaskOnKart[Any], targets: Iterable[tuple[KeyPath,
                 "give each output a path of its own"
             )
         seen[target.uri] = path
+
+
+def _keys_of(requirements: Any) -> str:
+    if isinstance(requirements, TaskOnKart):
+        return "it returns one task by itself: call load()"
+    if isinstance(requirements, Mapping):
+        return f"it has {', '.join(map(repr, requirements)) or 'none'}"
+    return f"it returns a list of {len(requirements)}" if requirements else "it returns nothing"
 
 
 def _load_output(task: TaskOnKart[Any]) -> Any:

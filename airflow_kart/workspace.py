@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 
 from typing_extensions import Self
 
 from airflow_kart import settings
+from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.storage import Store, join_uri, store_for
 
 __all__ = ["Workspace"]
@@ -28,7 +30,7 @@ class Workspace:
     """
 
     directory: str
-    _tokens: list[Token[Workspace | None]] = field(default_factory=list, repr=False, compare=False)
+    _tokens: dict[int, list[Token[Workspace | None]]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Make a path absolute, so that it means the same wherever it is used."""
@@ -41,9 +43,21 @@ class Workspace:
     def current(cls) -> Workspace:
         """Return the workspace of the surrounding ``with`` block, else the configured one.
 
-        A thread that is in no block of its own is in the one the process entered last, as a task's own threads are.
+        A thread that is in no block of its own, such as a task's, is in the block that the process is in.
+
+        Raises:
+            ConfigurationError: the process is in several, with different workspaces.
         """
-        return _CURRENT.get() or (_ENTERED[-1] if _ENTERED else cls(settings.workspace_directory()))
+        current = _CURRENT.get()
+        if current is not None:
+            return current
+        entered = set(_ENTERED)
+        if len(entered) > 1:
+            raise ConfigurationError(
+                "this thread is in no `with Workspace(...)` block, and the process is in several: "
+                "enter the right one in the thread, or start it with contextvars.copy_context().run"
+            )
+        return entered.pop() if entered else cls(settings.workspace_directory())
 
     def uri(self, relative_path: str) -> str:
         """Return the uri of a path below the workspace."""
@@ -56,13 +70,13 @@ class Workspace:
 
     def __enter__(self) -> Self:
         """Make this the current workspace."""
-        self._tokens.append(_CURRENT.set(self))
+        self._tokens.setdefault(threading.get_ident(), []).append(_CURRENT.set(self))
         _ENTERED.append(self)
         return self
 
     def __exit__(self, *_exception: object) -> None:
         """Go back to the workspace before."""
-        _CURRENT.reset(self._tokens.pop())
+        _CURRENT.reset(self._tokens[threading.get_ident()].pop())
         _ENTERED.remove(self)
 
 

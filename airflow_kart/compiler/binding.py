@@ -86,7 +86,11 @@ def make_binding(roots: Sequence[RootSpec], bind: Mapping[str, Any]) -> Binding:
 
 
 def is_template(value: object) -> bool:
-    """Whether a value is text that Jinja is to render."""
+    """Whether a value is text that Jinja is to render, or a list or dict with such text in it."""
+    if isinstance(value, Mapping):
+        return any(is_template(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(is_template(item) for item in value)
     return isinstance(value, str) and ("{{" in value or "{%" in value)
 
 

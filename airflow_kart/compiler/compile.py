@@ -18,6 +18,7 @@ from airflow_kart.operators.plan import KartPlanOperator
 from airflow_kart.operators.report import KartReportOperator
 from airflow_kart.operators.task import KartOperator
 from airflow_kart.runtime.blueprint import Blueprint, BlueprintNode, Place, RootSpec
+from airflow_kart.settings import below_airflow_home
 from airflow_kart.task import TaskOnKart
 from airflow_kart.workspace import Workspace
 
@@ -41,12 +42,19 @@ class Compilation:
     workspace_directory: str | None
 
     def add_operators(
-        self, group: TaskGroup, *, on_cached: OnCached, plan: bool, operator_kwargs: Mapping[str, Any]
+        self,
+        group: TaskGroup,
+        fields: Mapping[str, str],
+        *,
+        on_cached: OnCached,
+        plan: bool,
+        operator_kwargs: Mapping[str, Any],
     ) -> Blueprint:
         """Add an operator for each node, the plan before them and the report after them, to a task group.
 
         Args:
             group: the group, or a DAG's root group.
+            fields: the trigger form's field for each parameter it offers.
             on_cached: how the operator of a cached task ends.
             plan: whether a plan comes first.
             operator_kwargs: arguments for all the tasks' operators; those of a task's class win.
@@ -54,7 +62,7 @@ class Compilation:
         if on_cached not in ("skip", "success"):
             raise BindingError(f"on_cached is {on_cached!r}; use 'skip' or 'success'")
         ids: dict[tuple[str, str], str] = {key: child_id(group, task_id) for key, task_id in self.task_ids.items()}
-        blueprint = self._blueprint(ids)
+        blueprint = self._blueprint(ids, fields)
         shared: dict[str, Any] = {"bind": dict(self.binding.bind), "workspace_directory": self.workspace_directory}
         subgroups: dict[str, TaskGroup] = {}
         labels = group_labels(self.structure.nodes, self.task_ids)
@@ -90,12 +98,12 @@ class Compilation:
             first.set_downstream([operator for key, operator in operators.items() if key not in needing])
         return blueprint
 
-    def _blueprint(self, ids: Mapping[tuple[str, str], str]) -> Blueprint:
+    def _blueprint(self, ids: Mapping[tuple[str, str], str], fields: Mapping[str, str]) -> Blueprint:
         nodes = {}
         for key, node in self.structure.nodes.items():
             places = tuple(Place(ids[consumer] if consumer else None, path) for consumer, path in node.places)
             nodes[ids[key]] = BlueprintNode(ids[key], node.task, places)
-        return Blueprint(self.roots, nodes, frozenset(self.binding.form))
+        return Blueprint(self.roots, nodes, dict(fields))
 
     def _connect(self, operators: Mapping[tuple[str, str], KartOperator]) -> None:
         needs: dict[tuple[str, str], list[KartOperator]] = {}
@@ -129,7 +137,7 @@ def child_id(group: TaskGroup, label: str) -> str:
 
 
 def _sample_workspace(directory: str | None) -> Workspace:
-    return Workspace.current() if directory is None or is_template(directory) else Workspace(directory)
+    return Workspace.current() if directory is None or is_template(directory) else Workspace(below_airflow_home(directory))
 
 
 def _operator_kwargs(task: TaskOnKart[Any], shared: Mapping[str, Any]) -> dict[str, Any]:

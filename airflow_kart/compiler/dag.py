@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,14 +12,14 @@ from airflow.sdk import DAG
 
 from airflow_kart.compiler.compile import OnCached, Roots, compile_roots
 from airflow_kart.compiler.documentation import class_documentation
-from airflow_kart.compiler.form import add_form
+from airflow_kart.compiler.form import add_form, name_fields
 from airflow_kart.exceptions import BindingError
 from airflow_kart.parameters import UNSET
 from airflow_kart.runtime.blueprint import Blueprint
 
 __all__ = ["KartDag"]
 
-_PACKAGE = str(Path(__file__).parents[1])
+_PACKAGE = str(Path(__file__).parents[1]) + os.sep
 
 
 class KartDag(DAG):
@@ -65,11 +66,12 @@ class KartDag(DAG):
             dag_kwargs.setdefault("doc_md", class_documentation(compilation.roots[0].cls))
             super().__init__(dag_id, **dag_kwargs)
             self.fileloc = _calling_file()
+            fields = name_fields(self, compilation.binding, None)
             with self:
                 self._blueprint = compilation.add_operators(
-                    self.task_group, on_cached=on_cached, plan=plan, operator_kwargs=operator_kwargs or {}
+                    self.task_group, fields, on_cached=on_cached, plan=plan, operator_kwargs=operator_kwargs or {}
                 )
-            add_form(self, compilation.binding)
+            add_form(self, compilation.binding, fields)
         except BindingError as error:
             raise BindingError(f"KartDag {dag_id!r}: {error}") from error
 

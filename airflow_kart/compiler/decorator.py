@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from airflow_kart.compiler.compile import OnCached
 from airflow_kart.compiler.dag import KartDag
 from airflow_kart.compiler.naming import snake_case
+from airflow_kart.exceptions import BindingError
 from airflow_kart.task import TaskOnKart
 
 __all__ = ["kart_dag"]
@@ -36,6 +37,10 @@ def kart_dag(
         operator_kwargs: see :class:`~airflow_kart.KartDag`.
         dag_kwargs: everything ``airflow.sdk.DAG`` takes.
     """
+    if dag_id is not None and not isinstance(dag_id, str):
+        raise BindingError(
+            f"@kart_dag is used without arguments on {dag_id!r}; write @kart_dag(schedule=None), or what you need"
+        )
 
     def decorate(cls: C) -> C:
         KartDag(

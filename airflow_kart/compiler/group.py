@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import TaskGroup
 
 from airflow_kart.compiler.compile import OnCached, Roots, compile_roots
-from airflow_kart.compiler.form import add_form
+from airflow_kart.compiler.form import add_form, name_fields
 from airflow_kart.exceptions import BindingError
 from airflow_kart.parameters import UNSET
 from airflow_kart.runtime.blueprint import Blueprint
@@ -20,7 +20,8 @@ class KartTaskGroup(TaskGroup):
     """A task group with one operator for each task below its root, a plan before them and a report after them.
 
     What is set downstream of the group runs after its report, also when everything in it was cached. The roots'
-    parameters are added to the DAG's trigger form where the DAG has no params of these names.
+    parameters are added to the DAG's trigger form. Where the DAG has a param of this name, its value is used; where
+    another group has a field of this name for something else, the group's id comes before it.
 
     Args:
         group_id: the group's id, which prefixes the task ids.
@@ -54,10 +55,11 @@ class KartTaskGroup(TaskGroup):
             for name, (spec, default) in compilation.binding.form.items():
                 if default is UNSET and name not in self.dag.params:
                     raise BindingError(f"{spec.cls.__qualname__}.{name} has no value: bind it, or give the root as a task")
+            fields = name_fields(self.dag, compilation.binding, self.group_id)
             self._blueprint = compilation.add_operators(
-                self, on_cached=on_cached, plan=plan, operator_kwargs=operator_kwargs or {}
+                self, fields, on_cached=on_cached, plan=plan, operator_kwargs=operator_kwargs or {}
             )
-            add_form(self.dag, compilation.binding)
+            add_form(self.dag, compilation.binding, fields)
         except BindingError as error:
             raise BindingError(f"KartTaskGroup {group_id!r}: {error}") from error
 

@@ -16,6 +16,7 @@ from airflow_kart.exceptions import BindingError, KartError
 from airflow_kart.graph import Graph
 from airflow_kart.identity import encode
 from airflow_kart.nesting import KeyPath
+from airflow_kart.parametrized import private_parameters
 from airflow_kart.runtime.blueprint import RootSpec
 from airflow_kart.task import TaskOnKart
 
@@ -75,7 +76,10 @@ def make_structure(roots: Sequence[RootSpec], binding: Binding) -> Structure:
         Graph.of(first)  # reports wrong outputs and shared files now, as an import error, rather than in a run
     except KartError as error:
         if binding.samples and not isinstance(error, BindingError):
-            samples = ", ".join(f"{name}={value!r}" for name, value in binding.samples.items())
+            private = {name for root in roots for name in private_parameters(root.cls)}
+            samples = ", ".join(
+                f"{name}={'***' if name in private else repr(value)}" for name, value in binding.samples.items()
+            )
             raise type(error)(
                 f"{error} (compiled with {samples}; a parameter's compile_value changes its sample)"
             ) from error

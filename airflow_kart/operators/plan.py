@@ -64,6 +64,7 @@ class KartPlanOperator(BaseOperator):
             if counts[Outcome.RUN.value]:
                 workspace = Workspace.current()
                 workspace.store.check_writable(workspace.directory)
+                plan.begin_reruns()
             self._publish(planned, plan, run_context, context, counts)
         skipped = [
             task_id for task_id, found in planned.items() if task_id not in outside and self._is_skipped(found.outcome)

@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow_kart.exceptions import BindingError
 from airflow_kart.runtime.blueprint import Blueprint, RunGraph
+from airflow_kart.settings import below_airflow_home
 from airflow_kart.task import TaskOnKart
 from airflow_kart.workspace import Workspace
 
@@ -35,7 +36,7 @@ class RunContext:
     def workspace(self) -> Workspace:
         """Return the operator's workspace, the configured one where it names none, to be entered."""
         directory = self._operator.workspace_directory
-        return Workspace(directory) if directory else Workspace.current()
+        return Workspace(below_airflow_home(directory)) if directory else Workspace.current()
 
     def rerun(self) -> set[str]:
         """Return the task ids of this blueprint that ``kart_rerun`` names.

@@ -11,7 +11,7 @@ from airflow.sdk import BaseOperator
 from airflow_kart.graph import Graph
 from airflow_kart.links.artifact import KartArtifactLink
 from airflow_kart.operators.run_context import RunContext, outside_consumers
-from airflow_kart.runtime.blueprint import Blueprint, RunGraph
+from airflow_kart.runtime.blueprint import Blueprint, RunGraph, check_single
 from airflow_kart.runtime.plan import Outcome, make_plan, states_of
 from airflow_kart.runtime.runner import RunResult, run_task
 from airflow_kart.sidecar import sidecar_uri
@@ -25,6 +25,9 @@ class KartOperator(BaseOperator):
 
     Used by itself it also makes what is missing below the task. In a compiled DAG each task has an operator of its
     own; then only what has none is made here, and a missing input that has one is an error that says how to make it.
+
+    Raises:
+        BindingError: ``task`` is no task, or ``bind`` names a parameter it does not have.
 
     Args:
         task: the task, with the values its operator is compiled with.
@@ -52,6 +55,8 @@ class KartOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if blueprint is None:
+            check_single(self.task_id, task, bind)
         self.task = task
         self.bind = bind
         self.workspace_directory = workspace_directory
@@ -66,8 +71,9 @@ class KartOperator(BaseOperator):
         if task is None:
             raise AirflowSkipException(f"with this run's values the DAG has no task {self.task_id}; nothing to make")
         with run_context.workspace():
-            force = _forced(task, run_context, context)
-            _make_what_has_no_operator(task, run_context.run, run_context.coordinates())
+            named = run_context.run.unique_ids(run_context.rerun())
+            force = _forced(task, named, run_context.run, context)
+            _make_what_has_no_operator(task, named | ({task.unique_id} if force else set()), run_context)
             result = run_task(task, force=force, coordinates=run_context.coordinates(), how_to_make=run_context.how_to_make)
         summary = _summary(task, result)
         if result.outcome is Outcome.CACHED:
@@ -78,26 +84,25 @@ class KartOperator(BaseOperator):
         return summary
 
 
-def _forced(task: TaskOnKart[Any], run_context: RunContext, context: Any) -> bool:
-    """Whether the task, or one it needs, is named to run again and this DAG run has not done so yet."""
-    named = run_context.run.unique_ids(run_context.rerun())
-    if not named or task.unique_id not in run_context.run.graph.below(named):
+def _forced(task: TaskOnKart[Any], named: set[str], run: RunGraph, context: Any) -> bool:
+    """Whether the task, or one it needs, is named to run again, and was not made since this DAG run started."""
+    if not named or task.unique_id not in run.graph.below(named):
         return False
-    ti = context["ti"]
-    present = states_of([run_context.run.graph.nodes[task.unique_id]])[0]
-    return present.outcome is not Outcome.CACHED or present.made_by != (ti.dag_id, ti.run_id)
+    present = states_of([run.graph.nodes[task.unique_id]])[0]
+    started = context["dag_run"].start_date
+    return present.outcome is not Outcome.CACHED or started is None or present.finished_at < started.isoformat()
 
 
-def _make_what_has_no_operator(task: TaskOnKart[Any], run: RunGraph, coordinates: Mapping[str, Any]) -> None:
-    """Make what is missing below a task, as far as no other operator does."""
-    others = {unique_id for unique_id in run.task_ids if unique_id != task.unique_id}
-    if all(unique_id in others for unique_id in (required.unique_id for _, required in task.lineage.inputs)):
+def _make_what_has_no_operator(task: TaskOnKart[Any], rerun: set[str], run_context: RunContext) -> None:
+    """Make what is missing, or named to run again, below a task, as far as no other operator does."""
+    others = {unique_id for unique_id in run_context.run.task_ids if unique_id != task.unique_id}
+    if all(required.unique_id in others for _, required in task.lineage.inputs):
         return
     graph = Graph.of([task])
-    plan = make_plan(graph, given=others)
+    plan = make_plan(graph, rerun=rerun & graph.nodes.keys(), given=others)
     for node in plan.with_outcome(Outcome.RUN):
-        if node.unique_id != task.unique_id:
-            run_task(node.task, coordinates=coordinates)
+        if node.unique_id != task.unique_id and node.unique_id not in others:
+            run_task(node.task, force=plan.tasks[node.unique_id].forced, coordinates=run_context.coordinates())
 
 
 def _summary(task: TaskOnKart[Any], result: RunResult) -> dict[str, Any]:

@@ -25,7 +25,7 @@ __all__ = ["UNSET", "Options", "Parameter", "ParameterVisibility", "described"]
 V = TypeVar("V")
 
 
-class _Unset(enum.Enum):
+class _Unset(enum.Enum):  # a member stays itself through a pickle
     UNSET = enum.auto()
 
     def __repr__(self) -> str:
@@ -183,7 +183,8 @@ class Parameter(Generic[V]):
         Raises:
             ParameterValueError: it stands for no value; the message names task and parameter.
         """
-        return self._checked(lambda: self.parse(raw) if isinstance(raw, str) else self.from_json(raw), owner, name)
+        as_text = isinstance(raw, str) and not isinstance(raw, enum.Enum)
+        return self._checked(lambda: self.parse(str(raw)) if as_text else self.from_json(raw), owner, name)
 
     def _checked(self, convert: Callable[[], V], owner: str, name: str) -> V:
         try:
@@ -193,8 +194,16 @@ class Parameter(Generic[V]):
                 raise ParameterValueError(f"{owner}.{name}: the value does not fit (it is private, so not shown)") from None
             raise ParameterValueError(f"{owner}.{name}: {error}") from error
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the declaration, as a class that travels by value takes its parameters along."""
+        return _blank, (type(self),), dict(vars(self))
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}(default={self.default!r})"
+
+
+def _blank(cls: type[Parameter[Any]]) -> Parameter[Any]:
+    return object.__new__(cls)
 
 
 def described(value: object) -> str:

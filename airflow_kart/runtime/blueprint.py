@@ -8,7 +8,7 @@ root, not by anything that depends on a value.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,7 @@ from airflow_kart.graph import Graph
 from airflow_kart.nesting import KeyPath, follow
 from airflow_kart.task import TaskOnKart
 
-__all__ = ["Blueprint", "BlueprintNode", "Place", "RootSpec", "RunGraph"]
+__all__ = ["Blueprint", "BlueprintNode", "Place", "RootSpec", "RunGraph", "check_single"]
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class Blueprint:
     roots: tuple[RootSpec, ...]
     nodes: Mapping[str, BlueprintNode]
     """By Airflow task id, upstream first."""
-    form: frozenset[str] = frozenset()
-    """Names of the parameters that the trigger form offers."""
+    form: Mapping[str, str] = field(default_factory=dict)
+    """The trigger form's field for each parameter it offers."""
 
     @classmethod
     def single(cls, task_id: str, task: TaskOnKart[Any]) -> Blueprint:
@@ -95,7 +95,9 @@ class Blueprint:
         Raises:
             BindingError: a value does not fit its parameter.
         """
-        raw = {**{name: params[name] for name in self.form if name in params}, **bind}
+        if unknown := sorted(bind.keys() - {name for root in self.roots for name in root.cls.get_parameters()}):
+            raise BindingError(f"bind names {', '.join(unknown)}, which the root has no parameter for")
+        raw = {**{name: params[field] for name, field in self.form.items() if field in params}, **bind}
         roots = []
         for root in self.roots:
             values = {}
@@ -111,6 +113,20 @@ class Blueprint:
     def __deepcopy__(self, _memo: object) -> Blueprint:
         """Return the blueprint: it cannot change."""
         return self
+
+
+def check_single(task_id: str, task: object, bind: object) -> None:
+    """Check what an operator by itself is made of, when its file is parsed.
+
+    Raises:
+        BindingError: it is given no task, or a binding for a parameter the task does not have.
+    """
+    if not isinstance(task, TaskOnKart):
+        hint = f"; make an instance: {task.__name__}(...)" if isinstance(task, type) else ""
+        raise BindingError(f"KartOperator {task_id!r}: task is {task!r}, which is not a task{hint}")
+    if isinstance(bind, Mapping) and (unknown := sorted(bind.keys() - task.get_parameters().keys())):
+        known = ", ".join(task.get_parameters()) or "none"
+        raise BindingError(f"KartOperator {task_id!r}: bind names {', '.join(unknown)}; {task!r} has {known}")
 
 
 class RunGraph:

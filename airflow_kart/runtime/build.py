@@ -48,11 +48,16 @@ def build(
         KartError: the tasks cannot be run, or an artifact cannot be used.
         Exception: whatever a task's ``run()`` raises. What was published before is kept.
     """
+    given: object = task
+    if not isinstance(given, TaskOnKart):
+        hint = f"; make an instance: {given.__name__}(...)" if isinstance(given, type) else ""
+        raise ConfigurationError(f"build({given!r}): give a task{hint}")
     if workers < 1:
         raise ConfigurationError(f"build(workers={workers}): give at least 1")
     with Workspace(os.fspath(workspace_directory)) if workspace_directory is not None else Workspace.current():
         graph = Graph.of([task])
         plan = make_plan(graph, rerun=_named(graph, rerun))
+        plan.begin_reruns()
         todo = plan.with_outcome(Outcome.RUN)
         if todo:
             cached = len(plan.with_outcome(Outcome.CACHED))

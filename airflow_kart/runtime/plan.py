@@ -48,6 +48,8 @@ class PlannedTask:
     """For a cached task: how long making its artifact took."""
     forced: bool = False
     """Whether it runs although its artifact may be complete."""
+    finished_at: str = ""
+    """For a cached task: when its artifact was published (ISO 8601, UTC)."""
     made_by: tuple[str, str] | None = None
     """For a cached task: the DAG id and run id that made its artifact, where Airflow did."""
 
@@ -59,6 +61,13 @@ class Plan:
     graph: Graph
     tasks: Mapping[str, PlannedTask]
     """By unique id, upstream first."""
+
+    def begin_reruns(self) -> None:
+        """Let what is asked to run again count as incomplete from now on, so that it does even if this run fails."""
+        for unique_id, planned in self.tasks.items():
+            if planned.forced:
+                for target in self.graph.nodes[unique_id].targets:
+                    target.begin_replacement()
 
     def with_outcome(self, outcome: Outcome) -> list[Node]:
         """Return the nodes of one outcome, upstream first."""
@@ -124,6 +133,7 @@ def _planned(states: list[TargetState]) -> PlannedTask:
         Outcome.CACHED,
         _provenance(sidecars[0]),
         seconds=max(sidecar.seconds for sidecar in sidecars),
+        finished_at=min(sidecar.published_at for sidecar in sidecars),
         made_by=sidecars[0].airflow_run,
     )
 

@@ -21,6 +21,7 @@ from airflow_kart.runtime.log_tail import LogTail
 from airflow_kart.runtime.plan import Outcome, states_of
 from airflow_kart.runtime.seed import seeded
 from airflow_kart.sidecar.environment import peak_memory_bytes
+from airflow_kart.sidecar.source import source_of
 from airflow_kart.target import Target
 from airflow_kart.task import TaskOnKart, targets_of
 
@@ -71,6 +72,7 @@ def run_task(
     else:
         reason = "asked to run again"
     checksums = _input_checksums(task, how_to_make)
+    source_of(type(task))  # read now and remembered: the file may be edited while the task runs
     logger.info("%r runs: %s", task, reason)
     task.task_log.clear()
     with Publication([target.uri for target in targets]) as publication, LogTail() as tail:

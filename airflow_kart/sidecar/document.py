@@ -61,7 +61,7 @@ class Sidecar:
     @property
     def accepted_checksums(self) -> tuple[str, ...]:
         """The SHA-256 values the artifact may have: its own, and while it is replaced those before."""
-        return (self.artifact.sha256, *self.replaces)
+        return tuple(dict.fromkeys((self.artifact.sha256, *self.replaces)))
 
     @property
     def unique_id(self) -> str | None:

@@ -23,7 +23,7 @@ def _source_of(cls: type) -> dict[str, Any]:
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     try:
         lines, line = inspect.getsourcelines(cls)
-    except (OSError, TypeError):  # a notebook or an interactive session
+    except Exception:  # noqa: BLE001 - a notebook, or a file that was edited meanwhile: never a reason to lose a run
         return {"file": file, "line": None, "sha256": None, "git": None}
     text = "".join(lines)
     return {

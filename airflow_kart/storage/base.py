@@ -8,7 +8,8 @@ nothing else of its backend's errors.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
@@ -66,6 +67,10 @@ class Store(Protocol):
 
     def upload(self, uri: str) -> Upload:
         """Begin to write an object."""
+        ...
+
+    def publishing(self, uris: Iterable[str]) -> AbstractContextManager[object]:
+        """Return a turn at publishing objects: no two writers of the same uris have one at the same time."""
         ...
 
     def remove(self, uri: str) -> bool:

@@ -10,14 +10,16 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import errno
+import fcntl
 import functools
 import hashlib
 import os
 import re
 import socket
 import stat
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 from urllib.parse import quote, unquote
@@ -29,6 +31,8 @@ from airflow_kart.storage.base import ObjectStat
 __all__ = ["LocalStore"]
 
 _UPLOADS = ".kart-uploads"
+_LOCK = "publishing.lock"
+_TURNS = threading.local()  # the directories this thread has locked, since a second lock of its own would wait for the first
 _UPLOAD_NAME = re.compile(r"([0-9a-f]{8})-(\d+)-[0-9a-f]{8}")
 _WORDS = {
     errno.ENOSPC: "no space is left there; free some, or choose another workspace_directory",
@@ -77,6 +81,23 @@ class LocalStore:
     def upload(self, uri: str) -> LocalUpload:
         """Begin to write a file."""
         return LocalUpload(uri, _path(uri), self.fsync)
+
+    @contextlib.contextmanager
+    def publishing(self, uris: Iterable[str]) -> Iterator[None]:
+        """Lock the directories of the files, in order, for the moment it takes to rename files into place."""
+        held: set[str] = _TURNS.__dict__.setdefault("held", set())
+        folders = {os.path.join(os.path.dirname(_path(uri)), _UPLOADS) for uri in uris} - held
+        with contextlib.ExitStack() as locks:
+            for folder in sorted(folders):
+                try:
+                    os.makedirs(folder, exist_ok=True)
+                    lock = locks.enter_context(open(os.path.join(folder, _LOCK), "wb"))
+                    fcntl.flock(lock, fcntl.LOCK_EX)  # released when it is closed, or with the process
+                except OSError as error:
+                    _refused("lock", folder, error)
+            held |= folders
+            locks.callback(held.difference_update, folders)
+            yield
 
     def remove(self, uri: str) -> bool:
         """Remove a file."""
@@ -148,7 +169,7 @@ class LocalUpload:
             _refused("write", self._uri, error)
 
     def publish(self) -> None:
-        """Rename the file to its name and remove what killed writers of the same object left."""
+        """Rename the file to its name."""
         self.finish()
         try:
             os.replace(self._temporary, self._path)

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 
 import pytest
 from pipeline import Judged, Raw, Window, ran
 
-from airflow_kart import KartDag, run_date
-from airflow_kart.exceptions import BindingError
+from airflow_kart import (
+    EnumParameter,
+    IntParameter,
+    KartDag,
+    KartOperator,
+    ListParameter,
+    ParameterVisibility,
+    StrParameter,
+    TaskOnKart,
+    kart_dag,
+    run_date,
+)
+from airflow_kart.exceptions import BindingError, KartError
 
 UTC = dt.timezone.utc
 
@@ -88,6 +100,54 @@ def test_wrong_arguments_are_errors_when_the_dag_is_made(options, message):
     with pytest.raises(BindingError, match=message) as error:
         KartDag("bind_wrong", arguments.pop("root"), **arguments)
     assert "bind_wrong" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"task": Raw(day=dt.date(2024, 1, 1)), "bind": {"typo": 1}}, "bind names typo; .* has day"),
+        ({"task": Raw}, "which is not a task; make an instance: Raw"),
+    ],
+)
+def test_a_wrong_operator_is_an_error_when_it_is_made(arguments, message):
+    with pytest.raises(BindingError, match=message):
+        KartOperator(task_id="wrong", **arguments)
+
+
+def test_the_decorator_needs_its_parentheses():
+    with pytest.raises(BindingError, match="write @kart_dag"):
+        kart_dag(Judged)
+
+
+def test_a_member_of_a_str_enum_can_be_bound_and_private_values_stay_private():
+    class Colour(str, enum.Enum):
+        RED = "red"
+
+    class Painted(TaskOnKart[int]):
+        colour: Colour = EnumParameter(enum=Colour)
+        secret: str = StrParameter(default="hush", visibility=ParameterVisibility.PRIVATE)
+        fails: int = IntParameter(default=0)
+
+        def requires(self):
+            if self.fails:
+                raise ValueError("no")
+
+    assert KartDag("bind_enum", Painted, bind={"colour": Colour.RED}, schedule=None)
+    with pytest.raises(KartError) as error:
+        KartDag("bind_private", Painted, bind={"colour": Colour.RED, "secret": "hush hush", "fails": 1}, schedule=None)
+    assert "hush" not in str(error.value)
+
+
+def test_a_template_may_be_inside_a_list(run_dag):
+    class Days(TaskOnKart[list]):
+        days: tuple = ListParameter()
+
+        def run(self):
+            self.dump(list(self.days))
+
+    dag = KartDag("bind_list", Days, bind={"days": ["{{ dag.dag_id }}", 2]}, schedule=None)
+    assert run_dag(dag).state == "success"
+    assert Days(days=["bind_list", 2]).output().load() == ["bind_list", 2]
 
 
 def test_a_template_cannot_stand_for_a_task():

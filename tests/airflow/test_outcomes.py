@@ -157,6 +157,47 @@ def test_two_groups_share_artifacts_and_the_form(run_dag):
     assert run.outcomes("second.report")["cached"] == ["second.window"]
 
 
+def test_two_groups_of_one_class_keep_their_values(run_dag):
+    with DAG("outcome_values", schedule=None) as dag:
+        KartTaskGroup("three", Judged(day=DAY, days=1)) >> KartTaskGroup("six", Judged(day=DAY, days=2))
+    assert {name: dag.params[name] for name in ("days", "six.days")} == {"days": 1, "six.days": 2}
+    assert "six.day" not in dag.params  # the same in both: one field
+    run_dag(dag, run_conf={"six.days": 3})
+    assert Judged(day=DAY, days=1).complete()
+    assert Judged(day=DAY, days=3).complete()
+    assert not Judged(day=DAY, days=2).complete()
+
+
+def test_a_rerun_reaches_tasks_that_have_no_operator(run_dag):
+    dag = judged("outcome_rerun_inside")
+    run_dag(dag, run_conf={"days": 4})
+    ran()
+    run_dag(dag, run_conf={"days": 4, "kart_rerun": ["window"]})
+    assert ran() == ["Judged", "Model", "Window"]
+    run_dag(dag, run_conf={"days": 4, "kart_rerun": ["raw__*"]})
+    assert sorted(set(ran())) == ["Clean", "Judged", "Model", "Raw", "Window"]
+
+
+def test_a_rerun_that_failed_goes_on_in_the_next_run(run_dag, monkeypatch):
+    run_dag(judged("outcome_rerun_failed"))
+    with monkeypatch.context() as broken:
+        broken.setattr(Judged, "run", lambda self: 1 / 0)
+        assert run_dag(judged("outcome_rerun_failed"), run_conf={"kart_rerun": ["model"]}).state == "failed"
+    ran()
+    assert run_dag(judged("outcome_rerun_failed")).outcomes()["ran"] == ["judged"]
+    assert ran() == ["Judged"]
+
+
+def test_an_operator_by_itself_reruns_and_makes_what_that_needs(run_dag):
+    with DAG("outcome_single_rerun", schedule=None) as dag:
+        KartOperator(task_id="model", task=Model(window=Window(day=DAY)))
+    run_dag(dag)
+    Window(day=DAY).output().remove()
+    ran()
+    assert run_dag(dag, run_conf={"kart_rerun": ["model"]}).xcom("model")["outcome"] == "ran"
+    assert ran() == ["Model", "Window"]
+
+
 def test_an_operator_by_itself_makes_what_is_missing_below(run_dag):
     with DAG("outcome_single", schedule=None) as dag:
         KartOperator(task_id="judge", task=Judged(day=DAY), on_cached="success")

@@ -237,7 +237,7 @@ def test_workers_make_the_same_artifacts(pipeline: Any) -> None:
     assert files == alone_files
     assert len(files) == 5
     assert main not in pids
-    assert len(pids) == 2
+    assert 1 <= len(pids) <= 2  # a quick worker may take them all
     assert alone_pids == [alone_main]
     assert is_the_callers_class
     assert is_model

@@ -223,7 +223,7 @@ def look():
     except MissingArtifactError:
         found = None
     built = build(Task())
-    left = [str(path) for path in pathlib.Path("ws").rglob("*") if path.is_file() and ".kart-uploads" in path.parts]
+    left = [str(path) for path in pathlib.Path("ws").rglob("*") if path.is_file() and ".kart-uploads" in path.parts and path.suffix != ".lock"]
     pathlib.Path("seen.json").write_text(json.dumps([complete, readable, found, built, left]))
 
 def in_a_fork(work, *arguments):

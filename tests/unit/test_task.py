@@ -177,11 +177,11 @@ def test_a_single_or_a_list_of_requirements_is_loaded() -> None:
 @pytest.mark.parametrize(
     ("requirements", "key", "words"),
     [
-        ({"a": Number()}, "b", r"load\('b'\): requires\(\) has no such key; it has \['a'\]"),
-        ([Number()], 3, r"has no such key; it has 1 by position"),
+        ({"a": Number()}, "b", r"load\('b'\): requires\(\) has no such key; it has 'a'"),
+        ([Number()], 3, "has no such key; it returns a list of 1"),
         ([Number()], "a", "has no such key"),
-        (Number(), "a", "has no such key"),
-        (None, 0, "has no such key"),
+        (Number(), "a", "it returns one task by itself: call load\\(\\)"),
+        (None, 0, "it returns nothing"),
     ],
 )
 def test_an_unknown_key_lists_the_known(requirements: Any, key: Any, words: str) -> None:
