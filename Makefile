@@ -18,6 +18,7 @@ demo: $(VENV)/.examples
 
 # Each level by itself, the fast one first.
 test: $(VENV)/.dev
+	.ci/system_packages
 	$(BIN)/python -m pytest tests/unit
 	$(BIN)/python -m pytest tests/typing
 	$(BIN)/python -m pytest tests/airflow
@@ -31,6 +32,7 @@ check: $(VENV)/.dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(VENV)/.dev $(VENV)/.bench
+	.ci/system_packages
 	for script in tests/benchmarks/bench_*.py; do PYTHONPATH=tests $(BIN)/python $$script || exit 1; done
 
 clean:

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from harness.airflow_server import AirflowServer
+from harness.postgres import postgres
 from side_by_side import Budget, print_table, temporary_directory, verdict
 
 AT_MOST_SECONDS = 6.0
@@ -23,8 +24,8 @@ PLANNED = 'KartDag("layered", Total(), schedule=None)'
 
 def main() -> int:
     """Measure, print, and return the exit code."""
-    with temporary_directory() as home:
-        server = AirflowServer(Path(home))
+    with temporary_directory() as home, postgres() as database:
+        server = AirflowServer(Path(home), database)
         source = SOURCE.read_text(encoding="utf-8")
         (server.dags / "layered.py").write_text(source, encoding="utf-8")
         # The same module under the same logical name has the same artifacts: only the DAG's id and its plan differ.

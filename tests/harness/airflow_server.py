@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,14 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from harness.loopback import free_port
+
 FINISHED = ("success", "failed")
+_PROCESSES = {
+    "api": ["api-server", "--port", "PORT", "--workers", "1"],
+    "dag-processor": ["dag-processor"],
+    "scheduler": ["scheduler"],
+}
 
 
 class AirflowServer:
@@ -26,39 +32,40 @@ class AirflowServer:
 
     Args:
         home: the AIRFLOW_HOME to be; DAG files go to its ``dags``.
+        database: address of an empty PostgreSQL database, ``user@host:port/name``.
         environment: further environment variables for all processes.
     """
 
-    def __init__(self, home: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, home: Path, database: str, environment: dict[str, str] | None = None) -> None:
         self.home = home
         self.dags = home / "dags"
         self.dags.mkdir(parents=True, exist_ok=True)
         self.workspace = home / "kart_workspace"
-        self._port = _free_port()
-        self._environment = {**os.environ, **_configuration(home, self._port), **(environment or {})}
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._port = free_port()
+        self._environment = {**os.environ, **_configuration(home, self._port, database), **(environment or {})}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._token = ""
 
     def start(self) -> None:
         """Migrate the database, start the processes, wait until the API answers."""
         self.command("db", "migrate")
-        for name, arguments in {
-            "api": ["api-server", "--port", str(self._port), "--workers", "1"],
-            "dag-processor": ["dag-processor"],
-            "scheduler": ["scheduler"],
-        }.items():
-            with (self.home / f"{name}.log").open("wb") as log:
-                process = subprocess.Popen(
-                    [_airflow(), *arguments], env=self._environment, stdout=log, stderr=log, start_new_session=True
-                )
-            self._processes.append(process)
+        for name in _PROCESSES:
+            self._spawn(name)
         self._wait(self._healthy, 120, "the API server to answer")
+
+    def _spawn(self, name: str) -> None:
+        arguments = [str(self._port) if part == "PORT" else part for part in _PROCESSES[name]]
+        with (self.home / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [_airflow(), *arguments], env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
 
     def stop(self) -> None:
         """End the processes and all they started."""
-        for process in self._processes:
+        processes = self._processes.values()
+        for process in processes:
             _signal_group(process, signal.SIGTERM)
-        for process in self._processes:
+        for process in processes:
             try:
                 process.wait(20)
             except subprocess.TimeoutExpired:
@@ -137,7 +144,7 @@ class AirflowServer:
     def _wait(self, condition: Any, seconds: float, what: object) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
-            dead = [process.args for process in self._processes if process.poll() is not None]
+            dead = [name for name, process in self._processes.items() if process.poll() is not None]
             if dead or time.monotonic() > deadline:
                 raise AssertionError(f"waited in vain for {what}; ended processes: {dead}\n{self._log_tails()}")
             time.sleep(0.3)
@@ -198,7 +205,7 @@ def _log_text(line: str) -> str:
     return "\n".join([str(entry.get("event", "")), *errors])
 
 
-def _configuration(home: Path, port: int) -> dict[str, str]:
+def _configuration(home: Path, port: int, database: str) -> dict[str, str]:
     secret = secrets.token_hex(32)
     options = {
         "core": {
@@ -212,7 +219,10 @@ def _configuration(home: Path, port: int) -> dict[str, str]:
         },
         "api": {"base_url": f"http://127.0.0.1:{port}", "secret_key": secret},
         "api_auth": {"jwt_secret": secret},
-        "database": {"sql_alchemy_conn": f"sqlite:///{home}/airflow.db"},
+        "database": {
+            "sql_alchemy_conn": f"postgresql+psycopg2://{database}",
+            "sql_alchemy_conn_async": f"postgresql+asyncpg://{database}",
+        },
         "dag_processor": {"refresh_interval": 2, "min_file_process_interval": 2},
         "scheduler": {"scheduler_idle_sleep_time": 0.2},
         "logging": {"logging_level": "INFO"},
@@ -236,12 +246,6 @@ def _quoted(text: str) -> str:
 
 def _moment(text: str) -> dt.datetime:
     return dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:

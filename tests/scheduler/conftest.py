@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from harness.airflow_server import AirflowServer
+from harness.postgres import postgres
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "example_dags"
@@ -16,14 +17,15 @@ EXAMPLES = HERE.parents[1] / "example_dags"
 @pytest.fixture(scope="session")
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]:
     home = tmp_path_factory.mktemp("airflow")
-    server = AirflowServer(home, {"KART_TEST_LEDGER": str(home / "ledger")})
-    for file in [*HERE.glob("dags/*.py"), EXAMPLES / "flight_delays.py"]:
-        shutil.copy(file, server.dags)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
+    with postgres() as database:
+        server = AirflowServer(home, database, {"KART_TEST_LEDGER": str(home / "ledger")})
+        for file in [*HERE.glob("dags/*.py"), EXAMPLES / "flight_delays.py"]:
+            shutil.copy(file, server.dags)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
 
 
 class Ledger:

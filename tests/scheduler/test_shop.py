@@ -83,6 +83,7 @@ def test_a_form_value_out_of_range_is_refused_by_the_form(airflow):
     with pytest.raises(urllib.error.HTTPError) as refused:
         airflow.trigger("shop", conf={"factor": 99})
     assert refused.value.code == 400
+    refused.value.close()
 
 
 def test_rerun_runs_a_task_and_what_is_below_it_again(airflow, ledger):
