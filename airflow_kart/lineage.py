@@ -60,14 +60,15 @@ def resolve(root: Any) -> Lineage:
 
 def _resolve(root: Any) -> None:
     task_class = _task_class(root)
-    class_of = {logical_class_name(type(root)): type(root)}
+    classes = {type(root): logical_class_name(type(root))}
     first_of: dict[bytes, Any] = {root.parameter_digest: root}
     visits = [_visit(root, task_class)]
     open_digests = {root.parameter_digest}
     while visits:
         visit = visits[-1]
         for task in visit.pending:
-            _refuse_another_class(class_of.setdefault(logical_class_name(type(task)), type(task)), type(task))
+            if type(task) not in classes:
+                _add_class(classes, type(task))
             first = first_of.setdefault(task.parameter_digest, task)
             if first.lineage_cache is not None:
                 task.lineage_cache = first.lineage_cache
@@ -87,14 +88,16 @@ def _resolve(root: Any) -> None:
             open_digests.discard(visits.pop().task.parameter_digest)
 
 
-def _refuse_another_class(known: type[Any], found: type[Any]) -> None:
-    """Refuse two classes that would share ids. The same file may be loaded twice: then they are the same to us."""
-    if known is found or (known.__module__ != found.__module__ and "<locals>" not in found.__qualname__):
-        return
-    raise GraphError(
-        f"two different classes are both named {logical_class_name(found)}, so their tasks would share artifacts; "
-        "give them different names, or make what differs a parameter"
-    )
+def _add_class(classes: dict[type[Any], str], found: type[Any]) -> None:
+    """Refuse two classes that would share ids. A file may be loaded twice: then both of its classes are one to us."""
+    name = logical_class_name(found)
+    alike = [known for known, known_name in classes.items() if known_name == name]
+    if any(known.__module__ == found.__module__ or "<locals>" in found.__qualname__ for known in alike):
+        raise GraphError(
+            f"two different classes are both named {name}, so their tasks would share artifacts; "
+            "give them different names, or make what differs a parameter"
+        )
+    classes[found] = name
 
 
 def _task_class(task: Any) -> type[Any]:

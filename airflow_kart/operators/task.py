@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -89,8 +90,10 @@ def _forced(task: TaskOnKart[Any], named: set[str], run: RunGraph, context: Any)
     if not named or task.unique_id not in run.graph.below(named):
         return False
     present = states_of([run.graph.nodes[task.unique_id]])[0]
-    started = context["dag_run"].start_date
-    return present.outcome is not Outcome.CACHED or started is None or present.finished_at < started.isoformat()
+    started: dt.datetime | None = context["dag_run"].start_date
+    if present.outcome is not Outcome.CACHED or not present.finished_at or started is None:
+        return True
+    return dt.datetime.fromisoformat(present.finished_at) < started
 
 
 def _make_what_has_no_operator(task: TaskOnKart[Any], rerun: set[str], run_context: RunContext) -> None:
