@@ -1,7 +1,7 @@
 """A DAG run of 1,000 tasks that are all cached, with a plan and without, under a real scheduler with LocalExecutor.
 
 The time is the run's duration as Airflow gives it. Without a plan each task starts a process to find itself cached,
-which takes minutes; it runs once.
+which takes a quarter of an hour; it runs once.
 """
 
 from __future__ import annotations
