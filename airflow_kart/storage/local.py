@@ -90,8 +90,9 @@ class LocalStore:
         with contextlib.ExitStack() as locks:
             for folder in sorted(folders):
                 try:
-                    os.makedirs(folder, exist_ok=True)
-                    lock = locks.enter_context(open(os.path.join(folder, _LOCK), "wb"))
+                    if not os.path.isdir(folder):
+                        os.makedirs(folder, exist_ok=True)
+                    lock = locks.enter_context(open(os.path.join(folder, _LOCK), "wb", buffering=0))
                     fcntl.flock(lock, fcntl.LOCK_EX)  # released when it is closed, or with the process
                 except OSError as error:
                     _refused("lock", folder, error)
@@ -135,7 +136,8 @@ class LocalUpload:
         folder = os.path.join(os.path.dirname(path), _UPLOADS)
         self._temporary = os.path.join(folder, f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
         try:
-            os.makedirs(folder, exist_ok=True)
+            if not os.path.isdir(folder):
+                os.makedirs(folder, exist_ok=True)
             _remove_abandoned(folder)
             self._file = open(self._temporary, "xb", buffering=0)  # noqa: SIM115 - finish() and discard() close it
         except OSError as error:
