@@ -123,8 +123,7 @@ def _visit(task: Any, task_class: type[Any]) -> _Visit:
             f"{task!r}.requires() returned {error.found!r} at {describe_path(error.path)}, which is not a task{hint}; "
             "return tasks, or dicts, lists and tuples of tasks"
         ) from None
-    held = [found for name in task.task_parameters for _, found in leaves(getattr(task, name), task_class)]
-    return _Visit(task, requirements, inputs, iter([*held, *(found for _, found in inputs)]))
+    return _Visit(task, requirements, inputs, iter([*task.held_tasks(), *(found for _, found in inputs)]))
 
 
 def _lineage(visit: _Visit, first_of: Mapping[bytes, Any], task_class: type[Any]) -> Lineage:

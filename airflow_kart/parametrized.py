@@ -123,7 +123,7 @@ class Parametrized:
         if "_digest" not in self.__dict__:
             pending = [self]
             while pending:  # tasks held as parameters first, without recursion: chains of them may be long
-                held = [task for task in pending[-1]._held_tasks() if "_digest" not in task.__dict__]  # noqa: SLF001 - of the same class
+                held = [task for task in pending[-1].held_tasks() if "_digest" not in task.__dict__]
                 if held:
                     pending += held
                 else:
@@ -131,7 +131,12 @@ class Parametrized:
         digest: bytes = self.__dict__["_digest"]
         return digest
 
-    def _held_tasks(self) -> Iterator[Parametrized]:
+    def held_tasks(self) -> Iterator[Parametrized]:
+        """Return the tasks that are values of the parameters.
+
+        Raises:
+            ParameterError: a parameter has no value, as its class's own ``__init__`` did not pass it on.
+        """
         for name in self._parameters:
             if name not in self.__dict__:
                 raise ParameterError(
@@ -158,11 +163,6 @@ class Parametrized:
             _ = self.parameter_digest
         encoded: Mapping[str, bytes | None] = self.__dict__["_encoded"]
         return encoded
-
-    @property
-    def task_parameters(self) -> tuple[str, ...]:
-        """The names of the parameters that hold tasks."""
-        return self._task_parameters
 
     def _encode(self, name: str) -> bytes:
         try:

@@ -148,7 +148,7 @@ def begin_replacement(store: Store, sidecar: Sidecar) -> None:
     begun = Sidecar.of(
         sidecar.artifact,
         {name: part for name, part in sidecar.content.items() if name not in ("schema_version", "artifact", "replaces")},
-        replaces=tuple(dict.fromkeys(sidecar.accepted_checksums)),
+        replaces=sidecar.accepted_checksums,
     )
     _write_sidecar(store, begun)
 

@@ -92,7 +92,8 @@ class KartReportOperator(BaseOperator):
         for task_id in self.blueprint.nodes:
             state = str(states.get(task_id))
             there = present.get(task_id)
-            seconds = there.seconds if there is not None and there.outcome is Outcome.CACHED else 0.0
+            cached = there is not None and there.outcome is Outcome.CACHED
+            seconds = there.seconds if there is not None and cached else 0.0
             planned = plan.get(task_id, {})
             reason = str(planned.get("reason") or (there.reason if there is not None else "not part of the graph"))
             if state in ("failed", "upstream_failed"):
@@ -103,7 +104,7 @@ class KartReportOperator(BaseOperator):
             elif planned.get("outcome") in (Outcome.CACHED.value, Outcome.NOT_NEEDED.value):
                 outcome = Outcome(planned["outcome"])
             else:
-                outcome = Outcome.CACHED if seconds or (there and there.outcome is Outcome.CACHED) else Outcome.NOT_NEEDED
+                outcome = Outcome.CACHED if cached else Outcome.NOT_NEEDED
             found[task_id] = PlannedTask(outcome, reason, seconds)
         return found
 

@@ -28,7 +28,7 @@ from airflow_kart import settings
 from airflow_kart.exceptions import StorageError
 from airflow_kart.storage.base import ObjectStat
 
-__all__ = ["LocalStore"]
+__all__ = ["LocalStore", "is_file_uri"]
 
 _UPLOADS = ".kart-uploads"
 _LOCK = "publishing.lock"
@@ -220,7 +220,7 @@ def _alive(process: int) -> bool:
 
 def _path(uri: str) -> str:
     """Return the path of a path or of a ``file://`` uri (RFC 8089), in which only percent signs are special."""
-    if not _is_file_uri(uri):
+    if not is_file_uri(uri):
         return uri
     host, slash, path = uri[len("file://") :].partition("/")
     if host not in ("", "localhost"):
@@ -230,10 +230,11 @@ def _path(uri: str) -> str:
 
 def _like(prefix: str, path: str) -> str:
     """Return a path as the prefix is written: as a path, or as a ``file://`` uri."""
-    return f"file://{quote(path)}" if _is_file_uri(prefix) else path
+    return f"file://{quote(path)}" if is_file_uri(prefix) else path
 
 
-def _is_file_uri(uri: str) -> bool:
+def is_file_uri(uri: str) -> bool:
+    """Whether a uri is of the ``file`` scheme."""
     return uri[: len("file://")].lower() == "file://"
 
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from airflow_kart.exceptions import ConfigurationError, TargetPathError
 from airflow_kart.storage.base import Store
-from airflow_kart.storage.local import LocalStore
+from airflow_kart.storage.local import LocalStore, is_file_uri
 
 __all__ = ["join_uri", "store_for"]
 
@@ -50,6 +50,6 @@ def join_uri(directory: str, relative_path: str) -> str:
         raise TargetPathError(
             f"{relative_path!r} is not a file below the workspace; give make_target a relative path such as 'models/train.pkl'"
         )
-    if directory[: len("file://")].lower() == "file://":
+    if is_file_uri(directory):
         normal = quote(normal)  # a percent sign in a name is not an escape
     return f"{directory.rstrip('/')}/{normal}"
