@@ -15,6 +15,7 @@ from typing import Any
 from airflow_kart.exceptions import BindingError, ParameterError
 from airflow_kart.graph import Graph
 from airflow_kart.nesting import KeyPath, follow
+from airflow_kart.parametrized import private_parameters
 from airflow_kart.task import TaskOnKart
 
 __all__ = ["Blueprint", "BlueprintNode", "Place", "RootSpec", "RunGraph", "check_single"]
@@ -106,7 +107,8 @@ class Blueprint:
                     values[name] = root.read(name, raw[name])
                 except ParameterError as error:
                     origin = "the binding rendered to" if name in bind else "the trigger form gave"
-                    raise BindingError(f"{origin} {raw[name]!r}, which does not fit: {error}") from error
+                    value = "a private value" if name in private_parameters(root.cls) else repr(raw[name])
+                    raise BindingError(f"{origin} {value}, which does not fit: {error}") from error
             roots.append(root.make(values))
         return RunGraph(self, tuple(roots))
 

@@ -138,6 +138,16 @@ def test_a_member_of_a_str_enum_can_be_bound_and_private_values_stay_private():
     assert "hush" not in str(error.value)
 
 
+def test_a_private_value_that_does_not_fit_stays_private():
+    class Locked(TaskOnKart[int]):
+        pin: int = IntParameter(visibility=ParameterVisibility.PRIVATE)
+
+    dag = KartDag("bind_private_wrong", Locked, bind={"pin": "{{ var.value.pin }}"}, schedule=None)
+    with pytest.raises(BindingError, match="rendered to a private value, which does not fit") as error:
+        dag.blueprint.for_run({"pin": "hush"}, {})
+    assert "hush" not in str(error.value)
+
+
 def test_a_template_may_be_inside_a_list(run_dag):
     class Days(TaskOnKart[list]):
         days: tuple = ListParameter()
