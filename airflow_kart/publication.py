@@ -21,7 +21,7 @@ from typing import Any
 from typing_extensions import Self
 
 from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError, FormatError, KartError
-from airflow_kart.formats import Format, describe
+from airflow_kart.formats import Format, describe, options_of
 from airflow_kart.sidecar import ArtifactRecord, Sidecar, environment, read_sidecar, sidecar_uri
 from airflow_kart.storage import Store, Upload
 
@@ -85,7 +85,7 @@ class Publication:
         upload = store.upload(uri)
         stream = _ChecksumStream(upload)
         try:
-            target_format.dump(obj, stream)
+            description = target_format.dump(obj, stream) or describe(obj)
             upload.finish()
         except FormatError as error:
             upload.discard()
@@ -106,7 +106,8 @@ class Publication:
             format=target_format.name,
             bytes=stream.size,
             sha256=stream.hexdigest,
-            **asdict(describe(obj)),
+            options=options_of(target_format),
+            **asdict(description),
         )
         self._staged[uri] = _Staged(store, upload, record)
 

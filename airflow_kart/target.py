@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Protocol
 from typing_extensions import Self
 
 from airflow_kart.exceptions import CorruptArtifactError, FormatError, KartError, MissingArtifactError
-from airflow_kart.formats import Format
+from airflow_kart.formats import Format, reader_for, with_options
 from airflow_kart.publication import Publication, begin_replacement
 from airflow_kart.sidecar import Sidecar, read_sidecar, sidecar_uri
 from airflow_kart.storage import Store
@@ -198,6 +198,8 @@ class Target:
             return f"the sidecar names another artifact, {named}"
         if self.owner is not None and sidecar.unique_id != self.owner.unique_id:
             return f"the artifact was made by another task id, {sidecar.unique_id}"
+        if sidecar.artifact.format != self.format.name:
+            return f"the artifact was written in the format {sidecar.artifact.format}, the target is {self.format.name}"
         return None
 
     def _decode(self, sidecar: Sidecar) -> tuple[Any, str, Exception | None]:
@@ -209,20 +211,25 @@ class Target:
             with self.store.open(self.uri) as stream:
                 if sidecar.artifact.bytes > _SMALL:
                     with _Checksum(stream) as checksum:
-                        found, error = self._try_format(stream)
+                        found, error = self._try_format(stream, sidecar)
                     return found, checksum.hexdigest, error
                 data = stream.read()
         except FileNotFoundError as error:
             raise MissingArtifactError(f"the artifact {self.uri} is gone; run the task that makes it") from error
         sha256 = hashlib.sha256(data).hexdigest()
-        found, failed = self._try_format(io.BytesIO(data)) if sha256 in sidecar.accepted_checksums else (None, None)
+        good = sha256 in sidecar.accepted_checksums
+        found, failed = self._try_format(io.BytesIO(data), sidecar) if good else (None, None)
         return found, sha256, failed
 
-    def _try_format(self, stream: BinaryIO) -> tuple[Any, Exception | None]:
+    def _try_format(self, stream: BinaryIO, sidecar: Sidecar) -> tuple[Any, Exception | None]:
         try:
-            return self.format.load(stream), None
+            return self._reader(sidecar).load(stream), None
         except Exception as error:  # noqa: BLE001 - kept until the checksum says whether the bytes or the reader are to blame
             return None, error
+
+    def _reader(self, sidecar: Sidecar) -> Format:
+        """Return the format with the options the artifact was written with, for what was dumped."""
+        return reader_for(with_options(self.format, sidecar.artifact.options), sidecar.artifact.type)
 
 
 class _Checksum:

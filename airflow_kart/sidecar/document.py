@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from airflow_kart.exceptions import CorruptArtifactError
@@ -32,6 +32,7 @@ class ArtifactRecord:
     type: str
     rows: int | None = None
     columns: dict[str, str] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -133,4 +134,9 @@ def _artifact_record(uri: str, content: Mapping[str, Any]) -> ArtifactRecord:
     expected = {"uri": str, "format": str, "bytes": int, "sha256": str, "type": str}
     if not isinstance(part, dict) or any(not isinstance(part.get(name), kind) for name, kind in expected.items()):
         raise CorruptArtifactError(f"the sidecar {uri} does not describe an artifact: it needs {', '.join(expected)}")
-    return ArtifactRecord(**{name: part[name] for name in expected}, rows=part.get("rows"), columns=part.get("columns"))
+    options = part.get("options") or {}
+    if not isinstance(options, dict):
+        raise CorruptArtifactError(f"the sidecar {uri} has options that are no object: {options!r}")
+    return ArtifactRecord(
+        **{name: part[name] for name in expected}, rows=part.get("rows"), columns=part.get("columns"), options=options
+    )

@@ -4,8 +4,9 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from airflow_kart import IntParameter, Target, TaskOnKart
 from airflow_kart.exceptions import CorruptArtifactError, FormatError, MissingArtifactError
 from airflow_kart.formats import format_for
+from airflow_kart.formats.text import TextFormat
 from airflow_kart.publication import Publication
 from airflow_kart.storage import LocalStore
 
@@ -85,6 +87,7 @@ def test_the_sidecar_describes_the_bytes(target: Target) -> None:
         "type": "builtins.str",
         "rows": None,
         "columns": None,
+        "options": {},
     }
     assert content["task"] == {"unique_id": "a" * 32}
     assert content["run"]["finished_at"].endswith("+00:00")
@@ -137,12 +140,42 @@ def test_an_altered_artifact_is_not_loaded(tmp_path: Path, value: str, extension
 
 
 @VALUES
-def test_right_bytes_in_the_wrong_format_are_a_format_error(tmp_path: Path, value: str) -> None:
+def test_right_bytes_that_the_format_cannot_read_are_a_format_error(tmp_path: Path, value: str) -> None:
+    class Unreadable(TextFormat):
+        def load(self, stream: BinaryIO) -> str:
+            raise FormatError("the bytes are odd")
+
     text = target_at(tmp_path / "a.txt")
     text.dump(value)
-    as_json = Target(text.uri, format_for("a.json"), LocalStore(), Owner())
-    with pytest.raises(FormatError, match=r"could not load .*/a\.txt: the bytes are not JSON"):
+    with pytest.raises(FormatError, match=r"could not load .*/a\.txt: the bytes are odd"):
+        Target(text.uri, Unreadable(), LocalStore(), Owner()).load()
+
+
+def test_an_artifact_of_another_format_is_not_complete(tmp_path: Path) -> None:
+    target_at(tmp_path / "a.txt").dump("x")
+    as_json = Target(str(tmp_path / "a.txt"), format_for("a.json"), LocalStore(), Owner())
+    assert as_json.state().reason == "the artifact was written in the format text, the target is json"
+    with pytest.raises(MissingArtifactError, match="written in the format text"):
         as_json.load()
+
+
+def test_an_artifact_is_read_with_the_options_it_was_written_with(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Encoded(TextFormat):
+        encoding: str = "utf-8"
+
+        def dump(self, obj: Any, stream: Any) -> None:
+            stream.write(obj.encode(self.encoding))
+
+        def load(self, stream: BinaryIO) -> str:
+            return stream.read().decode(self.encoding)
+
+    uri = str(tmp_path / "a.txt")
+    written = Target(uri, Encoded("utf-16"), LocalStore(), Owner())
+    written.dump("grün")
+    assert written.sidecar().artifact.options == {"encoding": "utf-16"}
+    assert Target(uri, Encoded(), LocalStore(), Owner()).load() == "grün"
+    assert Target(uri, Encoded("latin-1"), LocalStore(), Owner()).load() == "grün"
 
 
 NOT_SIDECARS: dict[str, bytes] = {
