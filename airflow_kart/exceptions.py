@@ -19,7 +19,10 @@
     ├── ArtifactError               the bytes of a target cannot be used
     │   ├── MissingArtifactError
     │   ├── CorruptArtifactError    checksum, size or sidecar do not match
-    │   └── FormatError             an object cannot be written or read in this format
+    │   ├── FormatError             an object cannot be written or read in this format
+    │   ├── EmptyDumpError          a table without rows, where that is refused
+    │   ├── ColumnTypeError         a column is not of its declared type
+    │   └── SchemaError             a table does not satisfy its target's schema
     ├── StorageError                the store refused or failed
     ├── MissingInputError           a task was started before its inputs exist
     ├── TaskFailedError             a task of a DAG run failed
@@ -33,9 +36,11 @@ from __future__ import annotations
 __all__ = [
     "ArtifactError",
     "BindingError",
+    "ColumnTypeError",
     "ConfigurationError",
     "CorruptArtifactError",
     "CycleError",
+    "EmptyDumpError",
     "FormatError",
     "GraphError",
     "IdentityError",
@@ -47,6 +52,7 @@ __all__ = [
     "ParameterError",
     "ParameterValueError",
     "RequirementError",
+    "SchemaError",
     "StorageError",
     "TargetError",
     "TargetPathError",
@@ -126,6 +132,18 @@ class CorruptArtifactError(ArtifactError):
 
 class FormatError(ArtifactError):
     """An object cannot be written, or bytes cannot be read, in a target's format."""
+
+
+class EmptyDumpError(ArtifactError):
+    """A table without rows was dumped where that is refused."""
+
+
+class ColumnTypeError(ArtifactError):
+    """A table's column is not of the type its task declares."""
+
+
+class SchemaError(ArtifactError):
+    """A table does not satisfy its target's schema."""
 
 
 class StorageError(KartError):

@@ -8,8 +8,9 @@ from typing import Any
 
 from airflow_kart.exceptions import TargetPathError
 from airflow_kart.nesting import KeyPath
+from airflow_kart.outputs import targets_of
 from airflow_kart.target import Target
-from airflow_kart.task import TaskOnKart, targets_of
+from airflow_kart.task import TaskOnKart
 
 __all__ = ["Graph", "Node"]
 
@@ -22,6 +23,12 @@ class Node:
     inputs: tuple[tuple[KeyPath, str], ...]
     """The unique ids of the required tasks, each with the path of keys in ``requires()`` that leads to it."""
     targets: tuple[Target, ...]
+    """Where its outputs go; a wrapper has none."""
+
+    @property
+    def asks_its_inputs(self) -> bool:
+        """Whether it takes more than its own artifacts to say that the task is complete."""
+        return not self.targets or self.task.strict_check or self.task.modification_time_check
 
     @property
     def unique_id(self) -> str:
@@ -65,6 +72,11 @@ class Graph:
             nodes,
             {unique_id: tuple(found) for unique_id, found in consumers.items()},
         )
+
+    @property
+    def always_run(self) -> set[str]:
+        """The unique ids of the tasks whose classes ask to run every time."""
+        return {unique_id for unique_id, node in self.nodes.items() if node.task.rerun}
 
     def below(self, unique_ids: Collection[str]) -> set[str]:
         """Return the given tasks and everything that requires them, directly or through others."""

@@ -22,7 +22,14 @@ from typing import Any
 
 from airflow_kart import settings
 
-__all__ = ["find_class", "find_loaded_class", "is_importable", "logical_class_name", "logical_module_name"]
+__all__ = [
+    "find_class",
+    "find_class_named",
+    "find_loaded_class",
+    "is_importable",
+    "logical_class_name",
+    "logical_module_name",
+]
 
 _MAIN = ("__main__", "__mp_main__")  # the second in processes that multiprocessing has spawned
 _DAG_FILE_MODULE = re.compile(r"^unusual_prefix_[0-9a-f]{40}_")
@@ -140,6 +147,16 @@ def find_class(logical_module: str, qualname: str) -> type | None:
         return _attribute(importlib.import_module(logical_module), qualname)
     except ImportError:
         return None
+
+
+def find_class_named(logical_name: str) -> type | None:
+    """Return the class of that logical name, as :func:`logical_class_name` gives it, or ``None``."""
+    parts = logical_name.split(".")
+    for length in range(len(parts) - 1, 0, -1):  # classes may be nested: the module's name is the longest that fits
+        found = find_class(".".join(parts[:length]), ".".join(parts[length:]))
+        if found is not None:
+            return found
+    return None
 
 
 def _attribute(module: ModuleType, qualname: str) -> type | None:

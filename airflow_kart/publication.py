@@ -20,6 +20,7 @@ from typing import Any
 
 from typing_extensions import Self
 
+from airflow_kart.checks import Checks
 from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError, FormatError, KartError
 from airflow_kart.formats import Format, describe, options_of
 from airflow_kart.sidecar import ArtifactRecord, Sidecar, environment, read_sidecar, sidecar_uri
@@ -75,17 +76,20 @@ class Publication:
         """The expected uris that nothing was dumped to, sorted."""
         return sorted(self._uris - self._staged.keys())
 
-    def stage(self, uri: str, store: Store, target_format: Format, obj: Any) -> None:
+    def stage(self, uri: str, store: Store, target_format: Format, obj: Any, checks: Checks) -> None:
         """Write an object aside; a second object for the same uri replaces the first.
 
         Raises:
             FormatError: the format cannot write the object.
+            ArtifactError: the object does not pass the target's checks.
             StorageError: the store refused.
         """
+        obj = checks.before_dump(obj)
         upload = store.upload(uri)
         stream = _ChecksumStream(upload)
         try:
             description = target_format.dump(obj, stream) or describe(obj)
+            checks.written(description)
             upload.finish()
         except FormatError as error:
             upload.discard()

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import io
 import os
 import posixpath
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 
 from typing_extensions import Self
 
+from airflow_kart.checks import Checks
 from airflow_kart.exceptions import CorruptArtifactError, FormatError, KartError, MissingArtifactError
-from airflow_kart.formats import Format, reader_for, with_options
+from airflow_kart.formats import Format, ReadsInParts, reader_for, with_options
 from airflow_kart.publication import Publication, begin_replacement
 from airflow_kart.sidecar import Sidecar, read_sidecar, sidecar_uri
 from airflow_kart.storage import Store
 
-__all__ = ["Owner", "Target", "TargetState"]
+__all__ = ["Checksum", "Owner", "Target", "TargetState", "sha256_of"]
 
 _SMALL = 8 << 20
 _CHUNK = 1 << 20
@@ -47,6 +49,21 @@ class TargetState:
     sidecar: Sidecar | None = field(default=None, repr=False)
     mismatched: bool = field(default=False, repr=False)
     """Whether artifact and sidecar do not fit, which is also so for a moment while one is replaced."""
+    modified: dt.datetime | None = field(default=None, repr=False)
+    """When a complete artifact was put here, with a time zone."""
+
+    @property
+    def readable(self) -> bool:
+        """Whether the artifact can be loaded.
+
+        One that is being replaced can be all the time, though it is not complete until the new one is there.
+        """
+        return self.complete or (self.sidecar is not None and bool(self.sidecar.replaces))
+
+    @property
+    def sha256(self) -> str | None:
+        """The checksum of the artifact, where a sidecar tells it."""
+        return self.sidecar.artifact.sha256 if self.sidecar is not None else None
 
 
 @dataclass(frozen=True)
@@ -60,6 +77,7 @@ class Target:
     format: Format = field(compare=False)
     store: Store = field(compare=False, repr=False)
     owner: Owner | None = field(default=None, compare=False, repr=False)
+    checks: Checks = field(default=Checks(), compare=False, repr=False)
 
     def state(self) -> TargetState:
         """Look whether a complete artifact is here: sidecar, size and unique id, not the checksum."""
@@ -90,22 +108,12 @@ class Target:
         elif stat.size != sidecar.artifact.bytes:
             wrong = f"the artifact has {stat.size} bytes, its sidecar says {sidecar.artifact.bytes}"
         else:
-            return TargetState(True, "complete", sidecar)
+            return TargetState(True, "complete", sidecar, modified=stat.modified)
         return TargetState(False, wrong, sidecar, mismatched=True)
 
     def exists(self) -> bool:
         """Whether a complete artifact is here."""
         return self.state().complete
-
-    def readable(self) -> Sidecar | None:
-        """Return the sidecar of an artifact that can be loaded, or ``None``.
-
-        An artifact that is being replaced is readable all the time, though not complete until the new one is there.
-        """
-        state = self.state()
-        if state.complete or (state.sidecar is not None and state.sidecar.replaces):
-            return state.sidecar
-        return None
 
     def sidecar(self) -> Sidecar | None:
         """Read the artifact's sidecar.
@@ -122,29 +130,49 @@ class Target:
             MissingArtifactError: there is none.
             CorruptArtifactError: the bytes are not those the sidecar names, or the sidecar cannot be read.
             FormatError: the bytes are right, but cannot be read in this format or process.
+            ArtifactError: what was loaded does not pass the target's checks.
         """
         sidecar = self._sidecar_to_load()
         while True:
             found, sha256, error = self._decode(sidecar)
             if sha256 in sidecar.accepted_checksums:
                 break
-            newer = self._sidecar_to_load()
-            if newer.content == sidecar.content:
-                raise CorruptArtifactError(
-                    f"{self.uri} was changed after it was published: its SHA-256 is {sha256}, its sidecar says "
-                    f"{sidecar.artifact.sha256}; run the task that makes it again (kart_rerun), or remove the file first"
-                )
-            sidecar = newer  # replaced while it was read
+            sidecar = self._newer_sidecar(sidecar, sha256)
         if isinstance(error, FormatError):
             raise FormatError(f"could not load {self.uri}: {error}") from error
         if isinstance(error, (KartError, MemoryError)):
             raise error
         if error is not None:
             raise FormatError(f"could not load {self.uri}: {type(error).__name__}: {error}") from error
-        publication = Publication.current()
-        if publication is not None:
-            publication.input_checksums[self.uri] = sha256
-        return found
+        self._note_input(sha256)
+        return self.checks.after_load(found)
+
+    def load_parts(self) -> Iterator[Any]:
+        """Load the artifact part by part, where its format can, without holding the rest; else as one part.
+
+        The whole is verified before the first part is handed out.
+
+        Raises:
+            ArtifactError: as :meth:`load`.
+        """
+        if not isinstance(self.format, ReadsInParts):
+            yield self.load()
+            return
+        sidecar = self._sidecar_to_load()
+        while True:
+            with self._open() as stream:
+                sha256 = sha256_of(stream)
+                if sha256 in sidecar.accepted_checksums:
+                    self._note_input(sha256)
+                    stream.seek(0)
+                    reader = self._reader(sidecar)
+                    parts = reader.load_parts(stream) if isinstance(reader, ReadsInParts) else iter([reader.load(stream)])
+                    try:
+                        yield from map(self.checks.after_load, parts)
+                    except FormatError as error:
+                        raise FormatError(f"could not load {self.uri}: {error}") from error
+                    return
+            sidecar = self._newer_sidecar(sidecar, sha256)
 
     def dump(self, obj: Any) -> None:
         """Write an object to this target.
@@ -153,14 +181,15 @@ class Target:
 
         Raises:
             FormatError: the format cannot write the object.
+            ArtifactError: the object does not pass the target's checks.
             StorageError: the store refused.
         """
         publication = Publication.expecting(self.uri)
         if publication is not None:
-            publication.stage(self.uri, self.store, self.format, obj)
+            publication.stage(self.uri, self.store, self.format, obj, self.checks)
             return
         with Publication([self.uri]) as publication:
-            publication.stage(self.uri, self.store, self.format, obj)
+            publication.stage(self.uri, self.store, self.format, obj, self.checks)
             publication.publish(self.owner.describe({}) if self.owner is not None else {})
 
     def begin_replacement(self) -> None:
@@ -191,6 +220,26 @@ class Target:
             raise MissingArtifactError(f"{self.uri} cannot be used: {wrong}; run the task that makes it")
         return sidecar
 
+    def _newer_sidecar(self, sidecar: Sidecar, sha256: str) -> Sidecar:
+        """Return the sidecar of an artifact that was replaced while it was read.
+
+        Raises:
+            CorruptArtifactError: it was not: the artifact is not what its sidecar says.
+        """
+        newer = self._sidecar_to_load()
+        if newer.content == sidecar.content:
+            raise CorruptArtifactError(
+                f"{self.uri} was changed after it was published: its SHA-256 is {sha256}, its sidecar says "
+                f"{sidecar.artifact.sha256}; run the task that makes it again (kart_rerun), or remove the file first"
+            )
+        return newer
+
+    def _note_input(self, sha256: str) -> None:
+        """Let the sidecar of the task that loads this name its checksum."""
+        publication = Publication.current()
+        if publication is not None:
+            publication.input_checksums[self.uri] = sha256
+
     def _mismatch(self, sidecar: Sidecar) -> str | None:
         """Return why a sidecar is not that of this target, or ``None``. A workspace may be moved as a whole."""
         named = posixpath.basename(sidecar.artifact.uri)
@@ -207,23 +256,26 @@ class Target:
 
         A small artifact is verified before it is decoded, a large one by a thread meanwhile, from the same open file.
         """
-        try:
-            with self.store.open(self.uri) as stream:
-                if sidecar.artifact.bytes > _SMALL:
-                    with _Checksum(stream) as checksum:
-                        found, error = self._try_format(stream, sidecar)
-                    return found, checksum.hexdigest, error
-                data = stream.read()
-        except FileNotFoundError as error:
-            raise MissingArtifactError(f"the artifact {self.uri} is gone; run the task that makes it") from error
+        with self._open() as stream:
+            if sidecar.artifact.bytes > _SMALL:
+                with Checksum(stream) as checksum:
+                    found, error = self._try_format(stream, sidecar)
+                return found, checksum.hexdigest, error
+            data = stream.read()
         sha256 = hashlib.sha256(data).hexdigest()
         good = sha256 in sidecar.accepted_checksums
         found, failed = self._try_format(io.BytesIO(data), sidecar) if good else (None, None)
         return found, sha256, failed
 
-    def _try_format(self, stream: BinaryIO, sidecar: Sidecar) -> tuple[Any, Exception | None]:
+    def _open(self) -> BinaryIO:
         try:
-            return self._reader(sidecar).load(stream), None
+            return self.store.open(self.uri)
+        except FileNotFoundError as error:
+            raise MissingArtifactError(f"the artifact {self.uri} is gone; run the task that makes it") from error
+
+    def _try_format(self, stream: BinaryIO, sidecar: Sidecar | None) -> tuple[Any, Exception | None]:
+        try:
+            return (self.format if sidecar is None else self._reader(sidecar)).load(stream), None
         except Exception as error:  # noqa: BLE001 - kept until the checksum says whether the bytes or the reader are to blame
             return None, error
 
@@ -232,7 +284,15 @@ class Target:
         return reader_for(with_options(self.format, sidecar.artifact.options), sidecar.artifact.type)
 
 
-class _Checksum:
+def sha256_of(stream: BinaryIO) -> str:
+    """Return the SHA-256 of the rest of a stream, read in chunks."""
+    sha256 = hashlib.sha256()
+    while data := stream.read(_CHUNK):
+        sha256.update(data)
+    return sha256.hexdigest()
+
+
+class Checksum:
     """The SHA-256 of an open file, computed in a thread while the ``with`` block reads it too.
 
     A stream that is no file is hashed first, and then rewound.
@@ -273,4 +333,5 @@ class _Checksum:
 
     @property
     def hexdigest(self) -> str:
+        """The checksum, after the block."""
         return self._sha256.hexdigest()

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar, overload
 
-from airflow_kart.exceptions import (
-    KartError,
-    ParameterError,
-    TargetError,
-    TargetPathError,
-)
-from airflow_kart.formats import format_for
+from typing_extensions import Self
+
+from airflow_kart.checks import Checks, require_schema
+from airflow_kart.exceptions import ConfigurationError, KartError, ParameterError, TargetError, TargetPathError
+from airflow_kart.formats import Format, ReadsInParts, format_for
+from airflow_kart.formats.large_frame import LargeFrameFormat
+from airflow_kart.formats.model import ModelFormat
 from airflow_kart.lineage import Lineage, resolve
-from airflow_kart.modules import logical_class_name, logical_module_name
-from airflow_kart.nesting import KeyPath, NotALeafError, describe_path, follow, leaves, map_leaves
-from airflow_kart.parameters import (
-    Parameter,
-    ParameterVisibility,
-)
+from airflow_kart.modules import logical_module_name
+from airflow_kart.nesting import NotALeafError, describe_path, follow, leaves, map_leaves
+from airflow_kart.outputs import targets_of
 from airflow_kart.parametrized import Parametrized
+from airflow_kart.provenance import task_parts
+from airflow_kart.restoration import restore
 from airflow_kart.sidecar.document import SIDECAR_SUFFIX
-from airflow_kart.sidecar.private import private_digest
-from airflow_kart.sidecar.source import source_of
+from airflow_kart.storage import Store
 from airflow_kart.target import Target
 from airflow_kart.workspace import Workspace
 
-__all__ = ["TaskOnKart", "targets_of"]
+__all__ = ["TaskOnKart"]
 
 T = TypeVar("T")
 U = TypeVar("U")
+Model = TypeVar("Model")
 
 
 class TaskOnKart(Parametrized, Generic[T]):
@@ -59,7 +58,20 @@ class TaskOnKart(Parametrized, Generic[T]):
     """Arguments for this class's Airflow operators: pool, retries, queue, executor_config, ..."""
     code_version: ClassVar[str | None] = None
     """A version that counts in the unique id: change it to make everything from here on run again."""
+    inline: ClassVar[bool] = False
+    """Whether a compiled DAG has no operator for it: its consumers' operators make it, cached as any other task."""
+    rerun: ClassVar[bool] = False
+    """Whether it runs whenever it is asked for, although its artifact is there, and all below it with it."""
+    strict_check: ClassVar[bool] = False
+    """Whether it counts as complete only where everything it requires is complete too."""
+    modification_time_check: ClassVar[bool] = False
+    """Whether it also counts as incomplete where something it requires has changed since it ran."""
+    fail_on_empty_dump: ClassVar[bool] = False
+    """Whether dumping a table without rows is an error."""
+    column_types: ClassVar[Mapping[str, Any]] = {}
+    """The types of columns, by name, of all tables it dumps; what its base classes declare counts too."""
 
+    is_wrapper: ClassVar[bool] = False  # whether it only groups others; see WrapperTask
     lineage_cache: ClassVar[Lineage | None] = None  # set on instances; annotated so because it is no parameter
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -84,8 +96,12 @@ class TaskOnKart(Parametrized, Generic[T]):
         """
         return self.make_target()
 
-    def run(self) -> None:
-        """Do the work: :meth:`load` what is needed, :meth:`dump` every output."""
+    def run(self) -> Iterator[Any] | None:
+        """Do the work: :meth:`load` what is needed, :meth:`dump` every output.
+
+        As a generator it may ask for more tasks on its way: ``target = yield task`` makes a task, or any nesting of
+        tasks, here and now, and gives its output. Such tasks do not count in the unique id; the sidecar names them.
+        """
         raise KartError(f"{type(self).__qualname__} has no run(); define what the task does")
 
     # What it is made of.
@@ -110,7 +126,14 @@ class TaskOnKart(Parametrized, Generic[T]):
 
     # Targets, and what is at them.
 
-    def make_target(self, relative_file_path: str | None = None, use_unique_id: bool = True) -> Target:
+    def make_target(
+        self,
+        relative_file_path: str | None = None,
+        use_unique_id: bool = True,
+        *,
+        format: Format | None = None,  # noqa: A002 - the word for it everywhere else
+        schema: Any = None,
+    ) -> Target:
         """Return a target in the workspace.
 
         Args:
@@ -118,27 +141,99 @@ class TaskOnKart(Parametrized, Generic[T]):
                 ``<module>/<Class>.pkl``.
             use_unique_id: whether the unique id is put into the file's name, ``train_<id>.pkl``. Without it tasks
                 with other parameters write to the same file, and each sees only its own as complete.
+            format: how objects are written, where the extension's format is not it or needs options:
+                ``CsvFormat(separator=";")``.
+            schema: a pandera schema or model that tables must satisfy when they are dumped and when they are loaded.
 
         Raises:
             TargetPathError: the path leaves the workspace.
             UnknownFormatError: no format has this extension.
         """
+        return self._target(relative_file_path, ".pkl", use_unique_id, format, schema)
+
+    def make_model_target(
+        self,
+        relative_file_path: str,
+        save_function: Callable[[Model, str], object],
+        load_function: Callable[[str], Model],
+        use_unique_id: bool = True,
+    ) -> Target:
+        """Return a target for an object whose library writes files of its own, all of which go into one zip archive.
+
+        Args:
+            relative_file_path: path below the workspace, which ends with ``.zip``.
+            save_function: writes the object: it gets the object and the path of a file in an empty directory, and may
+                write any files there.
+            load_function: reads the object: it gets the same path, in a directory with the same files.
+            use_unique_id: as in :meth:`make_target`.
+
+        Raises:
+            TargetPathError: the path leaves the workspace, or does not end with ``.zip``.
+        """
+        if not relative_file_path.lower().endswith(".zip"):
+            raise TargetPathError(
+                f"{type(self).__qualname__}.output(): {relative_file_path!r} is to be a zip archive; let it end with .zip"
+            )
+        return self._target(relative_file_path, ".zip", use_unique_id, ModelFormat(save_function, load_function), None)
+
+    def make_large_data_frame_target(
+        self,
+        relative_file_path: str | None = None,
+        use_unique_id: bool = True,
+        max_byte: int = 64 << 20,
+        *,
+        schema: Any = None,
+    ) -> Target:
+        """Return a target for a table that is written, and can be read, in parts.
+
+        :meth:`dump` takes a table and :meth:`dump_generator` tables one after the other; :meth:`load` returns one
+        table, :meth:`load_generator` a part at a time.
+
+        Args:
+            relative_file_path: path below the workspace, which ends with ``.zip``; by default ``<module>/<Class>.zip``.
+            use_unique_id: as in :meth:`make_target`.
+            max_byte: the most memory a part takes, in bytes.
+            schema: as in :meth:`make_target`; for each part.
+
+        Raises:
+            TargetPathError: the path leaves the workspace, or does not end with ``.zip``.
+        """
+        if relative_file_path is not None and not relative_file_path.lower().endswith(".zip"):
+            raise TargetPathError(
+                f"{type(self).__qualname__}.output(): {relative_file_path!r} is to be a zip archive; let it end with .zip"
+            )
+        return self._target(relative_file_path, ".zip", use_unique_id, LargeFrameFormat(max_byte), schema)
+
+    def _target(
+        self, path: str | None, extension: str, use_unique_id: bool, target_format: Format | None, schema: Any
+    ) -> Target:
         cls = type(self)
-        path = relative_file_path
         if path is None:
-            path = f"{logical_module_name(cls.__module__).replace('.', '/')}/{cls.__name__}.pkl"
-        workspace = Workspace.current()
+            path = f"{logical_module_name(cls.__module__).replace('.', '/')}/{cls.__name__}{extension}"
         try:
+            require_schema(schema)
             if path.lower().endswith(SIDECAR_SUFFIX):
                 raise TargetPathError(f"{path!r}: names that end with {SIDECAR_SUFFIX} are those of sidecars")
-            target_format = format_for(path)
+            target_format = target_format or format_for(path)
             if use_unique_id:
                 stem, extension = posixpath.splitext(path)
                 path = f"{stem}_{self.unique_id}{extension}"
-            uri = workspace.uri(path)
-        except TargetError as error:
+            uri, store = self._locate(path)
+        except (TargetError, ConfigurationError) as error:
             raise type(error)(f"{cls.__qualname__}.output(): {error}") from error
-        return Target(uri, target_format, workspace.store, owner=self)
+        checks = Checks(cls.fail_on_empty_dump, cls._all_column_types(), schema)
+        return Target(uri, target_format, store, owner=self, checks=checks)
+
+    def _locate(self, path: str) -> tuple[str, Store]:
+        """Return the uri that a path below the workspace stands for, and the store that keeps it."""
+        workspace = Workspace.current()
+        return workspace.uri(path), workspace.store
+
+    @classmethod
+    def _all_column_types(cls) -> dict[str, Any]:
+        """Return the column types that the class and its bases declare; the nearest declaration of a column wins."""
+        declared = [vars(base).get("column_types", {}) for base in reversed(cls.__mro__)]
+        return {name: wanted for types in declared for name, wanted in types.items()}
 
     def input(self) -> Any:
         """Return the outputs of the required tasks, nested as ``requires()`` nests the tasks."""
@@ -173,22 +268,56 @@ class TaskOnKart(Parametrized, Generic[T]):
         """
         if isinstance(target, Target):
             return target.load()
+        return map_leaves(_load_output, self._chosen(target, "load"), TaskOnKart)
+
+    @overload
+    def load_generator(self, target: TaskOnKart[U]) -> Iterator[U]: ...
+
+    @overload
+    def load_generator(self, target: Sequence[TaskOnKart[U]]) -> Iterator[U]: ...
+
+    @overload
+    def load_generator(self, target: Mapping[str, TaskOnKart[U]]) -> Iterator[U]: ...
+
+    @overload
+    def load_generator(self, target: Target | str | int | None = None) -> Iterator[Any]: ...
+
+    def load_generator(self, target: object = None) -> Iterator[Any]:
+        """Load inputs one after the other, each part of a large table by itself, without holding the rest.
+
+        Args:
+            target: as for :meth:`load`; what is nested is loaded in order.
+
+        Raises:
+            MissingArtifactError: an input is not there.
+            CorruptArtifactError: an input is not what its sidecar says.
+        """
+        if isinstance(target, Target):
+            return target.load_parts()
+        chosen = self._chosen(target, "load_generator")
+        return (
+            part for _, task in leaves(chosen, TaskOnKart) for _, found in targets_of(task) for part in found.load_parts()
+        )
+
+    def _chosen(self, target: object, method: str) -> Any:
+        """Return the tasks to load, nested."""
+        chosen = target
         if target is None or isinstance(target, (str, int)):
             chosen = self.lineage.requirements
             if target is not None:
                 try:
                     chosen = follow(chosen, (target,))
                 except LookupError:
-                    raise TargetError(f"{self!r}.load({target!r}): requires() has no such key; {_keys_of(chosen)}") from None
-        else:
-            chosen = target
+                    raise TargetError(
+                        f"{self!r}.{method}({target!r}): requires() has no such key; {_keys_of(chosen)}"
+                    ) from None
         try:
             list(leaves(chosen, TaskOnKart))
         except NotALeafError as error:
             raise TargetError(
-                f"{self!r}.load() takes a key of requires(), a task, a target, or lists and dicts of these, not {error}"
+                f"{self!r}.{method}() takes a key of requires(), a task, a target, or lists and dicts of these, not {error}"
             ) from None
-        return map_leaves(_load_output, chosen, TaskOnKart)
+        return chosen
 
     def dump(self, obj: T, target: str | int | Target | None = None) -> None:
         """Write an output.
@@ -201,8 +330,28 @@ class TaskOnKart(Parametrized, Generic[T]):
             TargetError: there is no such output, or none was named where there are several.
             FormatError: the target's format cannot write the object.
         """
+        self._dump(obj, target)
+
+    def dump_generator(self, parts: Iterable[T], target: str | int | Target | None = None) -> None:
+        """Write a table to a large-frame target part by part, holding one part at a time.
+
+        Args:
+            parts: tables with the same columns.
+            target: as for :meth:`dump`.
+
+        Raises:
+            TargetError: there is no such output, or it is not a large-frame target.
+            FormatError: a part cannot be written, or has other columns than the first.
+        """
+        self._dump(iter(parts), target)
+
+    def _dump(self, obj: object, target: str | int | Target | None) -> None:
         if not isinstance(target, Target):
             target = self._output_at(target)
+        if isinstance(obj, Iterator) and not isinstance(target.format, ReadsInParts):
+            raise TargetError(
+                f"{self!r}: {target.uri} takes one object, not parts; make it with make_large_data_frame_target, or dump a list"
+            )
         try:
             target.dump(obj)
         except KartError as error:
@@ -235,73 +384,23 @@ class TaskOnKart(Parametrized, Generic[T]):
         Args:
             input_checksums: the SHA-256 of each input's artifact that is known, by uri.
         """
-        cls = type(self)
-        return {
-            "task": {
-                "class": logical_class_name(cls),
-                "unique_id": self.unique_id,
-                "code_version": cls.code_version,
-                "parameters": {
-                    name: self._describe_parameter(name, parameter) for name, parameter in cls._parameters.items()
-                },
-            },
-            "upstream": [
-                {
-                    "key": list(path),
-                    "class": logical_class_name(type(task)),
-                    "unique_id": task.unique_id,
-                    "artifacts": [
-                        {"uri": target.uri, "sha256": input_checksums.get(target.uri)} for _, target in targets_of(task)
-                    ],
-                }
-                for path, task in self.lineage.inputs
-            ],
-            "source": source_of(cls),
-            "task_log": dict(self.task_log),
-        }
+        return task_parts(self, input_checksums)
 
-    def _describe_parameter(self, name: str, parameter: Parameter[Any]) -> dict[str, Any]:
-        described: dict[str, Any] = {"type": type(parameter).__name__, "significant": parameter.significant}
-        value = getattr(self, name)
-        if parameter.visibility is ParameterVisibility.PRIVATE:
-            return {**described, "private": True, "digest": private_digest(parameter.serialize(value))}
-        return {**described, "value": parameter.to_json(value)}
+    @classmethod
+    def restore(cls, unique_id: str, **given: Any) -> Self:
+        """Make the task anew that has an artifact in the current workspace, from its sidecar.
 
+        Args:
+            unique_id: the task's unique id, which is in the names of its files.
+            given: values of private parameters, which no sidecar holds.
 
-def targets_of(task: TaskOnKart[Any]) -> list[tuple[KeyPath, Target]]:
-    """Return a task's targets with their keys.
-
-    Raises:
-        TargetError: ``output()`` failed, or returned something that is not a target, or none at all.
-        TargetPathError: two of them are at the same path.
-    """
-    try:
-        outputs = task.output()
-    except KartError:
-        raise
-    except Exception as error:
-        raise TargetError(f"{task!r}.output() failed: {type(error).__name__}: {error}") from error
-    try:
-        found = list(leaves(outputs, Target))
-    except NotALeafError as error:
-        raise TargetError(
-            f"{task!r}.output() returned {error}, which is not a target; return make_target(...), or dicts and lists of these"
-        ) from None
-    if not found:
-        raise TargetError(f"{task!r}.output() returned no target; return make_target(...)")
-    _refuse_shared_paths(task, found)
-    return found
-
-
-def _refuse_shared_paths(task: TaskOnKart[Any], targets: Iterable[tuple[KeyPath, Target]]) -> None:
-    seen: dict[str, KeyPath] = {}
-    for path, target in targets:
-        if target.uri in seen:
-            raise TargetPathError(
-                f"{task!r}.output(): {describe_path(seen[target.uri])} and {describe_path(path)} are the same file, {target.uri}; "
-                "give each output a path of its own"
-            )
-        seen[target.uri] = path
+        Raises:
+            MissingArtifactError: the workspace has no artifact of this id.
+            IdentityError: the class has changed since, so that its task would have another id.
+            ParameterError: a parameter does not fit the class any more.
+        """
+        found: Self = restore(cls, unique_id, given)
+        return found
 
 
 def _keys_of(requirements: Any) -> str:

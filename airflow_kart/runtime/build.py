@@ -7,15 +7,17 @@ import logging
 import multiprocessing
 import os
 import pickle
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from typing import Any, TypeVar
 
-from airflow_kart.exceptions import ConfigurationError, IdentityError
+from airflow_kart.exceptions import ConfigurationError, IdentityError, MissingInputError
 from airflow_kart.graph import Graph
+from airflow_kart.kinds import ExternalTask
 from airflow_kart.nesting import map_leaves
+from airflow_kart.outputs import targets_of
 from airflow_kart.runtime.plan import Outcome, Plan, make_plan
-from airflow_kart.runtime.runner import run_task
+from airflow_kart.runtime.runner import make_all, run_task
 from airflow_kart.target import Target
 from airflow_kart.task import TaskOnKart
 from airflow_kart.workspace import Workspace
@@ -57,18 +59,38 @@ def build(
     with Workspace(os.fspath(workspace_directory)) if workspace_directory is not None else Workspace.current():
         graph = Graph.of([task])
         plan = make_plan(graph, rerun=_named(graph, rerun))
-        plan.begin_reruns()
         todo = plan.with_outcome(Outcome.RUN)
+        _require_external([node.task for node in todo])
+        plan.begin_reruns()
         if todo:
             cached = len(plan.with_outcome(Outcome.CACHED))
             logger.info("%d of %d tasks to run, %d reused", len(todo), len(graph.nodes), cached)
         if workers == 1 or len(todo) < 2:
-            for node in todo:
-                run_task(node.task, force=plan.tasks[node.unique_id].forced)
+            make_all(plan)
         else:
             _run_in_processes(plan, workers)
         result: T = map_leaves(Target.load, task.output(), Target)
         return result
+
+
+def _require_external(todo: Iterable[TaskOnKart[Any]]) -> None:
+    """Refuse to begin what cannot be finished: nothing here makes an external task's artifact.
+
+    Raises:
+        MissingInputError: there are external tasks whose artifacts are not there.
+    """
+    missing = [
+        f"  {task!r}\n    at {target.uri}"
+        for task in todo
+        if isinstance(task, ExternalTask)
+        for _, target in targets_of(task)
+        if not target.exists()
+    ]
+    if missing:
+        raise MissingInputError(
+            "nothing was run, since artifacts that are made elsewhere are not there yet; put them there first:\n"
+            + "\n".join(missing)
+        )
 
 
 def _named(graph: Graph, patterns: Collection[str]) -> set[str]:

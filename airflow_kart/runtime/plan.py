@@ -11,10 +11,12 @@ from typing import Any
 
 from airflow_kart import settings
 from airflow_kart.graph import Graph, Node
+from airflow_kart.outputs import targets_of
 from airflow_kart.sidecar import Sidecar
 from airflow_kart.target import Target, TargetState
+from airflow_kart.task import TaskOnKart
 
-__all__ = ["Outcome", "Plan", "PlannedTask", "make_plan", "states_of"]
+__all__ = ["Outcome", "Plan", "PlannedTask", "make_plan", "planned_for", "states_of"]
 
 _FIRST_LOOKS = 4
 _SECONDS_OF_A_SLOW_LOOK = 0.002
@@ -85,8 +87,8 @@ def make_plan(
         required: unique ids of tasks besides the roots whose artifacts somebody outside the graph uses.
         given: unique ids of tasks that somebody else takes care of: neither looked at nor run.
     """
-    forced = graph.below(rerun)
-    named = frozenset(rerun)
+    named = graph.always_run.difference(given).union(rerun)
+    forced = graph.below(named)
     planned: dict[str, PlannedTask] = {}
     frontier = list(dict.fromkeys([*graph.roots, *required]))
     while frontier:
@@ -97,11 +99,55 @@ def make_plan(
                 reason = "asked to run again" if unique_id in named else "something it needs runs again"
                 planned[unique_id] = PlannedTask(Outcome.RUN, reason, forced=True)
         planned.update(zip(asked, states, strict=True))
-        running = [unique_id for unique_id in frontier if planned[unique_id].outcome is Outcome.RUN]
-        below = (unique_id for running_id in running for _, unique_id in graph.nodes[running_id].inputs)
+        opened = [
+            unique_id
+            for unique_id in frontier
+            if planned[unique_id].outcome is Outcome.RUN or graph.nodes[unique_id].asks_its_inputs
+        ]
+        below = (unique_id for opened_id in opened for _, unique_id in graph.nodes[opened_id].inputs)
         frontier = [unique_id for unique_id in dict.fromkeys(below) if unique_id not in planned and unique_id not in given]
+    for unique_id in graph.nodes:  # upstream first, as one that turns out to run lets others run
+        if unique_id in planned and planned[unique_id].outcome is Outcome.CACHED:
+            planned[unique_id] = _asked_of_inputs(graph, graph.nodes[unique_id], planned)
     idle = PlannedTask(Outcome.NOT_NEEDED, "nothing that needs it runs")
     return Plan(graph, {unique_id: planned.get(unique_id, idle) for unique_id in graph.nodes})
+
+
+def _asked_of_inputs(graph: Graph, node: Node, planned: Mapping[str, PlannedTask]) -> PlannedTask:
+    """Return what happens to a task whose own artifacts are complete, where its inputs have a say in it too."""
+    found = planned[node.unique_id]
+    if not node.asks_its_inputs:
+        return found
+    inputs = [unique_id for _, unique_id in node.inputs]
+    missing = [unique_id for unique_id in inputs if unique_id in planned and planned[unique_id].outcome is Outcome.RUN]
+    if missing:
+        return PlannedTask(Outcome.RUN, f"{graph.nodes[missing[0]].task!r}, which it needs, runs", forced=bool(node.targets))
+    if node.task.modification_time_check:
+        targets = [target for unique_id in inputs for target in graph.nodes[unique_id].targets]
+        if (changed := _changed_since(node, targets)) is not None:
+            return PlannedTask(Outcome.RUN, f"{changed} has changed since it ran", forced=True)
+    return found
+
+
+def _changed_since(node: Node, inputs: Iterable[Target]) -> str | None:
+    """Return the uri of an input that was put there after a task's artifacts, and is another than the task read."""
+    states = [target.state() for target in node.targets]
+    ran = min((state.modified for state in states if state.modified is not None), default=None)
+    read = {uri: sha256 for state in states if state.sidecar is not None for uri, sha256 in state.sidecar.inputs.items()}
+    for target in inputs:
+        state = target.state()
+        newer = ran is not None and state.modified is not None and state.modified > ran
+        if newer and (state.sha256 is None or read.get(target.uri) != state.sha256):
+            return target.uri
+    return None
+
+
+def planned_for(task: TaskOnKart[Any]) -> PlannedTask:
+    """Return what happens to one task by itself: whether it is complete, and if not, why."""
+    node = Node(task, (), tuple(target for _, target in targets_of(task)))
+    if node.asks_its_inputs:
+        return make_plan(Graph.of([task])).tasks[task.unique_id]
+    return states_of([node])[0]
 
 
 def states_of(nodes: Iterable[Node]) -> list[PlannedTask]:
@@ -125,10 +171,14 @@ def _slow(looks: int, seconds: float) -> bool:
 
 
 def _planned(states: list[TargetState]) -> PlannedTask:
+    if not states:
+        return PlannedTask(Outcome.CACHED, "all that it groups is there")
     for state in states:
         if not state.complete:
             return PlannedTask(Outcome.RUN, state.reason)
     sidecars = [state.sidecar for state in states if state.sidecar is not None]
+    if not sidecars:
+        return PlannedTask(Outcome.CACHED, states[0].reason)
     return PlannedTask(
         Outcome.CACHED,
         _provenance(sidecars[0]),

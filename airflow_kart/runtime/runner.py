@@ -1,6 +1,7 @@
 """The one way to run one task: decide, check inputs, seed, run, publish, record.
 
-``build()``, ``airflow tasks test`` and a worker all come through here.
+``build()``, ``airflow tasks test`` and a worker all come through here. A task whose ``run()`` asks for more tasks has
+them made here too, in the midst of its own run.
 """
 
 from __future__ import annotations
@@ -9,23 +10,25 @@ import datetime as dt
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_kart.exceptions import MissingInputError, OutputNotDumpedError
-from airflow_kart.graph import Node
-from airflow_kart.nesting import describe_path
+from airflow_kart.exceptions import MissingInputError, OutputNotDumpedError, RequirementError
+from airflow_kart.graph import Graph
+from airflow_kart.nesting import KeyPath, NotALeafError, describe_path, leaves, map_leaves
+from airflow_kart.outputs import targets_of
+from airflow_kart.provenance import upstream_part
 from airflow_kart.publication import Publication
 from airflow_kart.runtime.log_tail import LogTail
-from airflow_kart.runtime.plan import Outcome, states_of
+from airflow_kart.runtime.plan import Outcome, Plan, make_plan, planned_for
 from airflow_kart.runtime.seed import seeded
 from airflow_kart.sidecar.environment import peak_memory_bytes
 from airflow_kart.sidecar.source import source_of
 from airflow_kart.target import Target
-from airflow_kart.task import TaskOnKart, targets_of
+from airflow_kart.task import TaskOnKart
 
-__all__ = ["RunResult", "run_task"]
+__all__ = ["RunResult", "make_all", "run_task"]
 
 logger = logging.getLogger(__name__)
 
@@ -65,13 +68,15 @@ def run_task(
     """
     targets = tuple(target for _, target in targets_of(task))
     if not force:
-        found = states_of([Node(task, (), targets)])[0]
+        found = planned_for(task)
         if found.outcome is Outcome.CACHED:
             return RunResult(Outcome.CACHED, found.reason, found.seconds, targets)
         reason = found.reason
     else:
         reason = "asked to run again"
     checksums = _input_checksums(task, how_to_make)
+    if task.is_wrapper:
+        return RunResult(Outcome.CACHED, "all that it groups is there", 0.0, targets)
     source_of(type(task))  # read now and remembered: the file may be edited while the task runs
     logger.info("%r runs: %s", task, reason)
     task.task_log.clear()
@@ -80,15 +85,19 @@ def run_task(
         started, clock = dt.datetime.now(dt.timezone.utc), time.perf_counter()
         try:
             with seeded(task.unique_id) as seed:
-                task.run()
+                yielded = _run(task, coordinates)
             _require_outputs(task, publication)
         except Exception as error:
             _note(error, f"while running {task!r} (unique id {task.unique_id})")
             raise
         seconds = time.perf_counter() - clock
+        described = task.describe(publication.input_checksums)
+        described["upstream"] += [
+            upstream_part(path, required, publication.input_checksums, dynamic=True) for path, required in yielded
+        ]
         publication.publish(
             {
-                **task.describe(publication.input_checksums),
+                **described,
                 "run": {
                     "started_at": started.isoformat(),
                     "finished_at": dt.datetime.now(dt.timezone.utc).isoformat(),
@@ -105,29 +114,89 @@ def run_task(
     return RunResult(Outcome.RAN, reason, seconds, targets)
 
 
+def make_all(
+    plan: Plan, *, coordinates: Mapping[str, Any] | None = None, except_for: Collection[str] = ()
+) -> list[RunResult]:
+    """Run what a plan says has to run, here and one after the other.
+
+    Args:
+        plan: what happens to each task.
+        coordinates: where in Airflow this happens, for the sidecars.
+        except_for: unique ids of tasks that somebody else runs.
+    """
+    return [
+        run_task(node.task, force=plan.tasks[node.unique_id].forced, coordinates=coordinates)
+        for node in plan.with_outcome(Outcome.RUN)
+        if node.unique_id not in except_for
+    ]
+
+
+def _run(task: TaskOnKart[Any], coordinates: Mapping[str, Any] | None) -> list[tuple[KeyPath, TaskOnKart[Any]]]:
+    """Call ``run()``, make what it asks for on its way, and return that with its keys.
+
+    Raises:
+        RequirementError: it asked for something that is not a task.
+    """
+    running = task.run()
+    if not isinstance(running, Iterator):
+        return []
+    asked: list[tuple[KeyPath, TaskOnKart[Any]]] = []
+    outputs: Any = None
+    while True:
+        try:
+            wanted = running.send(outputs) if isinstance(running, Generator) else next(running)
+        except StopIteration:
+            return asked
+        try:
+            found = list(leaves(wanted, TaskOnKart))
+        except NotALeafError as error:
+            raise RequirementError(
+                f"{task!r}.run() yielded {error}, which is not a task; yield tasks, or dicts, lists and tuples of tasks"
+            ) from None
+        plan = make_plan(Graph.of([required for _, required in found]))
+        plan.begin_reruns()
+        make_all(plan, coordinates=coordinates)
+        asked += [((len(asked), *path), required) for path, required in found]
+        outputs = map_leaves(lambda required: required.output(), wanted, TaskOnKart)
+
+
 def _input_checksums(task: TaskOnKart[Any], how_to_make: HowToMake | None) -> dict[str, str]:
-    """Return the checksums of the artifacts a task reads, by uri.
+    """Return the checksums of the artifacts a task reads, by uri, as far as sidecars tell them.
 
     Raises:
         MissingInputError: some are not there; the message lists each with its uri and how to make it.
     """
     checksums: dict[str, str] = {}
     missing: list[str] = []
-    for path, required in task.lineage.inputs:
-        for _, target in targets_of(required):
-            if target.uri in checksums:
-                continue
-            sidecar = target.readable()
-            if sidecar is not None:
-                checksums[target.uri] = sidecar.artifact.sha256
-                continue
-            missing.append(f"  {describe_path(path)} {required!r}\n    at {target.uri}: {target.state().reason}")
-            if how_to_make is not None:
-                missing.append(f"    make it with: {how_to_make(required)}")
+    count = 0
+    for path, required, target in _needed(task):
+        state = target.state()
+        if state.readable:
+            if state.sha256 is not None:
+                checksums[target.uri] = state.sha256
+            continue
+        count += 1
+        missing.append(f"  {describe_path(path)} {required!r}\n    at {target.uri}: {state.reason}")
+        if how_to_make is not None:
+            missing.append(f"    make it with: {how_to_make(required)}")
     if missing:
-        count = sum(line.startswith("  ") and not line.startswith("    ") for line in missing)
         raise MissingInputError(f"{task!r} needs {count} input(s) that are not there:\n" + "\n".join(missing))
     return checksums
+
+
+def _needed(task: TaskOnKart[Any]) -> Iterator[tuple[KeyPath, TaskOnKart[Any], Target]]:
+    """Return each target that a task needs, once, with the keys that lead to it; what a wrapper groups stands for it."""
+    seen: set[str] = set()
+    pending = list(reversed(task.lineage.inputs))
+    while pending:
+        path, required = pending.pop()
+        if required.is_wrapper and required.unique_id not in seen:
+            seen.add(required.unique_id)
+            pending += [((*path, *below), inner) for below, inner in reversed(required.lineage.inputs)]
+        for _, target in targets_of(required):
+            if target.uri not in seen:
+                seen.add(target.uri)
+                yield path, required, target
 
 
 def _note(error: Exception, text: str) -> None:

@@ -82,6 +82,18 @@ class Sidecar:
         return str(self._part("run").get("finished_at") or "")
 
     @property
+    def inputs(self) -> dict[str, str | None]:
+        """The SHA-256 of each artifact the task was given, by uri; ``None`` where it did not load one."""
+        upstream: Any = self.content.get("upstream")
+        required = [part for part in upstream if isinstance(part, Mapping)] if isinstance(upstream, list) else []
+        artifacts = [artifact for part in required for artifact in part.get("artifacts") or ()]
+        return {
+            artifact["uri"]: artifact.get("sha256")
+            for artifact in artifacts
+            if isinstance(artifact, Mapping) and "uri" in artifact
+        }
+
+    @property
     def airflow_run(self) -> tuple[str, str] | None:
         """The DAG id and run id of the run that made the artifact, where Airflow did."""
         part = self._part("airflow")

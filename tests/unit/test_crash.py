@@ -46,8 +46,8 @@ def make(version):
 
 def look():
     target = Frame(version=0).output()
-    state, readable = target.state(), target.readable()
-    if not state.complete and readable is None:
+    state = target.state()
+    if not state.complete and not state.readable:
         return 10
     frame = target.load()
     shift = round(float(frame["a"][0] - base["a"][0]))

@@ -104,7 +104,7 @@ def test_while_it_is_replaced_an_artifact_is_readable_but_not_complete(tmp_path:
 
     class Watched(LocalStore):
         def upload(self, uri: str) -> Any:
-            seen.append((target.exists(), target.readable() is not None, target.load() if target.readable() else None))
+            seen.append((target.exists(), target.state().readable, target.load() if target.state().readable else None))
             return super().upload(uri)
 
     target.dump("old")
@@ -217,7 +217,7 @@ def dump(value, when):
 
 def look():
     target = Task().output()
-    complete, readable = target.exists(), target.readable() is not None
+    complete, readable = target.exists(), target.state().readable
     try:
         found = target.load()
     except MissingArtifactError:

@@ -57,7 +57,7 @@ def test_nothing_is_there_at_first(target: Target) -> None:
     assert not target.exists()
     assert target.state().reason == "no artifact"
     assert target.sidecar() is None
-    assert target.readable() is None
+    assert not target.state().readable
     assert target.remove() is False
     with pytest.raises(
         MissingArtifactError, match=r"there is no complete artifact at .*/a\.json; run the task that makes it"
@@ -70,7 +70,7 @@ def test_what_was_dumped_is_complete(target: Target, value: str) -> None:
     target.dump(value)
     assert target.exists()
     assert target.state().reason == "complete"
-    assert target.readable() == target.sidecar()
+    assert target.state().sidecar == target.sidecar()
     assert target.load() == value
 
 
@@ -203,7 +203,7 @@ def test_what_is_no_sidecar_does_not_count(target: Target, text: bytes) -> None:
     state = target.state()
     assert not state.complete
     assert "sidecar" in state.reason
-    assert target.readable() is None
+    assert not target.state().readable
     with pytest.raises(CorruptArtifactError, match="the sidecar"):
         target.load()
     target.dump("again")
@@ -271,7 +271,7 @@ def test_the_artifact_of_another_task_does_not_count(target: Target) -> None:
     target.dump(SMALL)
     same_file = target_at(Path(target.uri), owner=Owner("b" * 32))
     assert same_file.state().reason == f"the artifact was made by another task id, {'a' * 32}"
-    assert same_file.readable() is None
+    assert not same_file.state().readable
     with pytest.raises(MissingArtifactError, match="was made by another task id"):
         same_file.load()
     same_file.dump("mine")
@@ -292,7 +292,7 @@ def test_looking_changes_nothing(target: Target) -> None:
     target.dump(SMALL)
     os.truncate(target.uri, 2)
     before = {path: path.read_bytes() for path in Path(target.uri).parent.rglob("*") if path.is_file()}
-    for look in (target.state, target.exists, target.readable, target.sidecar):
+    for look in (target.state, target.exists, target.sidecar):
         look()
     assert {path: path.read_bytes() for path in Path(target.uri).parent.rglob("*") if path.is_file()} == before
 
@@ -370,7 +370,7 @@ def test_an_artifact_is_readable_all_the_time_it_is_replaced(tmp_path: Path) -> 
     writer = target_at(tmp_path / "a.json")
     writer.dump("old")
     reader = target_at(tmp_path / "a.json", Scripted(stat=lambda: writer.dump("newer")))
-    assert reader.readable() is not None
+    assert reader.state().readable
 
 
 def test_a_replacement_that_is_taken_back_is_no_corruption(tmp_path: Path) -> None:

@@ -1,0 +1,60 @@
+"""Validation of tables by pandera, or by anything that validates as pandera does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_kart.exceptions import ConfigurationError, SchemaError
+
+__all__ = ["require_schema", "validated"]
+
+_LONGEST_TEXT = 2000
+_MOST_CASES = 10
+
+
+def require_schema(schema: object) -> None:
+    """Refuse what is no schema.
+
+    Raises:
+        ConfigurationError: it has no ``validate``.
+    """
+    if schema is not None and not callable(getattr(schema, "validate", None)):
+        raise ConfigurationError(f"schema is {schema!r}; give a pandera schema or model, or an object with validate(frame)")
+
+
+def validated(obj: Any, schema: Any, verb: str) -> Any:
+    """Return what a schema's ``validate`` returns for an object; all violations are collected.
+
+    Args:
+        obj: usually a pandas or polars frame.
+        schema: a pandera ``DataFrameSchema`` or ``DataFrameModel``, or anything with ``validate(obj, lazy=True)``.
+        verb: what happens to the object, for the error.
+
+    Raises:
+        SchemaError: the object does not satisfy the schema.
+    """
+    try:
+        return schema.validate(obj, lazy=True)
+    except Exception as error:
+        name = getattr(schema, "name", None) or getattr(schema, "__name__", None) or type(schema).__name__
+        raise SchemaError(
+            f"the {type(obj).__name__} that was {verb} does not satisfy the schema {name}: {_words(error)}"
+        ) from error
+
+
+def _words(error: Exception) -> str:
+    """Return the first violations, which pandera keeps as a table of its own, or else the error's text."""
+    cases: Any = getattr(error, "failure_cases", None)
+    try:
+        rows = cases.to_dicts() if hasattr(cases, "to_dicts") else cases.to_dict("records")
+    except Exception:  # noqa: BLE001 - another library's error, of any shape
+        return f"{type(error).__name__}: {error}"[:_LONGEST_TEXT]
+    lines = [_line(row) for row in rows[:_MOST_CASES]]
+    more = f"; and {len(rows) - _MOST_CASES} more" if len(rows) > _MOST_CASES else ""
+    return ("; ".join(lines) + more)[:_LONGEST_TEXT]
+
+
+def _line(case: dict[str, Any]) -> str:
+    where = f"column {case.get('column')}" if case.get("column") is not None else "the frame"
+    at = f" at row {case['index']}" if case.get("index") is not None else ""
+    return f"{where}{at}: {case.get('failure_case')!r} fails {case.get('check')}"

@@ -1,0 +1,72 @@
+"""Targets whose artifacts come from elsewhere, without a sidecar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_kart.exceptions import FormatError, KartError, TargetError
+from airflow_kart.formats import ReadsInParts
+from airflow_kart.target import Checksum, Target, TargetState, sha256_of
+
+__all__ = ["ExternalTarget"]
+
+
+@dataclass(frozen=True)
+class ExternalTarget(Target):
+    """Where somebody else puts an artifact: complete as soon as it is there, and never written here.
+
+    What was loaded from it is known by its checksum in the sidecars of the tasks that loaded it.
+    """
+
+    def state(self) -> TargetState:
+        """Look whether the artifact is here."""
+        stat = self.store.stat(self.uri)
+        if stat is None:
+            return TargetState(False, "it is made elsewhere, and not there yet")
+        return TargetState(True, f"put there {stat.modified:%Y-%m-%d %H:%M:%S} UTC", modified=stat.modified)
+
+    def load(self) -> Any:
+        """Load the artifact; whatever is there counts.
+
+        Raises:
+            MissingArtifactError: there is none.
+            FormatError: it cannot be read in this format.
+        """
+        with self._open() as stream, Checksum(stream) as checksum:
+            found, error = self._try_format(stream, None)
+        if isinstance(error, (KartError, MemoryError)):
+            raise error
+        if error is not None:
+            raise FormatError(f"could not load {self.uri}: {type(error).__name__}: {error}") from error
+        self._note_input(checksum.hexdigest)
+        return self.checks.after_load(found)
+
+    def load_parts(self) -> Iterator[Any]:
+        """Load the artifact part by part, where its format can; else as one part.
+
+        Raises:
+            MissingArtifactError: there is none.
+            FormatError: it cannot be read in this format.
+        """
+        if not isinstance(self.format, ReadsInParts):
+            yield self.load()
+            return
+        with self._open() as stream:
+            self._note_input(sha256_of(stream))
+            stream.seek(0)
+            yield from map(self.checks.after_load, self.format.load_parts(stream))
+
+    def dump(self, obj: Any) -> None:
+        """Refuse: the artifact is somebody else's.
+
+        Raises:
+            TargetError: always.
+        """
+        raise TargetError(
+            f"{self.uri} is made elsewhere; a {type(obj).__name__} cannot be dumped to an ExternalTask's target"
+        )
+
+    def begin_replacement(self) -> None:
+        """Do nothing: nobody here can make it again."""

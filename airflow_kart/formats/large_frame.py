@@ -1,0 +1,211 @@
+"""Tables that are written and read in parts."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO, ClassVar
+
+from airflow_kart.exceptions import FormatError
+from airflow_kart.formats.archive import add_member, reading_archive, writing_archive
+from airflow_kart.formats.base import Description, type_name
+from airflow_kart.formats.description import describe
+from airflow_kart.formats.pickle import PickleFormat
+
+__all__ = ["LargeFrameFormat"]
+
+_SAMPLED_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class LargeFrameFormat:
+    """A table as a zip archive of parts, each compressed with Zstandard (RFC 8878).
+
+    The parts of a pandas frame are pickles, so that everything in it comes back; those of polars frames and pyarrow
+    tables are Arrow IPC streams.
+    """
+
+    max_byte: int = 64 << 20
+    """The most memory a part takes, in bytes; for columns of text, by a sample of the rows."""
+    name: ClassVar[str] = "large frame"
+
+    def __post_init__(self) -> None:
+        """Refuse parts that hold nothing."""
+        if self.max_byte < 1:
+            raise FormatError(f"max_byte is {self.max_byte}; give a size in bytes, above zero")
+
+    def dump(self, obj: Any, stream: Any) -> Description:
+        """Write a table, or tables with the same columns one after the other."""
+        tables = obj if isinstance(obj, Iterator) else iter([obj])
+        first: Description | None = None
+        rows = written = 0
+        with writing_archive(stream) as archive:
+            for table in tables:
+                library = _library_of(table)
+                for part in library.split(table, self.max_byte):
+                    described = describe(part)
+                    if first is None:
+                        first = described
+                    elif (described.type, described.columns) != (first.type, first.columns):
+                        raise FormatError(
+                            f"part {written} is a {described.type} with the columns {described.columns}, "
+                            f"the first is a {first.type} with {first.columns}; all parts have to be alike"
+                        )
+                    with add_member(archive, f"{written:05}.{library.extension}.zst") as member, _compressed(member) as out:
+                        library.write(part, out)
+                    rows += described.rows or 0
+                    written += 1
+        if first is None:
+            raise FormatError("there was no part to dump; dump a table without rows where there is nothing")
+        return replace(first, rows=rows)
+
+    def load(self, stream: BinaryIO) -> Any:
+        """Read the whole table."""
+        parts = list(self._parts(stream))
+        if not parts:
+            raise FormatError("the archive holds no parts of a table")
+        return parts[0] if len(parts) == 1 else _library_of(parts[0]).join(parts)
+
+    def load_parts(self, stream: BinaryIO) -> Iterator[Any]:
+        """Read one part after the other."""
+        return self._parts(stream)
+
+    def _parts(self, stream: BinaryIO) -> Iterator[Any]:
+        import pyarrow as pa
+
+        with reading_archive(stream) as archive:
+            for name in archive.namelist():
+                library = next((known for known in _LIBRARIES if name.endswith(f".{known.extension}.zst")), None)
+                if library is None:
+                    raise FormatError(f"the archive holds {name}, which is no part of a table")
+                with archive.open(name) as member:
+                    try:
+                        with pa.CompressedInputStream(pa.PythonFile(member, "r"), "zstd") as decompressed:
+                            part = library.read(decompressed)
+                    except (pa.ArrowException, OSError) as error:
+                        raise FormatError(f"the part {name} cannot be read: {error}") from error
+                yield part
+                del part  # or it would be held beside the next one
+
+
+@contextmanager
+def _compressed(member: BinaryIO) -> Iterator[_PartStream]:
+    import pyarrow as pa
+
+    with pa.CompressedOutputStream(pa.PythonFile(member, "w"), "zstd") as compressed:
+        yield _PartStream(compressed)
+
+
+class _PartStream(io.RawIOBase):
+    """A stream into a part, for picklers and for Arrow."""
+
+    def __init__(self, compressed: Any) -> None:
+        super().__init__()
+        self._compressed = compressed
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        view = memoryview(data)
+        self._compressed.write(view)
+        return view.nbytes
+
+    def restart(self) -> None:
+        raise FormatError("a part holds objects that cannot be pickled; drop them before dumping the table")
+
+
+class _Pandas:
+    extension = "pandas.pkl"
+
+    def split(self, table: Any, max_byte: int) -> Iterable[Any]:
+        step = max(len(table) // _SAMPLED_ROWS, 1)
+        sample = table.iloc[::step].iloc[:_SAMPLED_ROWS]
+        row_bytes = sample.memory_usage(index=False, deep=True).sum() / max(len(sample), 1)
+        return (table.iloc[start:stop] for start, stop in _ranges(len(table), row_bytes, max_byte))
+
+    def write(self, part: Any, out: _PartStream) -> None:
+        PickleFormat().dump(part, out)
+
+    def read(self, decompressed: Any) -> Any:
+        return PickleFormat().load(decompressed)
+
+    def join(self, parts: list[Any]) -> Any:
+        import pandas as pd
+
+        return pd.concat(parts)
+
+
+class _Polars:
+    extension = "polars.arrow"
+
+    def split(self, table: Any, max_byte: int) -> Iterable[Any]:
+        import polars as pl
+
+        whole = table.collect() if isinstance(table, pl.LazyFrame) else table
+        row_bytes = whole.estimated_size() / max(len(whole), 1)
+        return (whole.slice(start, stop - start) for start, stop in _ranges(len(whole), row_bytes, max_byte))
+
+    def write(self, part: Any, out: _PartStream) -> None:
+        part.write_ipc_stream(out)
+
+    def read(self, decompressed: Any) -> Any:
+        import polars as pl
+
+        return pl.read_ipc_stream(decompressed.read())
+
+    def join(self, parts: list[Any]) -> Any:
+        import polars as pl
+
+        return pl.concat(parts)
+
+
+class _Pyarrow:
+    extension = "pyarrow.arrow"
+
+    def split(self, table: Any, max_byte: int) -> Iterable[Any]:
+        row_bytes = table.nbytes / max(table.num_rows, 1)
+        return (table.slice(start, stop - start) for start, stop in _ranges(table.num_rows, row_bytes, max_byte))
+
+    def write(self, part: Any, out: _PartStream) -> None:
+        import pyarrow as pa
+
+        with pa.ipc.new_stream(pa.PythonFile(out, "w"), part.schema) as writer:
+            writer.write_table(part)
+
+    def read(self, decompressed: Any) -> Any:
+        import pyarrow as pa
+
+        with pa.ipc.open_stream(decompressed) as reader:
+            return reader.read_all()
+
+    def join(self, parts: list[Any]) -> Any:
+        import pyarrow as pa
+
+        return pa.concat_tables(parts)
+
+
+_LIBRARIES = (_Pandas(), _Polars(), _Pyarrow())
+
+
+def _library_of(table: Any) -> _Pandas | _Polars | _Pyarrow:
+    """Return how to treat a table, without importing a library it is not from."""
+    pandas, polars, pyarrow = (sys.modules.get(name) for name in ("pandas", "polars", "pyarrow"))
+    if pandas is not None and isinstance(table, pandas.DataFrame):
+        return _LIBRARIES[0]
+    if polars is not None and isinstance(table, (polars.DataFrame, polars.LazyFrame)):
+        return _LIBRARIES[1]
+    if pyarrow is not None and isinstance(table, pyarrow.Table):
+        return _LIBRARIES[2]
+    raise FormatError(f"the large frame format cannot write a {type_name(table)}; dump a pandas, polars or pyarrow table")
+
+
+def _ranges(rows: int, row_bytes: float, max_byte: int) -> Iterator[tuple[int, int]]:
+    """Return where the parts of a table begin and end; a table without rows is one part."""
+    step = max(int(max_byte // max(row_bytes, 1)), 1)
+    starts = [*range(0, rows, step), rows] if rows else [0, 0]
+    return itertools.pairwise(starts)

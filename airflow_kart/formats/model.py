@@ -1,0 +1,51 @@
+"""Objects whose libraries write files of their own, as a zip archive of those files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+from airflow_kart.exceptions import FormatError
+from airflow_kart.formats.archive import add_member, reading_archive, writing_archive
+
+__all__ = ["ModelFormat"]
+
+_FILE = "model.pkl"
+
+
+@dataclass(frozen=True)
+class ModelFormat:
+    """A zip archive of what a save function writes.
+
+    The function gets the path of a file in an empty temporary directory, and may write any files and directories
+    there; the load function gets the same path in a directory with the same contents.
+    """
+
+    save_function: Callable[[Any, str], object] = field(metadata={"recorded": False})
+    load_function: Callable[[str], Any] = field(metadata={"recorded": False})
+    name: ClassVar[str] = "model"
+
+    def dump(self, obj: Any, stream: Any) -> None:
+        """Save an object and put the files into an archive, one after the other."""
+        with tempfile.TemporaryDirectory(prefix="kart-model-") as folder:
+            self.save_function(obj, os.path.join(folder, _FILE))
+            files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+            if not files:
+                raise FormatError("save_function wrote no file to the path it was given, nor beside it")
+            with writing_archive(stream) as archive:
+                for path in files:
+                    with path.open("rb") as source, add_member(archive, path.relative_to(folder).as_posix()) as member:
+                        shutil.copyfileobj(source, member, 1 << 20)
+                    path.unlink()
+
+    def load(self, stream: BinaryIO) -> Any:
+        """Unpack the archive and load the object."""
+        with tempfile.TemporaryDirectory(prefix="kart-model-") as folder:
+            with reading_archive(stream) as archive:
+                archive.extractall(folder)
+            return self.load_function(os.path.join(folder, _FILE))

@@ -1,0 +1,97 @@
+"""Kinds of tasks that do no work of their own: those that group others, and those whose artifact comes from elsewhere."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any, ClassVar, TypeVar
+
+from airflow_kart.exceptions import MissingArtifactError
+from airflow_kart.external import ExternalTarget
+from airflow_kart.formats import Format
+from airflow_kart.outputs import targets_of
+from airflow_kart.storage import Store, store_for
+from airflow_kart.target import Target
+from airflow_kart.task import TaskOnKart
+
+__all__ = ["ExternalTask", "WrapperTask"]
+
+T = TypeVar("T")
+
+
+class WrapperTask(TaskOnKart[None]):
+    """A task that only groups others: it is complete when all that it requires is. It has no artifact of its own::
+
+    class Reports(WrapperTask):
+        def requires(self):
+            return [Report(country=country) for country in ("JP", "DE")]
+    """
+
+    is_wrapper: ClassVar[bool] = True
+
+    def output(self) -> None:
+        """There is none."""
+
+    def run(self) -> None:
+        """There is nothing to do."""
+
+    def complete(self) -> bool:
+        """Whether everything it requires is complete. Only looks."""
+        return all(required.complete() for _, required in self.lineage.inputs)
+
+
+class ExternalTask(TaskOnKart[T]):
+    """A task whose artifact somebody else puts in place.
+
+    It has no ``run``, only an output::
+
+        class Prices(ExternalTask[pd.DataFrame]):
+            day: dt.date = DateParameter()
+
+            def output(self):
+                return self.make_target(f"/data/incoming/prices_{self.day}.csv")
+
+    The file counts as complete as soon as it is there; nothing is asked of a sidecar. In a DAG its operator waits for
+    it without holding a worker slot; in :func:`~airflow_kart.build` its absence is an error. Whoever writes the file
+    should rename it into place, so that it is never seen half written.
+    """
+
+    poll_seconds: ClassVar[float] = 60.0
+    """How often a waiting operator looks, in seconds."""
+    timeout: ClassVar[dt.timedelta | None] = None
+    """How long an operator waits before it fails; ``None``: without end."""
+
+    def make_target(
+        self,
+        relative_file_path: str | None = None,
+        use_unique_id: bool = False,
+        *,
+        format: Format | None = None,  # noqa: A002 - as in the base class
+        schema: Any = None,
+    ) -> Target:
+        """Return a target that somebody else writes: below the workspace, or anywhere by an absolute path or uri.
+
+        Args:
+            relative_file_path: path below the workspace, absolute path, or uri.
+            use_unique_id: whether the unique id is put into the file's name; by default it is not.
+            format: as in :meth:`TaskOnKart.make_target`.
+            schema: as in :meth:`TaskOnKart.make_target`.
+        """
+        made = super().make_target(relative_file_path, use_unique_id, format=format, schema=schema)
+        return ExternalTarget(made.uri, made.format, made.store, owner=self, checks=made.checks)
+
+    def _locate(self, path: str) -> tuple[str, Store]:
+        if "://" in path or path.startswith("/"):
+            return path, store_for(path)
+        return super()._locate(path)
+
+    def run(self) -> Iterator[Any] | None:
+        """Say that nothing here can make the artifact.
+
+        Raises:
+            MissingArtifactError: always.
+        """
+        missing = ", ".join(target.uri for _, target in targets_of(self) if not target.exists())
+        raise MissingArtifactError(
+            f"{self!r} is made elsewhere, and is not there yet: {missing}; put it there, or wait for it"
+        )

@@ -1,0 +1,65 @@
+"""What a sidecar says of a task: its class and parameters, what it required, its source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_kart.modules import logical_class_name
+from airflow_kart.nesting import KeyPath
+from airflow_kart.outputs import targets_of
+from airflow_kart.parameters import Parameter, ParameterVisibility
+from airflow_kart.sidecar.private import private_digest
+from airflow_kart.sidecar.source import source_of
+
+__all__ = ["task_parts", "upstream_part"]
+
+
+def task_parts(task: Any, input_checksums: Mapping[str, str]) -> dict[str, Any]:
+    """Return the parts of a sidecar that describe a task: itself, what it required, its source and its log.
+
+    Args:
+        task: a :class:`~airflow_kart.task.TaskOnKart`.
+        input_checksums: the SHA-256 of each input's artifact that is known, by uri.
+    """
+    cls = type(task)
+    return {
+        "task": {
+            "class": logical_class_name(cls),
+            "unique_id": task.unique_id,
+            "code_version": cls.code_version,
+            "parameters": {
+                name: _parameter_part(getattr(task, name), parameter) for name, parameter in cls.get_parameters().items()
+            },
+        },
+        "upstream": [upstream_part(path, required, input_checksums) for path, required in task.lineage.inputs],
+        "source": source_of(cls),
+        "task_log": dict(task.task_log),
+    }
+
+
+def upstream_part(
+    path: KeyPath, required: Any, input_checksums: Mapping[str, str], *, dynamic: bool = False
+) -> dict[str, Any]:
+    """Return what a sidecar says of one task that was required.
+
+    Args:
+        path: its keys in ``requires()``, or in what ``run()`` yielded.
+        required: the task.
+        input_checksums: the SHA-256 of each input's artifact that is known, by uri.
+        dynamic: whether ``run()`` asked for it.
+    """
+    return {
+        "key": list(path),
+        "class": logical_class_name(type(required)),
+        "unique_id": required.unique_id,
+        "artifacts": [{"uri": target.uri, "sha256": input_checksums.get(target.uri)} for _, target in targets_of(required)],
+        **({"dynamic": True} if dynamic else {}),
+    }
+
+
+def _parameter_part(value: Any, parameter: Parameter[Any]) -> dict[str, Any]:
+    described: dict[str, Any] = {"type": type(parameter).__name__, "significant": parameter.significant}
+    if parameter.visibility is ParameterVisibility.PRIVATE:
+        return {**described, "private": True, "digest": private_digest(parameter.serialize(value))}
+    return {**described, "value": parameter.to_json(value)}
