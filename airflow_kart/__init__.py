@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from airflow_kart.compiler.dag import KartDag
     from airflow_kart.compiler.decorator import kart_dag
     from airflow_kart.compiler.group import KartTaskGroup
+    from airflow_kart.kinds import ExternalTask, WrapperTask
     from airflow_kart.operators.plan import KartPlanOperator
     from airflow_kart.operators.report import KartReportOperator
     from airflow_kart.operators.task import KartOperator
@@ -39,6 +40,7 @@ __all__ = [
     "DateParameter",
     "DictParameter",
     "EnumParameter",
+    "ExternalTask",
     "FloatParameter",
     "IntParameter",
     "KartDag",
@@ -55,6 +57,7 @@ __all__ = [
     "TaskInstanceParameter",
     "TaskOnKart",
     "Workspace",
+    "WrapperTask",
     "build",
     "kart_dag",
     "run_date",
@@ -62,6 +65,7 @@ __all__ = [
 
 # Where each public name is defined: loaded when first used, so that importing the package costs next to nothing.
 _HOMES = {
+    "ExternalTask": "airflow_kart.kinds",
     "KartDag": "airflow_kart.compiler.dag",
     "KartOperator": "airflow_kart.operators.task",
     "KartPlanOperator": "airflow_kart.operators.plan",
@@ -70,6 +74,7 @@ _HOMES = {
     "Target": "airflow_kart.target",
     "TaskOnKart": "airflow_kart.task",
     "Workspace": "airflow_kart.workspace",
+    "WrapperTask": "airflow_kart.kinds",
     "build": "airflow_kart.runtime.build",
     "kart_dag": "airflow_kart.compiler.decorator",
     "run_date": "airflow_kart.compiler.binding",

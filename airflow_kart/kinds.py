@@ -20,12 +20,7 @@ T = TypeVar("T")
 
 
 class WrapperTask(TaskOnKart[None]):
-    """A task that only groups others: it is complete when all that it requires is. It has no artifact of its own::
-
-    class Reports(WrapperTask):
-        def requires(self):
-            return [Report(country=country) for country in ("JP", "DE")]
-    """
+    """A task that only groups others: without an artifact of its own, and complete when all that it requires is."""
 
     is_wrapper: ClassVar[bool] = True
 

@@ -101,9 +101,9 @@ class Compilation:
     def _blueprint(self, ids: Mapping[tuple[str, str], str], fields: Mapping[str, str]) -> Blueprint:
         nodes = {}
         for key, node in self.structure.nodes.items():
-            places = tuple(Place(ids[consumer] if consumer else None, path) for consumer, path in node.places)
+            places = tuple(Place(ids[consumer] if consumer else None, hops) for consumer, hops in node.places)
             nodes[ids[key]] = BlueprintNode(ids[key], node.task, places)
-        return Blueprint(self.roots, nodes, dict(fields))
+        return Blueprint(self.roots, nodes, dict(fields), self.structure.inline)
 
     def _connect(self, operators: Mapping[tuple[str, str], KartOperator]) -> None:
         needs: dict[tuple[str, str], list[KartOperator]] = {}

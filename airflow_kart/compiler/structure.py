@@ -17,7 +17,7 @@ from airflow_kart.graph import Graph
 from airflow_kart.identity import encode
 from airflow_kart.nesting import KeyPath
 from airflow_kart.parametrized import private_parameters
-from airflow_kart.runtime.blueprint import RootSpec
+from airflow_kart.runtime.blueprint import Hops, RootSpec
 from airflow_kart.task import TaskOnKart
 
 __all__ = ["Structure", "StructureNode", "make_structure"]
@@ -26,8 +26,8 @@ Key = tuple[str, str]
 """A node's unique ids with the two samples; the second is empty where there is no second sample."""
 
 
-_Arrival = tuple[Key | None, KeyPath, KeyPath, TaskOnKart[Any], TaskOnKart[Any] | None]
-# A consumer, the keys below it, the keys from the roots, and the task there with either sample.
+_Arrival = tuple[Key | None, Hops, KeyPath, TaskOnKart[Any], TaskOnKart[Any] | None]
+# A consumer, the way to below it, the keys from the roots, and the task there with either sample.
 
 
 @dataclass
@@ -42,8 +42,8 @@ class StructureNode:
 
     Where ``requires()`` is a single task, so that there is no key, the number of steps from the root stands for it.
     """
-    places: list[tuple[Key | None, KeyPath]] = field(default_factory=list)
-    """Each consumer (``None``: the DAG itself) and the path of keys below it."""
+    places: list[tuple[Key | None, Hops]] = field(default_factory=list)
+    """Each consumer (``None``: the DAG itself) and the way from it, through inline tasks where there are any."""
 
     def fixed_values(self) -> dict[str, Any]:
         """Return the significant parameters whose values no run changes; without a second sample to tell, none."""
@@ -63,6 +63,8 @@ class Structure:
     """The nodes of a DAG, upstream first."""
 
     nodes: Mapping[Key, StructureNode]
+    inline: frozenset[str]
+    """The class names of the tasks that have no operator of their own."""
 
 
 def make_structure(roots: Sequence[RootSpec], binding: Binding) -> Structure:
@@ -84,7 +86,7 @@ def make_structure(roots: Sequence[RootSpec], binding: Binding) -> Structure:
                 f"{error} (compiled with {samples}; a parameter's compile_value changes its sample)"
             ) from error
         raise
-    return Structure(_walk(first, _second(roots, binding, first)))
+    return _walk(first, _second(roots, binding, first))
 
 
 def _second(roots: Sequence[RootSpec], binding: Binding, first: list[TaskOnKart[Any]]) -> Sequence[TaskOnKart[Any] | None]:
@@ -102,34 +104,52 @@ def _second(roots: Sequence[RootSpec], binding: Binding, first: list[TaskOnKart[
     return second
 
 
-def _walk(first: Sequence[TaskOnKart[Any]], second: Sequence[TaskOnKart[Any] | None]) -> dict[Key, StructureNode]:
-    """Visit both graphs together, breadth first from the roots; return the nodes upstream first."""
+def _walk(first: Sequence[TaskOnKart[Any]], second: Sequence[TaskOnKart[Any] | None]) -> Structure:
+    """Visit both graphs together, breadth first from the roots; return the nodes upstream first.
+
+    An inline task is no node: what it requires is required by its consumer.
+    """
     found: dict[Key, StructureNode] = {}
-    arrivals: list[tuple[Key | None, KeyPath, Key]] = []
+    arrivals: list[tuple[Key | None, Hops, Key]] = []
     frontier: list[_Arrival] = []
+    inline: set[tuple[Key | None, Key]] = set()
+    names: set[str] = set()
     several = len(first) > 1
     for index, (task, twin) in enumerate(zip(first, second, strict=True)):
-        frontier.append((None, (index,), (index,) if several else (), task, twin))
+        frontier.append((None, ((index,),), (index,) if several else (), task, twin))
+    roots = {_key(task, twin) for _, _, _, task, twin in frontier}
     depth = 0
     while frontier:
         depth += 1
         following: list[_Arrival] = []
-        for consumer, path, trail, task, twin in frontier:
-            key = (task.unique_id, twin.unique_id if twin is not None else "")
-            arrivals.append((consumer, path, key))
+        for consumer, hops, trail, task, twin in frontier:
+            key = _key(task, twin)
+            steps: list[tuple[KeyPath, TaskOnKart[Any]]] = list(task.lineage.inputs)
+            twins = dict(twin.lineage.inputs) if twin is not None else {}
+            if task.inline and key not in roots:
+                names.add(type(task).__name__)
+                if (consumer, key) in inline:
+                    continue
+                inline.add((consumer, key))
+                following += [
+                    (consumer, (*hops, step), (*trail, *(step or (depth,))), below, twins.get(step)) for step, below in steps
+                ]
+                continue
+            arrivals.append((consumer, hops, key))
             if key in found:
                 continue
             found[key] = StructureNode(task, twin, trail)
-            twins = dict(twin.lineage.inputs) if twin is not None else {}
-            following += [
-                (key, step, (*trail, *(step or (depth,))), below, twins.get(step)) for step, below in task.lineage.inputs
-            ]
+            following += [(key, (step,), (*trail, *(step or (depth,))), below, twins.get(step)) for step, below in steps]
         frontier = following
-    return _upstream_first(_merged(found, arrivals))
+    return Structure(_upstream_first(_merged(found, arrivals)), frozenset(names))
+
+
+def _key(task: TaskOnKart[Any], twin: TaskOnKart[Any] | None) -> Key:
+    return task.unique_id, twin.unique_id if twin is not None else ""
 
 
 def _merged(
-    found: Mapping[Key, StructureNode], arrivals: Sequence[tuple[Key | None, KeyPath, Key]]
+    found: Mapping[Key, StructureNode], arrivals: Sequence[tuple[Key | None, Hops, Key]]
 ) -> dict[Key, StructureNode]:
     """Let a task that has no twin in some of its places be one node with itself where it has one."""
     with_twin = {key[0]: key for key in reversed(list(found)) if key[1]}
@@ -139,8 +159,8 @@ def _merged(
         kept = nodes[merged[key]]
         if len(node.trail) < len(kept.trail):
             kept.trail = node.trail
-    for consumer, path, key in arrivals:
-        place = (merged[consumer] if consumer is not None else None, path)
+    for consumer, hops, key in arrivals:
+        place = (merged[consumer] if consumer is not None else None, hops)
         places = nodes[merged[key]].places
         if place not in places:
             places.append(place)

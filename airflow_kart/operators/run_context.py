@@ -39,7 +39,7 @@ class RunContext:
         return Workspace(below_airflow_home(directory)) if directory else Workspace.current()
 
     def rerun(self) -> set[str]:
-        """Return the task ids of this blueprint that ``kart_rerun`` names.
+        """Return the unique ids of this blueprint's tasks that ``kart_rerun`` names, or whose classes ask for it.
 
         Raises:
             BindingError: a pattern names no kart task anywhere in the DAG.
@@ -47,13 +47,14 @@ class RunContext:
         patterns = (self._context.get("params") or {}).get(RERUN_PARAM) or []
         if isinstance(patterns, str):
             patterns = [patterns]
-        named: set[str] = set()
+        inline = self.run.inline_tasks() if self._blueprint.inline else []
+        named: set[str] = {task.unique_id for task in [*self.run.tasks.values(), *inline] if task.rerun}
         for pattern in patterns:
-            everywhere = _matching(pattern, kart_task_ids(self._operator.dag))
-            if not everywhere:
-                known = ", ".join(sorted(kart_task_ids(self._operator.dag)))
-                raise BindingError(f"{RERUN_PARAM}: no task matches {pattern!r}; there are {known}")
-            named |= everywhere & self._blueprint.nodes.keys()
+            known = kart_task_ids(self._operator.dag) | inline_names(self._operator.dag)
+            if not _matching(pattern, known):
+                raise BindingError(f"{RERUN_PARAM}: no task matches {pattern!r}; there are {', '.join(sorted(known))}")
+            named |= self.run.unique_ids(_matching(pattern, self._blueprint.nodes))
+            named |= {task.unique_id for task in inline if fnmatch.fnmatchcase(type(task).__name__, pattern)}
         return named
 
     def outside(self, task_id: str) -> list[str]:
@@ -108,6 +109,12 @@ def _reports_on(task: Any, operator: Any) -> bool:
 def kart_task_ids(dag: Any) -> set[str]:
     """Return the tasks of a DAG that make artifacts."""
     return {task_id for task_id, operator in dag.task_dict.items() if getattr(operator, "makes_artifact", False)}
+
+
+def inline_names(dag: Any) -> set[str]:
+    """Return the class names of the tasks of a DAG that have no operator of their own."""
+    blueprints = (getattr(operator, "blueprint", None) for operator in dag.task_dict.values())
+    return {name for blueprint in blueprints if blueprint is not None for name in blueprint.inline}
 
 
 def _matching(pattern: str, task_ids: Collection[str]) -> set[str]:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
 from airflow.sdk import BaseOperator
 
-from airflow_kart.graph import Graph
+from airflow_kart.graph import Graph, Node
+from airflow_kart.kinds import ExternalTask
 from airflow_kart.links.artifact import KartArtifactLink
 from airflow_kart.operators.run_context import RunContext, outside_consumers
+from airflow_kart.outputs import targets_of
 from airflow_kart.runtime.blueprint import Blueprint, RunGraph, check_single
-from airflow_kart.runtime.plan import Outcome, make_plan, states_of
-from airflow_kart.runtime.runner import RunResult, run_task
+from airflow_kart.runtime.plan import Outcome, Plan, make_plan, states_of
+from airflow_kart.runtime.runner import RunResult, make_all, run_task
 from airflow_kart.sidecar import sidecar_uri
 from airflow_kart.task import TaskOnKart
+from airflow_kart.triggers.external import ExternalArtifactTrigger
 
 __all__ = ["KartOperator"]
 
@@ -72,17 +75,39 @@ class KartOperator(BaseOperator):
         if task is None:
             raise AirflowSkipException(f"with this run's values the DAG has no task {self.task_id}; nothing to make")
         with run_context.workspace():
-            named = run_context.run.unique_ids(run_context.rerun())
+            named = run_context.rerun()
             force = _forced(task, named, run_context.run, context)
-            _make_what_has_no_operator(task, named | ({task.unique_id} if force else set()), run_context)
-            result = run_task(task, force=force, coordinates=run_context.coordinates(), how_to_make=run_context.how_to_make)
-        summary = _summary(task, result)
+            below = _Below(task, named | {task.unique_id} if force else set(), run_context)
+            if absent := below.absent(task):
+                self._wait_for(absent)
+            made = below.make()
+            result = run_task(
+                task, force=force or below.forced, coordinates=run_context.coordinates(), how_to_make=run_context.how_to_make
+            )
+        summary = {**_summary(task, result), "made_below": made}
         if result.outcome is Outcome.CACHED:
-            self.log.info("%r is cached (%s); its artifact is %s", task, result.reason, summary["artifacts"][0]["uri"])
+            where = ", ".join(artifact["uri"] for artifact in summary["artifacts"])
+            self.log.info("%r is cached (%s)%s", task, result.reason, f"; its artifact is {where}" if where else "")
             if self.on_cached == "skip" and not outside_consumers(self, blueprint.nodes):
                 context["ti"].xcom_push(key="return_value", value=summary)
                 raise AirflowSkipException("the artifact is there")
         return summary
+
+    def _wait_for(self, external: list[ExternalTask[Any]]) -> NoReturn:
+        """Give the worker slot up until what is made elsewhere is there."""
+        uris = [target.uri for task in external for _, target in targets_of(task)]
+        timeouts = [task.timeout for task in external if task.timeout is not None]
+        self.log.info("Waiting for what is made elsewhere: %s", ", ".join(uris))
+        self.defer(
+            trigger=ExternalArtifactTrigger(uris=uris, poll_seconds=min(task.poll_seconds for task in external)),
+            method_name="execute_when_there",
+            timeout=min(timeouts) if timeouts else None,
+        )
+
+    def execute_when_there(self, context: Any, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Go on after waiting; what is not there after all is waited for again."""
+        self.log.info("There now: %s", ", ".join(event["uris"]))
+        return self.execute(context)
 
 
 def _forced(task: TaskOnKart[Any], named: set[str], run: RunGraph, context: Any) -> bool:
@@ -96,16 +121,37 @@ def _forced(task: TaskOnKart[Any], named: set[str], run: RunGraph, context: Any)
     return dt.datetime.fromisoformat(present.finished_at) < started
 
 
-def _make_what_has_no_operator(task: TaskOnKart[Any], rerun: set[str], run_context: RunContext) -> None:
-    """Make what is missing, or named to run again, below a task, as far as no other operator does."""
-    others = {unique_id for unique_id in run_context.run.task_ids if unique_id != task.unique_id}
-    if all(required.unique_id in others for _, required in task.lineage.inputs):
-        return
-    graph = Graph.of([task])
-    plan = make_plan(graph, rerun=rerun & graph.nodes.keys(), given=others)
-    for node in plan.with_outcome(Outcome.RUN):
-        if node.unique_id != task.unique_id and node.unique_id not in others:
-            run_task(node.task, force=plan.tasks[node.unique_id].forced, coordinates=run_context.coordinates())
+class _Below:
+    """What an operator makes besides its own task: tasks below it that no other operator makes, such as inline ones."""
+
+    def __init__(self, task: TaskOnKart[Any], rerun: set[str], run_context: RunContext) -> None:
+        others = {unique_id for unique_id in run_context.run.task_ids if unique_id != task.unique_id}
+        self._coordinates = run_context.coordinates
+        self._others = {*others, task.unique_id}
+        self._plan: Plan | None = None
+        self.forced = False
+        """Whether the task has to run, as something below it does."""
+        if any(required.unique_id not in others for _, required in task.lineage.inputs):
+            graph = Graph.of([task])
+            self._plan = make_plan(graph, rerun=rerun & graph.nodes.keys(), given=others)
+            self.forced = self._plan.tasks[task.unique_id].forced
+
+    def absent(self, task: TaskOnKart[Any]) -> list[ExternalTask[Any]]:
+        """Return the external tasks among the task and those below it whose artifacts are not there."""
+        to_make = [node.task for node in self._to_make()]
+        external = [found for found in [task, *to_make] if isinstance(found, ExternalTask)]
+        return [found for found in external if not found.complete()]
+
+    def make(self) -> int:
+        """Make them; return how many ran."""
+        if self._plan is None:
+            return 0
+        results = make_all(self._plan, coordinates=self._coordinates(), except_for=self._others)
+        return sum(result.outcome is Outcome.RAN for result in results)
+
+    def _to_make(self) -> list[Node]:
+        planned = self._plan.with_outcome(Outcome.RUN) if self._plan is not None else []
+        return [node for node in planned if node.unique_id not in self._others]
 
 
 def _summary(task: TaskOnKart[Any], result: RunResult) -> dict[str, Any]:

@@ -52,12 +52,16 @@ class RootSpec:
         return parameter.read(raw, self.cls.__qualname__, name)
 
 
+Hops = tuple[KeyPath, ...]
+"""A way from a task to one below it: the keys of its ``requires()``, then those of each inline task on the way."""
+
+
 @dataclass(frozen=True)
 class Place:
-    """One way to find a task: below which operator's task (``None``: the DAG), under which keys."""
+    """One way to find a task: below which operator's task (``None``: the DAG), on which way."""
 
     consumer: str | None
-    path: KeyPath
+    hops: Hops
 
 
 @dataclass(frozen=True)
@@ -79,11 +83,13 @@ class Blueprint:
     """By Airflow task id, upstream first."""
     form: Mapping[str, str] = field(default_factory=dict)
     """The trigger form's field for each parameter it offers."""
+    inline: frozenset[str] = frozenset()
+    """The class names of the tasks that have no operator of their own."""
 
     @classmethod
     def single(cls, task_id: str, task: TaskOnKart[Any]) -> Blueprint:
         """Return the structure of one operator that makes a task and everything below it."""
-        node = BlueprintNode(task_id, task, (Place(None, (0,)),))
+        node = BlueprintNode(task_id, task, (Place(None, ((0,),)),))
         return cls((RootSpec.of(task),), {task_id: node})
 
     def for_run(self, bind: Mapping[str, Any], params: Mapping[str, Any]) -> RunGraph:
@@ -150,11 +156,8 @@ class RunGraph:
                     within = found[place.consumer].lineage.requirements
                 else:
                     continue
-                try:
-                    task = follow(within, place.path)
-                except LookupError:
-                    continue
-                if isinstance(task, TaskOnKart):
+                task = _at_the_end(place.hops, within)
+                if task is not None:
                     found[node.task_id] = task
                     break
         return found
@@ -169,6 +172,24 @@ class RunGraph:
         """The tasks as a graph, with targets in the current workspace."""
         return Graph.of(self.roots)
 
+    def inline_tasks(self) -> list[TaskOnKart[Any]]:
+        """Return the tasks that have no operator of their own."""
+        return [node.task for unique_id, node in self.graph.nodes.items() if unique_id not in self.task_ids]
+
     def unique_ids(self, task_ids: Collection[str]) -> set[str]:
         """Return the unique ids of the tasks of some operators."""
         return {self.tasks[task_id].unique_id for task_id in task_ids if task_id in self.tasks}
+
+
+def _at_the_end(hops: Hops, within: Any) -> TaskOnKart[Any] | None:
+    """Return the task that a way leads to, or ``None`` where the way ends before."""
+    task: Any = None
+    for hop in hops:
+        try:
+            task = follow(within, hop)
+        except LookupError:
+            return None
+        if not isinstance(task, TaskOnKart):
+            return None
+        within = task.lineage.requirements
+    return task if isinstance(task, TaskOnKart) else None

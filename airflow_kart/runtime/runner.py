@@ -16,6 +16,7 @@ from typing import Any
 
 from airflow_kart.exceptions import MissingInputError, OutputNotDumpedError, RequirementError
 from airflow_kart.graph import Graph
+from airflow_kart.kinds import ExternalTask
 from airflow_kart.nesting import KeyPath, NotALeafError, describe_path, leaves, map_leaves
 from airflow_kart.outputs import targets_of
 from airflow_kart.provenance import upstream_part
@@ -67,7 +68,7 @@ def run_task(
         Exception: whatever ``run()`` raises. Nothing is published then.
     """
     targets = tuple(target for _, target in targets_of(task))
-    if not force:
+    if not force or isinstance(task, ExternalTask):  # what is made elsewhere cannot be made again here
         found = planned_for(task)
         if found.outcome is Outcome.CACHED:
             return RunResult(Outcome.CACHED, found.reason, found.seconds, targets)

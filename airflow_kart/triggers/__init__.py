@@ -1,0 +1,3 @@
+"""Airflow triggers: what deferred operators wait for."""
+
+from __future__ import annotations

@@ -1,0 +1,42 @@
+"""The trigger that waits for artifacts which are made elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_kart.storage import store_for
+
+__all__ = ["ExternalArtifactTrigger"]
+
+
+class ExternalArtifactTrigger(BaseTrigger):
+    """Fires when all the objects are there.
+
+    Args:
+        uris: the objects.
+        poll_seconds: how often it looks, in seconds.
+    """
+
+    def __init__(self, uris: Sequence[str], poll_seconds: float) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's is not annotated
+        self.uris = list(uris)
+        self.poll_seconds = poll_seconds
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class and its arguments, for the triggerer's process."""
+        return f"{type(self).__module__}.{type(self).__qualname__}", {"uris": self.uris, "poll_seconds": self.poll_seconds}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look until everything is there."""
+        while absent := [uri for uri in self.uris if not await asyncio.to_thread(_is_there, uri)]:
+            self.log.info("Not there yet: %s", ", ".join(absent))
+            await asyncio.sleep(self.poll_seconds)
+        yield TriggerEvent({"uris": self.uris})  # type: ignore[no-untyped-call]  # as above
+
+
+def _is_there(uri: str) -> bool:
+    return store_for(uri).stat(uri) is not None
