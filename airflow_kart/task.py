@@ -412,4 +412,4 @@ def _keys_of(requirements: Any) -> str:
 
 
 def _load_output(task: TaskOnKart[Any]) -> Any:
-    return map_leaves(Target.load, task.output(), Target)
+    return map_leaves(lambda target: target.load(), task.output(), Target)

@@ -46,11 +46,11 @@ def _fits_pandas(column: Any, wanted: Any) -> bool:
         if types.is_object_dtype(dtype):
             return types.infer_dtype(column, skipna=True) in (*_PANDAS_KINDS[wanted][1], "empty")
         check: Callable[[Any], bool] = getattr(types, _PANDAS_KINDS[wanted][0])
-        return check(dtype)
+        return check(dtype) and str(dtype) != "category"  # pandas takes categories of text for text
     if isinstance(wanted, type) and types.is_object_dtype(dtype) and not hasattr(wanted, "dtype"):
         return all(isinstance(value, wanted) for value in column.dropna())
     try:
-        return bool(dtype == types.pandas_dtype(wanted))
+        return str(dtype) == wanted or bool(dtype == types.pandas_dtype(wanted))
     except TypeError:
         return False
 

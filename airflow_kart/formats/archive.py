@@ -29,7 +29,8 @@ def add_member(archive: zipfile.ZipFile, name: str) -> Iterator[BinaryIO]:
     with archive.open(zipfile.ZipInfo(name, _EPOCH), "w", force_zip64=True) as member:
         buffered = io.BufferedWriter(_Unclosable(member), _BUFFER)
         yield buffered
-        buffered.flush()
+        if not buffered.closed:  # closing it flushes too
+            buffered.flush()
 
 
 @contextmanager

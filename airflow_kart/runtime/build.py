@@ -69,7 +69,7 @@ def build(
             make_all(plan)
         else:
             _run_in_processes(plan, workers)
-        result: T = map_leaves(Target.load, task.output(), Target)
+        result: T = map_leaves(lambda target: target.load(), task.output(), Target)
         return result
 
 

@@ -160,7 +160,7 @@ def states_of(nodes: Iterable[Node]) -> list[PlannedTask]:
         found.append(targets[len(found)].state())
     if len(found) < len(targets):
         with ThreadPoolExecutor(settings.kart_int("check_threads"), "kart-check") as pool:
-            found += pool.map(Target.state, targets[len(found) :])
+            found += pool.map(lambda target: target.state(), targets[len(found) :])
     states = iter(found)
     return [_planned([next(states) for _ in node.targets]) for node in nodes]
 

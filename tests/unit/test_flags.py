@@ -1,0 +1,191 @@
+"""Class attributes that say when a task counts as complete: rerun, strict_check, modification_time_check."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from airflow_kart import ExternalTask, IntParameter, Target, TaskOnKart, build
+from airflow_kart.graph import Graph
+from airflow_kart.runtime.plan import Outcome, make_plan, planned_for
+from airflow_kart.runtime.runner import run_task
+
+RAN: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _in_workspace(workspace: Path) -> None:
+    RAN.clear()
+
+
+class Noted(TaskOnKart[Any]):
+    def run(self) -> None:
+        RAN.append(type(self).__name__)
+        self.dump(len(RAN))
+
+
+class Bottom(Noted):
+    value: int = IntParameter(default=1)
+
+
+class Middle(Noted):
+    def requires(self) -> Bottom:
+        return Bottom()
+
+
+class Strict(Noted):
+    strict_check: ClassVar[bool] = True
+
+    def requires(self) -> Middle:
+        return Middle()
+
+
+class Top(Noted):
+    def requires(self) -> Strict:
+        return Strict()
+
+
+def reason_of(task: TaskOnKart[Any]) -> str:
+    return make_plan(Graph.of([task])).tasks[task.unique_id].reason
+
+
+class TestStrictCheck:
+    def test_runs_again_where_an_input_is_gone(self) -> None:
+        build(Strict())
+        Middle().output().remove()
+        RAN.clear()
+        assert "Middle(), which it needs, runs" in reason_of(Strict())
+        build(Strict())
+        assert RAN == ["Middle", "Strict"]
+
+    def test_looks_at_its_inputs_only(self) -> None:
+        build(Strict())
+        Bottom().output().remove()
+        RAN.clear()
+        build(Strict())
+        assert RAN == []
+
+    def test_is_not_asked_below_a_complete_task(self) -> None:
+        build(Top())
+        Middle().output().remove()
+        RAN.clear()
+        build(Top())
+        assert RAN == []
+
+    def test_holds_for_a_task_by_itself_too(self) -> None:
+        build(Strict())
+        assert planned_for(Strict()).outcome is Outcome.CACHED
+        Middle().output().remove()
+        assert planned_for(Strict()).outcome is Outcome.RUN
+
+    def test_in_a_chain(self) -> None:
+        class Upper(Noted):
+            strict_check: ClassVar[bool] = True
+
+            def requires(self) -> Strict:
+                return Strict()
+
+        build(Upper())
+        Middle().output().remove()
+        RAN.clear()
+        build(Upper())
+        assert RAN == ["Middle", "Strict", "Upper"]
+
+
+class Source(ExternalTask[str]):
+    def output(self) -> Target:
+        return self.make_target("source.txt")
+
+
+class Fresh(Noted):
+    modification_time_check: ClassVar[bool] = True
+
+    def requires(self) -> dict[str, Any]:
+        return {"source": Source(), "bottom": Bottom()}
+
+    def run(self) -> None:
+        self.load()
+        super().run()
+
+
+class TestModificationTimeCheck:
+    @pytest.fixture(autouse=True)
+    def _source(self, workspace: Path) -> None:
+        workspace.mkdir(exist_ok=True)
+        (workspace / "source.txt").write_text("1")
+
+    def test_runs_again_where_an_input_is_newer(self, workspace: Path) -> None:
+        build(Fresh())
+        RAN.clear()
+        build(Fresh())
+        assert RAN == []
+        later = time.time() + 5
+        os.utime(workspace / "source.txt", (later, later))
+        assert reason_of(Fresh()) == f"{workspace}/source.txt has changed since it ran"
+        build(Fresh())
+        assert RAN == ["Fresh"]
+
+    def test_an_input_that_was_made_again_with_the_same_bytes_has_not_changed(self) -> None:
+        class Same(Noted):
+            def run(self) -> None:
+                RAN.append("Same")
+                self.dump("always the same")
+
+        class Reader(Noted):
+            modification_time_check: ClassVar[bool] = True
+
+            def requires(self) -> Same:
+                return Same()
+
+        build(Reader())
+        time.sleep(0.02)
+        run_task(Same(), force=True)
+        RAN.clear()
+        build(Reader())
+        assert RAN == []
+
+    def test_an_input_that_was_made_again_with_other_bytes_has(self) -> None:
+        build(Fresh())
+        time.sleep(0.02)
+        run_task(Bottom(), force=True)
+        RAN.clear()
+        build(Fresh())
+        assert RAN == ["Fresh"]
+
+    def test_a_missing_input_is_made_first(self) -> None:
+        build(Fresh())
+        Bottom().output().remove()
+        RAN.clear()
+        build(Fresh())
+        assert RAN == ["Bottom", "Fresh"]
+
+
+class Always(Noted):
+    rerun: ClassVar[bool] = True
+
+
+class AboveAlways(Noted):
+    def requires(self) -> Always:
+        return Always()
+
+
+class TestRerun:
+    def test_runs_whenever_it_is_asked_for_and_all_below_with_it(self) -> None:
+        build(AboveAlways())
+        RAN.clear()
+        build(AboveAlways())
+        assert RAN == ["Always", "AboveAlways"]
+
+    def test_once_in_a_build(self) -> None:
+        class Two(Noted):
+            def requires(self) -> list[Any]:
+                return [Always(), AboveAlways(), Bottom()]
+
+        build(Two())
+        RAN.clear()
+        build(Two())
+        assert RAN == ["Always", "AboveAlways", "Two"]
