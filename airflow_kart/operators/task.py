@@ -14,8 +14,8 @@ from airflow_kart.kinds import ExternalTask
 from airflow_kart.links.artifact import KartArtifactLink
 from airflow_kart.operators.run_context import RunContext, outside_consumers
 from airflow_kart.outputs import targets_of
-from airflow_kart.runtime.blueprint import Blueprint, RunGraph, check_single
-from airflow_kart.runtime.plan import Outcome, Plan, make_plan, states_of
+from airflow_kart.runtime.blueprint import Blueprint, check_single
+from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask, make_plan, states_of
 from airflow_kart.runtime.runner import RunResult, make_all, run_task
 from airflow_kart.sidecar import sidecar_uri
 from airflow_kart.task import TaskOnKart
@@ -75,14 +75,16 @@ class KartOperator(BaseOperator):
         if task is None:
             raise AirflowSkipException(f"with this run's values the DAG has no task {self.task_id}; nothing to make")
         with run_context.workspace():
-            named = run_context.rerun()
-            force = _forced(task, named, run_context.run, context)
-            below = _Below(task, named | {task.unique_id} if force else set(), run_context)
+            again = _to_run_again(task, run_context, context)
+            below = _Below(task, again, run_context)
             if absent := below.absent(task):
                 self._wait_for(absent)
             made = below.make()
             result = run_task(
-                task, force=force or below.forced, coordinates=run_context.coordinates(), how_to_make=run_context.how_to_make
+                task,
+                force=task.unique_id in again or below.forced,
+                coordinates=run_context.coordinates(),
+                how_to_make=run_context.how_to_make,
             )
         summary = {**_summary(task, result), "made_below": made}
         if result.outcome is Outcome.CACHED:
@@ -110,15 +112,27 @@ class KartOperator(BaseOperator):
         return self.execute(context)
 
 
-def _forced(task: TaskOnKart[Any], named: set[str], run: RunGraph, context: Any) -> bool:
-    """Whether the task, or one it needs, is named to run again, and was not made since this DAG run started."""
-    if not named or task.unique_id not in run.graph.below(named):
-        return False
-    present = states_of([run.graph.nodes[task.unique_id]])[0]
+def _to_run_again(task: TaskOnKart[Any], run_context: RunContext, context: Any) -> set[str]:
+    """Return the unique ids, of the task and of those without an operator, that are asked to run again.
+
+    That is what is named and all below it, unless it was made since this DAG run started.
+    """
+    named = run_context.rerun()
+    if not named:
+        return set()
+    graph = run_context.run.graph
+    others = run_context.run.task_ids.keys() - {task.unique_id}
+    nodes = [graph.nodes[unique_id] for unique_id in graph.below(named) - others]
     started: dt.datetime | None = context["dag_run"].start_date
+    return {
+        node.unique_id for node, present in zip(nodes, states_of(nodes), strict=True) if not _made_since(started, present)
+    }
+
+
+def _made_since(started: dt.datetime | None, present: PlannedTask) -> bool:
     if present.outcome is not Outcome.CACHED or not present.finished_at or started is None:
-        return True
-    return dt.datetime.fromisoformat(present.finished_at) < started
+        return False
+    return dt.datetime.fromisoformat(present.finished_at) >= started
 
 
 class _Below:
