@@ -21,7 +21,7 @@ from airflow_kart.testing.stand_in import check_task, dump_stand_in, refuse_outs
 
 __all__ = ["assert_runs_on_empty_frames", "run_on_empty_frames"]
 
-Given = Mapping[type[TaskOnKart[Any]] | TaskOnKart[Any], Any]
+Given = Mapping[Any, Any]  # keys are tasks and task classes; a narrower type would refuse a dict of some subclass
 _MOST_COLUMNS = 20
 
 
@@ -86,8 +86,10 @@ def _precision(item: tuple[Any, Any]) -> int:
     return len(key.__mro__) if isinstance(key, type) else sys.maxsize
 
 
-def _names(key: type[TaskOnKart[Any]] | TaskOnKart[Any], task: TaskOnKart[Any]) -> bool:
-    return isinstance(task, key) if isinstance(key, type) else key.unique_id == task.unique_id
+def _names(key: object, task: TaskOnKart[Any]) -> bool:
+    if isinstance(key, type):
+        return isinstance(task, key)
+    return isinstance(key, TaskOnKart) and key.unique_id == task.unique_id
 
 
 def _reached(graph: Graph, stand_ins: Collection[str]) -> list[Node]:

@@ -23,6 +23,7 @@ from airflow_kart import (
     TaskOnKart,
     Workspace,
     build,
+    testing,
 )
 from airflow_kart.exceptions import ConfigurationError, FormatError, OutputNotDumpedError
 from airflow_kart.formats import format_for
@@ -443,9 +444,10 @@ class TestEmptyFrames:
         report = run_on_empty_frames(Several(), given={Prices: {"table": VISITS}})
         assert "lack 'note'" in str(report)
 
-    def test_a_stand_in_for_nothing_is_refused(self) -> None:
-        with pytest.raises(ConfigurationError, match=r"no task is .*Prices.*; there are tasks of Rows"):
-            run_on_empty_frames(Rows(), given={Prices: 1})
+    @pytest.mark.parametrize("key", [Prices, Prices(), "Rows"])
+    def test_a_stand_in_for_nothing_is_refused(self, key: Any) -> None:
+        with pytest.raises(ConfigurationError, match=r"no task is .*(Prices|'Rows').*; there are tasks of Rows"):
+            run_on_empty_frames(Rows(), given={key: 1})
 
     def test_csv_gives_what_it_would_on_a_day_without_rows(self) -> None:
         class Reads(TaskOnKart[Any]):
@@ -562,6 +564,22 @@ def test_options_are_passed_on() -> None:
 )
 def test_how_an_index_is_kept_does_not_count(actual: pd.DataFrame, expected: pd.DataFrame) -> None:
     assert_frame_contents_equal(actual, expected)
+
+
+def test_the_public_names_are_these() -> None:
+    assert testing.__all__ == [
+        "EmptyFramesReport",
+        "EmptyRun",
+        "EmptyRunOutcome",
+        "Trial",
+        "assert_frame_contents_equal",
+        "assert_runs_on_empty_frames",
+        "in_memory_workspace",
+        "run_in_memory",
+        "run_on_empty_frames",
+        "try_in_memory",
+    ]
+    assert all(hasattr(testing, name) for name in testing.__all__)
 
 
 def test_neither_pytest_nor_a_heavy_library_is_needed_to_import_it() -> None:

@@ -27,6 +27,7 @@ from airflow_kart import (
     TaskOnKart,
     Workspace,
     build,
+    views,
 )
 from airflow_kart.exceptions import ConfigurationError, TargetError
 from airflow_kart.graph import Graph, Node
@@ -491,6 +492,11 @@ def test_states_are_those_of_the_current_workspace(tmp_path: Path) -> None:
         with Workspace(str(tmp_path / name)):
             shown.append("complete" in tree(Load()))
     assert shown == [True, False]
+
+
+def test_the_public_names_are_these() -> None:
+    assert views.__all__ == ["graphviz", "mermaid", "table", "tree"]
+    assert [getattr(views, name) for name in views.__all__] == [graphviz, mermaid, table, tree]
 
 
 def test_importing_the_views_loads_nothing_heavy() -> None:
