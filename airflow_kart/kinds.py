@@ -10,9 +10,10 @@ from airflow_kart.exceptions import MissingArtifactError
 from airflow_kart.external import ExternalTarget
 from airflow_kart.formats import Format
 from airflow_kart.outputs import targets_of
-from airflow_kart.storage import Store, store_for
+from airflow_kart.storage import Store, is_memory_uri, store_for
 from airflow_kart.target import Target
 from airflow_kart.task import TaskOnKart
+from airflow_kart.workspace import Workspace
 
 __all__ = ["ExternalTask", "WrapperTask"]
 
@@ -48,7 +49,8 @@ class ExternalTask(TaskOnKart[T]):
 
     The file counts as complete as soon as it is there; nothing is asked of a sidecar. In a DAG its operator waits for
     it without holding a worker slot; in :func:`~airflow_kart.build` its absence is an error. Whoever writes the file
-    should rename it into place, so that it is never seen half written.
+    should rename it into place, so that it is never seen half written. In a workspace in memory, as tests use, it is
+    looked for below the workspace, wherever it is otherwise.
     """
 
     poll_seconds: ClassVar[float] = 60.0
@@ -76,9 +78,11 @@ class ExternalTask(TaskOnKart[T]):
         return ExternalTarget(made.uri, made.format, made.store, owner=self, checks=made.checks)
 
     def _locate(self, path: str) -> tuple[str, Store]:
-        if "://" in path or path.startswith("/"):
-            return path, store_for(path)
-        return super()._locate(path)
+        if "://" not in path and not path.startswith("/"):
+            return super()._locate(path)
+        if is_memory_uri(Workspace.current().directory):
+            return super()._locate(path.replace("://", "/").lstrip("/"))
+        return path, store_for(path)
 
     def run(self) -> Iterator[Any] | None:
         """Say that nothing here can make the artifact.

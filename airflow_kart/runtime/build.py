@@ -18,6 +18,7 @@ from airflow_kart.nesting import map_leaves
 from airflow_kart.outputs import targets_of
 from airflow_kart.runtime.plan import Outcome, Plan, make_plan
 from airflow_kart.runtime.runner import make_all, run_task
+from airflow_kart.storage import is_memory_uri
 from airflow_kart.target import Target
 from airflow_kart.task import TaskOnKart
 from airflow_kart.workspace import Workspace
@@ -56,7 +57,12 @@ def build(
         raise ConfigurationError(f"build({given!r}): give a task{hint}")
     if workers < 1:
         raise ConfigurationError(f"build(workers={workers}): give at least 1")
-    with Workspace(os.fspath(workspace_directory)) if workspace_directory is not None else Workspace.current():
+    with Workspace(os.fspath(workspace_directory)) if workspace_directory is not None else Workspace.current() as workspace:
+        if workers > 1 and is_memory_uri(workspace.directory):
+            raise ConfigurationError(
+                f"build(workers={workers}): other processes cannot see {workspace.directory}; "
+                "use workers=1, or a directory as the workspace"
+            )
         graph = Graph.of([task])
         plan = make_plan(graph, rerun=_named(graph, rerun))
         todo = plan.with_outcome(Outcome.RUN)

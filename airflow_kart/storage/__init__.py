@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from airflow_kart.storage.base import ObjectStat, Store, Upload
 from airflow_kart.storage.local import LocalStore
+from airflow_kart.storage.memory import MemoryStore, is_memory_uri
 from airflow_kart.storage.resolve import join_uri, store_for
 
-__all__ = ["LocalStore", "ObjectStat", "Store", "Upload", "join_uri", "store_for"]
+__all__ = ["LocalStore", "MemoryStore", "ObjectStat", "Store", "Upload", "is_memory_uri", "join_uri", "store_for"]

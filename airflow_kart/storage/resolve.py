@@ -11,6 +11,7 @@ from urllib.parse import quote
 from airflow_kart.exceptions import ConfigurationError, TargetPathError
 from airflow_kart.storage.base import Store
 from airflow_kart.storage.local import LocalStore, is_file_uri
+from airflow_kart.storage.memory import MemoryStore
 
 __all__ = ["join_uri", "store_for"]
 
@@ -25,6 +26,10 @@ def store_for(uri: str) -> Store:
     """
     match = _SCHEME.match(uri)
     scheme = match[1].lower() if match else "file"
+    if scheme == "memory":
+        memory = _memory_store()
+        memory.check_writable(uri)  # a uri without a name is better refused here than by the first artifact
+        return memory
     if scheme != "file":
         raise ConfigurationError(
             f"no store keeps {scheme}:// uris ({uri}); this version keeps artifacts in directories: "
@@ -36,6 +41,11 @@ def store_for(uri: str) -> Store:
 @functools.lru_cache(maxsize=1)
 def _local_store() -> LocalStore:
     return LocalStore()
+
+
+@functools.lru_cache(maxsize=1)
+def _memory_store() -> MemoryStore:
+    return MemoryStore()
 
 
 def join_uri(directory: str, relative_path: str) -> str:

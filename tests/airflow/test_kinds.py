@@ -243,10 +243,10 @@ class TestExternal:
             def output(self) -> Target:
                 return self.make_target("late.txt")
 
-        from airflow.sdk import DAG
         from airflow.providers.common.compat.sdk import TaskDeferred
+        from airflow.sdk import DAG
 
-        with DAG("external_late", schedule=None) as dag:
+        with DAG("external_late", schedule=None):
             operator = KartOperator(task_id="late", task=Late())
         with pytest.raises(TaskDeferred) as deferred:
             operator._wait_for([Late()])

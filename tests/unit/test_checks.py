@@ -109,7 +109,9 @@ class TestColumnTypes:
         assert list(build(Features())["user"]) == [1]
 
     def test_a_wrong_column_is_an_error_before_anything_is_written(self, workspace: Path) -> None:
-        with pytest.raises(ColumnTypeError, match=r"Features\(kind='wrong'\): .* dumped .* user is \w+, not int; score is int64, not float"):
+        with pytest.raises(
+            ColumnTypeError, match=r"Features\(kind='wrong'\): .* dumped .* user is \w+, not int; score is int64, not float"
+        ):
             build(Features(kind="wrong"))
         assert list(workspace.rglob("*.pkl")) == []
 
@@ -174,9 +176,15 @@ class PolarsModel(polars_schema.DataFrameModel):
 
 SCHEMAS = {
     "pandas model": (PandasModel, pd.DataFrame),
-    "pandas schema": (pandas_schema.DataFrameSchema({"user": pandas_schema.Column(int, pandas_schema.Check.ge(1))}), pd.DataFrame),
+    "pandas schema": (
+        pandas_schema.DataFrameSchema({"user": pandas_schema.Column(int, pandas_schema.Check.ge(1))}),
+        pd.DataFrame,
+    ),
     "polars model": (PolarsModel, pl.DataFrame),
-    "polars schema": (polars_schema.DataFrameSchema({"user": polars_schema.Column(pl.Int64, polars_schema.Check.ge(1))}), pl.DataFrame),
+    "polars schema": (
+        polars_schema.DataFrameSchema({"user": polars_schema.Column(pl.Int64, polars_schema.Check.ge(1))}),
+        pl.DataFrame,
+    ),
 }
 
 
@@ -193,7 +201,9 @@ class TestSchema:
                 self.dump(make({"user": [int(self.user), 2], "score": [0.5, 0.25]}))
 
         assert len(build(Checked())) == 2
-        with pytest.raises(SchemaError, match=r"Checked\(user='-1'\): .* dumped does not satisfy the schema \S+: column user.*-1"):
+        with pytest.raises(
+            SchemaError, match=r"Checked\(user='-1'\): .* dumped does not satisfy the schema \S+: column user.*-1"
+        ):
             build(Checked(user="-1"))
         assert not Checked(user="-1").complete()
         unchecked = Checked(user="-2")
@@ -236,7 +246,9 @@ class TestSchema:
             def output(self) -> Target:
                 return self.make_target("a.parquet", schema={"user": int})
 
-        with pytest.raises(ConfigurationError, match=r"Wrong\.output\(\): schema is \{'user': <class 'int'>\}; give a pandera"):
+        with pytest.raises(
+            ConfigurationError, match=r"Wrong\.output\(\): schema is \{'user': <class 'int'>\}; give a pandera"
+        ):
             Wrong().complete()
 
     def test_what_is_no_table_does_not_satisfy_it(self, workspace: Path) -> None:

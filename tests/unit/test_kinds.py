@@ -94,7 +94,9 @@ class TestWrapper:
         assert RAN == []
 
     def test_what_it_groups_is_an_input_of_its_consumers(self) -> None:
-        with pytest.raises(MissingInputError, match=r"needs 3 input\(s\)[\s\S]*\['few'\]\[0\] Number\(value=0\)[\s\S]*\['one'\]"):
+        with pytest.raises(
+            MissingInputError, match=r"needs 3 input\(s\)[\s\S]*\['few'\]\[0\] Number\(value=0\)[\s\S]*\['one'\]"
+        ):
             run_task(After())
 
     def test_has_outcomes_in_a_plan(self) -> None:

@@ -126,7 +126,7 @@ class TestTables:
             written(iter([]))
 
     def test_parts_with_other_columns_are_refused(self) -> None:
-        with pytest.raises(FormatError, match="part 1 is a .* all parts have to be alike"):
+        with pytest.raises(FormatError, match=r"part 1 is a .* all parts have to be alike"):
             written(iter([pd.DataFrame({"a": [1]}), pd.DataFrame({"a": ["x"]})]))
 
     @pytest.mark.parametrize("wrong", [1, {"a": [1]}, [pd.DataFrame()]], ids=["int", "dict", "list"])

@@ -85,7 +85,9 @@ def test_in_another_process(workspace: Path, python: Callable[..., str], script:
         "    def run(self): self.dump(self.depth)\n",
     )
     env = {"AIRFLOW__KART__WORKSPACE_DIRECTORY": str(workspace)}
-    made = python(code="import pipeline, airflow_kart as k; t = pipeline.Deep(depth=3); k.build(t); print(t.unique_id)", env=env)
+    made = python(
+        code="import pipeline, airflow_kart as k; t = pipeline.Deep(depth=3); k.build(t); print(t.unique_id)", env=env
+    )
     code = f"import airflow_kart as k; print(repr(k.TaskOnKart.restore({made.strip()!r})))"
     assert python(code=code, env=env).strip() == "Deep(depth=3)"
 
@@ -107,7 +109,9 @@ def test_an_artifact_whose_name_has_no_id(workspace: Path) -> None:
 
 
 def test_an_unknown_id(workspace: Path) -> None:
-    with pytest.raises(MissingArtifactError, match=rf"Train\.restore\('{'0' * 32}'\): the workspace {workspace} has no artifact"):
+    with pytest.raises(
+        MissingArtifactError, match=rf"Train\.restore\('{'0' * 32}'\): the workspace {workspace} has no artifact"
+    ):
         Train.restore("0" * 32)
 
 
@@ -145,7 +149,9 @@ def test_private_parameters_have_to_be_given(workspace: Path) -> None:
 
     task = Secretive(token="s3cret")
     build(task)
-    with pytest.raises(MissingParameterError, match=r"Secretive\.token is private, so no sidecar holds it; give it: restore"):
+    with pytest.raises(
+        MissingParameterError, match=r"Secretive\.token is private, so no sidecar holds it; give it: restore"
+    ):
         Secretive.restore(task.unique_id)
     assert Secretive.restore(task.unique_id, token="s3cret") == task
     with pytest.raises(IdentityError):

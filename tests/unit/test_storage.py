@@ -7,15 +7,17 @@ import os
 import subprocess
 import sys
 import threading
+import tracemalloc
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airflow_kart import TaskOnKart, Workspace
+from airflow_kart import TaskOnKart, Workspace, build
 from airflow_kart.exceptions import ConfigurationError, StorageError, TargetPathError
-from airflow_kart.storage import LocalStore, Store, join_uri, store_for
+from airflow_kart.storage import LocalStore, MemoryStore, Store, join_uri, store_for
 
 MB = 1 << 20
 Factory = Callable[[Path], tuple[Store, str]]
@@ -25,7 +27,11 @@ def local(directory: Path) -> tuple[Store, str]:
     return LocalStore(), str(directory / "store")
 
 
-FACTORIES: list[Factory] = [local]
+def memory(directory: Path) -> tuple[Store, str]:
+    return MemoryStore(), f"memory://{directory.name}/store"
+
+
+FACTORIES: list[Factory] = [local, memory]
 """Each makes a store and gives a uri below which a test may do what it likes."""
 
 
@@ -195,6 +201,27 @@ class TestEveryStore:
         assert len(found) == 100_000
         assert len(set(found)) == 1
         assert list(store.list(f"{base}/")) == [uri]
+
+    def test_writers_take_turns(self, store: Store, base: str) -> None:
+        uris = [f"{base}/a.bin", f"{base}/b/c.bin"]
+        inside: list[int] = []
+        most: list[int] = []
+
+        def publish() -> None:
+            for _ in range(50):
+                with store.publishing(uris), store.publishing(uris[:1]):  # a turn inside one's own turn does not wait
+                    inside.append(1)
+                    most.append(len(inside))
+                    inside.pop()
+
+        threads = [threading.Thread(target=publish) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert not any(thread.is_alive() for thread in threads)
+        assert max(most) == 1
+        assert len(most) == 200
 
     def test_listing_goes_below_a_prefix_only(self, store: Store, base: str) -> None:
         uris = {f"{base}/{name}" for name in ["a/1", "a/b/2", "ab/3", "c"]}
@@ -380,6 +407,82 @@ def test_files_get_the_permissions_of_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+# Only in memory.
+
+
+def test_a_memory_workspace_outlives_its_blocks_but_not_the_process(python: Any) -> None:
+    class Task(TaskOnKart[str]):
+        def run(self) -> None:
+            self.dump("made once")
+
+    directory = f"memory://{uuid.uuid4().hex}/below"
+    assert build(Task(), workspace_directory=directory) == "made once"
+    with Workspace(directory) as workspace:
+        target = Task().output()
+        assert target.uri.startswith(f"{directory}/")
+        assert target.exists()
+        assert [uri.endswith((".pkl", ".kart.json")) for uri in workspace.store.list(f"{directory}/")] == [True, True]
+        look = f"from airflow_kart.storage import store_for; print(store_for({target.uri!r}).stat({target.uri!r}))"
+        assert python(code=look) == "None\n"
+    with Workspace(f"{directory}/deeper"):
+        assert not Task().complete()
+
+
+def test_memory_uris_are_of_one_store_however_the_scheme_is_spelled() -> None:
+    name = uuid.uuid4().hex
+    assert store_for(f"memory://{name}") is store_for(f"MEMORY://{name}")
+    put(store_for(f"memory://{name}"), f"memory://{name}/a", b"x")
+    assert get(store_for(f"memory://{name}"), f"Memory://{name}/a") == b"x"
+    assert list(store_for(f"memory://{name}").list(f"MEMORY://{name}/")) == [f"MEMORY://{name}/a"]
+
+
+@pytest.mark.parametrize("uri", ["memory://", "memory:///", "memory:///a"])
+def test_memory_without_a_name_is_refused(uri: str) -> None:
+    class Task(TaskOnKart[int]):
+        pass
+
+    with pytest.raises(ConfigurationError, match="names no place in memory; write memory:// and a name"):
+        store_for(uri)
+    with Workspace(uri), pytest.raises(ConfigurationError, match="write memory:// and a name"):
+        Task().output()
+
+
+def test_readers_share_the_bytes() -> None:
+    store, uri = MemoryStore(), "memory://large/a"
+    upload = store.upload(uri)
+    for _ in range(16):
+        upload.write(bytes(MB))
+    upload.finish()
+    upload.publish()
+    tracemalloc.start()
+    try:
+        streams = [store.open(uri) for _ in range(10)]
+        whole = [stream.read() for stream in streams]
+        assert tracemalloc.get_traced_memory()[1] < MB
+    finally:
+        tracemalloc.stop()
+    assert all(one is whole[0] for one in whole)
+    assert len(whole[0]) == 16 * MB
+
+
+def test_who_writes_to_a_stream_changes_nothing() -> None:
+    store = MemoryStore()
+    put(store, "memory://ws/a", b"as it was")
+    with store.open("memory://ws/a") as stream:
+        stream.write(b"changed")
+    assert get(store, "memory://ws/a") == b"as it was"
+
+
+def test_other_processes_cannot_build_in_memory() -> None:
+    class Task(TaskOnKart[int]):
+        def run(self) -> None:
+            self.dump(1)
+
+    message = r"build\(workers=2\): other processes cannot see memory://ws; use workers=1, or a directory"
+    with pytest.raises(ConfigurationError, match=message):
+        build(Task(), workers=2, workspace_directory="memory://ws")
 
 
 @pytest.mark.parametrize("uri", ["/a/b", "a/b", "file:///a", "FILE:///a"])

@@ -1,0 +1,128 @@
+"""Objects in this process: the store of tests and of a notebook's quick trial.
+
+Its uris are ``memory://name/path``. Other processes see nothing of it, and it ends with this one. An object is one
+``bytes`` that its readers share.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import io
+import threading
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+from airflow_kart.exceptions import ConfigurationError
+from airflow_kart.storage.base import ObjectStat
+
+__all__ = ["MemoryStore", "is_memory_uri"]
+
+_SCHEME = "memory://"
+
+
+class MemoryStore:
+    """Objects by ``memory://`` uri, for as long as the store lives. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, tuple[bytes, dt.datetime]] = {}
+        self._lock = threading.Lock()  # held for a moment, by whoever changes or lists the objects
+        self._turn = threading.RLock()
+
+    def stat(self, uri: str) -> ObjectStat | None:
+        """Return an object's size and the moment it was published, or ``None``."""
+        found = self._objects.get(_key(uri))
+        return None if found is None else ObjectStat(len(found[0]), found[1])
+
+    def open(self, uri: str) -> BinaryIO:
+        """Open an object for reading; the stream holds it, whatever becomes of the object meanwhile."""
+        found = self._objects.get(_key(uri))
+        if found is None:
+            raise FileNotFoundError(uri)
+        return io.BytesIO(found[0])  # takes no copy of bytes that nobody changes
+
+    def upload(self, uri: str) -> MemoryUpload:
+        """Begin to write an object."""
+        return MemoryUpload(self, _key(uri))
+
+    @contextlib.contextmanager
+    def publishing(self, uris: Iterable[str]) -> Iterator[None]:
+        """Let one thread publish at a time, whatever the uris: it takes no longer than a few entries in a dict."""
+        for uri in uris:
+            _key(uri)
+        with self._turn:
+            yield
+
+    def remove(self, uri: str) -> bool:
+        """Remove an object."""
+        with self._lock:
+            return self._objects.pop(_key(uri), None) is not None
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Return the uris below a prefix, as they are at this moment."""
+        below = _key(prefix)
+        with self._lock:
+            keys = [key for key in self._objects if key.startswith(below)]
+        return (prefix + key[len(below) :] for key in keys)
+
+    def check_writable(self, uri: str) -> None:
+        """Check the uri; memory can be written to."""
+        _key(uri)
+
+    def put(self, key: str, data: bytes) -> None:
+        """Make an object visible; what an upload does in the end."""
+        published = (data, dt.datetime.now(dt.timezone.utc))
+        with self._lock:
+            self._objects[key] = published
+
+
+class MemoryUpload:
+    """Bytes on their way; see :class:`~airflow_kart.storage.base.Upload`."""
+
+    def __init__(self, store: MemoryStore, key: str) -> None:
+        self._store = store
+        self._key = key
+        self._stream = io.BytesIO()
+        self._data = b""
+
+    def write(self, data: bytes | memoryview, /) -> int:
+        """Add bytes."""
+        return self._stream.write(memoryview(data).cast("B"))
+
+    def restart(self) -> None:
+        """Forget what was written."""
+        self._stream.seek(0)
+        self._stream.truncate()
+
+    def finish(self) -> None:
+        """Take the bytes out of the stream, which hands them over without a copy."""
+        if not self._stream.closed:
+            self._data = self._stream.getvalue()
+            self._stream.close()
+
+    def publish(self) -> None:
+        """Put the bytes under their uri."""
+        self.finish()
+        self._store.put(self._key, self._data)
+
+    def discard(self) -> None:
+        """Let go of the bytes."""
+        self._stream.close()
+        self._data = b""
+
+
+def is_memory_uri(uri: str) -> bool:
+    """Whether a uri is of the ``memory`` scheme."""
+    return uri[: len(_SCHEME)].lower() == _SCHEME
+
+
+def _key(uri: str) -> str:
+    """Return what a uri names in the store: everything after the scheme, in which no character is special.
+
+    Raises:
+        ConfigurationError: it names no workspace.
+    """
+    key = uri[len(_SCHEME) :]
+    if not is_memory_uri(uri) or not key or key.startswith("/"):
+        raise ConfigurationError(f"{uri!r} names no place in memory; write memory:// and a name, as in memory://trial")
+    return key

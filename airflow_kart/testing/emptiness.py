@@ -1,0 +1,43 @@
+"""Tables cut to zero rows, wherever they are in a value."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["emptied"]
+
+# By library: the classes that hold rows, and how to keep none of them.
+_TABLES: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
+    "pandas": (("DataFrame", "Series"), lambda table: table.iloc[:0]),
+    "polars": (("DataFrame", "LazyFrame", "Series"), lambda table: table.head(0)),
+    "pyarrow": (("Table", "RecordBatch"), lambda table: table.slice(0, 0)),
+}
+
+
+def emptied(value: Any) -> Any:
+    """Return a value with every table in it cut to zero rows; columns and types stay.
+
+    Tables and columns of pandas, polars and pyarrow are looked for in dicts, lists and tuples, however nested. A value
+    that holds none is returned as it is.
+    """
+    return _emptied(value, {})
+
+
+def _emptied(value: Any, seen: dict[int, Any]) -> Any:
+    if id(value) in seen:
+        return seen[id(value)]
+    for library, (names, cut) in _TABLES.items():
+        loaded = sys.modules.get(library)  # what was never imported made no table
+        if loaded is not None and isinstance(value, tuple(getattr(loaded, name) for name in names)):
+            return cut(value)
+    if type(value) not in (dict, list, tuple):
+        return value
+    seen[id(value)] = value  # a container inside itself stays as it is
+    items = list(value.items()) if isinstance(value, dict) else list(enumerate(value))
+    changed = [(key, _emptied(item, seen)) for key, item in items]
+    if all(new is old for (_, new), (_, old) in zip(changed, items, strict=True)):
+        return value
+    seen[id(value)] = dict(changed) if isinstance(value, dict) else type(value)(item for _, item in changed)
+    return seen[id(value)]

@@ -1,0 +1,165 @@
+"""Does every task of a graph survive input without rows?"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from airflow_kart.exceptions import ConfigurationError
+from airflow_kart.graph import Graph, Node
+from airflow_kart.nesting import KeyPath, describe_path
+from airflow_kart.outputs import targets_of
+from airflow_kart.runtime.plan import Outcome, states_of
+from airflow_kart.runtime.runner import run_task
+from airflow_kart.sidecar import ArtifactRecord
+from airflow_kart.task import TaskOnKart
+from airflow_kart.testing.emptiness import emptied
+from airflow_kart.testing.memory import in_memory_workspace
+from airflow_kart.testing.report import EmptyFramesReport, EmptyRun, EmptyRunOutcome
+from airflow_kart.testing.stand_in import check_task, dump_stand_in, refuse_outside
+
+__all__ = ["assert_runs_on_empty_frames", "run_on_empty_frames"]
+
+Given = Mapping[Any, Any]  # keys are tasks and task classes; a narrower type would refuse a dict of some subclass
+_MOST_COLUMNS = 20
+
+
+def run_on_empty_frames(task: TaskOnKart[Any], *, given: Given | None = None) -> EmptyFramesReport:
+    """Run a task and all below it in memory, with every table that one task hands to another cut to zero rows.
+
+    Columns and types stay, as far as the tables' formats keep them. Tables and columns of pandas, polars and pyarrow are
+    cut, also inside dicts, lists and tuples; all other values are handed on as they are. A task that requires nothing
+    is read from the current workspace where its artifact is complete there, and runs otherwise. A task that fails does
+    not end the run: what needs it is not tried, everything else is. The workspace is never written to.
+
+    Args:
+        task: the task.
+        given: stand-ins for what tasks dump, by task or by task class; such tasks do not run, nor does what only they
+            need. A value is nested as the task's ``output()``.
+
+    Raises:
+        ConfigurationError: a stand-in is for a task that is not part of the graph.
+        KartError: the tasks do not make a graph, or a store cannot be asked.
+    """
+    check_task("run_on_empty_frames", task)
+    graph = Graph.of([task])
+    stand_ins = _stand_ins(graph, given or {})
+    nodes = _reached(graph, stand_ins)
+    sources = [node for node in nodes if not node.inputs and node.targets and node.unique_id not in stand_ins]
+    states = zip(sources, states_of(sources), strict=True)
+    complete = {node.unique_id for node, state in states if state.outcome is Outcome.CACHED}
+    rows: dict[str, EmptyRun] = {}
+    with in_memory_workspace():
+        for node in nodes:
+            lost = _lost(node, rows) if node.unique_id not in stand_ins else ()
+            if lost:
+                rows[node.unique_id] = EmptyRun(node.task, EmptyRunOutcome.NOT_TRIED, {}, needs=lost)
+            else:
+                rows[node.unique_id] = _try(node, stand_ins, complete)
+    return EmptyFramesReport(tuple(rows.values()))
+
+
+def assert_runs_on_empty_frames(task: TaskOnKart[Any], *, given: Given | None = None) -> None:
+    """Run as :func:`run_on_empty_frames` does, and raise one error for all tasks that fail.
+
+    Raises:
+        AssertionError: tasks failed; see :meth:`~airflow_kart.testing.EmptyFramesReport.raise_for_failures`.
+    """
+    run_on_empty_frames(task, given=given).raise_for_failures()
+
+
+def _stand_ins(graph: Graph, given: Given) -> dict[str, Any]:
+    """Return the given stand-ins by unique id; one for a task wins over one for its class, a subclass's over its base's."""
+    found: dict[str, Any] = {}
+    for key, value in sorted(given.items(), key=_precision):
+        named = [unique_id for unique_id, node in graph.nodes.items() if _names(key, node.task)]
+        if not named:
+            classes = ", ".join(sorted({type(node.task).__name__ for node in graph.nodes.values()}))
+            raise ConfigurationError(f"run_on_empty_frames(given=...): no task is {key!r}; there are tasks of {classes}")
+        found.update(dict.fromkeys(named, value))
+    return found
+
+
+def _precision(item: tuple[Any, Any]) -> int:
+    key = item[0]
+    return len(key.__mro__) if isinstance(key, type) else sys.maxsize
+
+
+def _names(key: object, task: TaskOnKart[Any]) -> bool:
+    if isinstance(key, type):
+        return isinstance(task, key)
+    return isinstance(key, TaskOnKart) and key.unique_id == task.unique_id
+
+
+def _reached(graph: Graph, stand_ins: Collection[str]) -> list[Node]:
+    """Return the nodes that the roots need, upstream first: not what only tasks with a stand-in do."""
+    reached: set[str] = set()
+    pending = list(graph.roots)
+    while pending:
+        unique_id = pending.pop()
+        if unique_id not in reached:
+            reached.add(unique_id)
+            if unique_id not in stand_ins:
+                pending += [key for _, key in graph.nodes[unique_id].inputs]
+    return [node for unique_id, node in graph.nodes.items() if unique_id in reached]
+
+
+def _lost(node: Node, rows: Mapping[str, EmptyRun]) -> tuple[TaskOnKart[Any], ...]:
+    """Return the tasks that a node needs and that failed, or were not tried."""
+    needed = [rows[unique_id] for unique_id in dict.fromkeys(key for _, key in node.inputs)]
+    return tuple(row.task for row in needed if row.outcome in (EmptyRunOutcome.FAILED, EmptyRunOutcome.NOT_TRIED))
+
+
+def _try(node: Node, stand_ins: Mapping[str, Any], complete: Collection[str]) -> EmptyRun:
+    inputs = {} if node.unique_id in stand_ins else dict(_described_inputs(node.task))
+    started = time.perf_counter()
+    outcome, failed = EmptyRunOutcome.FAILED, None
+    try:
+        outcome = _make(node, stand_ins, complete)
+        for _, target in targets_of(node.task):
+            value = target.load()
+            if (cut := emptied(value)) is not value:
+                target.dump(cut)
+    except Exception as error:  # noqa: BLE001 - it is what the report is about
+        outcome, failed = EmptyRunOutcome.FAILED, error
+    return EmptyRun(node.task, outcome, inputs, failed, time.perf_counter() - started)
+
+
+def _make(node: Node, stand_ins: Mapping[str, Any], complete: Collection[str]) -> EmptyRunOutcome:
+    """Put what a task dumps into the current workspace, in one of three ways."""
+    if node.unique_id in stand_ins:
+        dump_stand_in(node.task, stand_ins[node.unique_id])
+        return EmptyRunOutcome.GIVEN
+    targets = [target for _, target in targets_of(node.task)]
+    for target in targets:
+        refuse_outside(target)
+    if node.unique_id in complete:
+        for artifact, target in zip(node.targets, targets, strict=True):
+            target.dump(emptied(artifact.load()))
+        return EmptyRunOutcome.READ
+    run_task(node.task)
+    return EmptyRunOutcome.RAN
+
+
+def _described_inputs(task: TaskOnKart[Any]) -> Iterator[tuple[str, str]]:
+    for path, required in task.lineage.inputs:
+        for output, target in targets_of(required):
+            key = f"requires(){_at(path)}" + (f", output(){_at(output)}" if output else "")
+            sidecar = target.sidecar()
+            yield key, _in_words(sidecar.artifact) if sidecar is not None else "nothing"
+
+
+def _in_words(record: ArtifactRecord) -> str:
+    words = record.type.rpartition(".")[2]
+    if record.rows is not None:
+        words += f", {record.rows} rows"
+    if record.columns:
+        named = [f"{name}: {kind}" for name, kind in record.columns.items()]
+        words += f" ({', '.join(named[:_MOST_COLUMNS])}{', ...' if len(named) > _MOST_COLUMNS else ''})"
+    return words
+
+
+def _at(path: KeyPath) -> str:
+    return describe_path(path) if path else ""

@@ -1,0 +1,79 @@
+"""Frames compared by their contents, whatever the order of rows and columns."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = ["assert_frame_contents_equal"]
+
+_MOST_LABELS = 10
+
+
+def assert_frame_contents_equal(actual: Any, expected: Any, **options: Any) -> None:
+    """Check that two frames hold the same, up to the order of rows and columns.
+
+    The rows of pandas frames are matched by their index labels, so neither index nor columns may have a label twice;
+    how the index is stored or named is not compared. Polars frames have no index: their rows are matched by value, each
+    as often as it occurs.
+
+    Args:
+        actual: a ``pandas.DataFrame`` or ``polars.DataFrame``.
+        expected: a frame of the same library.
+        options: passed on to the library's own ``testing.assert_frame_equal``, such as ``check_exact`` or ``rtol``.
+
+    Raises:
+        AssertionError: they differ; the message says in what.
+    """
+    kinds = _kind("actual", actual), _kind("expected", expected)
+    if kinds[0] != kinds[1]:
+        raise AssertionError(f"actual is a {kinds[0]} frame, expected a {kinds[1]} frame")
+    if kinds[0] == "polars":
+        _compare_labels("columns", actual.columns, expected.columns)
+        from polars.testing import assert_frame_equal
+
+        assert_frame_equal(actual, expected, **{"check_row_order": False, "check_column_order": False, **options})
+    else:
+        _compare_pandas(actual, expected, options)
+
+
+def _compare_pandas(actual: Any, expected: Any, options: dict[str, Any]) -> None:
+    from pandas.testing import assert_frame_equal
+
+    for name, frame in (("actual", actual), ("expected", expected)):
+        for axis, labels in (("index", frame.index), ("columns", frame.columns)):
+            if not labels.is_unique:
+                twice = _listed(labels[labels.duplicated()].unique())
+                raise AssertionError(f"the {axis} of {name} has labels more than once: {twice}")
+    _compare_labels("columns", actual.columns, expected.columns)
+    _compare_labels("index labels", actual.index, expected.index)
+    rows, columns = expected.index.get_indexer(actual.index), expected.columns.get_indexer(actual.columns)
+    assert_frame_equal(actual, expected.iloc[rows, columns].set_axis(actual.index), **options)
+
+
+def _kind(name: str, frame: object) -> str:
+    for library in ("pandas", "polars"):
+        loaded = sys.modules.get(library)
+        if loaded is not None and isinstance(frame, loaded.DataFrame):
+            return library
+    found = type(frame)
+    raise AssertionError(f"{name} is a {found.__module__}.{found.__qualname__}, not a pandas or polars DataFrame")
+
+
+def _compare_labels(what: str, actual: Any, expected: Any) -> None:
+    import pandas as pd
+
+    mine, theirs = pd.Index(actual), pd.Index(expected)
+    surplus, missing = mine[theirs.get_indexer(mine) < 0], theirs[mine.get_indexer(theirs) < 0]
+    if len(surplus) or len(missing):
+        only = [("actual", surplus), ("expected", missing)]
+        words = "; ".join(f"only in {name}: {_listed(labels)}" for name, labels in only if len(labels))
+        raise AssertionError(f"the {what} differ; {words}")
+
+
+def _listed(labels: Iterable[Any]) -> str:
+    listed = [repr(label) for label in labels]
+    return ", ".join(listed[:_MOST_LABELS]) + (
+        f" and {len(listed) - _MOST_LABELS} more" if len(listed) > _MOST_LABELS else ""
+    )

@@ -1,0 +1,140 @@
+"""Stand-ins: values put where a task's artifacts would be, through the formats of its targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from airflow_kart.exceptions import ConfigurationError, KartError
+from airflow_kart.target import Target
+from airflow_kart.task import TaskOnKart
+from airflow_kart.workspace import Workspace
+
+__all__ = ["NOTHING", "check_task", "dump_inputs", "dump_stand_in", "refuse_outside"]
+
+NOTHING: Any = type("Nothing", (), {"__repr__": lambda _self: "nothing"})()
+"""What stands for inputs that were not given, as ``None`` may be a value."""
+
+L = TypeVar("L")
+
+
+def check_task(caller: str, task: object) -> None:
+    """Check that a function was given a task.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    if not isinstance(task, TaskOnKart):
+        hint = f"; make an instance: {task.__name__}(...)" if isinstance(task, type) else ""
+        raise ConfigurationError(f"{caller}({task!r}): give a task{hint}")
+
+
+def dump_inputs(task: TaskOnKart[Any], values: Any) -> None:
+    """Dump a value for each task that a task requires, in the current workspace.
+
+    Args:
+        task: the task that reads them.
+        values: nested as its ``requires()`` nests the tasks, and for a task with several outputs as its ``output()``.
+
+    Raises:
+        ConfigurationError: the values are not nested so, or a target lies outside the workspace.
+        FormatError: a target's format cannot write its value.
+    """
+    dumped: dict[str, tuple[str, object]] = {}
+    for where, required, value in _pairs(task.lineage.requirements, values, TaskOnKart, f"{task!r}: inputs", "requires()"):
+        for target, part in _parts(required, value, where):
+            before = dumped.setdefault(target.uri, (where, part))
+            checksum = _checksum(target)
+            _dump(target, part, where)
+            if before[1] is not part and _checksum(target) != checksum:
+                raise ConfigurationError(
+                    f"{before[0]} and {where} differ, but both are {required!r}; give one value for both"
+                )
+
+
+def dump_stand_in(task: TaskOnKart[Any], value: Any) -> None:
+    """Dump a value in place of what a task would dump, in the current workspace.
+
+    Args:
+        task: the task.
+        value: nested as its ``output()`` nests the targets.
+
+    Raises:
+        ConfigurationError: the value is not nested so, or a target lies outside the workspace.
+        FormatError: a target's format cannot write its value.
+    """
+    for target, part in _parts(task, value, f"the stand-in for {task!r}"):
+        _dump(target, part, f"the stand-in for {task!r}")
+
+
+def refuse_outside(target: Target) -> None:
+    """Refuse a target that does not follow the current workspace, which a test must not write to.
+
+    Raises:
+        ConfigurationError: it lies outside.
+    """
+    if not target.uri.startswith(f"{Workspace.current().directory}/"):
+        raise ConfigurationError(
+            f"{target.uri} lies outside the workspace, wherever that is, so nothing is tried on it; make it with make_target"
+        )
+
+
+def _parts(task: TaskOnKart[Any], value: Any, where: str) -> Iterator[tuple[Target, Any]]:
+    for _, target, part in _pairs(task.output(), value, Target, where, f"output() of {task!r}"):
+        refuse_outside(target)
+        yield target, part
+
+
+def _dump(target: Target, value: Any, where: str) -> None:
+    try:
+        target.dump(value)
+    except KartError as error:
+        raise type(error)(f"{where}: {error}") from error
+
+
+def _checksum(target: Target) -> str | None:
+    sidecar = target.sidecar()
+    return sidecar.artifact.sha256 if sidecar is not None else None
+
+
+def _pairs(shape: Any, values: Any, leaf: type[L], where: str, whose: str) -> Iterator[tuple[str, L, Any]]:
+    """Yield each leaf of a nesting and the value at the same place, with words for that place."""
+    if isinstance(shape, leaf):
+        if values is NOTHING:
+            raise ConfigurationError(f"{where} lack the value of {shape!r}; give it by itself, as {whose} is not nested")
+        yield where, shape, values
+    elif isinstance(shape, Mapping):
+        found = {} if _empty(values) else values
+        if not isinstance(found, Mapping):
+            raise ConfigurationError(
+                f"{where}: {whose} has the keys {_listed(shape)} here; give a mapping, not a {type(values).__name__}"
+            )
+        _compare_keys(shape, found, where, whose)
+        for key, item in shape.items():
+            yield from _pairs(item, found[key], leaf, f"{where}[{key!r}]", whose)
+    elif isinstance(shape, (list, tuple)):
+        found = [] if _empty(values) else values
+        if not isinstance(found, (list, tuple)) or len(found) != len(shape):
+            given = f"{len(found)}" if isinstance(found, (list, tuple)) else f"a {type(values).__name__}"
+            raise ConfigurationError(f"{where}: {whose} has a list of {len(shape)} here; give as many, not {given}")
+        for index, (item, value) in enumerate(zip(shape, found, strict=True)):
+            yield from _pairs(item, value, leaf, f"{where}[{index}]", whose)
+    elif not _empty(values):
+        raise ConfigurationError(f"{where}: {whose} has nothing here; leave it out")
+
+
+def _compare_keys(shape: Mapping[Any, Any], found: Mapping[Any, Any], where: str, whose: str) -> None:
+    missing = {key: None for key in shape if key not in found}
+    unknown = {key: None for key in found if key not in shape}
+    if missing or unknown:
+        wrong = [f"lack {_listed(missing)}"] if missing else []
+        wrong += [f"have {_listed(unknown)} too many"] if unknown else []
+        raise ConfigurationError(f"{where} {' and '.join(wrong)}; {whose} has {_listed(shape) or 'no keys'}")
+
+
+def _empty(values: Any) -> bool:
+    return values is NOTHING or values is None or (isinstance(values, (Mapping, list, tuple)) and not values)
+
+
+def _listed(keys: Mapping[Any, Any]) -> str:
+    return ", ".join(map(repr, keys))

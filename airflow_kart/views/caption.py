@@ -1,0 +1,77 @@
+"""How a task, its state and its parameters are worded in a view."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from airflow_kart.nesting import KeyPath
+from airflow_kart.parameters import ParameterVisibility
+from airflow_kart.sidecar.jsonable import as_json
+from airflow_kart.task import TaskOnKart
+from airflow_kart.views.survey import SurveyedTask
+
+__all__ = ["as_text", "key_text", "one_line", "parameter_texts", "public_parameters", "short_id", "state_text", "title"]
+
+
+def title(task: TaskOnKart[Any]) -> str:
+    """Return a task's class and short unique id."""
+    return f"{one_line(type(task).__name__)}[{short_id(task)}]"
+
+
+def short_id(task: TaskOnKart[Any]) -> str:
+    """Return the first eight digits of a task's unique id."""
+    return task.unique_id[:8]
+
+
+def state_text(task: SurveyedTask) -> str:
+    """Return whether a task is complete, and how long it took or why it is not."""
+    if not task.complete:
+        return f"missing: {one_line(task.reason)}"
+    return "complete" if task.seconds is None else f"complete, {_duration(task.seconds)}"
+
+
+def key_text(path: KeyPath) -> str:
+    """Return the keys that lead to a required task, ``train[0]``; empty where ``requires()`` returns the task itself."""
+    first, *rest = path or ("",)
+    return one_line(str(first) + "".join(f"[{key!r}]" for key in rest))
+
+
+def public_parameters(task: TaskOnKart[Any]) -> dict[str, Any]:
+    """Return a task's parameters as JSON, without the private ones; a task among them is its class and unique id."""
+    return {
+        name: as_json(parameter.to_json(getattr(task, name)))
+        for name, parameter in task.get_parameters().items()
+        if parameter.visibility is not ParameterVisibility.PRIVATE
+    }
+
+
+def parameter_texts(task: TaskOnKart[Any], longest: int) -> list[str]:
+    """Return a task's parameters but the private ones, each as ``name=value`` of at most so many characters."""
+    texts = []
+    for name, value in public_parameters(task).items():
+        held = getattr(task, name) if task.get_parameters()[name].holds_tasks else None
+        if held is None:
+            text = as_text(value)
+        else:
+            text = ", ".join(title(one) for one in held) if isinstance(held, tuple) else title(held)
+        whole = f"{name}={text}"
+        texts.append(whole if len(whole) <= longest else f"{whole[: longest - 3]}...")
+    return texts
+
+
+def as_text(value: Any) -> str:
+    """Return a JSON value as one line."""
+    return one_line(json.dumps(value, ensure_ascii=False))
+
+
+def one_line(text: str) -> str:
+    """Return a text with what cannot be printed written as Python escapes, so that it stays on its line."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

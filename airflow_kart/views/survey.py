@@ -1,0 +1,123 @@
+"""A survey: the tasks that a view shows, each with its state."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_kart import settings
+from airflow_kart.exceptions import ConfigurationError
+from airflow_kart.graph import Graph, Node
+from airflow_kart.nesting import KeyPath
+from airflow_kart.runtime.plan import Outcome, PlannedTask, states_of
+from airflow_kart.sidecar import Sidecar
+from airflow_kart.task import TaskOnKart
+
+__all__ = ["Survey", "SurveyedTask", "survey", "task_log"]
+
+
+@dataclass(frozen=True)
+class SurveyedTask:
+    """One task and its state."""
+
+    node: Node
+    inputs: tuple[tuple[KeyPath, str], ...]
+    """The unique ids of the required tasks that the view shows, each with its keys in ``requires()``."""
+    complete: bool
+    reason: str
+    """When and by which run it was made, or why it is not complete."""
+    seconds: float | None = None
+    """How long making it took, where it is complete."""
+    finished_at: str = ""
+    """When it was published (ISO 8601, UTC), where it is complete."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The tasks that a view shows."""
+
+    root: str
+    tasks: Mapping[str, SurveyedTask]
+    """By unique id: the root, then what it requires, depth first."""
+
+    @classmethod
+    def of(cls, graph: Graph, ignore: Collection[str] = ()) -> Survey:
+        """Look at the tasks below the first root of a graph.
+
+        Args:
+            graph: the tasks.
+            ignore: names of task classes, or globs of them. Their tasks, and what only those need, are left out.
+        """
+        patterns = [ignore] if isinstance(ignore, str) else list(ignore)
+        root = graph.roots[0]
+        shown: dict[str, tuple[tuple[KeyPath, str], ...]] = {}
+        pending = [root]
+        while pending:
+            unique_id = pending.pop()
+            if unique_id not in shown:
+                inputs = graph.nodes[unique_id].inputs
+                shown[unique_id] = tuple(one for one in inputs if not _ignored(graph.nodes[one[1]], patterns))
+                pending += [key for _, key in reversed(shown[unique_id])]
+        states = _states(graph, shown)
+        return cls(root, {key: _surveyed(graph.nodes[key], inputs, states[key]) for key, inputs in shown.items()})
+
+    def sidecars(self) -> Mapping[str, tuple[Sidecar, ...]]:
+        """Read, several at once, the sidecars of the complete tasks; return them by unique id."""
+        targets = {key: task.node.targets if task.complete else () for key, task in self.tasks.items()}
+        with ThreadPoolExecutor(settings.kart_int("check_threads"), "kart-check") as pool:
+            found = pool.map(lambda target: target.state(), [target for of_task in targets.values() for target in of_task])
+            read = {key: [next(found).sidecar for _ in of_task] for key, of_task in targets.items()}
+        return {key: tuple(sidecar for sidecar in of_task if sidecar is not None) for key, of_task in read.items()}
+
+
+def survey(task: object, ignore: Collection[str], view: str) -> Survey:
+    """Look at a task and everything below it.
+
+    Raises:
+        ConfigurationError: it is no task.
+        KartError: the tasks do not make a graph, or a store cannot be asked.
+    """
+    if not isinstance(task, TaskOnKart):
+        hint = f"; make an instance: {task.__name__}(...)" if isinstance(task, type) else ""
+        raise ConfigurationError(f"{view}({task!r}): give a task{hint}")
+    return Survey.of(Graph.of([task]), ignore)
+
+
+def task_log(sidecars: tuple[Sidecar, ...]) -> dict[str, Any]:
+    """Return the task log that the sidecars of one run hold."""
+    log = sidecars[0].content.get("task_log") if sidecars else None
+    return dict(log) if isinstance(log, Mapping) else {}
+
+
+def _ignored(node: Node, patterns: list[str]) -> bool:
+    return any(fnmatch.fnmatchcase(type(node.task).__name__, pattern) for pattern in patterns)
+
+
+def _states(graph: Graph, shown: Iterable[str]) -> dict[str, PlannedTask]:
+    """Look at the tasks; one that has no output of its own is as complete as what it needs."""
+    wanted: set[str] = set()
+    pending = list(shown)
+    while pending:
+        unique_id = pending.pop()
+        if unique_id not in wanted:
+            wanted.add(unique_id)
+            node = graph.nodes[unique_id]
+            pending += [] if node.targets else [key for _, key in node.inputs]
+    nodes = [node for unique_id, node in graph.nodes.items() if unique_id in wanted]
+    with_targets = [node for node in nodes if node.targets]
+    found = {node.unique_id: state for node, state in zip(with_targets, states_of(with_targets), strict=True)}
+    for node in nodes:  # upstream first
+        if not node.targets:
+            complete = all(found[key].outcome is Outcome.CACHED for _, key in node.inputs)
+            words = "what it needs is complete" if complete else "what it needs is not complete"
+            found[node.unique_id] = PlannedTask(Outcome.CACHED if complete else Outcome.RUN, words)
+    return found
+
+
+def _surveyed(node: Node, inputs: tuple[tuple[KeyPath, str], ...], state: PlannedTask) -> SurveyedTask:
+    complete = state.outcome is Outcome.CACHED
+    seconds = state.seconds if complete and node.targets else None
+    return SurveyedTask(node, inputs, complete, state.reason, seconds, state.finished_at)
