@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar, overload
@@ -295,9 +296,8 @@ class TaskOnKart(Parametrized, Generic[T]):
         if isinstance(target, Target):
             return target.load_parts()
         chosen = self._chosen(target, "load_generator")
-        return (
-            part for _, task in leaves(chosen, TaskOnKart) for _, found in targets_of(task) for part in found.load_parts()
-        )
+        found = (output for _, task in leaves(chosen, TaskOnKart) for _, output in targets_of(task))
+        return itertools.chain.from_iterable(output.load_parts() for output in found)  # which holds no part itself
 
     def _chosen(self, target: object, method: str) -> Any:
         """Return the tasks to load, nested."""
