@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
 from airflow_kart.exceptions import (
     KartError,
@@ -26,6 +26,9 @@ from airflow_kart.sidecar.private import private_digest
 from airflow_kart.sidecar.source import source_of
 from airflow_kart.target import Target
 from airflow_kart.workspace import Workspace
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["TaskOnKart", "targets_of"]
 
@@ -58,7 +61,17 @@ class TaskOnKart(Parametrized, Generic[T]):
     operator_kwargs: ClassVar[Mapping[str, Any]] = {}
     """Arguments for this class's Airflow operators: pool, retries, queue, executor_config, ..."""
     code_version: ClassVar[str | None] = None
-    """A version that counts in the unique id: change it to make everything from here on run again."""
+    """A version that counts in the unique id: change it to make everything from here on run again.
+
+    ``"auto"`` for a fingerprint of the code: what counts is said in :mod:`airflow_kart.fingerprint.closure`.
+    """
+    seed_functions: ClassVar[tuple[str, ...]] = ("random.seed", "numpy.random.seed")
+    """Dotted names of what is called with the seed before :meth:`run`, such as ``"torch.manual_seed"``."""
+    seed_value: ClassVar[int | None] = None
+    """The seed, below 2**32; by default made of the unique id, so that other tasks draw other numbers.
+
+    Like all code it counts in the unique id only through :attr:`code_version`.
+    """
 
     lineage_cache: ClassVar[Lineage | None] = None  # set on instances; annotated so because it is no parameter
 
@@ -67,6 +80,7 @@ class TaskOnKart(Parametrized, Generic[T]):
         super().__init_subclass__(**kwargs)
         if not (cls.code_version is None or isinstance(cls.code_version, str)):
             raise ParameterError(f"{cls.__qualname__}.code_version is {cls.code_version!r}; give a str or None")
+        _check_seeds(cls)
 
     # What a pipeline's author writes.
 
@@ -107,6 +121,25 @@ class TaskOnKart(Parametrized, Generic[T]):
     def lineage(self) -> Lineage:
         """What the task requires, resolved: equal tasks are one instance."""
         return self.lineage_cache or resolve(self)
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """A random generator of the task's own, the same in every run of the same task.
+
+        Seeded with ``seed_value``, or else with all 128 bits of the unique id. Nothing else in the process draws from
+        it, as other threads and libraries do from the generators of :attr:`seed_functions`.
+        """
+        import numpy as np
+
+        if "_rng" not in self.__dict__:
+            seed = int(self.unique_id, 16) if self.seed_value is None else self.seed_value
+            self.__dict__.setdefault("_rng", np.random.default_rng(seed))
+        generator: np.random.Generator = self.__dict__["_rng"]
+        return generator
+
+    def restart_rng(self) -> None:
+        """Let :attr:`rng` begin again, as it does before each run."""
+        self.__dict__.pop("_rng", None)
 
     # Targets, and what is at them.
 
@@ -266,6 +299,17 @@ class TaskOnKart(Parametrized, Generic[T]):
         if parameter.visibility is ParameterVisibility.PRIVATE:
             return {**described, "private": True, "digest": private_digest(parameter.serialize(value))}
         return {**described, "value": parameter.to_json(value)}
+
+
+def _check_seeds(cls: type[TaskOnKart[Any]]) -> None:
+    functions: object = cls.seed_functions
+    if not (isinstance(functions, tuple) and all(isinstance(name, str) and "." in name for name in functions)):
+        raise ParameterError(
+            f'{cls.__qualname__}.seed_functions is {functions!r}; give a tuple of dotted names, such as ("torch.manual_seed",)'
+        )
+    value: object = cls.seed_value
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**32):
+        raise ParameterError(f"{cls.__qualname__}.seed_value is {value!r}; give an int from 0 to 2**32 - 1, or None")
 
 
 def targets_of(task: TaskOnKart[Any]) -> list[tuple[KeyPath, Target]]:
