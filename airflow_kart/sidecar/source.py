@@ -1,4 +1,4 @@
-"""Where a task's code comes from: file, text fingerprint, git commit."""
+"""Where a task's code comes from: file, checksum of its text, fingerprint of the code it uses, git commit."""
 
 from __future__ import annotations
 
@@ -10,12 +10,24 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from airflow_kart.fingerprint import fingerprint, fingerprint_parts
+
 __all__ = ["source_of"]
 
 
 def source_of(cls: type) -> dict[str, Any]:
-    """Return a class's file, line, the SHA-256 of its source text, and the state of the git checkout it lies in."""
-    return _source_of(cls)
+    """Return a class's file, line, the SHA-256 of its source text, and the state of the git checkout it lies in.
+
+    Also the fingerprint of its code, ``None`` where it has none, and for ``code_version = "auto"`` what that is made of.
+    """
+    found = dict(_source_of(cls))
+    try:
+        found["fingerprint"] = fingerprint(cls)
+        if getattr(cls, "code_version", None) == "auto":
+            found["parts"] = fingerprint_parts(cls)
+    except Exception:  # noqa: BLE001 - where it counts, the unique id has shown it; elsewhere no reason to lose a run
+        found["fingerprint"] = None
+    return found
 
 
 @functools.lru_cache(maxsize=4096)
