@@ -15,8 +15,9 @@ __all__ = ["canonical", "class_annotation", "counts", "keeps_annotations"]
 
 _OPEN, _CLOSE = "(", ")"
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-_SKIPPED = frozenset({"ctx", "kind", "simple", "type_comment", "type_ignores", "type_params"})
+_SKIPPED = frozenset({"annotation", "ctx", "kind", "returns", "simple", "type_comment", "type_ignores", "type_params"})
 _PLAIN_DECORATORS = frozenset({"staticmethod", "classmethod", "property"})
+_BODIES = frozenset({"body", "orelse", "finalbody"})
 _ABOUT_OPERATORS = "operator_kwargs"
 
 
@@ -29,6 +30,8 @@ def canonical(*nodes: ast.AST) -> bytes:
     pending: list[object] = [_OPEN, *nodes, _CLOSE][::-1]
     while pending:
         item = pending.pop()
+        if isinstance(item, ast.AnnAssign) and item.value is not None:  # the annotation is not what is assigned
+            item = ast.Assign([item.target], item.value)
         if isinstance(item, str):
             written.append(item)
         elif isinstance(item, ast.AST):
@@ -80,8 +83,6 @@ def _parts(node: ast.AST) -> Iterator[object]:
         yield _constant(node.value)
     elif isinstance(node, ast.JoinedStr):
         yield from _joined(node.values)
-    elif isinstance(node, ast.AnnAssign) and node.value is not None:  # the same as without the annotation
-        yield from ("=", node.target, node.value)
     else:
         if isinstance(node, _FUNCTIONS) and keeps_annotations(node):
             yield from _annotations(node)
@@ -92,7 +93,7 @@ def _parts(node: ast.AST) -> Iterator[object]:
 def _field(node: ast.AST, name: str, value: object) -> Iterator[object]:
     if value is None and isinstance(node, ast.MatchSingleton):  # the pattern None
         yield f"{name}=N"
-    elif value is None or name in _SKIPPED or (name in ("annotation", "returns") and not isinstance(node, ast.AnnAssign)):
+    elif value is None or name in _SKIPPED:
         return
     elif isinstance(value, list):
         kept = list(_statements(value, isinstance(node, ast.ClassDef)) if name in _BODIES else value)
@@ -104,9 +105,6 @@ def _field(node: ast.AST, name: str, value: object) -> Iterator[object]:
     else:
         yield f"{name}="
         yield value if isinstance(value, ast.AST) else _constant(value)
-
-
-_BODIES = frozenset({"body", "orelse", "finalbody"})
 
 
 def _statements(body: Iterable[ast.AST], in_class: bool) -> Iterator[ast.AST]:

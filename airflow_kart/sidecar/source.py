@@ -20,14 +20,10 @@ def source_of(cls: type) -> dict[str, Any]:
 
     Also the fingerprint of its code, ``None`` where it has none, and for ``code_version = "auto"`` what that is made of.
     """
-    found = dict(_source_of(cls))
-    try:
-        found["fingerprint"] = fingerprint(cls)
-        if getattr(cls, "code_version", None) == "auto":
-            found["parts"] = fingerprint_parts(cls)
-    except Exception:  # noqa: BLE001 - where it counts, the unique id has shown it; elsewhere no reason to lose a run
-        found["fingerprint"] = None
-    return found
+    if getattr(cls, "code_version", None) != "auto":
+        return _source_of(cls)
+    # As it is in the unique id: made anew when the module was loaded anew, even where the class stayed the same.
+    return {**_source_of(cls), "fingerprint": fingerprint(cls), "parts": fingerprint_parts(cls)}
 
 
 @functools.lru_cache(maxsize=4096)
@@ -36,14 +32,22 @@ def _source_of(cls: type) -> dict[str, Any]:
     try:
         lines, line = inspect.getsourcelines(cls)
     except Exception:  # noqa: BLE001 - a notebook, or a file that was edited meanwhile: never a reason to lose a run
-        return {"file": file, "line": None, "sha256": None, "git": None}
+        return {"file": file, "line": None, "sha256": None, "git": None, "fingerprint": None}
     text = "".join(lines)
     return {
         "file": file,
         "line": line,
         "sha256": hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest(),
         "git": _git_state(str(Path(file).parent)) if file else None,
+        "fingerprint": _fingerprint_of(cls),
     }
+
+
+def _fingerprint_of(cls: type) -> str | None:
+    try:
+        return fingerprint(cls)
+    except Exception:  # noqa: BLE001 - where it counts, the unique id has raised it; elsewhere no reason to lose a run
+        return None
 
 
 @functools.lru_cache(maxsize=64)
