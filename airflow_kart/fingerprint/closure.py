@@ -8,10 +8,11 @@ upstream's, which counts by its own unique id. A module that is passed around as
 The project: what lies in the same DAG bundle, or below the folder that holds the class's top-level package; not what is
 installed (except the class's own package), nor Python's library. Other packages count by the names that are used of them.
 
-What does not count: comments, layout, docstrings, the order of functions and imports, and where the files are.
+What does not count: comments, layout, docstrings, annotations that nothing reads, a class's ``operator_kwargs``, the order
+of functions and imports, and where the files are.
 
-Reading cannot see what is looked up by computed names, what a registry or an import's side effects provide, files of
-data, or the versions of other packages.
+Reading cannot see what is looked up by computed names, what a registry or an import's side effects provide, what another
+module changes that is not used itself, files of data, or the versions of other packages.
 """
 
 from __future__ import annotations

@@ -133,10 +133,9 @@ class Survey:
             yield Named(place, None)
             return
         name, rest = names[0], names[1:]
-        if (place, name) in seen:  # modules that import it from each other
-            return
+        again = (place, name) in seen  # modules that import it from each other, or `from . import name` in a package
+        definition = None if again else self._module(place).definition(name)
         seen |= {(place, name)}
-        definition = self._module(place).definition(name)
         if definition is not None:
             targets = [found for target in definition.imports for found in self._imported(place, target, rest, seen)]
             yield from targets
@@ -146,7 +145,7 @@ class Survey:
         submodule = self._project.find_below(place, [name])
         if submodule is not None and submodule.file is not None:
             yield from self._in_module(submodule, rest, seen)
-        else:
+        elif not again:
             yield from self._from_elsewhere(place, names, seen)
 
     def _from_elsewhere(self, place: Place, names: tuple[str, ...], seen: _Seen) -> Iterator[Named | str]:
