@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_kart.exceptions import CycleError, GraphError, IdentityError, KartError, RequirementError
+from airflow_kart.fingerprint import fingerprint
 from airflow_kart.identity import encode, encode_id, unique_id
 from airflow_kart.modules import logical_class_name
 from airflow_kart.nesting import KeyPath, NotALeafError, describe_path, leaves, map_leaves
@@ -50,7 +51,7 @@ def resolve(root: Any) -> Lineage:
     Raises:
         CycleError: a task requires itself.
         RequirementError: a ``requires()`` failed, or returned something that is not a task.
-        IdentityError: a parameter's value has no canonical form.
+        IdentityError: a parameter's value has no canonical form, or a class's code cannot be fingerprinted.
         GraphError: there are more than :data:`MOST_TASKS`.
     """
     if root.lineage_cache is None:
@@ -61,6 +62,7 @@ def resolve(root: Any) -> Lineage:
 def _resolve(root: Any) -> None:
     task_class = _task_class(root)
     classes = {type(root): logical_class_name(type(root))}
+    versions: dict[tuple[type[Any], str | None], str | None] = {}
     first_of: dict[bytes, Any] = {root.parameter_digest: root}
     visits = [_visit(root, task_class)]
     open_digests = {root.parameter_digest}
@@ -84,7 +86,7 @@ def _resolve(root: Any) -> None:
                 open_digests.add(task.parameter_digest)
                 break
         else:
-            visit.task.lineage_cache = _lineage(visit, first_of, task_class)
+            visit.task.lineage_cache = _lineage(visit, first_of, task_class, _code_version(visit.task, versions))
             open_digests.discard(visits.pop().task.parameter_digest)
 
 
@@ -126,7 +128,16 @@ def _visit(task: Any, task_class: type[Any]) -> _Visit:
     return _Visit(task, requirements, inputs, iter([*task.held_tasks(), *(found for _, found in inputs)]))
 
 
-def _lineage(visit: _Visit, first_of: Mapping[bytes, Any], task_class: type[Any]) -> Lineage:
+def _code_version(task: Any, known: dict[tuple[type[Any], str | None], str | None]) -> str | None:
+    """Return what counts in the unique id for the task's code: its ``code_version``, or for ``"auto"`` a fingerprint."""
+    version: str | None = task.code_version
+    key = (type(task), version)
+    if key not in known:
+        known[key] = f"auto {fingerprint(type(task))}" if version == "auto" else version
+    return known[key]
+
+
+def _lineage(visit: _Visit, first_of: Mapping[bytes, Any], task_class: type[Any], code_version: str | None) -> Lineage:
     task = visit.task
 
     def encode_task(held: Any) -> bytes:
@@ -145,7 +156,7 @@ def _lineage(visit: _Visit, first_of: Mapping[bytes, Any], task_class: type[Any]
     except IdentityError as error:
         raise IdentityError(f"{task!r}.requires(): {error}") from error
     return Lineage(
-        unique_id(logical_class_name(type(task)), task.code_version, parameters, required),
+        unique_id(logical_class_name(type(task)), code_version, parameters, required),
         requirements,
         tuple((path, first(found)) for path, found in visit.inputs),
     )

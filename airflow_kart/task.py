@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
 from typing_extensions import Self
 
 from airflow_kart.checks import Checks, require_schema
-from airflow_kart.exceptions import ConfigurationError, KartError, ParameterError, TargetError, TargetPathError
+from airflow_kart.declarations import check_declarations
+from airflow_kart.exceptions import ConfigurationError, KartError, TargetError, TargetPathError
 from airflow_kart.formats import Format, ReadsInParts, format_for
 from airflow_kart.formats.large_frame import LargeFrameFormat
 from airflow_kart.formats.model import ModelFormat
@@ -25,6 +26,9 @@ from airflow_kart.sidecar.document import SIDECAR_SUFFIX
 from airflow_kart.storage import Store
 from airflow_kart.target import Target
 from airflow_kart.workspace import Workspace
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["TaskOnKart"]
 
@@ -58,7 +62,10 @@ class TaskOnKart(Parametrized, Generic[T]):
     operator_kwargs: ClassVar[Mapping[str, Any]] = {}
     """Arguments for this class's Airflow operators: pool, retries, queue, executor_config, ..."""
     code_version: ClassVar[str | None] = None
-    """A version that counts in the unique id: change it to make everything from here on run again."""
+    """A version that counts in the unique id: change it to make everything from here on run again.
+
+    ``"auto"`` for a fingerprint of the code: what counts is said in :mod:`airflow_kart.fingerprint.closure`.
+    """
     inline: ClassVar[bool] = False
     """Whether a compiled DAG has no operator for it: its consumers' operators make it, cached as any other task."""
     rerun: ClassVar[bool] = False
@@ -71,6 +78,13 @@ class TaskOnKart(Parametrized, Generic[T]):
     """Whether dumping a table without rows is an error."""
     column_types: ClassVar[Mapping[str, Any]] = {}
     """The types of columns, by name, of all tables it dumps; what its base classes declare counts too."""
+    seed_functions: ClassVar[tuple[str, ...]] = ("random.seed", "numpy.random.seed")
+    """Dotted names of what is called with the seed before :meth:`run`, such as ``"torch.manual_seed"``."""
+    seed_value: ClassVar[int | None] = None
+    """The seed, below 2**32; by default made of the unique id, so that other tasks draw other numbers.
+
+    Like all code it counts in the unique id only through :attr:`code_version`.
+    """
 
     is_wrapper: ClassVar[bool] = False  # whether it only groups others; see WrapperTask
     lineage_cache: ClassVar[Lineage | None] = None  # set on instances; annotated so because it is no parameter
@@ -78,8 +92,7 @@ class TaskOnKart(Parametrized, Generic[T]):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Check what the class declares."""
         super().__init_subclass__(**kwargs)
-        if not (cls.code_version is None or isinstance(cls.code_version, str)):
-            raise ParameterError(f"{cls.__qualname__}.code_version is {cls.code_version!r}; give a str or None")
+        check_declarations(cls)
 
     # What a pipeline's author writes.
 
@@ -124,6 +137,25 @@ class TaskOnKart(Parametrized, Generic[T]):
     def lineage(self) -> Lineage:
         """What the task requires, resolved: equal tasks are one instance."""
         return self.lineage_cache or resolve(self)
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """A random generator of the task's own, the same in every run of the same task.
+
+        Seeded with ``seed_value``, or else with all 128 bits of the unique id. Nothing else in the process draws from
+        it, as other threads and libraries do from the generators of :attr:`seed_functions`.
+        """
+        import numpy as np
+
+        if "_rng" not in self.__dict__:
+            seed = int(self.unique_id, 16) if self.seed_value is None else self.seed_value
+            self.__dict__.setdefault("_rng", np.random.default_rng(seed))
+        generator: np.random.Generator = self.__dict__["_rng"]
+        return generator
+
+    def restart_rng(self) -> None:
+        """Let :attr:`rng` begin again, as it does before each run."""
+        self.__dict__.pop("_rng", None)
 
     # Targets, and what is at them.
 

@@ -85,7 +85,7 @@ def run_task(
         publication.input_checksums.update(checksums)
         started, clock = dt.datetime.now(dt.timezone.utc), time.perf_counter()
         try:
-            with seeded(task.unique_id) as seed:
+            with seeded(task) as seed:
                 yielded = _run(task, coordinates)
             _require_outputs(task, publication)
         except Exception as error:

@@ -270,7 +270,7 @@ def test_the_run_is_recorded() -> None:
     assert run["started_at"] <= run["finished_at"]
     assert 0 < run["seconds"] < 60
     assert run["reason"] == "no artifact"
-    assert run["seed"] == {"value": int(Table().unique_id[:8], 16), "libraries": ["random", "numpy.random"]}
+    assert run["seed"]["value"] == int(Table().unique_id[:8], 16)
     assert run["peak_memory_bytes"] > 10_000_000
     assert sidecar_of(Table())["airflow"] is None
 
