@@ -5,7 +5,7 @@ pay for it. Where Airflow is loaded already it is asked; elsewhere the same two 
 first: the ``AIRFLOW__SECTION__OPTION`` environment variable, then ``airflow.cfg``. Nothing is read at import.
 
 The parameters of task classes have sections of their own, ``[kart.Train]``. Airflow's ``conf.get`` looks for sections in
-lower case only, so these are taken from its parser: in any case, and as they are written, without ``%``-interpolation.
+lower case only, so these are taken from its parser, in any case. In the file ``%%`` stands for ``%``, as Airflow has it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def airflow_option(section: str, option: str) -> str | None:
         return None if found is None else str(found)
     file = _config_file()
     found = _parsed(*file).get(section, option, fallback=None) if file is not None else None
-    return None if found is None else os.path.expandvars(found)  # as Airflow does
+    return None if found is None else _as_meant(found)
 
 
 class ClassOption(NamedTuple):
@@ -86,16 +86,20 @@ class ClassOptions:
 
     def get(self, option: ClassOption) -> str | None:
         """Return the text of an option, or ``None`` where nobody set it."""
-        text = os.environ.get(option.variable)
-        if text is None and self._names:
-            text = self._section(option.section.lower()).get(option.name.lower())
-        return None if text is None else os.path.expandvars(text)
+        value = os.environ.get(option.variable)
+        if value is not None:
+            return os.path.expandvars(value)
+        if not self._names:
+            return None
+        text = self._section(option.section.lower()).get(option.name.lower())
+        return None if text is None else _as_meant(text)
 
     def _section(self, name: str) -> dict[str, str | None]:
         if name not in self._sections:
             # Past Airflow's own get(), which would lower the section's name.
             written = self._names.get(name)
-            items = configparser.RawConfigParser.items(self._parser, written, raw=True) if self._parser and written else ()
+            known = self._parser is not None and written is not None
+            items = configparser.RawConfigParser.items(self._parser, written, raw=True) if known else ()
             self._sections[name] = {option.lower(): text for option, text in items}
         return self._sections[name]
 
@@ -112,6 +116,11 @@ def class_options() -> ClassOptions:
 @functools.lru_cache(maxsize=4)
 def _class_options_of(file: str, changed: int) -> ClassOptions:
     return ClassOptions(_parsed(file, changed))
+
+
+def _as_meant(text: str) -> str:
+    """Return what Airflow takes text in its file for, where that is not an interpolation."""
+    return os.path.expandvars(text.replace("%%", "%"))
 
 
 def _loaded_conf() -> Any:
