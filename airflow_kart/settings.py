@@ -78,10 +78,9 @@ class ClassOption(NamedTuple):
 class ClassOptions:
     """What the environment and the configuration file say about parameters of task classes."""
 
-    def __init__(self, parser: configparser.RawConfigParser | None) -> None:
+    def __init__(self, parser: configparser.RawConfigParser) -> None:
         self._parser = parser
-        names = parser.sections() if parser is not None else ()
-        self._names = {name.lower(): name for name in names if name.startswith(_CLASS_SECTIONS)}
+        self._names = {name.lower(): name for name in parser.sections() if name.startswith(_CLASS_SECTIONS)}
         self._sections: dict[str, dict[str, str | None]] = {}
 
     def get(self, option: ClassOption) -> str | None:
@@ -98,8 +97,7 @@ class ClassOptions:
         if name not in self._sections:
             # Past Airflow's own get(), which would lower the section's name.
             written = self._names.get(name)
-            known = self._parser is not None and written is not None
-            items = configparser.RawConfigParser.items(self._parser, written, raw=True) if known else ()
+            items = configparser.RawConfigParser.items(self._parser, written, raw=True) if written is not None else ()
             self._sections[name] = {option.lower(): text for option, text in items}
         return self._sections[name]
 
@@ -109,13 +107,12 @@ def class_options() -> ClassOptions:
     conf = _loaded_conf()
     if conf is not None:
         return ClassOptions(conf)
-    file = _config_file()
-    return ClassOptions(None) if file is None else _class_options_of(*file)
+    return _class_options_of(_config_file())
 
 
 @functools.lru_cache(maxsize=4)
-def _class_options_of(file: str, changed: int) -> ClassOptions:
-    return ClassOptions(_parsed(file, changed))
+def _class_options_of(file: tuple[str, int] | None) -> ClassOptions:
+    return ClassOptions(configparser.RawConfigParser() if file is None else _parsed(*file))
 
 
 def _as_meant(text: str) -> str:
