@@ -637,3 +637,96 @@ def test_a_default_outside_is_refused_when_the_class_is_made(parameter: Any, val
 @every
 def test_every_class_documents_itself(case: Case) -> None:
     assert (inspect.getdoc(type(case.parameter)) or "").endswith((".", ".)"))
+
+
+class Golden(TaskOnKart[int]):
+    __module__ = "golden"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (Golden, "6b31373a7331333a676f6c64656e2e476f6c64656e"),
+        (Pair(1, "a"), "7a31313a73383a5b312c202261225d"),
+    ],
+)
+def test_golden_encodings(value: Any, expected: str) -> None:
+    assert encode(value).hex() == expected
+
+
+def test_a_serializable_counts_by_its_text() -> None:
+    class Noted(Pair):
+        note = "does not count"
+
+    assert encode(Noted(1, "a")) == encode(Pair(1, "a")) != encode(Pair(1, "b")) != encode('[1, "a"]')
+
+
+def test_a_task_class_is_found_by_its_logical_name() -> None:
+    parameter: Any = TaskParameter()
+    assert parameter.serialize(Twig) == f"{__name__}.Twig"
+    assert parameter.read(f"{__name__}.Twig", "Owner", "knob") is Twig
+    with pytest.raises(ParameterValueError, match=r"give a task class, not .*; give its class, Leaf"):
+        parameter.accept(Leaf(), "Owner", "knob")
+
+
+def test_an_object_that_cannot_be_read_is_refused() -> None:
+    class Odd(Pair):
+        @classmethod
+        def gokart_deserialize(cls, s: str) -> Any:
+            return s
+
+    parameter: Any = SerializableParameter(object_type=Odd)
+    with pytest.raises(ParameterValueError, match=r"Odd\.gokart_deserialize\('a'\) returned str 'a'"):
+        parameter.read("a", "Owner", "knob")
+
+
+def test_an_optional_task_may_be_left_out() -> None:
+    class Maybe(TaskOnKart[int]):
+        upstream: TaskOnKart[int] | None = OptionalTaskInstanceParameter(default=None)
+        more: tuple[TaskOnKart[int], ...] | None = OptionalListTaskInstanceParameter(default=None)
+
+    outer: Any = TaskInstanceParameter()
+    assert Maybe().requires() == {"upstream": None, "more": None}
+    assert (
+        len({Maybe().unique_id, Maybe(upstream=Leaf()).unique_id, Maybe(more=()).unique_id, Maybe(more=(Leaf(),)).unique_id})
+        == 4
+    )
+    assert json.loads(outer.serialize(Maybe(more=(Leaf(),))))["parameters"]["upstream"] is None
+    assert list(Maybe(upstream=Leaf(), more=(Twig(),)).held_tasks()) == [Leaf(), Twig()]
+
+
+def test_a_tuple_is_read_as_python_writes_it() -> None:
+    parameter: Any = TupleParameter()
+    value = ((12, 3), (4, 15), (52, True, None, "a"))
+    assert parameter.read(str(value), "Owner", "knob") == value
+    assert parameter.read("(1,)", "Owner", "knob") == (1,)
+    assert parameter.read("[[1, 2], [3]]", "Owner", "knob") == ((1, 2), (3,))
+
+
+def test_a_schema_says_where_a_value_is_wrong() -> None:
+    parameter: Any = DictParameter(schema={"properties": {"a": {"items": {"type": "integer"}}}})
+    with pytest.raises(
+        ParameterValueError, match=r"Owner\.knob: it does not satisfy its schema: at \$\.a\[1\], 'x' is not of"
+    ):
+        parameter.accept({"a": [1, "x"]}, "Owner", "knob")
+
+
+def test_a_schema_is_kept_as_it_was() -> None:
+    mine: dict[str, Any] = {"maxItems": 1}
+    parameter: Any = ListParameter(schema=mine)
+    mine["maxItems"] = 9
+    with pytest.raises(ParameterValueError):
+        parameter.accept([1, 2], "Owner", "knob")
+
+
+def test_jsonschema_is_loaded_for_a_schema_only(python: Any) -> None:
+    code = """
+import sys
+from airflow_kart import DictParameter, TaskOnKart
+class Task(TaskOnKart):
+    options = DictParameter(default={{}}{schema})
+Task(options={{"a": 1}})
+print("jsonschema" in sys.modules)
+"""
+    assert python(code=code.format(schema="")).strip() == "False"
+    assert python(code=code.format(schema=', schema={"type": "object"}')).strip() == "True"
