@@ -73,6 +73,7 @@ _RESERVING = ("airflow_kart.parametrized", "airflow_kart.task")
         parameters.OptionalTupleParameter,
         parameters.OptionalYearParameter,
         parameters.OptionalZonedDateSecondParameter,
+        parameters.Parameter,
         parameters.PathParameter,
         parameters.SerializableParameter,
         parameters.StrParameter,

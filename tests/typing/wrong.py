@@ -274,7 +274,13 @@ class WrongOptions(TaskOnKart[int]):
     not_a_type: Table = TaskInstanceParameter(expected_type="Table")  # wrong
 
 
+class Plain(TaskOnKart[int]):
+    plain: str = Parameter()
+
+
 def tasks_are_made_wrongly(table: Table) -> None:
+    Plain()  # wrong
+    Plain("a")  # wrong
     Count()  # wrong
     Count(table=table)  # wrong
     Count(table, 1)  # wrong

@@ -20,9 +20,11 @@ from airflow_kart import (
     StrParameter,
     TaskInstanceParameter,
     TaskOnKart,
+    parameters,
 )
 from airflow_kart.exceptions import MissingParameterError, ParameterError, ParameterValueError, UnknownParameterError
 from airflow_kart.parameters import UNSET
+from airflow_kart.parametrized import Parametrized
 from airflow_kart.runtime.blueprint import RootSpec
 
 
@@ -334,3 +336,9 @@ def test_a_value_by_position_is_checked() -> None:
 def test_a_parameter_is_given_by_keyword_unless_it_says_otherwise() -> None:
     parameter: Any = Parameter()
     assert parameter.kw_only
+
+
+def test_type_checkers_are_told_of_every_parameter_class() -> None:
+    told: Any = Parametrized.__dataclass_transform__  # type: ignore[attr-defined]
+    public = {getattr(parameters, name) for name in parameters.__all__ if name.endswith("Parameter")}
+    assert set(told["field_specifiers"]) == public
