@@ -19,13 +19,14 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from pathlib import PurePath
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 from uuid import UUID
 
 from airflow_kart.exceptions import IdentityError
 from airflow_kart.modules import logical_class_name
 
 __all__ = [
+    "Canonical",
     "Identifiable",
     "TaskEncoder",
     "digest",
@@ -51,6 +52,14 @@ class Identifiable(Protocol):
     @property
     def parameter_digest(self) -> bytes:
         """The digest of the task's class and all its parameters."""
+        ...
+
+
+class Canonical(Protocol):
+    """A value of a type of its own that says what it is made of."""
+
+    def canonical_form(self) -> tuple[str, object]:
+        """Return the name of the kind of value, which no other kind has, and a value that has a canonical encoding."""
         ...
 
 
@@ -85,7 +94,8 @@ def encode(value: object, task: TaskEncoder | None = None) -> bytes:
 
     Args:
         value: ``None``, bool, int, float, str, bytes, date, datetime, time, timedelta, Decimal, UUID, path, enum
-            member, task, or any nesting of list, tuple, dict, set and frozenset of these.
+            member, task, task class, an object with ``canonical_form()`` or ``gokart_serialize()``, or any nesting of
+            list, tuple, dict, set and frozenset of these.
         task: how a task inside the value is encoded; by default by its unique id.
 
     Raises:
@@ -109,9 +119,22 @@ def encode(value: object, task: TaskEncoder | None = None) -> bytes:
     if is_identifiable(value):
         identifiable = cast(Identifiable, value)
         return task(identifiable) if task is not None else encode_id(identifiable.unique_id)
+    return _encode_own_type(value, task)
+
+
+def _encode_own_type(value: object, task: TaskEncoder | None) -> bytes:
+    """Return the encoding of a task class, or of a value whose type says what it is made of."""
+    if isinstance(value, type) and hasattr(value, "unique_id"):
+        return _sized(b"k", _text(logical_class_name(value)))
+    if hasattr(type(value), "canonical_form"):
+        kind, form = cast(Canonical, value).canonical_form()
+        return _sized(b"o", _text(kind) + encode(form, task))
+    if hasattr(type(value), "gokart_serialize"):
+        return _sized(b"z", _text(cast(Any, value).gokart_serialize()))
     raise IdentityError(
         f"a {type(value).__module__}.{type(value).__qualname__} has no canonical form; use None, bool, int, float, str, "
-        "bytes, dates and times, timedelta, Decimal, UUID, paths, enum members, tasks, or lists, dicts and sets of these"
+        "bytes, dates and times, timedelta, Decimal, UUID, paths, enum members, tasks, task classes, or lists, dicts and sets "
+        "of these; or give it a method canonical_form()"
     )
 
 

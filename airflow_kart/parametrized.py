@@ -8,25 +8,17 @@ from typing import Any, ClassVar, NoReturn, TypeVar, overload
 
 from typing_extensions import Self, dataclass_transform
 
-from airflow_kart import identity
-from airflow_kart.exceptions import IdentityError, MissingParameterError, ParameterError, UnknownParameterError
-from airflow_kart.modules import logical_class_name
-from airflow_kart.parameters import (
-    BoolParameter,
-    DateParameter,
-    DictParameter,
-    EnumParameter,
-    FloatParameter,
-    IntParameter,
-    ListParameter,
-    ListTaskInstanceParameter,
-    Parameter,
-    ParameterVisibility,
-    StrParameter,
-    TaskInstanceParameter,
+from airflow_kart import identity, parameters, settings
+from airflow_kart.exceptions import (
+    IdentityError,
+    MissingParameterError,
+    ParameterError,
+    UnknownParameterError,
 )
+from airflow_kart.modules import logical_class_name
+from airflow_kart.parameters import UNSET, Origin, Parameter, ParameterVisibility, configured_or_default, origins_of
 
-__all__ = ["Parametrized", "private_parameters"]
+__all__ = ["Parametrized", "SharedParameters", "private_parameters"]
 
 Other = TypeVar("Other", bound="Parametrized")
 _RESERVING = ("airflow_kart.parametrized", "airflow_kart.task")
@@ -36,17 +28,61 @@ _RESERVING = ("airflow_kart.parametrized", "airflow_kart.task")
     kw_only_default=True,
     frozen_default=True,
     field_specifiers=(
-        Parameter,
-        StrParameter,
-        IntParameter,
-        FloatParameter,
-        BoolParameter,
-        DateParameter,
-        EnumParameter,
-        ListParameter,
-        DictParameter,
-        TaskInstanceParameter,
-        ListTaskInstanceParameter,
+        parameters.BoolParameter,
+        parameters.ChoiceListParameter,
+        parameters.ChoiceParameter,
+        parameters.DateHourParameter,
+        parameters.DateIntervalParameter,
+        parameters.DateMinuteParameter,
+        parameters.DateParameter,
+        parameters.DateSecondParameter,
+        parameters.DictParameter,
+        parameters.EnumListParameter,
+        parameters.EnumParameter,
+        parameters.ExplicitBoolParameter,
+        parameters.FloatParameter,
+        parameters.IntParameter,
+        parameters.ListParameter,
+        parameters.ListTaskInstanceParameter,
+        parameters.MonthParameter,
+        parameters.NumericalParameter,
+        parameters.OptionalBoolParameter,
+        parameters.OptionalChoiceListParameter,
+        parameters.OptionalChoiceParameter,
+        parameters.OptionalDateHourParameter,
+        parameters.OptionalDateIntervalParameter,
+        parameters.OptionalDateMinuteParameter,
+        parameters.OptionalDateParameter,
+        parameters.OptionalDateSecondParameter,
+        parameters.OptionalDictParameter,
+        parameters.OptionalEnumListParameter,
+        parameters.OptionalEnumParameter,
+        parameters.OptionalFloatParameter,
+        parameters.OptionalIntParameter,
+        parameters.OptionalListParameter,
+        parameters.OptionalListTaskInstanceParameter,
+        parameters.OptionalMonthParameter,
+        parameters.OptionalNumericalParameter,
+        parameters.OptionalParameter,
+        parameters.OptionalPathParameter,
+        parameters.OptionalSerializableParameter,
+        parameters.OptionalStrParameter,
+        parameters.OptionalTaskInstanceParameter,
+        parameters.OptionalTaskParameter,
+        parameters.OptionalTimeDeltaParameter,
+        parameters.OptionalTupleParameter,
+        parameters.OptionalYearParameter,
+        parameters.OptionalZonedDateSecondParameter,
+        parameters.Parameter,
+        parameters.PathParameter,
+        parameters.SerializableParameter,
+        parameters.StrParameter,
+        parameters.TaskInstanceParameter,
+        parameters.TaskParameter,
+        parameters.TimeDeltaParameter,
+        parameters.TupleParameter,
+        parameters.YearParameter,
+        parameters.ZonedDateSecondParameter,
     ),
 )
 class Parametrized:
@@ -54,15 +90,18 @@ class Parametrized:
 
     _parameters: ClassVar[Mapping[str, Parameter[Any]]] = {}
     _task_parameters: ClassVar[tuple[str, ...]] = ()
+    _positional: ClassVar[tuple[str, ...]] = ()
+    _origins: ClassVar[Mapping[str, tuple[Origin, ...]]] = {}  # the classes that may be configured to set each parameter
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Collect and check the class's parameters."""
         super().__init_subclass__(**kwargs)
         found: dict[str, Parameter[Any]] = {}
+        declaring: dict[str, type] = {}
         for base in reversed(cls.__mro__):
             for name, value in vars(base).items():
                 if isinstance(value, Parameter):
-                    found[name] = value
+                    found[name], declaring[name] = value, base
                 elif isinstance(value, type) and issubclass(value, Parameter):
                     raise ParameterError(
                         f"{base.__qualname__}.{name} is the class {value.__name__}; make it a parameter: add ()"
@@ -70,41 +109,63 @@ class Parametrized:
                 else:
                     found.pop(name, None)
         for name, parameter in found.items():
-            if not parameter.bound:
-                if any(name in vars(base) for base in cls.__mro__ if base.__module__ in _RESERVING):
-                    raise ParameterError(f"{cls.__qualname__}.{name}: TaskOnKart has a method of this name; choose another")
-                parameter.bind_defaults(cls.__qualname__, name)
+            if any(name in vars(base) for base in cls.__mro__ if base.__module__ in _RESERVING):
+                raise ParameterError(f"{cls.__qualname__}.{name}: TaskOnKart has a method of this name; choose another")
+            if parameter.origin is None:
+                parameter.bind(Origin.of(declaring[name], name))
         cls._parameters = found
         cls._task_parameters = tuple(name for name, parameter in found.items() if parameter.holds_tasks)
+        cls._positional = tuple(name for name, parameter in found.items() if not parameter.kw_only)
+        cls._origins = {name: origins_of(cls, name, parameter) for name, parameter in found.items()}
 
     def __init__(self, *positional: Any, **values: Any) -> None:
-        """Take the parameters, by keyword.
+        """Take the parameters: by keyword, those with ``kw_only=False`` also by position, in order of declaration.
+
+        A parameter that is not given has its configured value, else its default.
 
         Raises:
             MissingParameterError: a parameter without a default was not given.
             UnknownParameterError: a keyword names no parameter.
             ParameterValueError: a value does not fit its parameter.
+            ParameterError: there are too many values, or two for one parameter.
         """
         cls = type(self)
         if positional:
-            names = ", ".join(f"{name}=..." for name in cls._parameters)
-            raise ParameterError(f"{cls.__qualname__} takes its parameters by keyword: {cls.__qualname__}({names})")
+            values = _by_name(cls, positional, values)
         if values.keys() - cls._parameters.keys():
             _refuse_unknown(cls, values)
+        options = settings.class_options() if len(values) < len(cls._parameters) else None
         made = {}
         for name, parameter in cls._parameters.items():
-            if name in values:
+            if options is None or name in values:
                 made[name] = parameter.accept(values[name], cls.__qualname__, name)
-            elif parameter.required:
+                continue
+            made[name] = configured_or_default(parameter, cls._origins[name], options)
+            if made[name] is UNSET:
                 raise MissingParameterError(f"{cls.__qualname__} needs the parameter {name}: {cls.__qualname__}({name}=...)")
-            else:
-                made[name] = parameter.default
         self.__dict__.update(made)
 
     @classmethod
     def get_parameters(cls) -> Mapping[str, Parameter[Any]]:
         """Return the class's parameters by name, in the order of their declaration."""
         return cls._parameters
+
+    @classmethod
+    def configured_default(cls, name: str) -> Any:
+        """Return the value of a parameter that is not given in code.
+
+        That is the configured one, from the section of the first class that has one: ``[kart.package.module.Train]`` or
+        ``[kart.Train]``, then those of the base classes it has the parameter from, then those of the class that declared
+        it. An environment variable, ``AIRFLOW__KART_TRAIN__DEPTH``, comes before the section it stands for. Without any
+        of these it is the declared default, and :data:`~airflow_kart.parameters.UNSET` where there is none either.
+
+        Raises:
+            ParameterValueError: the configured value does not fit the parameter; the message names section and option.
+            UnknownParameterError: there is no such parameter.
+        """
+        if name not in cls._parameters:
+            _refuse_unknown(cls, {name: None})
+        return configured_or_default(cls._parameters[name], cls._origins[name], settings.class_options())
 
     @classmethod
     def from_written(cls, parameters: Mapping[str, Any]) -> Self:
@@ -144,7 +205,8 @@ class Parametrized:
                 )
         for name in self._task_parameters:
             value = getattr(self, name)
-            yield from value if isinstance(value, tuple) else (value,)
+            if value is not None:
+                yield from value if isinstance(value, tuple) else (value,)
 
     def _compute_digest(self) -> None:
         cls = type(self)
@@ -222,7 +284,8 @@ class Parametrized:
             return f"{type(value).__qualname__}(...)"
         if parameter.holds_tasks and isinstance(value, tuple):
             return f"[{len(value)} tasks]"
-        text = repr(value) if isinstance(value, (str, int, float)) else parameter.serialize(value)
+        plain = value is None or isinstance(value, (str, int, float))
+        text = repr(value) if plain else parameter.serialize(value)
         return text if len(text) <= 80 else f"{text[:77]}..."
 
     def __copy__(self) -> Self:
@@ -238,6 +301,24 @@ class Parametrized:
         return _make, (type(self), {name: getattr(self, name) for name in self._parameters})
 
 
+class SharedParameters(Parametrized):
+    """Base of a class of settings that several tasks share.
+
+    A task class takes all of them by inheriting from it, and single ones, under any name, by assignment. Both have their
+    values from the section of the class that declared them, unless the task's own section has one::
+
+        class Region(SharedParameters):
+            country: str = StrParameter(default="jp")
+
+
+        class Visits(Region, TaskOnKart[pd.DataFrame]): ...
+
+
+        class Holidays(TaskOnKart[list[str]]):
+            land: str = Region.country
+    """
+
+
 def private_parameters(cls: type[Parametrized]) -> list[str]:
     """Return the names of a class's private parameters."""
     parameters = cls.get_parameters().items()
@@ -250,6 +331,18 @@ def _encode_by_digest(task: identity.Identifiable) -> bytes:
 
 def _make(cls: type[Parametrized], values: Mapping[str, Any]) -> Parametrized:
     return cls(**values)
+
+
+def _by_name(cls: type[Parametrized], positional: tuple[Any, ...], values: Mapping[str, Any]) -> dict[str, Any]:
+    names = cls._positional
+    if len(positional) > len(names):
+        by_keyword = ", ".join(f"{name}=..." for name in cls.get_parameters())
+        most = f"only {', '.join(names)} by position, not {len(positional)} values" if names else "its parameters by keyword"
+        raise ParameterError(f"{cls.__qualname__} takes {most}: {cls.__qualname__}({by_keyword})")
+    given = dict(zip(names, positional, strict=False))
+    if twice := sorted(given.keys() & values.keys()):
+        raise ParameterError(f"{cls.__qualname__} got {', '.join(twice)} twice: by position and by keyword; give it once")
+    return {**given, **values}
 
 
 def _refuse_unknown(cls: type[Parametrized], values: Mapping[str, Any]) -> NoReturn:

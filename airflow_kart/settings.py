@@ -3,6 +3,9 @@
 Importing Airflow's own configuration takes over a second, so a notebook that only calls ``build()`` should not
 pay for it. Where Airflow is loaded already it is asked; elsewhere the same two places are read that it reads
 first: the ``AIRFLOW__SECTION__OPTION`` environment variable, then ``airflow.cfg``. Nothing is read at import.
+
+The parameters of task classes have sections of their own, ``[kart.Train]``. Airflow's ``conf.get`` looks for sections in
+lower case only, so these are taken from its parser, in any case. In the file ``%%`` stands for ``%``, as Airflow has it.
 """
 
 from __future__ import annotations
@@ -12,21 +15,25 @@ import functools
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.get_provider_info import get_provider_info
 
 __all__ = [
+    "ClassOption",
+    "ClassOptions",
     "airflow_home",
     "airflow_option",
     "below_airflow_home",
+    "class_options",
     "kart_bool",
     "kart_int",
     "kart_option",
     "workspace_directory",
 ]
 
+_CLASS_SECTIONS = "kart."
 _TRUE = frozenset({"t", "true", "1", "yes", "on"})
 _FALSE = frozenset({"f", "false", "0", "no", "off"})
 
@@ -41,22 +48,96 @@ def airflow_option(section: str, option: str) -> str | None:
     value = os.environ.get(f"AIRFLOW__{section.upper()}__{option.upper()}")
     if value is not None:
         return os.path.expandvars(value)
-    loaded: Any = sys.modules.get("airflow.configuration")
-    conf = getattr(loaded, "conf", None)
+    conf = _loaded_conf()
     if conf is not None:
         found = conf.get(section, option, fallback=None)
         return None if found is None else str(found)
-    file = Path(os.environ.get("AIRFLOW_CONFIG") or airflow_home() / "airflow.cfg").expanduser()
-    try:
-        changed = file.stat().st_mtime_ns
-    except OSError:
-        return None
-    found = _config_file(str(file), changed).get(section, option, fallback=None)
-    return None if found is None else os.path.expandvars(found)  # as Airflow does
+    file = _config_file()
+    found = _parsed(*file).get(section, option, fallback=None) if file is not None else None
+    return None if found is None else _as_meant(found)
+
+
+class ClassOption(NamedTuple):
+    """Where the configuration may set a parameter of a task class."""
+
+    section: str
+    name: str
+    variable: str
+    """The environment variable that sets it."""
+
+    @classmethod
+    def of(cls, class_name: str, parameter: str) -> ClassOption:
+        """Return the option of a parameter; the class is named by its logical or its plain name."""
+        section = f"{_CLASS_SECTIONS}{class_name}"
+        return cls(section, parameter, f"AIRFLOW__{section.replace('.', '_').upper()}__{parameter.upper()}")
+
+    def __str__(self) -> str:
+        return f"[{self.section}] {self.name}"
+
+
+class ClassOptions:
+    """What the environment and the configuration file say about parameters of task classes."""
+
+    def __init__(self, parser: configparser.RawConfigParser) -> None:
+        self._parser = parser
+        self._names = {name.lower(): name for name in parser.sections() if name.startswith(_CLASS_SECTIONS)}
+        self._sections: dict[str, dict[str, str | None]] = {}
+
+    def get(self, option: ClassOption) -> str | None:
+        """Return the text of an option, or ``None`` where nobody set it."""
+        value = os.environ.get(option.variable)
+        if value is not None:
+            return os.path.expandvars(value)
+        if not self._names:
+            return None
+        text = self._section(option.section.lower()).get(option.name.lower())
+        return None if text is None else _as_meant(text)
+
+    def _section(self, name: str) -> dict[str, str | None]:
+        if name not in self._sections:
+            # Past Airflow's own get(), which would lower the section's name.
+            written = self._names.get(name)
+            items = configparser.RawConfigParser.items(self._parser, written, raw=True) if written is not None else ()
+            self._sections[name] = {option.lower(): text for option, text in items}
+        return self._sections[name]
+
+
+def class_options() -> ClassOptions:
+    """Return what is configured at this moment; cheap enough to ask for every task that is made."""
+    conf = _loaded_conf()
+    if conf is not None:
+        return ClassOptions(conf)
+    return _class_options_of(_config_file())
 
 
 @functools.lru_cache(maxsize=4)
-def _config_file(file: str, _changed: int) -> configparser.RawConfigParser:
+def _class_options_of(file: tuple[str, int] | None) -> ClassOptions:
+    return ClassOptions(configparser.RawConfigParser() if file is None else _parsed(*file))
+
+
+def _as_meant(text: str) -> str:
+    """Return what Airflow takes text in its file for, where that is not an interpolation."""
+    return os.path.expandvars(text.replace("%%", "%"))
+
+
+def _loaded_conf() -> Any:
+    """Return Airflow's configuration where Airflow is loaded."""
+    return getattr(sys.modules.get("airflow.configuration"), "conf", None)
+
+
+def _config_file() -> tuple[str, int] | None:
+    """Return the path of ``airflow.cfg`` and when it was changed, or ``None`` where there is none."""
+    home = os.environ.get("AIRFLOW_HOME") or "~/airflow"
+    file = os.path.expanduser(os.environ.get("AIRFLOW_CONFIG") or os.path.join(home, "airflow.cfg"))
+    try:
+        changed = os.stat(file).st_mtime_ns
+    except OSError:
+        return None
+    return os.path.abspath(file), changed
+
+
+@functools.lru_cache(maxsize=4)
+def _parsed(file: str, _changed: int) -> configparser.RawConfigParser:
     parser = configparser.RawConfigParser(strict=False, allow_no_value=True)
     try:
         parser.read(file, encoding="utf-8")

@@ -16,6 +16,7 @@ __all__ = ["add_form", "name_fields"]
 _SECTION = "Kart"
 _FIELDS = "_kart_form_fields"
 _MOST_EXAMPLES = 200
+_OWN_KEYS = ("default", "description", "title")
 
 
 def name_fields(dag: DAG, binding: Binding, group_id: str | None) -> dict[str, str]:
@@ -54,7 +55,8 @@ def _field(binding: Binding, name: str) -> Param:
     root, default = binding.form[name]
     parameter = root.cls.get_parameters()[name]
     value = {} if default is UNSET else {"default": parameter.to_json(default)}
-    return Param(**value, description=parameter.description or None, title=name, **parameter.json_schema())
+    schema = {key: item for key, item in parameter.json_schema().items() if key not in _OWN_KEYS}  # a user's may have these
+    return Param(**value, description=parameter.description or None, title=name, **schema)
 
 
 def _same(one: Param, other: Param) -> bool:

@@ -8,15 +8,18 @@ was named before.
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
 import hashlib
 import re
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, TypeVar
 
 from airflow_kart.compiler.structure import Key, StructureNode
 from airflow_kart.modules import logical_module_name
 from airflow_kart.nesting import KeyPath
+from airflow_kart.parameters import DateInterval
 
 __all__ = ["RESERVED", "class_label", "snake_case", "task_ids"]
 
@@ -24,6 +27,8 @@ RESERVED = frozenset({"plan", "report"})
 """Task ids that a compiled DAG uses itself."""
 
 _LONGEST = 200
+_TELLING = (str, int, dt.date, dt.timedelta, PurePath, DateInterval)
+"""What has a short text of its own, the same in every process."""
 _UNFIT = re.compile(r"[^A-Za-z0-9_-]+")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -88,7 +93,9 @@ def _value_text(value: Any) -> str | None:
     """Return a value as a part of a task id; ``None`` for what has no short and certain text."""
     if isinstance(value, enum.Enum):
         value = value.name
-    elif value is None or isinstance(value, (list, tuple, dict, float)):
+    elif isinstance(value, type):
+        value = value.__name__
+    elif not isinstance(value, _TELLING):
         return None
     text = _UNFIT.sub("_", str(value)).strip("_")
     return text if 0 < len(text) <= 40 else None

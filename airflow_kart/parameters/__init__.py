@@ -2,28 +2,134 @@
 
 from __future__ import annotations
 
-from airflow_kart.parameters.base import UNSET, Options, Parameter, ParameterVisibility
-from airflow_kart.parameters.choice import EnumParameter
-from airflow_kart.parameters.collection import DictParameter, ListParameter
-from airflow_kart.parameters.date import DateParameter
+from airflow_kart.parameters.base import UNSET, Options, Origin, Parameter, ParameterVisibility
+from airflow_kart.parameters.choice import (
+    ChoiceListParameter,
+    ChoiceParameter,
+    OptionalChoiceListParameter,
+    OptionalChoiceParameter,
+)
+from airflow_kart.parameters.collection import (
+    DictParameter,
+    ListParameter,
+    OptionalDictParameter,
+    OptionalListParameter,
+    OptionalTupleParameter,
+    TupleParameter,
+)
+from airflow_kart.parameters.configured import configured_or_default, origins_of
+from airflow_kart.parameters.date import (
+    DateParameter,
+    MonthParameter,
+    OptionalDateParameter,
+    OptionalMonthParameter,
+    OptionalYearParameter,
+    YearParameter,
+)
+from airflow_kart.parameters.duration import OptionalTimeDeltaParameter, TimeDeltaParameter
+from airflow_kart.parameters.enumeration import (
+    EnumListParameter,
+    EnumParameter,
+    OptionalEnumListParameter,
+    OptionalEnumParameter,
+)
 from airflow_kart.parameters.frozen import FrozenDict
-from airflow_kart.parameters.instance import ListTaskInstanceParameter, TaskInstanceParameter
-from airflow_kart.parameters.scalar import BoolParameter, FloatParameter, IntParameter, StrParameter
+from airflow_kart.parameters.instance import (
+    ListTaskInstanceParameter,
+    OptionalListTaskInstanceParameter,
+    OptionalTaskInstanceParameter,
+    TaskInstanceParameter,
+)
+from airflow_kart.parameters.interval import DateInterval, DateIntervalParameter, OptionalDateIntervalParameter
+from airflow_kart.parameters.moment import (
+    DateHourParameter,
+    DateMinuteParameter,
+    DateSecondParameter,
+    OptionalDateHourParameter,
+    OptionalDateMinuteParameter,
+    OptionalDateSecondParameter,
+    OptionalZonedDateSecondParameter,
+    ZonedDateSecondParameter,
+)
+from airflow_kart.parameters.number import (
+    FloatParameter,
+    IntParameter,
+    NumericalParameter,
+    OptionalFloatParameter,
+    OptionalIntParameter,
+    OptionalNumericalParameter,
+)
+from airflow_kart.parameters.optional import OptionalOf
+from airflow_kart.parameters.path import OptionalPathParameter, PathParameter
+from airflow_kart.parameters.serializable import OptionalSerializableParameter, Serializable, SerializableParameter
+from airflow_kart.parameters.switch import BoolParameter, ExplicitBoolParameter, OptionalBoolParameter
+from airflow_kart.parameters.task_class import OptionalTaskParameter, TaskParameter
+from airflow_kart.parameters.text import OptionalParameter, OptionalStrParameter, StrParameter
 
 __all__ = [
     "UNSET",
     "BoolParameter",
+    "ChoiceListParameter",
+    "ChoiceParameter",
+    "DateHourParameter",
+    "DateInterval",
+    "DateIntervalParameter",
+    "DateMinuteParameter",
     "DateParameter",
+    "DateSecondParameter",
     "DictParameter",
+    "EnumListParameter",
     "EnumParameter",
+    "ExplicitBoolParameter",
     "FloatParameter",
     "FrozenDict",
     "IntParameter",
     "ListParameter",
     "ListTaskInstanceParameter",
+    "MonthParameter",
+    "NumericalParameter",
+    "OptionalBoolParameter",
+    "OptionalChoiceListParameter",
+    "OptionalChoiceParameter",
+    "OptionalDateHourParameter",
+    "OptionalDateIntervalParameter",
+    "OptionalDateMinuteParameter",
+    "OptionalDateParameter",
+    "OptionalDateSecondParameter",
+    "OptionalDictParameter",
+    "OptionalEnumListParameter",
+    "OptionalEnumParameter",
+    "OptionalFloatParameter",
+    "OptionalIntParameter",
+    "OptionalListParameter",
+    "OptionalListTaskInstanceParameter",
+    "OptionalMonthParameter",
+    "OptionalNumericalParameter",
+    "OptionalOf",
+    "OptionalParameter",
+    "OptionalPathParameter",
+    "OptionalSerializableParameter",
+    "OptionalStrParameter",
+    "OptionalTaskInstanceParameter",
+    "OptionalTaskParameter",
+    "OptionalTimeDeltaParameter",
+    "OptionalTupleParameter",
+    "OptionalYearParameter",
+    "OptionalZonedDateSecondParameter",
     "Options",
+    "Origin",
     "Parameter",
     "ParameterVisibility",
+    "PathParameter",
+    "Serializable",
+    "SerializableParameter",
     "StrParameter",
     "TaskInstanceParameter",
+    "TaskParameter",
+    "TimeDeltaParameter",
+    "TupleParameter",
+    "YearParameter",
+    "ZonedDateSecondParameter",
+    "configured_or_default",
+    "origins_of",
 ]

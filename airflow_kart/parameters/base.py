@@ -6,21 +6,21 @@ typing specification allows and both mypy and pyright honour; the ``misc`` code 
 
 To add a parameter type, subclass :class:`Parameter`: ``normalize``, ``parse``, ``serialize``, ``to_json`` and
 ``json_schema`` say what it accepts and how it is written; ``sample`` and ``variation`` give the compiler two values
-to compile a DAG's structure with. Methods raise :class:`ValueError` with what is wrong and what is expected; the
-name of the task and the parameter is added here.
+to compile a DAG's structure with; ``check_options`` refuses a declaration that contradicts itself. Methods raise
+:class:`ValueError` with what is wrong and what is expected; the name of the task and the parameter is added here.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Any, ClassVar, Final, Generic, TypedDict, TypeVar, cast
+from typing import Any, ClassVar, Final, Generic, NamedTuple, TypedDict, TypeVar, cast
 
 from typing_extensions import Unpack
 
 from airflow_kart.exceptions import ParameterError, ParameterValueError
 
-__all__ = ["UNSET", "Options", "Parameter", "ParameterVisibility", "described"]
+__all__ = ["UNSET", "Options", "Origin", "Parameter", "ParameterVisibility", "described"]
 
 V = TypeVar("V")
 
@@ -47,6 +47,20 @@ class ParameterVisibility(enum.Enum):
     """Nobody: sidecars hold a keyed digest, logs nothing."""
 
 
+class Origin(NamedTuple):
+    """A class and the name a parameter has there."""
+
+    module: str
+    class_name: str
+    """The class's qualified name."""
+    name: str
+
+    @classmethod
+    def of(cls, owner: type, name: str) -> Origin:
+        """Return the origin of a class's parameter."""
+        return cls(owner.__module__, owner.__qualname__, name)
+
+
 class Options(TypedDict, total=False):
     """What every parameter takes besides ``default``."""
 
@@ -58,6 +72,8 @@ class Options(TypedDict, total=False):
     """Who sees the value (default: everyone)."""
     compile_value: Any
     """Value a DAG's structure is compiled with while a template stands for the real one."""
+    kw_only: bool
+    """Whether the value is given by keyword only (default: yes). Write ``False`` itself, as type checkers read it."""
 
 
 class Parameter(Generic[V]):
@@ -65,13 +81,14 @@ class Parameter(Generic[V]):
 
     holds_tasks: ClassVar[bool] = False
     """Whether values are, or contain, tasks."""
-    bound: bool
-    """Whether default and compile value were checked."""
+    origin: Origin | None
+    """Where the parameter was declared first; ``None`` until its class is made."""
     default: V
     description: str
     significant: bool
     visibility: ParameterVisibility
     compile_value: V
+    kw_only: bool
 
     def __new__(cls, *, default: Any = UNSET, **options: Unpack[Options]) -> Any:
         """Declare a parameter of a task class.
@@ -87,19 +104,24 @@ class Parameter(Generic[V]):
         unknown = sorted(set(options) - Options.__annotations__.keys())
         if unknown:
             raise ParameterError(f"{cls.__name__} takes no option {', '.join(unknown)}")
-        for name, kind in (("description", str), ("significant", bool), ("visibility", ParameterVisibility)):
+        for name, kind in _KINDS.items():
             if not isinstance(options.get(name, kind), (kind, type)):
                 raise ParameterError(
                     f"{cls.__name__}({name}=...): give a {kind.__name__}, not {described(options.get(name))}"
                 )
         parameter = object.__new__(cls)
         parameter.__dict__.update(specifics)
-        parameter.bound = False
+        parameter.origin = None
         parameter.default = default
         parameter.description = options.get("description", "")
         parameter.significant = options.get("significant", True)
         parameter.visibility = options.get("visibility", ParameterVisibility.PUBLIC)
         parameter.compile_value = options.get("compile_value", UNSET)
+        parameter.kw_only = options.get("kw_only", True)
+        try:
+            parameter.check_options()
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ParameterError(f"{cls.__name__}: {error}") from error
         return parameter
 
     @property
@@ -107,19 +129,26 @@ class Parameter(Generic[V]):
         """Whether the parameter has no default."""
         return self.default is UNSET
 
-    def bind_defaults(self, owner: str, name: str) -> None:
+    def bind(self, origin: Origin) -> None:
         """Check and normalise the declared default and compile value, once, when the class is made.
 
         Raises:
             ParameterValueError: the default or the compile value does not fit the parameter.
         """
-        self.bound = True
         for attribute in ("default", "compile_value"):
             value = getattr(self, attribute)
             if value is not UNSET:
-                setattr(self, attribute, self.accept(value, owner, f"{name} ({attribute})"))
+                setattr(self, attribute, self.accept(value, origin.class_name, f"{origin.name} ({attribute})"))
+        self.origin = origin
 
     # What a subclass says.
+
+    def check_options(self) -> None:
+        """Check, and bring into one form, the options of the declaration itself.
+
+        Raises:
+            ValueError: they are wrong, or contradict each other.
+        """
 
     def normalize(self, value: Any) -> V:
         """Return the value in its one immutable form.
@@ -200,6 +229,9 @@ class Parameter(Generic[V]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(default={self.default!r})"
+
+
+_KINDS: Final = {"description": str, "significant": bool, "visibility": ParameterVisibility, "kw_only": bool}
 
 
 def _blank(cls: type[Parameter[Any]]) -> Parameter[Any]:

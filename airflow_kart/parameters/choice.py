@@ -1,67 +1,245 @@
-"""Parameters that take one of a few values."""
+"""Parameters that take one of a few plain values, or several of them."""
 
 from __future__ import annotations
 
-import enum as enumeration
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, overload
 
 from typing_extensions import Unpack
 
-from airflow_kart.exceptions import ParameterError
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
+from airflow_kart.parameters.number import FloatParameter, IntParameter
+from airflow_kart.parameters.optional import OptionalOf
+from airflow_kart.parameters.switch import BoolParameter
+from airflow_kart.parameters.text import StrParameter
 
-__all__ = ["EnumParameter"]
+__all__ = ["ChoiceListParameter", "ChoiceParameter", "OptionalChoiceListParameter", "OptionalChoiceParameter"]
 
-E = TypeVar("E", bound=enumeration.Enum)
+C = TypeVar("C", str, int, float, bool)
+
+_KINDS: dict[type, type[Parameter[Any]]] = {
+    str: StrParameter,
+    int: IntParameter,
+    float: FloatParameter,
+    bool: BoolParameter,
+}
 
 
-class EnumParameter(Parameter[Any]):
-    """A member of an ``enum.Enum``; as text, its name."""
+class _Choices(Parameter[Any]):
+    """What parameters of a choice share: the choices, all of one type, and how one of them is written."""
 
-    enum: type[enumeration.Enum]
+    choices: tuple[Any, ...]
+    var_type: type | None
+    one: Parameter[Any]
+
+    def check_options(self) -> None:
+        """Check that the choices are values of one type, and all different."""
+        given: Any = self.choices
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            raise ValueError(f"choices is {described(given)}; give a list of the values to choose from")
+        self.choices = tuple(given)
+        if not self.choices:
+            raise ValueError("choices is empty; give the values to choose from")
+        if self.var_type is None:
+            self.var_type = type(self.choices[0])
+        if self.var_type not in _KINDS:
+            raise ValueError(f"choices are of {self.var_type!r}; give str, int, float or bool, or use EnumParameter")
+        self.one = _KINDS[self.var_type]()
+        for choice in self.choices:
+            if type(choice) is not self.var_type or choice != choice:  # noqa: PLR0124 - nan is no choice
+                raise ValueError(f"choices has {described(choice)}; give values of {self.var_type.__name__} only")
+        if len(set(self.choices)) < len(self.choices):
+            raise ValueError(f"choices has a value twice: {self._listed()}")
+
+    def _chosen(self, value: Any) -> Any:
+        chosen = self.one.normalize(value)
+        if chosen not in self.choices:
+            raise ValueError(f"{chosen!r} is no choice; choose one of {self._listed()}")
+        return chosen
+
+    def _written(self, text: str) -> Any:
+        return self._chosen(self.one.parse(text))
+
+    def _schema(self) -> dict[str, Any]:
+        choices = [self.one.to_json(choice) for choice in self.choices]
+        return {"type": sorted({_JSON_TYPES[type(choice)] for choice in choices}), "enum": choices}
+
+    def _after(self, value: Any) -> Any:
+        return self.choices[(self.choices.index(value) + 1) % len(self.choices)]
+
+    def _listed(self) -> str:
+        return ", ".join(map(repr, self.choices))
+
+
+_JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
+
+
+class ChoiceParameter(_Choices):
+    """One of a few values, all str, int, float or bool; as text, as the parameter of that type writes it."""
 
     # Two overloads, as pyright checks a __new__ that returns a type variable only through them.
     @overload
-    def __new__(cls, *, enum: type[E], **options: Unpack[Options]) -> E: ...  # type: ignore[misc]
+    def __new__(  # type: ignore[misc]
+        cls, *, choices: Iterable[C], var_type: type[C] | None = None, **options: Unpack[Options]
+    ) -> C: ...
 
     @overload
-    def __new__(cls, *, enum: type[E], default: E, **options: Unpack[Options]) -> E: ...  # type: ignore[misc]
+    def __new__(  # type: ignore[misc]
+        cls, *, choices: Iterable[C], default: C, var_type: type[C] | None = None, **options: Unpack[Options]
+    ) -> C: ...
 
-    def __new__(cls, *, enum: type[E], default: E = UNSET, **options: Unpack[Options]) -> E:  # type: ignore[misc]
-        """Declare a choice between the members of ``enum``; see :class:`Options`."""
-        if not (isinstance(enum, type) and issubclass(enum, enumeration.Enum)) or not len(enum):
-            raise ParameterError(f"EnumParameter needs an Enum class with members, not {described(enum)}")
-        return cls._declare(default, options, enum=enum)  # type: ignore[no-any-return]
+    def __new__(
+        cls, *, choices: Iterable[Any], default: Any = UNSET, var_type: type | None = None, **options: Unpack[Options]
+    ) -> Any:
+        """Declare a choice.
 
-    def normalize(self, value: Any) -> enumeration.Enum:
-        """Return the member."""
-        if not isinstance(value, self.enum) or value.name not in self.enum.__members__:
-            raise ValueError(f"give a {self.enum.__name__}, one of {self._names()}, not {described(value)}")
-        return value
+        Args:
+            choices: the values to choose from.
+            default: choice where none is made.
+            var_type: type of the choices; by default that of the first.
+            options: see :class:`Options`.
+        """
+        return cls._declare(default, options, choices=choices, var_type=var_type)
 
-    def parse(self, text: str) -> enumeration.Enum:
-        """Read a member's name."""
-        try:
-            return self.enum[text.strip()]
-        except KeyError:
-            raise ValueError(f"{text!r} is no {self.enum.__name__}; choose one of {self._names()}") from None
+    def normalize(self, value: Any) -> Any:
+        """Return the chosen value."""
+        return self._chosen(value)
 
-    def serialize(self, value: enumeration.Enum) -> str:
-        """Return the member's name."""
-        return value.name
+    def parse(self, text: str) -> Any:
+        """Read the chosen value."""
+        return self._written(text)
+
+    def serialize(self, value: Any) -> str:
+        """Return the value as text."""
+        return self.one.serialize(value)
+
+    def to_json(self, value: Any) -> Any:
+        """Return the value itself."""
+        return self.one.to_json(value)
 
     def json_schema(self) -> dict[str, Any]:
-        """Return a schema that lists the names, which the trigger form shows as a drop-down."""
-        return {"type": "string", "enum": [member.name for member in self.enum]}
+        """Return a schema that lists the choices, which the trigger form shows as a drop-down."""
+        return self._schema()
 
-    def sample(self) -> enumeration.Enum:
-        """Return the first member."""
-        return next(iter(self.enum))
+    def sample(self) -> Any:
+        """Return the first choice."""
+        return self.choices[0]
 
-    def variation(self, value: enumeration.Enum) -> enumeration.Enum:
-        """Return the next member, after the last the first."""
-        members = list(self.enum)
-        return members[(members.index(value) + 1) % len(members)]
+    def variation(self, value: Any) -> Any:
+        """Return the next choice, after the last the first."""
+        return self._after(value)
 
-    def _names(self) -> str:
-        return ", ".join(member.name for member in self.enum)
+
+class OptionalChoiceParameter(OptionalOf[Any], ChoiceParameter):
+    """One of a few values, or ``None``; see :class:`ChoiceParameter`."""
+
+    @overload
+    def __new__(  # type: ignore[misc]
+        cls, *, choices: Iterable[C], var_type: type[C] | None = None, **options: Unpack[Options]
+    ) -> C | None: ...
+
+    @overload
+    def __new__(  # type: ignore[misc]
+        cls, *, choices: Iterable[C], default: C | None, var_type: type[C] | None = None, **options: Unpack[Options]
+    ) -> C | None: ...
+
+    def __new__(
+        cls, *, choices: Iterable[Any], default: Any = UNSET, var_type: type | None = None, **options: Unpack[Options]
+    ) -> Any:
+        """Declare a choice that may be ``None``; see :class:`ChoiceParameter`."""
+        return cls._declare(default, options, choices=choices, var_type=var_type)
+
+    def check_options(self) -> None:
+        """Check the choices; none is written as empty text, which stands for ``None``."""
+        super().check_options()
+        if "" in self.choices:
+            raise ValueError("choices has '', which as text stands for None; leave it out")
+
+
+class ChoiceListParameter(_Choices):
+    """Some of a few values, in any order and number, kept as a tuple; as text, with commas between them."""
+
+    @overload
+    def __new__(  # type: ignore[misc]
+        cls, *, choices: Iterable[C], var_type: type[C] | None = None, **options: Unpack[Options]
+    ) -> tuple[C, ...]: ...
+
+    @overload
+    def __new__(  # type: ignore[misc]
+        cls, *, choices: Iterable[C], default: Sequence[C], var_type: type[C] | None = None, **options: Unpack[Options]
+    ) -> tuple[C, ...]: ...
+
+    def __new__(
+        cls, *, choices: Iterable[Any], default: Any = UNSET, var_type: type | None = None, **options: Unpack[Options]
+    ) -> Any:
+        """Declare a list of choices; see :class:`ChoiceParameter`."""
+        return cls._declare(default, options, choices=choices, var_type=var_type)
+
+    def check_options(self) -> None:
+        """Check the choices, and that they can be told apart in a list."""
+        super().check_options()
+        texts = [self.one.serialize(choice) for choice in self.choices]
+        if odd := [text for text in texts if "," in text or text.strip() != text or not text]:
+            raise ValueError(f"the choices {', '.join(map(repr, odd))} cannot be written in a list with commas; change them")
+
+    def normalize(self, value: Any) -> tuple[Any, ...]:
+        """Return a tuple of chosen values."""
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f"give a list or tuple of choices, not {described(value)}")
+        return tuple(self._chosen(item) for item in value)
+
+    def parse(self, text: str) -> tuple[Any, ...]:
+        """Read chosen values with commas between them."""
+        return tuple(self._written(part.strip()) for part in text.split(",")) if text.strip() else ()
+
+    def serialize(self, value: tuple[Any, ...]) -> str:
+        """Return the values with commas between them."""
+        return ",".join(self.one.serialize(item) for item in value)
+
+    def to_json(self, value: tuple[Any, ...]) -> list[Any]:
+        """Return a list of the values."""
+        return [self.one.to_json(item) for item in value]
+
+    def from_json(self, value: Any) -> tuple[Any, ...]:
+        """Read a list of values."""
+        if not isinstance(value, list):
+            raise ValueError(f"give a list of choices, not {described(value)}")
+        return tuple(self._written(item) if isinstance(item, str) else self._chosen(item) for item in value)
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return an ``array`` schema, which the trigger form shows as a choice of several."""
+        items = self._schema()
+        return {"type": "array", "items": items, "examples": items["enum"]}
+
+    def sample(self) -> tuple[Any, ...]:
+        """Return the first choice."""
+        return self.choices[:1]
+
+    def variation(self, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return a list one longer."""
+        return (*value, self._after(value[-1]) if value else self.choices[0])
+
+
+class OptionalChoiceListParameter(OptionalOf[Any], ChoiceListParameter):
+    """Some of a few values, at least one, or ``None``; see :class:`ChoiceListParameter`."""
+
+    @overload
+    def __new__(  # type: ignore[misc]
+        cls, *, choices: Iterable[C], var_type: type[C] | None = None, **options: Unpack[Options]
+    ) -> tuple[C, ...] | None: ...
+
+    @overload
+    def __new__(  # type: ignore[misc]
+        cls,
+        *,
+        choices: Iterable[C],
+        default: Sequence[C] | None,
+        var_type: type[C] | None = None,
+        **options: Unpack[Options],
+    ) -> tuple[C, ...] | None: ...
+
+    def __new__(
+        cls, *, choices: Iterable[Any], default: Any = UNSET, var_type: type | None = None, **options: Unpack[Options]
+    ) -> Any:
+        """Declare a list of choices, or ``None``; see :class:`ChoiceParameter`."""
+        return cls._declare(default, options, choices=choices, var_type=var_type)

@@ -1,40 +1,93 @@
-"""Parameters of dates."""
+"""Parameters of dates: a day, a month, a year."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 from typing_extensions import Unpack
 
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
+from airflow_kart.parameters.optional import OptionalOf
 
-__all__ = ["DateParameter"]
+__all__ = [
+    "DateParameter",
+    "MonthParameter",
+    "OptionalDateParameter",
+    "OptionalMonthParameter",
+    "OptionalYearParameter",
+    "YearParameter",
+    "plain_date",
+]
 
-_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+EPOCH = dt.date(1970, 1, 1)
+
+
+def plain_date(value: Any) -> dt.date:
+    """Return a plain date (pendulum's become one). A datetime is refused: which day it is depends on its zone.
+
+    Raises:
+        ValueError: it is not a date.
+    """
+    if isinstance(value, dt.datetime):
+        raise ValueError(f"give a date, not the datetime {value.isoformat()}; call .date() on it")
+    if not isinstance(value, dt.date):
+        raise ValueError(f"give a datetime.date, not {described(value)}")
+    return dt.date(value.year, value.month, value.day)
 
 
 class DateParameter(Parameter[dt.date]):
-    """A ``datetime.date``; as text, ``YYYY-MM-DD`` (ISO 8601)."""
+    """A ``datetime.date``; as text, ``YYYY-MM-DD`` (ISO 8601).
 
-    def __new__(cls, *, default: dt.date = UNSET, **options: Unpack[Options]) -> dt.date:  # type: ignore[misc]
-        """Declare a date; see :class:`Options`."""
-        return cls._declare(default, options)  # type: ignore[no-any-return]
+    With an ``interval`` of several days it is the first day of the interval that a given day lies in.
+    """
+
+    interval: int
+    start: dt.date
+    text_form: ClassVar[str] = "YYYY-MM-DD"
+    text_pattern: ClassVar[str] = r"(\d{4})-(\d{2})-(\d{2})"
+    longest_unit: ClassVar[int] = 1
+    """Days of the longest unit: day, month or year."""
+
+    def __new__(  # type: ignore[misc]
+        cls, *, default: dt.date = UNSET, interval: int = 1, start: dt.date = EPOCH, **options: Unpack[Options]
+    ) -> dt.date:
+        """Declare a date.
+
+        Args:
+            default: date where none is given.
+            interval: length of an interval, in days, months or years. A given date stands for the interval it is in.
+            start: a date at which an interval starts.
+            options: see :class:`Options`.
+        """
+        return cls._declare(default, options, interval=interval, start=start)  # type: ignore[no-any-return]
+
+    def check_options(self) -> None:
+        """Check the interval and its start."""
+        if isinstance(self.interval, bool) or not isinstance(self.interval, int) or self.interval < 1:
+            raise ValueError(f"interval is {described(self.interval)}; give a whole number above zero")
+        try:
+            self.start = plain_date(self.start)
+        except ValueError as error:
+            raise ValueError(f"start: {error}") from error
 
     def normalize(self, value: Any) -> dt.date:
-        """Return a plain date (pendulum's become one). A datetime is refused: which day it is depends on its zone."""
-        if isinstance(value, dt.datetime):
-            raise ValueError(f"give a date, not the datetime {value.isoformat()}; call .date() on it")
-        if not isinstance(value, dt.date):
-            raise ValueError(f"give a datetime.date, not {described(value)}")
-        return dt.date(value.year, value.month, value.day)
+        """Return the first day of the interval that the date is in, as a plain date."""
+        return self.first_day(plain_date(value))
+
+    def first_day(self, day: dt.date) -> dt.date:
+        """Return the first day of the interval that a day is in."""
+        return day - dt.timedelta(days=(day - self.start).days % self.interval)
 
     def parse(self, text: str) -> dt.date:
-        """Read ``YYYY-MM-DD``."""
-        if not _ISO_DATE.fullmatch(text.strip()):
-            raise ValueError(f"{text!r} is not a date; write it as YYYY-MM-DD")
-        return dt.date.fromisoformat(text.strip())
+        """Read the date as :meth:`serialize` writes it."""
+        found = re.fullmatch(self.text_pattern, text.strip(), re.ASCII)
+        if found is None:
+            raise ValueError(f"{text!r} is not a date; write it as {self.text_form}")
+        year, month, day = (*map(int, found.groups()), 1, 1)[:3]
+        return self.normalize(dt.date(year, month, day))
 
     def serialize(self, value: dt.date) -> str:
         """Return ``YYYY-MM-DD``."""
@@ -45,10 +98,72 @@ class DateParameter(Parameter[dt.date]):
         return {"type": "string", "format": "date"}
 
     def sample(self) -> dt.date:
-        """Return a day that is no edge of a week, month or year."""
-        return dt.date(2021, 3, 17)
+        """Return a day that is no edge of a week, month or year, or the first day of its interval."""
+        return self.normalize(dt.date(2021, 3, 17))
 
     def variation(self, value: dt.date) -> dt.date:
-        """Return a day of another week, month and year."""
-        shift = dt.timedelta(days=593)
-        return value + shift if value < dt.date(9000, 1, 1) else value - shift
+        """Return a day of another interval, week, month and year."""
+        with contextlib.suppress(OverflowError):
+            shift = dt.timedelta(days=593 + (self.interval - 1) * self.longest_unit)
+            return self.normalize(value + shift if value < dt.date(9000, 1, 1) else value - shift)
+        return value
+
+
+class OptionalDateParameter(OptionalOf[Any], DateParameter):
+    """A ``datetime.date``, or ``None``; see :class:`DateParameter`."""
+
+    def __new__(  # type: ignore[misc]
+        cls, *, default: dt.date | None = UNSET, interval: int = 1, start: dt.date = EPOCH, **options: Unpack[Options]
+    ) -> dt.date | None:
+        """Declare a date or ``None``; see :class:`DateParameter`."""
+        return cls._declare(default, options, interval=interval, start=start)  # type: ignore[no-any-return]
+
+
+class MonthParameter(DateParameter):
+    """A month, as the ``datetime.date`` of its first day; as text, ``YYYY-MM``. Any day of the month stands for it."""
+
+    text_form = "YYYY-MM"
+    text_pattern = r"(\d{4})-(\d{2})"
+    longest_unit = 31
+
+    def first_day(self, day: dt.date) -> dt.date:
+        """Return the first day of the month, or of the first month of the interval."""
+        months = (day.year - self.start.year) * 12 + day.month - self.start.month
+        first = day.year * 12 + day.month - 1 - months % self.interval
+        return dt.date(first // 12, first % 12 + 1, 1)
+
+    def serialize(self, value: dt.date) -> str:
+        """Return ``YYYY-MM``."""
+        return value.isoformat()[:7]
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return a ``string`` schema of the text's form."""
+        return {"type": "string", "pattern": r"^\d{4}-\d{2}$"}
+
+
+class OptionalMonthParameter(OptionalDateParameter, MonthParameter):
+    """A month, as the ``datetime.date`` of its first day, or ``None``."""
+
+
+class YearParameter(DateParameter):
+    """A year, as the ``datetime.date`` of its first day; as text, ``YYYY``. Any day of the year stands for it."""
+
+    text_form = "YYYY"
+    text_pattern = r"(\d{4})"
+    longest_unit = 366
+
+    def first_day(self, day: dt.date) -> dt.date:
+        """Return the first day of the year, or of the first year of the interval."""
+        return dt.date(day.year - (day.year - self.start.year) % self.interval, 1, 1)
+
+    def serialize(self, value: dt.date) -> str:
+        """Return ``YYYY``."""
+        return value.isoformat()[:4]
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return a ``string`` schema of the text's form."""
+        return {"type": "string", "pattern": r"^\d{4}$"}
+
+
+class OptionalYearParameter(OptionalDateParameter, YearParameter):
+    """A year, as the ``datetime.date`` of its first day, or ``None``."""

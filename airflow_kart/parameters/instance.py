@@ -10,8 +10,14 @@ from typing_extensions import Unpack
 from airflow_kart.identity import is_identifiable
 from airflow_kart.modules import find_class, logical_class_name, logical_module_name
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
+from airflow_kart.parameters.optional import OptionalOf
 
-__all__ = ["ListTaskInstanceParameter", "TaskInstanceParameter"]
+__all__ = [
+    "ListTaskInstanceParameter",
+    "OptionalListTaskInstanceParameter",
+    "OptionalTaskInstanceParameter",
+    "TaskInstanceParameter",
+]
 
 
 class TaskInstanceParameter(Parameter[Any]):
@@ -33,6 +39,11 @@ class TaskInstanceParameter(Parameter[Any]):
             options: see :class:`Options`.
         """
         return cls._declare(default, options, expected_type=expected_type)
+
+    def check_options(self) -> None:
+        """Check the expected class."""
+        if self.expected_type is not None and not isinstance(self.expected_type, type):
+            raise ValueError(f"expected_type is {described(self.expected_type)}; give a class")
 
     def normalize(self, value: Any) -> Any:
         """Return the task."""
@@ -80,6 +91,26 @@ class TaskInstanceParameter(Parameter[Any]):
         return value
 
 
+class _OptionalInstance(OptionalOf[Any], TaskInstanceParameter):
+    """What optional parameters of tasks share: ``None`` is written as ``null``."""
+
+    def written(self, value: Any) -> Any:
+        """Return JSON of what is held, ``null`` for ``None``."""
+        return None if value is None else super().written(value)
+
+    def variation(self, value: Any) -> Any:
+        """Return the same: no form and no template offers another."""
+        return value
+
+
+class OptionalTaskInstanceParameter(_OptionalInstance):
+    """A task, or ``None``; see :class:`TaskInstanceParameter`."""
+
+    def __new__(cls, *, expected_type: type | None = None, default: Any = UNSET, **options: Unpack[Options]) -> Any:
+        """Declare a parameter of a task or ``None``; see :class:`TaskInstanceParameter`."""
+        return cls._declare(default, options, expected_type=expected_type)
+
+
 class ListTaskInstanceParameter(TaskInstanceParameter):
     """A list of tasks, kept as a tuple."""
 
@@ -112,6 +143,16 @@ class ListTaskInstanceParameter(TaskInstanceParameter):
     def json_schema(self) -> dict[str, Any]:
         """Return an ``array`` schema."""
         return {"type": "array"}
+
+
+class OptionalListTaskInstanceParameter(_OptionalInstance, ListTaskInstanceParameter):
+    """A list of tasks, kept as a tuple, or ``None``."""
+
+    def __new__(  # type: ignore[misc]
+        cls, *, expected_type: type | None = None, default: Any = UNSET, **options: Unpack[Options]
+    ) -> tuple[Any, ...] | None:
+        """Declare a parameter of several tasks or ``None``; see :class:`TaskInstanceParameter`."""
+        return cls._declare(default, options, expected_type=expected_type)  # type: ignore[no-any-return]
 
 
 def _task_as_json(task: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 from airflow_kart.exceptions import BindingError, ParameterError
 from airflow_kart.graph import Graph
 from airflow_kart.nesting import KeyPath, follow
+from airflow_kart.parameters import UNSET
 from airflow_kart.parametrized import private_parameters
 from airflow_kart.task import TaskOnKart
 
@@ -34,11 +35,13 @@ class RootSpec:
 
         Raises:
             BindingError: it is neither.
+            ParameterValueError: a configured value does not fit its parameter.
         """
         if isinstance(root, TaskOnKart):
             return cls(type(root), {name: getattr(root, name) for name in root.get_parameters()})
         if isinstance(root, type) and issubclass(root, TaskOnKart):
-            return cls(root, {name: spec.default for name, spec in root.get_parameters().items() if not spec.required})
+            values = {name: root.configured_default(name) for name in root.get_parameters()}
+            return cls(root, {name: value for name, value in values.items() if value is not UNSET})
         raise BindingError(f"root is {root!r}; give a task, a task class, or a list of these")
 
     def make(self, values: Mapping[str, Any]) -> TaskOnKart[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,18 @@ from typing_extensions import assert_type
 
 from airflow_kart import (
     BoolParameter,
+    ChoiceListParameter,
+    ChoiceParameter,
+    DateHourParameter,
+    DateInterval,
+    DateIntervalParameter,
+    DateMinuteParameter,
     DateParameter,
+    DateSecondParameter,
     DictParameter,
+    EnumListParameter,
     EnumParameter,
+    ExplicitBoolParameter,
     FloatParameter,
     IntParameter,
     KartDag,
@@ -24,13 +33,50 @@ from airflow_kart import (
     KartTaskGroup,
     ListParameter,
     ListTaskInstanceParameter,
+    MonthParameter,
+    NumericalParameter,
+    OptionalBoolParameter,
+    OptionalChoiceListParameter,
+    OptionalChoiceParameter,
+    OptionalDateHourParameter,
+    OptionalDateIntervalParameter,
+    OptionalDateMinuteParameter,
+    OptionalDateParameter,
+    OptionalDateSecondParameter,
+    OptionalDictParameter,
+    OptionalEnumListParameter,
+    OptionalEnumParameter,
+    OptionalFloatParameter,
+    OptionalIntParameter,
+    OptionalListParameter,
+    OptionalListTaskInstanceParameter,
+    OptionalMonthParameter,
+    OptionalNumericalParameter,
+    OptionalParameter,
+    OptionalPathParameter,
+    OptionalSerializableParameter,
+    OptionalStrParameter,
+    OptionalTaskInstanceParameter,
+    OptionalTaskParameter,
+    OptionalTimeDeltaParameter,
+    OptionalTupleParameter,
+    OptionalYearParameter,
+    OptionalZonedDateSecondParameter,
     Parameter,
     ParameterVisibility,
+    PathParameter,
+    SerializableParameter,
+    SharedParameters,
     StrParameter,
     Target,
     TaskInstanceParameter,
     TaskOnKart,
+    TaskParameter,
+    TimeDeltaParameter,
+    TupleParameter,
     Workspace,
+    YearParameter,
+    ZonedDateSecondParameter,
     build,
     kart_dag,
     run_date,
@@ -160,6 +206,136 @@ class Count(TaskOnKart[int]):
         everything: dict[str, Any] = self.load()
         self.task_log["rows"] = len(rows)
         self.dump(len(rows) + first + len(everything))
+
+
+class Point:
+    """Writes itself as text."""
+
+    def gokart_serialize(self) -> str:
+        return "point"
+
+    @classmethod
+    def gokart_deserialize(cls, s: str) -> Point:
+        return cls()
+
+
+class Moments(TaskOnKart[str]):
+    month: dt.date = MonthParameter()
+    year: dt.date = YearParameter(default=dt.date(2026, 1, 1), interval=2)
+    week: dt.date = DateParameter(interval=7, start=dt.date(2026, 1, 5))
+    hour: dt.datetime = DateHourParameter()
+    minute: dt.datetime = DateMinuteParameter(default=dt.datetime(2026, 1, 1), interval=15)
+    second: dt.datetime = DateSecondParameter(start=dt.datetime(2026, 1, 1))
+    zoned: dt.datetime = ZonedDateSecondParameter()
+    interval: DateInterval = DateIntervalParameter(default=DateInterval.month(2026, 1))
+    duration: dt.timedelta = TimeDeltaParameter()
+
+    month_or: dt.date | None = OptionalMonthParameter(default=None)
+    year_or: dt.date | None = OptionalYearParameter(default=dt.date(2026, 1, 1))
+    day_or: dt.date | None = OptionalDateParameter()
+    hour_or: dt.datetime | None = OptionalDateHourParameter(default=None)
+    minute_or: dt.datetime | None = OptionalDateMinuteParameter(default=None, interval=15)
+    second_or: dt.datetime | None = OptionalDateSecondParameter()
+    zoned_or: dt.datetime | None = OptionalZonedDateSecondParameter(default=None)
+    interval_or: DateInterval | None = OptionalDateIntervalParameter()
+    duration_or: dt.timedelta | None = OptionalTimeDeltaParameter(default=dt.timedelta(days=1))
+
+
+class Several(TaskOnKart[str]):
+    explicit: bool = ExplicitBoolParameter(default=True)
+    share: float = NumericalParameter(var_type=float, min_value=0.0, max_value=1.0, include_max=True)
+    amount: int = NumericalParameter(var_type=int, default=1)
+    letter: str = ChoiceParameter(choices=["a", "b"])
+    digit: int = ChoiceParameter(choices=(1, 2), default=1, var_type=int)
+    letters: tuple[str, ...] = ChoiceListParameter(choices=["a", "b"])
+    digits: Sequence[int] = ChoiceListParameter(choices=[1, 2], default=[1])
+    colours: tuple[Colour, ...] = EnumListParameter(enum=Colour)
+    more_colours: Sequence[Colour] = EnumListParameter(enum=Colour, default=[Colour.RED])
+    path: Path = PathParameter(exists=True)
+    pair: tuple[int, str] = TupleParameter(default=(1, "a"))
+    any_tuple: tuple[int, str] = TupleParameter()
+    checked: Mapping[str, int] = DictParameter(default={}, schema={"type": "object"})
+    listed: tuple[int, ...] = ListParameter(default=[1], schema={"maxItems": 3})
+    step: type[TaskOnKart[Any]] = TaskParameter()
+    table_class: type[Table] = TaskParameter(expected_type=Table)
+    named_class: type[TaskOnKart[pd.DataFrame]] = TaskParameter(default=Table)
+    point: Point = SerializableParameter(object_type=Point)
+    point_default: Point = SerializableParameter(object_type=Point, default=Point())
+
+
+class Maybe(TaskOnKart[str]):
+    plain: str | None = OptionalParameter(default=None)
+    text: str | None = OptionalStrParameter(default="a")
+    whole: int | None = OptionalIntParameter(default=None, min_value=1)
+    number: float | None = OptionalFloatParameter(default=1)
+    amount: int | None = OptionalNumericalParameter(var_type=int, default=None, max_value=3)
+    share: float | None = OptionalNumericalParameter(var_type=float)
+    switch: bool | None = OptionalBoolParameter()
+    colour: Colour | None = OptionalEnumParameter(enum=Colour, default=None)
+    colour_required: Colour | None = OptionalEnumParameter(enum=Colour)
+    colours: tuple[Colour, ...] | None = OptionalEnumListParameter(enum=Colour, default=None)
+    letter: str | None = OptionalChoiceParameter(choices=["a"], default=None)
+    letters: tuple[str, ...] | None = OptionalChoiceListParameter(choices=["a"])
+    path: Path | None = OptionalPathParameter(default=None, absolute=True)
+    names: tuple[str, ...] | None = OptionalListParameter(default=None)
+    pair: tuple[int, str] | None = OptionalTupleParameter(default=(1, "a"))
+    limits: Mapping[str, int] | None = OptionalDictParameter(default={"a": 1})
+    step: type[Table] | None = OptionalTaskParameter(expected_type=Table, default=None)
+    point: Point | None = OptionalSerializableParameter(object_type=Point, default=None)
+    table: TaskOnKart[pd.DataFrame] | None = OptionalTaskInstanceParameter(default=None)
+    tables: tuple[TaskOnKart[int], ...] | None = OptionalListTaskInstanceParameter(default=None)
+
+
+def the_other_parameters_have_the_values_types_by_themselves() -> None:
+    assert_type(MonthParameter(), dt.date)
+    assert_type(OptionalMonthParameter(), "dt.date | None")
+    assert_type(YearParameter(), dt.date)
+    assert_type(DateHourParameter(), dt.datetime)
+    assert_type(DateMinuteParameter(), dt.datetime)
+    assert_type(DateSecondParameter(), dt.datetime)
+    assert_type(ZonedDateSecondParameter(), dt.datetime)
+    assert_type(OptionalDateHourParameter(default=None), "dt.datetime | None")
+    assert_type(DateIntervalParameter(), DateInterval)
+    assert_type(OptionalTimeDeltaParameter(default=None), "dt.timedelta | None")
+    assert_type(NumericalParameter(var_type=float), float)
+    assert_type(OptionalNumericalParameter(var_type=int), "int | None")
+    assert_type(OptionalIntParameter(default=1), "int | None")
+    assert_type(OptionalStrParameter(default="a"), "str | None")
+    assert_type(ChoiceParameter(choices=[1, 2]), int)
+    assert_type(OptionalChoiceParameter(choices=["a"], default=None), "str | None")
+    assert_type(ChoiceListParameter(choices=["a"]), "tuple[str, ...]")
+    assert_type(EnumListParameter(enum=Colour), "tuple[Colour, ...]")
+    assert_type(OptionalEnumParameter(enum=Colour, default=None), "Colour | None")
+    assert_type(PathParameter(), Path)
+    assert_type(TaskParameter(expected_type=Table), type[Table])
+    assert_type(SerializableParameter(object_type=Point), Point)
+    assert_type(OptionalListParameter(default=["a"]), "tuple[str, ...] | None")
+    first: dt.date = next(iter(DateInterval.parse("2026-W12").next()))
+    assert_type(first, dt.date)
+
+
+class Region(SharedParameters):
+    country: str = StrParameter(default="jp")
+
+
+class Visits(Region, TaskOnKart[int]):
+    limit: int = IntParameter(kw_only=False)
+    rate: float = FloatParameter(default=0.5, kw_only=False)
+    word: str | None = OptionalStrParameter(default=None)
+    land: str = Region.country
+
+
+def settings_are_shared() -> None:
+    assert_type(Region(country="fr").country, str)
+    assert_type(Visits(1, country="fr", land="de").land, str)
+    assert_type(Visits(1).word, "str | None")
+
+
+def parameters_are_given_by_position_where_they_say_so() -> None:
+    assert_type(Visits(1), Visits)
+    assert_type(Visits(1, 0.5), Visits)
+    assert_type(Visits(1, rate=0.5, word="a"), Visits)
+    Maybe(number=None, share=0.5, switch=None, colour_required=Colour.RED, letters=None)
 
 
 class Two(TaskOnKart[int | str]):

@@ -5,14 +5,24 @@ from __future__ import annotations
 import datetime as dt
 import enum
 from collections.abc import Mapping
+from pathlib import Path
 
 import pandas as pd
 
 from airflow_kart import (
     BoolParameter,
+    ChoiceListParameter,
+    ChoiceParameter,
+    DateHourParameter,
+    DateInterval,
+    DateIntervalParameter,
+    DateMinuteParameter,
     DateParameter,
+    DateSecondParameter,
     DictParameter,
+    EnumListParameter,
     EnumParameter,
+    ExplicitBoolParameter,
     FloatParameter,
     IntParameter,
     KartDag,
@@ -20,11 +30,48 @@ from airflow_kart import (
     KartTaskGroup,
     ListParameter,
     ListTaskInstanceParameter,
+    MonthParameter,
+    NumericalParameter,
+    OptionalBoolParameter,
+    OptionalChoiceListParameter,
+    OptionalChoiceParameter,
+    OptionalDateHourParameter,
+    OptionalDateIntervalParameter,
+    OptionalDateMinuteParameter,
+    OptionalDateParameter,
+    OptionalDateSecondParameter,
+    OptionalDictParameter,
+    OptionalEnumListParameter,
+    OptionalEnumParameter,
+    OptionalFloatParameter,
+    OptionalIntParameter,
+    OptionalListParameter,
+    OptionalListTaskInstanceParameter,
+    OptionalMonthParameter,
+    OptionalNumericalParameter,
+    OptionalParameter,
+    OptionalPathParameter,
+    OptionalSerializableParameter,
+    OptionalStrParameter,
+    OptionalTaskInstanceParameter,
+    OptionalTaskParameter,
+    OptionalTimeDeltaParameter,
+    OptionalTupleParameter,
+    OptionalYearParameter,
+    OptionalZonedDateSecondParameter,
     Parameter,
+    PathParameter,
+    SerializableParameter,
+    SharedParameters,
     StrParameter,
     TaskInstanceParameter,
     TaskOnKart,
+    TaskParameter,
+    TimeDeltaParameter,
+    TupleParameter,
     Workspace,
+    YearParameter,
+    ZonedDateSecondParameter,
     build,
     kart_dag,
     run_date,
@@ -106,12 +153,116 @@ class WrongAnnotations(TaskOnKart[int]):
     limits: dict[str, int] = DictParameter()  # wrong
 
 
+NOON = dt.datetime(2026, 1, 1, 12)
+
+
+class Mute:
+    """Does not write itself as text."""
+
+
+class WrongMoments(TaskOnKart[int]):
+    month: dt.date = MonthParameter(default="2026-01")  # wrong
+    month_text: str = MonthParameter()  # wrong
+    year: dt.date = YearParameter(default=2026)  # wrong
+    year_interval: dt.date = YearParameter(interval="2")  # wrong
+    hour: dt.datetime = DateHourParameter(default=dt.date(2026, 1, 1))  # wrong
+    minute: dt.datetime = DateMinuteParameter(interval=0.5)  # wrong
+    second: dt.time = DateSecondParameter()  # wrong
+    zoned: dt.datetime = ZonedDateSecondParameter(interval=5)  # wrong
+    zoned_text: str = ZonedDateSecondParameter()  # wrong
+    interval: DateInterval = DateIntervalParameter(default="2026-01")  # wrong
+    interval_dates: tuple[dt.date, dt.date] = DateIntervalParameter()  # wrong
+    duration: dt.timedelta = TimeDeltaParameter(default=90)  # wrong
+    duration_seconds: int = TimeDeltaParameter()  # wrong
+
+
+class WrongChoices(TaskOnKart[int]):
+    explicit: bool = ExplicitBoolParameter(default=1)  # wrong
+    kind: str = NumericalParameter(var_type=str)  # wrong
+    whole: int = NumericalParameter(var_type=float)  # wrong
+    share: float = NumericalParameter(var_type=float, default="0.5")  # wrong
+    without_type: int = NumericalParameter(max_value=3)  # wrong
+    letter: int = ChoiceParameter(choices=["a"])  # wrong
+    default: str = ChoiceParameter(choices=["a"], default=1)  # wrong
+    no_choices: str = ChoiceParameter()  # wrong
+    letters: str = ChoiceListParameter(choices=["a"])  # wrong
+    digits: tuple[int, ...] = ChoiceListParameter(choices=["a"])  # wrong
+    colours: tuple[Size, ...] = EnumListParameter(enum=Colour)  # wrong
+    colours_default: tuple[Colour, ...] = EnumListParameter(enum=Colour, default=Colour.RED)  # wrong
+    path: Path = PathParameter(default="a/b")  # wrong
+    path_text: str = PathParameter()  # wrong
+    path_option: Path = PathParameter(exists="yes")  # wrong
+    pair: tuple[int, str] = TupleParameter(default=(1, 2))  # wrong
+    pair_list: list[int] = TupleParameter()  # wrong
+    pair_default: tuple[int, str] = TupleParameter(default=3)  # wrong
+    schema: Mapping[str, int] = DictParameter(schema="object")  # wrong
+    step: type[Count] = TaskParameter(expected_type=Table)  # wrong
+    step_instance: Table = TaskParameter(expected_type=Table)  # wrong
+    step_default: type[Table] = TaskParameter(default=Count)  # wrong
+    mute: Mute = SerializableParameter(object_type=Mute)  # wrong
+    no_type: Mute = SerializableParameter()  # wrong
+
+
+class WrongOptionals(TaskOnKart[int]):
+    plain: str | None = OptionalParameter(default=1)  # wrong
+    text: str = OptionalStrParameter(default="a")  # wrong
+    whole: int = OptionalIntParameter()  # wrong
+    whole_text: int | None = OptionalIntParameter(default="1")  # wrong
+    number: int | None = OptionalFloatParameter(default=None)  # wrong
+    amount: int = OptionalNumericalParameter(var_type=int)  # wrong
+    switch: bool | None = OptionalBoolParameter(default="yes")  # wrong
+    day: dt.date = OptionalDateParameter()  # wrong
+    month: dt.date | None = OptionalMonthParameter(default="2026-01")  # wrong
+    year: dt.date = OptionalYearParameter(default=None)  # wrong
+    hour: dt.datetime | None = OptionalDateHourParameter(default="T01")  # wrong
+    minute: dt.datetime | None = OptionalDateMinuteParameter(interval="15")  # wrong
+    second: dt.datetime = OptionalDateSecondParameter(default=NOON)  # wrong
+    zoned: dt.datetime = OptionalZonedDateSecondParameter()  # wrong
+    interval: DateInterval = OptionalDateIntervalParameter()  # wrong
+    duration: dt.timedelta | None = OptionalTimeDeltaParameter(default=1)  # wrong
+    colour: Colour = OptionalEnumParameter(enum=Colour, default=None)  # wrong
+    colour_default: Colour | None = OptionalEnumParameter(enum=Colour, default="RED")  # wrong
+    colours: tuple[Colour, ...] = OptionalEnumListParameter(enum=Colour)  # wrong
+    letter: str = OptionalChoiceParameter(choices=["a"])  # wrong
+    letters: tuple[str, ...] = OptionalChoiceListParameter(choices=["a"])  # wrong
+    path: Path = OptionalPathParameter(default=None)  # wrong
+    names: tuple[str, ...] = OptionalListParameter(default=None)  # wrong
+    pair: tuple[int, str] = OptionalTupleParameter(default=(1, "a"))  # wrong
+    limits: Mapping[str, int] = OptionalDictParameter(default={"a": 1})  # wrong
+    step: type[Table] = OptionalTaskParameter(expected_type=Table)  # wrong
+    mute: Mute | None = OptionalSerializableParameter(object_type=Mute)  # wrong
+    tables: tuple[Table, ...] = OptionalListTaskInstanceParameter(default=None)  # wrong
+    table: Table | None = OptionalTaskInstanceParameter(expected_type="Table")  # wrong
+
+
+class Region(SharedParameters):
+    country: str = StrParameter(default="jp")
+
+
+class WronglyShared(Region, TaskOnKart[int]):
+    limit: int = IntParameter(kw_only=False)
+    number: int = Region.country  # wrong
+    unknown: str = Region.county  # wrong
+    switch: bool = BoolParameter(default=True)
+
+
+def settings_are_shared_wrongly() -> None:
+    Region("fr")  # wrong
+    Region(country=1)  # wrong
+    WronglyShared()  # wrong
+    WronglyShared("1")  # wrong
+    WronglyShared(1, True)  # wrong
+    WronglyShared(1, limit=2)  # wrong
+    WronglyShared(1, country=2)  # wrong
+
+
 class WrongOverride(Table):
     rows: str = StrParameter()  # wrong
 
 
 class WrongOptions(TaskOnKart[int]):
     positional: int = IntParameter(6)  # wrong
+    by_position: int = IntParameter(kw_only="no")  # wrong
     unknown: int = IntParameter(minimum=1)  # wrong
     bound: int = IntParameter(min_value="1")  # wrong
     described: str = StrParameter(description=1)  # wrong
@@ -123,7 +274,13 @@ class WrongOptions(TaskOnKart[int]):
     not_a_type: Table = TaskInstanceParameter(expected_type="Table")  # wrong
 
 
+class Plain(TaskOnKart[int]):
+    plain: str = Parameter()
+
+
 def tasks_are_made_wrongly(table: Table) -> None:
+    Plain()  # wrong
+    Plain("a")  # wrong
     Count()  # wrong
     Count(table=table)  # wrong
     Count(table, 1)  # wrong

@@ -292,7 +292,6 @@ def test_domains_keep_digests_apart() -> None:
         lambda: None,
         len,
         int,
-        Plain,
         range(3),
         (number for number in "ab"),
         bytearray(b"x"),

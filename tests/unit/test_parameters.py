@@ -575,8 +575,29 @@ def test_a_parameter_cannot_be_named_like_a_method(name: str) -> None:
 
 
 def test_a_code_version_is_text() -> None:
-    with pytest.raises(ParameterError, match=r"Bad\.code_version is 2; give a str or None"):
+    with pytest.raises(ParameterError, match=r'Bad\.code_version is 2; give a str, "auto", or None'):
         type("Bad", (TaskOnKart,), {"code_version": 2})
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("inline", 1),
+        ("rerun", "yes"),
+        ("strict_check", None),
+        ("modification_time_check", 0),
+        ("fail_on_empty_dump", "no"),
+        ("column_types", ["a"]),
+        ("column_types", {1: int}),
+        ("seed_functions", ["random.seed"]),
+        ("seed_functions", ("seed",)),
+        ("seed_value", -1),
+        ("seed_value", True),
+    ],
+)
+def test_what_a_class_declares_is_checked(name: str, wrong: Any) -> None:
+    with pytest.raises(ParameterError, match=rf"Bad\.{name} is .*; give "):
+        type("Bad", (TaskOnKart,), {name: wrong})
 
 
 def test_a_parameter_cannot_be_set() -> None:

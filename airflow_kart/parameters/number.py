@@ -1,0 +1,300 @@
+"""Parameters of numbers, within bounds."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import numbers
+import re
+from typing import Any, TypeVar, overload
+
+from typing_extensions import Unpack
+
+from airflow_kart.parameters.base import UNSET, Options, Parameter, described
+from airflow_kart.parameters.optional import OptionalOf
+
+__all__ = [
+    "FloatParameter",
+    "IntParameter",
+    "NumericalParameter",
+    "OptionalFloatParameter",
+    "OptionalIntParameter",
+    "OptionalNumericalParameter",
+]
+
+N = TypeVar("N", int, float)
+
+_WHOLE_NUMBER = re.compile(r"\s*[+-]?\d+\s*", re.ASCII)
+
+
+class _Number(Parameter[Any]):
+    """An int or a float with optional bounds."""
+
+    var_type: type[int | float]
+    min_value: float | None
+    max_value: float | None
+    include_min: bool = True
+    include_max: bool = True
+
+    def check_options(self) -> None:
+        """Check that the bounds are numbers that leave something between them."""
+        if self.var_type not in (int, float):
+            raise ValueError(f"var_type is {described(self.var_type)}; give int or float")
+        for name in ("min_value", "max_value"):
+            bound = getattr(self, name)
+            if bound is not None:
+                try:
+                    bound = self._number(bound)
+                except ValueError as error:
+                    raise ValueError(f"{name}: {error}") from error
+                if math.isnan(bound):
+                    raise ValueError(f"{name} is nan; give a number")
+                setattr(self, name, bound)
+        for name in ("include_min", "include_max"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name}: give True or False, not {described(getattr(self, name))}")
+        try:
+            _Number.sample(self)
+        except ValueError:
+            raise ValueError(f"no number lies between min_value {self.min_value} and max_value {self.max_value}") from None
+
+    def normalize(self, value: Any) -> Any:
+        """Return a plain int (numpy's integers become one), or a plain float (an int becomes one)."""
+        number = self._number(value)
+        if self.min_value is not None and not (number >= self.min_value if self.include_min else number > self.min_value):
+            limit = "is below the smallest allowed value," if self.include_min else "is not above"
+            raise ValueError(f"{number!r} {limit} {self.min_value}")
+        if self.max_value is not None and not (number <= self.max_value if self.include_max else number < self.max_value):
+            limit = "is above the largest allowed value," if self.include_max else "is not below"
+            raise ValueError(f"{number!r} {limit} {self.max_value}")
+        return number
+
+    def _number(self, value: Any) -> Any:
+        whole = self.var_type is int
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral if whole else numbers.Real):
+            raise ValueError(f"give {'an int' if whole else 'a float'}, not {described(value)}")
+        return self.var_type(value)  # type: ignore[call-overload]  # an Integral has __int__
+
+    def parse(self, text: str) -> Any:
+        """Read decimal digits with an optional sign, or what ``float()`` reads, ``nan`` and ``inf`` included."""
+        if self.var_type is int:
+            if not _WHOLE_NUMBER.fullmatch(text):
+                raise ValueError(f"{text!r} is not a whole number")
+            return self.normalize(int(text))
+        try:
+            number = float(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is not a number") from None
+        return self.normalize(number)
+
+    def serialize(self, value: Any) -> str:
+        """Return the shortest text that reads back as the same number."""
+        return repr(value)
+
+    def to_json(self, value: Any) -> Any:
+        """Return the number, or ``nan`` and ``inf`` as text, since JSON has no such numbers."""
+        return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return an ``integer`` or ``number`` schema with the bounds; the latter takes ``nan`` and ``inf`` as text."""
+        schema: dict[str, Any] = {"type": "integer"}
+        if self.var_type is float:
+            schema = {"type": ["number", "string"], "pattern": r"^(nan|-?inf)$"}
+        low = "minimum" if self.include_min else "exclusiveMinimum"
+        high = "maximum" if self.include_max else "exclusiveMaximum"
+        for key, bound in ((low, self.min_value), (high, self.max_value)):
+            if bound is not None and math.isfinite(bound):
+                schema[key] = bound
+        return schema
+
+    def sample(self) -> Any:
+        """Return the number nearest to 1 that is a bound or 1, or else one between the bounds."""
+        low, high = self.min_value, self.max_value
+        nearest = 1 if low is None else max(1, low)
+        candidates = [nearest if high is None else min(nearest, high)]
+        candidates += [low + 1] if low is not None else []
+        candidates += [high - 1] if high is not None else []
+        if low is not None and high is not None:
+            candidates.append(self._between(low, high))
+        for candidate in candidates:
+            with contextlib.suppress(ValueError):
+                return _Number.normalize(self, candidate)
+        raise ValueError("no number lies within the bounds")
+
+    def variation(self, value: Any) -> Any:
+        """Return a number near, within the bounds."""
+        bounds = [bound for bound in (self.min_value, self.max_value) if bound is not None]
+        for other in (value + 1, value - 1, *bounds, *(self._between(bound, value) for bound in bounds)):
+            if other != value:
+                with contextlib.suppress(ValueError):
+                    return self.normalize(other)
+        return value
+
+    def _between(self, one: Any, other: Any) -> Any:
+        return (one + other) // 2 if self.var_type is int else one / 2 + other / 2
+
+
+class IntParameter(_Number):
+    """An ``int``, optionally within inclusive bounds. ``True`` and ``3.0`` are not ints."""
+
+    var_type = int
+
+    def __new__(  # type: ignore[misc]
+        cls,
+        *,
+        default: int = UNSET,
+        min_value: int | None = None,
+        max_value: int | None = None,
+        **options: Unpack[Options],
+    ) -> int:
+        """Declare a whole number; the bounds are inclusive. See :class:`Options`."""
+        return cls._declare(default, options, min_value=min_value, max_value=max_value)  # type: ignore[no-any-return]
+
+
+class OptionalIntParameter(OptionalOf[Any], IntParameter):
+    """An ``int``, optionally within inclusive bounds, or ``None``."""
+
+    def __new__(  # type: ignore[misc]
+        cls,
+        *,
+        default: int | None = UNSET,
+        min_value: int | None = None,
+        max_value: int | None = None,
+        **options: Unpack[Options],
+    ) -> int | None:
+        """Declare a whole number or ``None``; the bounds are inclusive. See :class:`Options`."""
+        return cls._declare(default, options, min_value=min_value, max_value=max_value)  # type: ignore[no-any-return]
+
+
+class FloatParameter(_Number):
+    """A ``float``, optionally within inclusive bounds; an int becomes one."""
+
+    var_type = float
+
+    def __new__(  # type: ignore[misc]
+        cls,
+        *,
+        default: float = UNSET,
+        min_value: float | None = None,
+        max_value: float | None = None,
+        **options: Unpack[Options],
+    ) -> float:
+        """Declare a number; the bounds are inclusive. See :class:`Options`."""
+        return cls._declare(default, options, min_value=min_value, max_value=max_value)  # type: ignore[no-any-return]
+
+
+class OptionalFloatParameter(OptionalOf[Any], FloatParameter):
+    """A ``float``, optionally within inclusive bounds, or ``None``."""
+
+    def __new__(  # type: ignore[misc]
+        cls,
+        *,
+        default: float | None = UNSET,
+        min_value: float | None = None,
+        max_value: float | None = None,
+        **options: Unpack[Options],
+    ) -> float | None:
+        """Declare a number or ``None``; the bounds are inclusive. See :class:`Options`."""
+        return cls._declare(default, options, min_value=min_value, max_value=max_value)  # type: ignore[no-any-return]
+
+
+class NumericalParameter(_Number):
+    """An int or a float from a half-open range, ``min_value <= value < max_value``, as luigi's is.
+
+    ``include_min=False`` and ``include_max=True`` open and close its ends.
+    """
+
+    # Overloads, as pyright checks a __new__ that returns a type variable only through them.
+    @overload
+    def __new__(  # type: ignore[misc]
+        cls,
+        *,
+        var_type: type[N],
+        min_value: N | None = None,
+        max_value: N | None = None,
+        include_min: bool = True,
+        include_max: bool = False,
+        **options: Unpack[Options],
+    ) -> N: ...
+
+    @overload
+    def __new__(  # type: ignore[misc]
+        cls,
+        *,
+        var_type: type[N],
+        default: N,
+        min_value: N | None = None,
+        max_value: N | None = None,
+        include_min: bool = True,
+        include_max: bool = False,
+        **options: Unpack[Options],
+    ) -> N: ...
+
+    def __new__(
+        cls,
+        *,
+        var_type: type[Any],
+        default: Any = UNSET,
+        min_value: Any = None,
+        max_value: Any = None,
+        include_min: bool = True,
+        include_max: bool = False,
+        **options: Unpack[Options],
+    ) -> Any:
+        """Declare a number.
+
+        Args:
+            var_type: ``int`` or ``float``.
+            default: value where none is given.
+            min_value: lower end of the range.
+            max_value: upper end of the range.
+            include_min: whether the lower end itself is allowed.
+            include_max: whether the upper end itself is allowed.
+            options: see :class:`Options`.
+        """
+        bounds = {"min_value": min_value, "max_value": max_value, "include_min": include_min, "include_max": include_max}
+        return cls._declare(default, options, var_type=var_type, **bounds)
+
+
+class OptionalNumericalParameter(OptionalOf[Any], NumericalParameter):
+    """An int or a float from a range, or ``None``; see :class:`NumericalParameter`."""
+
+    @overload
+    def __new__(  # type: ignore[misc]
+        cls,
+        *,
+        var_type: type[N],
+        min_value: N | None = None,
+        max_value: N | None = None,
+        include_min: bool = True,
+        include_max: bool = False,
+        **options: Unpack[Options],
+    ) -> N | None: ...
+
+    @overload
+    def __new__(  # type: ignore[misc]
+        cls,
+        *,
+        var_type: type[N],
+        default: N | None,
+        min_value: N | None = None,
+        max_value: N | None = None,
+        include_min: bool = True,
+        include_max: bool = False,
+        **options: Unpack[Options],
+    ) -> N | None: ...
+
+    def __new__(
+        cls,
+        *,
+        var_type: type[Any],
+        default: Any = UNSET,
+        min_value: Any = None,
+        max_value: Any = None,
+        include_min: bool = True,
+        include_max: bool = False,
+        **options: Unpack[Options],
+    ) -> Any:
+        """Declare a number or ``None``; see :class:`NumericalParameter`."""
+        bounds = {"min_value": min_value, "max_value": max_value, "include_min": include_min, "include_max": include_max}
+        return cls._declare(default, options, var_type=var_type, **bounds)

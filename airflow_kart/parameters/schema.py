@@ -1,0 +1,50 @@
+"""JSON Schemas that authors give for their lists and dicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_kart.parameters.base import described
+from airflow_kart.parameters.frozen import freeze, thaw
+
+__all__ = ["check_schema", "check_value"]
+
+
+def check_schema(schema: Any) -> dict[str, Any]:
+    """Return a JSON Schema as a dict of its own; it is of draft 2020-12 unless its ``$schema`` says otherwise.
+
+    Raises:
+        ValueError: it is not a JSON Schema.
+    """
+    from jsonschema import SchemaError
+
+    if not isinstance(schema, Mapping):
+        raise ValueError(f"schema is {described(schema)}; give a JSON Schema as a dict")
+    own: dict[str, Any] = thaw(freeze(schema))
+    try:
+        _validator(own).check_schema(own)
+    except SchemaError as error:
+        raise ValueError(f"schema is not a JSON Schema: at {error.json_path}, {error.message}") from error
+    return own
+
+
+def check_value(value: Any, schema: Mapping[str, Any]) -> None:
+    """Check plain lists and dicts against a JSON Schema.
+
+    Raises:
+        ValueError: they do not satisfy it.
+    """
+    from jsonschema import ValidationError
+    from jsonschema.exceptions import best_match
+
+    error: ValidationError | None = best_match(_validator(schema)(schema).iter_errors(value))
+    if error is not None:
+        raise ValueError(f"it does not satisfy its schema: at {error.json_path}, {error.message}")
+
+
+def _validator(schema: Mapping[str, Any]) -> Any:
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import validator_for
+
+    return validator_for(schema, default=Draft202012Validator)

@@ -1,0 +1,111 @@
+"""Parameters of objects that write themselves as text."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeVar, overload
+
+from typing_extensions import Self, Unpack
+
+from airflow_kart.parameters.base import UNSET, Options, Parameter, described
+from airflow_kart.parameters.optional import OptionalOf
+
+__all__ = ["OptionalSerializableParameter", "Serializable", "SerializableParameter"]
+
+
+class Serializable(Protocol):
+    """An object that can be written as text and read back. The names of the methods are gokart's."""
+
+    def gokart_serialize(self) -> str:
+        """Return the object as text. The text is all that counts in the identity of a task."""
+        ...
+
+    @classmethod
+    def gokart_deserialize(cls, text: str, /) -> Self:
+        """Return the object that the text stands for."""
+        ...
+
+
+S = TypeVar("S", bound=Serializable)
+
+
+class SerializableParameter(Parameter[Any]):
+    """A :class:`Serializable` object; as text, what it writes itself as. Don't change the object once a task has it."""
+
+    object_type: type[Any]
+
+    # Two overloads, as pyright checks a __new__ that returns a type variable only through them.
+    @overload
+    def __new__(cls, *, object_type: type[S], **options: Unpack[Options]) -> S: ...  # type: ignore[misc]
+
+    @overload
+    def __new__(cls, *, object_type: type[S], default: S, **options: Unpack[Options]) -> S: ...  # type: ignore[misc]
+
+    def __new__(cls, *, object_type: type[S], default: S = UNSET, **options: Unpack[Options]) -> S:  # type: ignore[misc]
+        """Declare a parameter of an object of ``object_type``; see :class:`Options`."""
+        return cls._declare(default, options, object_type=object_type)  # type: ignore[no-any-return]
+
+    def check_options(self) -> None:
+        """Check that the type has the two methods."""
+        methods = ("gokart_serialize", "gokart_deserialize")
+        found = self.object_type
+        if not isinstance(found, type) or not all(callable(getattr(found, method, None)) for method in methods):
+            raise ValueError(f"object_type is {described(found)}; give a class with gokart_serialize and gokart_deserialize")
+
+    def normalize(self, value: Any) -> Any:
+        """Return the object."""
+        if not isinstance(value, self.object_type):
+            raise ValueError(f"give a {self.object_type.__name__}, not {described(value)}")
+        self.serialize(value)
+        return value
+
+    def parse(self, text: str) -> Any:
+        """Make the object that the text stands for."""
+        name = f"{self.object_type.__name__}.gokart_deserialize"
+        try:
+            value = self.object_type.gokart_deserialize(text)
+        except Exception as error:
+            raise ValueError(f"{name}({text!r}) failed: {type(error).__name__}: {error}") from error
+        if not isinstance(value, self.object_type):
+            raise ValueError(f"{name}({text!r}) returned {described(value)}")
+        return self.normalize(value)
+
+    def serialize(self, value: Any) -> str:
+        """Return the text that the object writes itself as."""
+        text = value.gokart_serialize()
+        if not isinstance(text, str):
+            raise ValueError(f"{type(value).__name__}.gokart_serialize() returned {described(text)}; return a str")
+        return str.__str__(text)
+
+    def sample(self) -> Any:
+        """There is no object to make up.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(f"there is no sample of a {self.object_type.__name__}; give one: compile_value=...")
+
+    def variation(self, value: Any) -> Any:
+        """There is no object to make up.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(f"there is no variation of a {type(value).__name__}")
+
+
+class OptionalSerializableParameter(OptionalOf[Any], SerializableParameter):
+    """A :class:`Serializable` object, or ``None``."""
+
+    @overload
+    def __new__(cls, *, object_type: type[S], **options: Unpack[Options]) -> S | None: ...  # type: ignore[misc]
+
+    @overload
+    def __new__(  # type: ignore[misc]
+        cls, *, object_type: type[S], default: S | None, **options: Unpack[Options]
+    ) -> S | None: ...
+
+    def __new__(  # type: ignore[misc]
+        cls, *, object_type: type[S], default: S | None = UNSET, **options: Unpack[Options]
+    ) -> S | None:
+        """Declare a parameter of an object of ``object_type`` or ``None``; see :class:`Options`."""
+        return cls._declare(default, options, object_type=object_type)  # type: ignore[no-any-return]
