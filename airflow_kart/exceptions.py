@@ -24,6 +24,7 @@
     │   ├── ColumnTypeError         a column is not of its declared type
     │   └── SchemaError             a table does not satisfy its target's schema
     ├── StorageError                the store refused or failed
+    │   └── ConflictError           another writer was first
     ├── MissingInputError           a task was started before its inputs exist
     ├── TaskFailedError             a task of a DAG run failed
     └── BindingError                a DAG's binding does not fit its root task
@@ -38,6 +39,7 @@ __all__ = [
     "BindingError",
     "ColumnTypeError",
     "ConfigurationError",
+    "ConflictError",
     "CorruptArtifactError",
     "CycleError",
     "EmptyDumpError",
@@ -148,6 +150,10 @@ class SchemaError(ArtifactError):
 
 class StorageError(KartError):
     """The store refused or failed: permissions, space, network."""
+
+
+class ConflictError(StorageError):
+    """Another writer was first: what is there is not what was expected."""
 
 
 class MissingInputError(KartError):

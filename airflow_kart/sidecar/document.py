@@ -44,6 +44,8 @@ class Sidecar:
     """The whole document, the artifact's part included."""
     replaces: tuple[str, ...] = ()
     """While an artifact is being replaced: the SHA-256 of what may still be there instead."""
+    version: str | None = field(default=None, compare=False, repr=False)
+    """The version of the object it was read from."""
 
     @classmethod
     def of(cls, artifact: ArtifactRecord, parts: Mapping[str, Any], replaces: tuple[str, ...] = ()) -> Sidecar:
@@ -121,13 +123,11 @@ def read_sidecar(store: Store, artifact_uri: str) -> Sidecar | None:
         CorruptArtifactError: it is not JSON, or not a sidecar.
     """
     uri = sidecar_uri(artifact_uri)
-    try:
-        with store.open(uri) as stream:
-            text = stream.read()
-    except FileNotFoundError:
+    found = store.read(uri)
+    if found is None:
         return None
     try:
-        content = json.loads(text)
+        content = json.loads(found.data)
     except (ValueError, RecursionError) as error:
         raise CorruptArtifactError(f"the sidecar {uri} is not JSON ({error})") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
@@ -138,7 +138,7 @@ def read_sidecar(store: Store, artifact_uri: str) -> Sidecar | None:
     replaces = content.get("replaces", [])
     if not isinstance(replaces, list) or not all(isinstance(sha256, str) for sha256 in replaces):
         raise CorruptArtifactError(f"the sidecar {uri} does not list the checksums it replaces: {replaces!r}")
-    return Sidecar(_artifact_record(uri, content), content, tuple(replaces))
+    return Sidecar(_artifact_record(uri, content), content, tuple(replaces), found.version)
 
 
 def _artifact_record(uri: str, content: Mapping[str, Any]) -> ArtifactRecord:

@@ -1,19 +1,32 @@
 """What a store promises.
 
 Objects are named by uri. An object appears whole or not at all: bytes go into an :class:`Upload`, which nobody sees
-until it is published. A store raises :class:`~airflow_kart.exceptions.StorageError` with the uri and what to do, and
-nothing else of its backend's errors.
+until it is published. Each published object has a version, by which a writer can ask that nobody else was there in
+between. A store raises :class:`~airflow_kart.exceptions.StorageError` with the uri and what to do, and nothing else of
+its backend's errors.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import enum
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Final, Literal, Protocol
 
-__all__ = ["ObjectStat", "Store", "Upload"]
+__all__ = ["ANY", "Expected", "Found", "ObjectStat", "Store", "Upload"]
+
+
+class _Anything(enum.Enum):
+    ANY = enum.auto()
+
+
+ANY: Final = _Anything.ANY
+"""Whatever is there, or nothing."""
+
+Expected = str | None | Literal[_Anything.ANY]
+"""What a writer expects to replace: the object of a version, nothing (``None``), or whatever there is."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +37,17 @@ class ObjectStat:
     """Length in bytes."""
     modified: dt.datetime
     """When it was published, with a time zone."""
+    version: str
+    """What tells it from whatever was or will be published under the same uri."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A small object that was read as a whole."""
+
+    data: bytes
+    version: str
+    """As in :class:`ObjectStat`."""
 
 
 class Upload(Protocol):
@@ -41,8 +65,15 @@ class Upload(Protocol):
         """Say that all bytes are written. After this, publishing neither writes nor computes."""
         ...
 
-    def publish(self) -> None:
-        """Make the object visible under its uri, in one step, in place of what was there."""
+    def publish(self, expected: Expected = ANY) -> str:
+        """Make the object visible under its uri, in one step, in place of what was there; return its version.
+
+        Args:
+            expected: what it may replace. Of several writers that expect the same, one publishes.
+
+        Raises:
+            ConflictError: something else is there; nothing was published, and the upload may be published again.
+        """
         ...
 
     def discard(self) -> None:
@@ -63,6 +94,10 @@ class Store(Protocol):
         Raises:
             FileNotFoundError: there is none.
         """
+        ...
+
+    def read(self, uri: str) -> Found | None:
+        """Read a small object as a whole, or return ``None`` where there is none."""
         ...
 
     def upload(self, uri: str) -> Upload:

@@ -25,8 +25,8 @@ from typing import BinaryIO, NoReturn
 from urllib.parse import quote, unquote
 
 from airflow_kart import settings
-from airflow_kart.exceptions import StorageError
-from airflow_kart.storage.base import ObjectStat
+from airflow_kart.exceptions import ConflictError, StorageError
+from airflow_kart.storage.base import ANY, Expected, Found, ObjectStat
 
 __all__ = ["LocalStore", "is_file_uri"]
 
@@ -67,7 +67,7 @@ class LocalStore:
             _refused("look up", uri, error)
         if not stat.S_ISREG(found.st_mode):
             return None
-        return ObjectStat(found.st_size, dt.datetime.fromtimestamp(found.st_mtime, dt.timezone.utc))
+        return ObjectStat(found.st_size, dt.datetime.fromtimestamp(found.st_mtime, dt.timezone.utc), _version(found))
 
     def open(self, uri: str) -> BinaryIO:
         """Open a file for reading."""
@@ -78,9 +78,17 @@ class LocalStore:
         except OSError as error:
             _refused("read", uri, error)
 
+    def read(self, uri: str) -> Found | None:
+        """Return a file's bytes and version, or ``None``."""
+        try:
+            with self.open(uri) as stream:
+                return Found(stream.read(), _version(os.fstat(stream.fileno())))
+        except FileNotFoundError:
+            return None
+
     def upload(self, uri: str) -> LocalUpload:
         """Begin to write a file."""
-        return LocalUpload(uri, _path(uri), self.fsync)
+        return LocalUpload(self, uri, _path(uri))
 
     @contextlib.contextmanager
     def publishing(self, uris: Iterable[str]) -> Iterator[None]:
@@ -129,10 +137,11 @@ class LocalStore:
 class LocalUpload:
     """A file on its way; see :class:`~airflow_kart.storage.base.Upload`."""
 
-    def __init__(self, uri: str, path: str, fsync: bool) -> None:
+    def __init__(self, store: LocalStore, uri: str, path: str) -> None:
+        self._store = store
         self._uri = uri
         self._path = path
-        self._fsync = fsync
+        self._fsync = store.fsync
         folder = os.path.join(os.path.dirname(path), _UPLOADS)
         self._temporary = os.path.join(folder, f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
         try:
@@ -170,15 +179,26 @@ class LocalUpload:
         except OSError as error:
             _refused("write", self._uri, error)
 
-    def publish(self) -> None:
+    def publish(self, expected: Expected = ANY) -> str:
         """Rename the file to its name."""
         self.finish()
+        if expected is ANY:
+            return self._rename()
+        with self._store.publishing([self._uri]):
+            found = self._store.stat(self._uri)
+            if expected != (found.version if found is not None else None):
+                raise ConflictError(f"could not publish {self._uri}: another writer was first")
+            return self._rename()
+
+    def _rename(self) -> str:
         try:
+            version = _version(os.stat(self._temporary))
             os.replace(self._temporary, self._path)
             if self._fsync:
                 _sync_directory(os.path.dirname(self._path))
         except OSError as error:
             _refused("publish", self._uri, error)
+        return version
 
     def discard(self) -> None:
         """Remove the file."""
@@ -186,6 +206,11 @@ class LocalUpload:
             self._file.close()
         with contextlib.suppress(OSError):
             os.unlink(self._temporary)
+
+
+def _version(found: os.stat_result) -> str:
+    """Return what tells a file from another of the same name: a new one is never written over the old one."""
+    return f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
 
 
 def _remove_abandoned(folder: str) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import io
+import itertools
 import threading
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from airflow_kart.exceptions import ConfigurationError
-from airflow_kart.storage.base import ObjectStat
+from airflow_kart.exceptions import ConfigurationError, ConflictError
+from airflow_kart.storage.base import ANY, Expected, Found, ObjectStat
 
 __all__ = ["MemoryStore", "is_memory_uri"]
 
@@ -25,14 +26,15 @@ class MemoryStore:
     """Objects by ``memory://`` uri, for as long as the store lives. Threads may share it."""
 
     def __init__(self) -> None:
-        self._objects: dict[str, tuple[bytes, dt.datetime]] = {}
+        self._objects: dict[str, tuple[bytes, ObjectStat]] = {}
+        self._versions = itertools.count(1)
         self._lock = threading.Lock()  # held for a moment, by whoever changes or lists the objects
         self._turn = threading.RLock()
 
     def stat(self, uri: str) -> ObjectStat | None:
         """Return an object's size and the moment it was published, or ``None``."""
         found = self._objects.get(_key(uri))
-        return None if found is None else ObjectStat(len(found[0]), found[1])
+        return None if found is None else found[1]
 
     def open(self, uri: str) -> BinaryIO:
         """Open an object for reading; the stream holds it, whatever becomes of the object meanwhile."""
@@ -40,6 +42,11 @@ class MemoryStore:
         if found is None:
             raise FileNotFoundError(uri)
         return io.BytesIO(found[0])  # takes no copy of bytes that nobody changes
+
+    def read(self, uri: str) -> Found | None:
+        """Return an object's bytes and version, or ``None``."""
+        found = self._objects.get(_key(uri))
+        return None if found is None else Found(found[0], found[1].version)
 
     def upload(self, uri: str) -> MemoryUpload:
         """Begin to write an object."""
@@ -69,11 +76,15 @@ class MemoryStore:
         """Check the uri; memory can be written to."""
         _key(uri)
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes, expected: Expected) -> str:
         """Make an object visible; what an upload does in the end."""
-        published = (data, dt.datetime.now(dt.timezone.utc))
         with self._lock:
-            self._objects[key] = published
+            before = self._objects.get(key)
+            if expected is not ANY and expected != (before[1].version if before is not None else None):
+                raise ConflictError(f"could not publish {_SCHEME}{key}: another writer was first")
+            stat = ObjectStat(len(data), dt.datetime.now(dt.timezone.utc), str(next(self._versions)))
+            self._objects[key] = (data, stat)
+        return stat.version
 
 
 class MemoryUpload:
@@ -100,10 +111,10 @@ class MemoryUpload:
             self._data = self._stream.getvalue()
             self._stream.close()
 
-    def publish(self) -> None:
+    def publish(self, expected: Expected = ANY) -> str:
         """Put the bytes under their uri."""
         self.finish()
-        self._store.put(self._key, self._data)
+        return self._store.put(self._key, self._data, expected)
 
     def discard(self) -> None:
         """Let go of the bytes."""

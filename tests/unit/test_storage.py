@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from airflow_kart import TaskOnKart, Workspace, build
-from airflow_kart.exceptions import ConfigurationError, StorageError, TargetPathError
+from airflow_kart.exceptions import ConfigurationError, ConflictError, StorageError, TargetPathError
 from airflow_kart.storage import LocalStore, MemoryStore, Store, join_uri, store_for
 
 MB = 1 << 20
@@ -159,6 +159,84 @@ class TestEveryStore:
             put(store, f"{base}/a.bin", data)
             assert get(store, f"{base}/a.bin") == data
         assert list(store.list(f"{base}/")) == [f"{base}/a.bin"]
+
+    def test_an_object_is_read_with_its_version(self, store: Store, base: str) -> None:
+        uri = f"{base}/a.bin"
+        assert store.read(uri) is None
+        put(store, uri, b"one")
+        first, stat = store.read(uri), store.stat(uri)
+        assert first is not None and stat is not None
+        assert (first.data, first.version) == (b"one", stat.version)
+        put(store, uri, b"one")
+        again = store.read(uri)
+        assert again is not None
+        assert again.version != first.version
+
+    def test_publishing_may_expect_what_it_replaces(self, store: Store, base: str) -> None:
+        uri = f"{base}/a.bin"
+
+        def try_to_put(data: bytes, expected: Any) -> str:
+            upload = store.upload(uri)
+            upload.write(data)
+            upload.finish()
+            try:
+                return upload.publish(expected)
+            finally:
+                upload.discard()
+
+        first = try_to_put(b"one", None)
+        with pytest.raises(ConflictError, match="another writer was first"):
+            try_to_put(b"two", None)
+        assert get(store, uri) == b"one"
+        second = try_to_put(b"two", first)
+        with pytest.raises(ConflictError):
+            try_to_put(b"three", first)
+        found = store.read(uri)
+        assert found is not None
+        assert (found.data, found.version) == (b"two", second)
+        store.remove(uri)
+        with pytest.raises(ConflictError):
+            try_to_put(b"four", second)
+        assert store.stat(uri) is None
+
+    def test_after_a_conflict_an_upload_may_be_published_again(self, store: Store, base: str) -> None:
+        uri = f"{base}/a.bin"
+        for data in (b"small", b"large" * (4 * MB)):
+            store.remove(uri)
+            upload = store.upload(uri)
+            upload.write(data)
+            upload.finish()
+            put(store, uri, b"first")
+            with pytest.raises(ConflictError):
+                upload.publish(None)
+            found = store.read(uri)
+            assert found is not None
+            upload.publish(found.version)
+            assert get(store, uri) == data
+
+    def test_one_of_many_that_expect_the_same_publishes(self, store: Store, base: str) -> None:
+        uri = f"{base}/a.bin"
+        won: list[int] = []
+        start = threading.Barrier(8)
+
+        def write(number: int) -> None:
+            upload = store.upload(uri)
+            upload.write(bytes([number]) * 100_000)
+            upload.finish()
+            start.wait()
+            try:
+                upload.publish(None)
+                won.append(number)
+            except ConflictError:
+                upload.discard()
+
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(won) == 1
+        assert get(store, uri) == bytes(won) * 100_000
 
     def test_who_reads_the_old_object_reads_it_to_the_end(self, store: Store, base: str) -> None:
         put(store, f"{base}/a.bin", b"a" * MB)
