@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from airflow_kart import (
     EnumListParameter,
     EnumParameter,
     ExplicitBoolParameter,
+    ExternalTask,
     FloatParameter,
     IntParameter,
     KartDag,
@@ -75,12 +76,17 @@ from airflow_kart import (
     TimeDeltaParameter,
     TupleParameter,
     Workspace,
+    WrapperTask,
     YearParameter,
     ZonedDateSecondParameter,
     build,
     kart_dag,
     run_date,
 )
+from airflow_kart.formats import CsvFormat
+from airflow_kart.testing import assert_runs_on_empty_frames, run_in_memory, try_in_memory
+from airflow_kart.views import graphviz, mermaid, tree
+from airflow_kart.views import table as table_of_tasks
 
 
 class Colour(enum.Enum):
@@ -429,3 +435,75 @@ class Shared(TaskOnKart[str]):
 
     operator_kwargs = {"pool": "gpu", "retries": 2}
     code_version = "2"
+    inline = True
+    rerun = True
+    strict_check = True
+    modification_time_check = True
+    fail_on_empty_dump = True
+    column_types = {"day": dt.date, "rows": "int64"}
+    seed_functions = ("random.seed", "torch.manual_seed")
+    seed_value = 7
+
+
+class Group(WrapperTask):
+    def requires(self) -> list[TaskOnKart[Any]]:
+        return [Table(), Shared()]
+
+
+class Delivered(ExternalTask[pd.DataFrame]):
+    poll_seconds = 5
+    timeout = dt.timedelta(hours=1)
+
+    def output(self) -> Target:
+        return self.make_target("/incoming/table.csv", format=CsvFormat(separator=";"))
+
+
+def save(model: dict[str, float], path: str) -> None:
+    Path(path).write_text(str(model))
+
+
+def restore_model(path: str) -> dict[str, float]:
+    return {path: 1.0}
+
+
+class InParts(TaskOnKart[pd.DataFrame]):
+    def output(self) -> dict[str, Target]:
+        return {
+            "parts": self.make_large_data_frame_target("parts.zip", max_byte=1 << 20),
+            "model": self.make_model_target("model.zip", save, restore_model),
+            "plain": self.make_target("plain.csv", use_unique_id=False, format=CsvFormat(encoding="cp932")),
+        }
+
+    def run(self) -> None:
+        assert_type(self.load_generator(Table()), Iterator[pd.DataFrame])
+        assert_type(self.load_generator([Table(), Table(rows=2)]), Iterator[pd.DataFrame])
+        assert_type(self.load_generator({"a": Named()}), Iterator[str])
+        assert_type(self.load_generator("key"), Iterator[Any])
+        assert_type(self.load_generator(), Iterator[Any])
+        self.dump_generator(self.load_generator(Table()), "parts")
+        self.dump_generator([pd.DataFrame()], "parts")
+        self.rng.normal()
+
+
+class Dynamic(TaskOnKart[int]):
+    def run(self) -> Iterator[TaskOnKart[Any]]:
+        yield Table()
+        self.dump(1)
+
+
+def kinds_of_tasks() -> None:
+    build(Group())
+    assert_type(build(Delivered()), pd.DataFrame)
+    assert_type(build(Dynamic()), int)
+    assert_type(Table.restore("0" * 32), Table)
+    assert_type(Shared.restore("0" * 32, token="x"), Shared)
+
+
+def tests_and_views() -> None:
+    assert_type(run_in_memory(Table(), {"a": 1}), pd.DataFrame)
+    assert_type(try_in_memory(Named()).value, str)
+    assert_runs_on_empty_frames(Group(), given={Table: pd.DataFrame()})
+    assert_type(tree(Group(), details=True), str)
+    assert_type(table_of_tasks(Group()), pd.DataFrame)
+    assert_type(mermaid(Group()), str)
+    assert_type(graphviz(Group(), ignore=["Table"]), str)

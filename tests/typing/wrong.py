@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +23,7 @@ from airflow_kart import (
     EnumListParameter,
     EnumParameter,
     ExplicitBoolParameter,
+    ExternalTask,
     FloatParameter,
     IntParameter,
     KartDag,
@@ -70,12 +71,15 @@ from airflow_kart import (
     TimeDeltaParameter,
     TupleParameter,
     Workspace,
+    WrapperTask,
     YearParameter,
     ZonedDateSecondParameter,
     build,
     kart_dag,
     run_date,
 )
+from airflow_kart.testing import run_in_memory
+from airflow_kart.views import tree
 
 
 class Colour(enum.Enum):
@@ -369,3 +373,54 @@ class WronglyBound(TaskOnKart[int]):
 class WrongClass(TaskOnKart[int]):
     operator_kwargs = ["pool"]  # wrong
     code_version = 2  # wrong
+    inline = "yes"  # wrong
+    rerun = "no"  # wrong
+    strict_check = "no"  # wrong
+    modification_time_check = None  # wrong
+    fail_on_empty_dump = "no"  # wrong
+    column_types = ["day"]  # wrong
+    seed_functions = "random.seed"  # wrong
+    seed_value = 0.5  # wrong
+
+
+class WronglyDelivered(ExternalTask[str]):
+    poll_seconds = "often"  # wrong
+    timeout = 60  # wrong
+
+
+def save_number(number: int, path: str) -> None:
+    pass
+
+
+def load_text(path: str) -> str:
+    return path
+
+
+class WrongParts(TaskOnKart[str]):
+    def output(self) -> dict[str, Target]:
+        return {
+            "path": self.make_large_data_frame_target(1),  # wrong
+            "size": self.make_large_data_frame_target(max_byte="64 MB"),  # wrong
+            "model": self.make_model_target("model.zip", save_number, load_number="x"),  # wrong
+            "load": self.make_model_target("model.zip", save_number, 7),  # wrong
+            "format": self.make_target("a.csv", format="csv"),  # wrong
+        }
+
+    def run(self) -> None:
+        self.dump_generator([1])  # wrong
+        self.dump_generator(1)  # wrong
+        numbers: Iterator[int] = self.load_generator(WrongParts())  # wrong
+        self.load_generator(1.5)  # wrong
+        self.rng = None  # wrong
+
+
+class WrongGroup(WrapperTask):
+    def run(self) -> int:  # wrong
+        return 1
+
+
+text: int = WrongParts.restore("0" * 32)  # wrong
+WrongParts.restore(7)  # wrong
+in_memory: int = run_in_memory(WrongParts())  # wrong
+run_in_memory(WrongParts)  # wrong
+lines: list[str] = tree(WrongParts())  # wrong
