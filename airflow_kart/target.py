@@ -229,7 +229,9 @@ class Target:
 
     def _reader(self, sidecar: Sidecar) -> Format:
         """Return the format with the options the artifact was written with, for what was dumped."""
-        return reader_for(with_options(self.format, sidecar.artifact.options), sidecar.artifact.type)
+        return reader_for(
+            with_options(self.format, sidecar.artifact.options), sidecar.artifact.type, sidecar.artifact.columns
+        )
 
 
 class _Checksum:

@@ -16,6 +16,7 @@ import threading
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import cloudpickle
@@ -30,6 +31,7 @@ _PROTOCOL = 5
 _REGISTRY = threading.RLock()
 
 
+@dataclass(frozen=True)
 class PickleFormat:
     """Any object cloudpickle or dill can write, as pickle protocol 5 (PEP 574)."""
 
