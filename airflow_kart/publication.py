@@ -12,11 +12,12 @@ import datetime as dt
 import hashlib
 import io
 import posixpath
+from collections import deque
 from collections.abc import Collection, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from contextvars import ContextVar, Token
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self
 
@@ -25,7 +26,14 @@ from airflow_kart.formats import Format, describe, options_of
 from airflow_kart.sidecar import ArtifactRecord, Sidecar, environment, read_sidecar, sidecar_uri
 from airflow_kart.storage import Store, Upload
 
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
 __all__ = ["Publication", "begin_replacement"]
+
+_IN_LINE = 128 << 10  # a smaller chunk is hashed before a thread would have taken it
+_COPIED = 4 << 20  # copying what is larger would take more memory than it is worth
+_AHEAD = 8  # chunks that wait to be hashed
 
 
 class Publication:
@@ -83,29 +91,30 @@ class Publication:
             StorageError: the store refused.
         """
         upload = store.upload(uri)
-        stream = _ChecksumStream(upload)
-        try:
-            description = target_format.dump(obj, stream) or describe(obj)
-            upload.finish()
-        except FormatError as error:
-            upload.discard()
-            raise FormatError(f"could not dump to {uri}: {error}") from error
-        except (KartError, OSError, MemoryError):
-            upload.discard()
-            raise
-        except Exception as error:
-            upload.discard()
-            raise FormatError(f"could not dump to {uri}: {type(error).__name__}: {error}") from error
-        except BaseException:  # the process is asked to stop
-            upload.discard()
-            raise
+        with closing(_ChecksumStream(upload)) as stream:
+            try:
+                description = target_format.dump(obj, stream) or describe(obj)
+                upload.finish()
+            except FormatError as error:
+                upload.discard()
+                raise FormatError(f"could not dump to {uri}: {error}") from error
+            except (KartError, OSError, MemoryError):
+                upload.discard()
+                raise
+            except Exception as error:
+                upload.discard()
+                raise FormatError(f"could not dump to {uri}: {type(error).__name__}: {error}") from error
+            except BaseException:  # the process is asked to stop
+                upload.discard()
+                raise
+            sha256 = stream.hexdigest
         if uri in self._staged:
             self._staged[uri].upload.discard()
         record = ArtifactRecord(
             uri=uri,
             format=target_format.name,
             bytes=stream.size,
-            sha256=stream.hexdigest,
+            sha256=sha256,
             options=options_of(target_format),
             **asdict(description),
         )
@@ -200,14 +209,22 @@ def _write_sidecar(store: Store, sidecar: Sidecar) -> None:
 
 
 class _ChecksumStream(io.RawIOBase):
-    """A write-only stream into an upload that counts and hashes what goes through."""
+    """A write-only stream into an upload that counts and hashes what goes through.
+
+    Small chunks are hashed in line. Larger ones are hashed by a thread, while this one writes them and makes the next:
+    as copies, since a chunk is its writer's again when ``write`` returns, or, where a copy would be too large, as they
+    are, and then ``write`` waits.
+    """
 
     def __init__(self, upload: Upload) -> None:
         super().__init__()
         self._upload = upload
+        self._hasher: ThreadPoolExecutor | None = None
+        self._hashing: deque[Future[None]] = deque()
         self.restart()
 
     def restart(self) -> None:
+        self._wait()
         if getattr(self, "size", 0):
             self._upload.restart()
         self._sha256 = hashlib.sha256()
@@ -220,14 +237,45 @@ class _ChecksumStream(io.RawIOBase):
         view = memoryview(data)
         if view.nbytes:
             view = view.cast("B")
-            self._upload.write(view)
-            self._sha256.update(view)
+            if view.nbytes > _COPIED:
+                self._hash_later(view)
+                try:
+                    self._upload.write(view)
+                finally:
+                    self._wait()
+            else:
+                self._upload.write(view)
+                if view.nbytes < _IN_LINE and not self._hashing:
+                    self._sha256.update(view)
+                else:
+                    self._hash_later(bytes(view))
             self.size += view.nbytes
         return view.nbytes
 
+    def close(self) -> None:
+        """End the thread."""
+        if self._hasher is not None:
+            self._hasher.shutdown(cancel_futures=True)
+            self._hasher = None
+        super().close()
+
     @property
     def hexdigest(self) -> str:
+        self._wait()
         return self._sha256.hexdigest()
+
+    def _hash_later(self, data: bytes | memoryview) -> None:
+        if self._hasher is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._hasher = ThreadPoolExecutor(1, "kart-sha256")
+        self._wait(_AHEAD)
+        self._hashing.append(self._hasher.submit(self._sha256.update, data))
+
+    def _wait(self, ahead: int = 0) -> None:
+        """Wait until no more than some chunks are still to be hashed."""
+        while self._hashing and (len(self._hashing) > ahead or self._hashing[0].done()):
+            self._hashing.popleft().result()
 
 
 _ENTERED: list[Publication] = []
