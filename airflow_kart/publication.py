@@ -248,7 +248,7 @@ class _ChecksumStream(io.RawIOBase):
                 if view.nbytes < _IN_LINE and not self._hashing:
                     self._sha256.update(view)
                 else:
-                    self._hash_later(bytes(view))
+                    self._hash_later(data if type(data) is bytes else bytes(view))
             self.size += view.nbytes
         return view.nbytes
 

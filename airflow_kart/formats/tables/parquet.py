@@ -92,8 +92,7 @@ def _write(table: Any, stream: Any, compression: str) -> None:
 def _read(source: Any) -> Any:
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(source, pre_buffer=True) as file:
-        return file.read()
+    return pq.read_table(source)
 
 
 def _stored_by_arrow(table: Any) -> Any:

@@ -12,38 +12,56 @@ from airflow_kart.exceptions import FormatError, KartError
 
 __all__ = ["Sink", "file_path", "reading", "writing"]
 
-_BUFFER = 1 << 20
+_SMALL = 64 << 10
+_GATHERED = 256 << 10
 
 
 class Sink(io.RawIOBase):
-    """A raw stream for libraries that close what they are given: the real one stays open.
+    """A stream for libraries that close what they are given: the real one stays open.
 
-    Some put an error of the stream into words of their own; it is kept here, to be raised as what it was.
+    Small pieces are gathered, large ones passed on without a copy. Some libraries put an error of the stream into words
+    of their own; it is kept here, to be raised as what it was.
     """
 
     def __init__(self, stream: io.RawIOBase) -> None:
         super().__init__()
         self._stream = stream
+        self._gathered = bytearray()
         self.error: Exception | None = None
 
     def writable(self) -> bool:
         """Whether it can be written to: always."""
         return True
 
-    def write(self, data: Any, /) -> int | None:
-        """Write to the real stream, unless that failed."""
-        if self.error is not None:  # what a buffer still holds when it is cleared away
-            return memoryview(data).nbytes
+    def write(self, data: Any, /) -> int:
+        """Write to the real stream, sooner or later."""
+        size = memoryview(data).nbytes
+        if size < _SMALL:
+            self._gathered += data
+            if len(self._gathered) >= _GATHERED:
+                self.pass_on()
+        else:
+            self.pass_on()
+            self._pass(data)
+        return size
+
+    def pass_on(self) -> None:
+        """Write what was gathered."""
+        if self._gathered:
+            gathered, self._gathered = bytes(self._gathered), bytearray()
+            self._pass(gathered)
+
+    def _pass(self, data: Any) -> None:
         try:
-            return self._stream.write(data)
+            self._stream.write(data)
         except Exception as error:
             self.error = error
             raise
 
 
 @contextmanager
-def writing(stream: io.RawIOBase, what: str) -> Iterator[Any]:
-    """Give a library a buffered stream to write to, and name what it refuses.
+def writing(stream: io.RawIOBase, what: str) -> Iterator[Sink]:
+    """Give a library a stream to write to, and name what it refuses.
 
     Args:
         stream: where the bytes go.
@@ -53,15 +71,12 @@ def writing(stream: io.RawIOBase, what: str) -> Iterator[Any]:
         FormatError: the library refused the object.
     """
     sink = Sink(stream)
-    buffered = io.BufferedWriter(sink, _BUFFER)
     try:
-        yield buffered
-        if not buffered.closed:
-            buffered.flush()
+        yield sink
+        sink.pass_on()
     except Exception as error:
         if sink.error is not None:
             raise sink.error from None
-        sink.error = error
         if isinstance(error, (KartError, MemoryError)):
             raise
         raise FormatError(f"{what}: {error}") from error
