@@ -20,14 +20,14 @@ def arrow_table(obj: Any, kind: TableKind, stored: Callable[[Any], Any]) -> Any:
     Args:
         obj: the table.
         kind: its library.
-        stored: what becomes of an Arrow table when it is written to a file and read; called with an empty one.
+        stored: what becomes of an Arrow table when it is written to a file and read; called with its first row.
 
     Raises:
         FormatError: it would not read back as it is.
     """
     if kind == "pandas":
         return table_of(obj, stored)
-    for before, after in zip(obj.schema, stored(obj.slice(0, 0)).schema, strict=True):
+    for before, after in zip(obj.schema, stored(obj.slice(0, 1)).schema, strict=True):
         if before != after:
             raise _changed(before.name, before.type, after.type)
     return obj

@@ -35,7 +35,8 @@ class CsvFormat:
         separator: between fields, one ASCII character.
         encoding: of the text, as Python names it.
         index: whether a pandas frame's index is written too, as the first column, and loaded as the index; ``False``
-            leaves it out. By default only the index 0, 1, 2, ... is left out, and any other is refused.
+            leaves it out. By default only the index 0, 1, 2, ... is left out, and any other is refused. Its frequency, where
+            it has one, is not kept.
         kind: the table to load; by default what was dumped.
     """
 
@@ -131,7 +132,7 @@ class CsvFormat:
         found = table_from_plain(table, kind, self.dumped, self.columns or {})
         if self.index and kind == "pandas":
             first = found.pop(found.columns[0])
-            found.index = pd.Index(first, name=first.name or None, dtype=first.dtype)
+            found.index = pd.Index(first, dtype=first.dtype).rename(first.name or None)
         return found
 
     def _with_index(self, frame: Any) -> Any:

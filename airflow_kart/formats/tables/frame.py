@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from airflow_kart.exceptions import FormatError
-from airflow_kart.formats.tables.objects import ObjectsAs, objects_as, same, to_objects
+from airflow_kart.formats.tables.objects import ObjectColumn, same
 
 __all__ = ["frame_of", "table_of"]
 
@@ -25,7 +25,7 @@ def table_of(frame: Any, stored: Callable[[Any], Any]) -> Any:
 
     Args:
         frame: the frame.
-        stored: what becomes of an Arrow table when it is written to a file and read; called with an empty one.
+        stored: what becomes of an Arrow table when it is written to a file and read; called with its first row.
 
     Raises:
         FormatError: a column, a label or the index would not come back as it is.
@@ -44,7 +44,7 @@ def table_of(frame: Any, stored: Callable[[Any], Any]) -> Any:
     table = pa.Table.from_pandas(frame if not frame.attrs else _without_attributes(frame))
     metadata = {**(table.schema.metadata or {}), **_categories(frame)}
     table = table.replace_schema_metadata({**metadata, _NOTES: json.dumps(notes).encode()})
-    back = frame_of(stored(table.slice(0, 0)), restore=False)
+    back = frame_of(stored(table.slice(0, 1)), restore=False)
     notes["dtypes"] = {
         str(place): _restorable(dtype, other, f"the column {frame.columns[place]!r}")
         for place, (dtype, other) in enumerate(zip(frame.dtypes, back.dtypes, strict=True))
@@ -79,9 +79,9 @@ def frame_of(table: Any, restore: bool = True) -> Any:
     if not restore or not notes:
         return frame
     for place, way in notes["objects"].items():
-        if way != "scalars" or not _is_object(frame.dtypes.iloc[int(place)]):
+        if way != ["scalars", "None"] or not _is_object(frame.dtypes.iloc[int(place)]):
             # The columns of the frame come first in the table, those of its index after them.
-            objects = to_objects(table[int(place)], way)
+            objects = ObjectColumn(*way).read(table[int(place)])
             frame.isetitem(int(place), pd.Series(objects, index=frame.index, dtype=object))
     for place, dtype in notes["dtypes"].items():
         wanted = _saved_categories(metadata, place) if dtype == "category" else dtype
@@ -97,13 +97,14 @@ def frame_of(table: Any, restore: bool = True) -> Any:
     return frame
 
 
-def _objects(frame: Any) -> dict[str, ObjectsAs]:
+def _objects(frame: Any) -> dict[str, tuple[str, str]]:
     """Return how each column of objects is read back, by its place."""
-    return {
-        str(place): objects_as(frame.iloc[:, place].to_numpy(), frame.columns[place])
+    columns = {
+        str(place): ObjectColumn.of(frame.iloc[:, place].to_numpy(), frame.columns[place])
         for place, dtype in enumerate(frame.dtypes)
         if _is_object(dtype)
     }
+    return {place: (column.values, column.missing) for place, column in columns.items()}
 
 
 def _attributes(frame: Any) -> dict[str, Any]:
@@ -175,7 +176,7 @@ def _is_object(dtype: Any) -> bool:
 
 
 def _alike(dtype: Any, other: Any) -> bool:
-    """Whether a column of one type comes back as it is, given the type that comes back of an empty one."""
+    """Whether a column of one type comes back as it is, given the type of what comes back."""
     import pandas as pd
 
     if isinstance(dtype, pd.CategoricalDtype):

@@ -3,64 +3,90 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from airflow_kart.exceptions import FormatError
 
-__all__ = ["ObjectsAs", "missing", "objects_as", "same", "to_objects"]
+__all__ = ["ObjectColumn", "missing", "same"]
 
-ObjectsAs = Literal["scalars", "arrays", "values"]
-"""How a column of objects is read: scalars, numpy arrays, or lists and dicts."""
-
-# What pandas calls a column whose values Arrow keeps as they are; None stands for a missing one.
+# What pandas calls a column whose values Arrow keeps as they are.
 _KEPT = frozenset({"string", "bytes", "boolean", "integer", "date", "empty"})
-
-
-def objects_as(values: Any, name: object) -> ObjectsAs:
-    """Return how to read a column of objects back.
-
-    Args:
-        values: the column, as a numpy array of objects.
-        name: what an error calls it.
-
-    Raises:
-        FormatError: Arrow has no form for the values that reads back equal.
-    """
-    import pandas as pd
-    import pyarrow as pa
-
-    if pd.api.types.infer_dtype(values, skipna=True) in _KEPT:
-        return "scalars"
-    try:
-        array = pa.array(values, from_pandas=True)
-    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
-        raise FormatError(f"the column {name!r} has values without a common type: {error}; {_ADVICE}") from error
-    ways: tuple[ObjectsAs, ...] = ("values", "arrays") if pa.types.is_nested(array.type) else ("scalars",)
-    for way in ways:
-        back = to_objects(pa.chunked_array([array]), way)
-        differing = _first_difference(values, back)
-        if differing is None:
-            return way
-    raise FormatError(
-        f"the column {name!r} would not read back equal: {_brief(values[differing])} in row {differing} would become "
-        f"{_brief(back[differing])}; {_ADVICE}"
-    )
-
-
 _ADVICE = "give all its values one type (frame[column].astype(...)), or dump to a .pkl file"
 
 
-def to_objects(column: Any, way: ObjectsAs) -> Any:
-    """Return an Arrow column as a numpy array of objects, missing ones as ``None``."""
-    import numpy as np
-    import pyarrow as pa
+@dataclass(frozen=True)
+class ObjectColumn:
+    """How a column of objects is read back from Arrow."""
 
-    if way == "scalars":
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            return column.to_numpy()
-        return column.to_pandas(integer_object_nulls=True, timestamp_as_object=True).to_numpy(dtype=object)
-    values = column.to_pylist() if way == "values" else column.to_pandas()
-    return np.fromiter(values, dtype=object, count=len(column))
+    values: Literal["scalars", "arrays", "values"]
+    """Whether its values are scalars, numpy arrays, or lists and dicts."""
+    missing: Literal["None", "nan", "NA", "NaT"] = "None"
+    """What stands for a missing value; where several things did, ``None`` will."""
+
+    @classmethod
+    def of(cls, values: Any, name: object) -> ObjectColumn:
+        """Return how to read a column back.
+
+        Args:
+            values: the column, as a numpy array of objects.
+            name: what an error calls it.
+
+        Raises:
+            FormatError: Arrow has no form for the values that reads back equal.
+        """
+        import pandas as pd
+        import pyarrow as pa
+
+        gap = _missing_kind(values[pd.isna(values)])
+        if pd.api.types.infer_dtype(values, skipna=True) in _KEPT:
+            return cls("scalars", gap)
+        try:
+            array = pa.array(values, from_pandas=True)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+            raise FormatError(f"the column {name!r} has values without a common type: {error}; {_ADVICE}") from error
+        nested = pa.types.is_nested(array.type)
+        for way in (cls("values", gap), cls("arrays", gap)) if nested else (cls("scalars", gap),):
+            back = way.read(pa.chunked_array([array]))
+            differing = _first_difference(values, back)
+            if differing is None:
+                return way
+        raise FormatError(
+            f"the column {name!r} would not read back equal: {_brief(values[differing])} in row {differing} would become "
+            f"{_brief(back[differing])}; {_ADVICE}"
+        )
+
+    def read(self, column: Any) -> Any:
+        """Return a ``pyarrow.ChunkedArray`` as a numpy array of objects."""
+        import numpy as np
+        import pyarrow as pa
+
+        if self.values != "scalars":
+            values = column.to_pylist() if self.values == "values" else column.to_pandas()
+            objects = np.fromiter(values, dtype=object, count=len(column))
+        elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            objects = column.to_numpy()
+        else:
+            objects = column.to_pandas(integer_object_nulls=True, timestamp_as_object=True).to_numpy(dtype=object)
+        if column.null_count:
+            objects[column.is_null().to_numpy()] = self._gap
+        return objects
+
+    @property
+    def _gap(self) -> Any:
+        import pandas as pd
+
+        return {"None": None, "nan": math.nan, "NA": pd.NA, "NaT": pd.NaT}[self.missing]
+
+
+def _missing_kind(gaps: Any) -> Any:
+    """Return what all missing values are, or else ``None``."""
+    import pandas as pd
+
+    kinds = {
+        "NA" if gap is pd.NA else "NaT" if gap is pd.NaT else "nan" if isinstance(gap, float) else "None" for gap in gaps
+    }
+    return kinds.pop() if len(kinds) == 1 else "None"
 
 
 def _first_difference(before: Any, after: Any) -> int | None:

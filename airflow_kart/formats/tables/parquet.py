@@ -28,8 +28,8 @@ ParquetCompression = Literal["zstd", "snappy", "lz4", "gzip", "brotli", "none"]
 class ParquetFormat:
     """A table as Apache Parquet: column types, and a pandas frame's index and attributes, come back.
 
-    pandas and pyarrow tables are written by pyarrow, those of polars by polars; each library can read them all. In a
-    pandas column of Python objects a missing value comes back as ``None``. A ``polars.LazyFrame`` is written as it is
+    pandas and pyarrow tables are written by pyarrow, those of polars by polars; each library can read them all. Where
+    several things stand for missing values in one pandas column of Python objects, all come back as ``None``. A ``polars.LazyFrame`` is written as it is
     computed, and one that is loaded reads the file when it is collected, even if its name leads to another by then.
 
     Args:

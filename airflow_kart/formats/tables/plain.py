@@ -89,7 +89,8 @@ def _slices(table: Any, rows: int) -> Iterator[Any]:
 
 
 def _arrow_of_polars(frame: Any) -> Any:
-    return frame.to_arrow(compat_level=import_polars().CompatLevel.oldest())
+    levels = getattr(import_polars(), "CompatLevel", None)  # since polars 1.1, which has newer kinds of text too
+    return frame.to_arrow() if levels is None else frame.to_arrow(compat_level=levels.oldest())
 
 
 def _check_frame(frame: Any, format_name: str) -> None:
