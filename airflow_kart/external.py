@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_kart.checksum import Checksum, sha256_of
 from airflow_kart.exceptions import FormatError, KartError, TargetError
 from airflow_kart.formats import ReadsInParts
 from airflow_kart.storage import is_memory_uri
-from airflow_kart.target import Checksum, Target, TargetState, sha256_of
+from airflow_kart.target import Target, TargetState
 
 __all__ = ["ExternalTarget"]
 

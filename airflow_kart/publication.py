@@ -1,19 +1,18 @@
 """Publication: the outputs of one run, written aside and made visible together.
 
-Order matters, since a process can die anywhere. A new artifact is published before its sidecar: without a sidecar it
-does not count. To replace an artifact, the new sidecar goes first and names the checksum of both the new artifact and
-the one it replaces, so that readers accept whichever they find; then the artifact; then the sidecar as it stays. An
-interrupted replacement leaves something readable that does not count as complete, so the task runs again.
+A run that finds, when it wants to publish, that another run of the same task has published all of the outputs since it
+began, leaves those in place: the same work is published once. Where another run has only begun to publish, it is waited
+for; one that does not end in time has died, and is replaced.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-import io
+import logging
 import posixpath
-from collections.abc import Collection, Mapping
-from contextlib import ExitStack
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from contextvars import ContextVar, Token
 from dataclasses import asdict
 from typing import Any
@@ -21,12 +20,19 @@ from typing import Any
 from typing_extensions import Self
 
 from airflow_kart.checks import Checks
-from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError, FormatError, KartError
+from airflow_kart.checksum import ChecksumStream
+from airflow_kart.exceptions import ConfigurationError, ConflictError, FormatError, KartError, StorageError
 from airflow_kart.formats import Format, describe, options_of
-from airflow_kart.sidecar import ArtifactRecord, Sidecar, environment, read_sidecar, sidecar_uri
-from airflow_kart.storage import Store, Upload
+from airflow_kart.sidecar import ArtifactRecord, Sidecar, environment
+from airflow_kart.staged import Place, StagedOutput, sidecar_version
+from airflow_kart.storage import Store
 
-__all__ = ["Publication", "begin_replacement"]
+__all__ = ["Publication"]
+
+_PATIENCE = 30.0  # seconds, for another run between its artifact and its sidecar, which takes two requests
+_MOST_TRIES = 20
+
+logger = logging.getLogger(__name__)
 
 
 class Publication:
@@ -35,13 +41,15 @@ class Publication:
     As a context manager it is the current publication of the block, and discards what was not published.
 
     Args:
-        uris: the uris it expects; :meth:`~airflow_kart.target.Target.dump` publishes others at once.
+        outputs: the stores of the uris it expects; :meth:`~airflow_kart.target.Target.dump` publishes others at once.
     """
 
-    def __init__(self, uris: Collection[str]) -> None:
-        self._uris = frozenset(uris)
-        self._staged: dict[str, _Staged] = {}
+    def __init__(self, outputs: Mapping[str, Store]) -> None:
+        self._seen = {uri: sidecar_version(store, uri) for uri, store in outputs.items()}
+        self._staged: dict[str, StagedOutput] = {}
         self._entered: Token[Publication | None] | None = None
+        self.adopted = False
+        """Whether another run published the outputs first, and theirs were left in place."""
         self.input_checksums: dict[str, str] = {}
         """The SHA-256 of each artifact loaded inside the block, by uri."""
 
@@ -69,12 +77,12 @@ class Publication:
 
     def expects(self, uri: str) -> bool:
         """Whether the uri is one of this run's outputs."""
-        return uri in self._uris
+        return uri in self._seen
 
     @property
     def missing(self) -> list[str]:
         """The expected uris that nothing was dumped to, sorted."""
-        return sorted(self._uris - self._staged.keys())
+        return sorted(self._seen.keys() - self._staged.keys())
 
     def stage(self, uri: str, store: Store, target_format: Format, obj: Any, checks: Checks) -> None:
         """Write an object aside; a second object for the same uri replaces the first.
@@ -86,52 +94,88 @@ class Publication:
         """
         obj = checks.before_dump(obj)
         upload = store.upload(uri)
-        stream = _ChecksumStream(upload)
-        try:
-            description = target_format.dump(obj, stream) or describe(obj)
-            checks.written(description)
-            upload.finish()
-        except FormatError as error:
-            upload.discard()
-            raise FormatError(f"could not dump to {uri}: {error}") from error
-        except (KartError, OSError, MemoryError):
-            upload.discard()
-            raise
-        except Exception as error:
-            upload.discard()
-            raise FormatError(f"could not dump to {uri}: {type(error).__name__}: {error}") from error
-        except BaseException:  # the process is asked to stop
-            upload.discard()
-            raise
+        with closing(ChecksumStream(upload)) as stream:
+            try:
+                description = target_format.dump(obj, stream) or describe(obj)
+                checks.written(description)
+                upload.finish()
+            except FormatError as error:
+                upload.discard()
+                raise FormatError(f"could not dump to {uri}: {error}") from error
+            except (KartError, OSError, MemoryError):
+                upload.discard()
+                raise
+            except Exception as error:
+                upload.discard()
+                raise FormatError(f"could not dump to {uri}: {type(error).__name__}: {error}") from error
+            except BaseException:  # the process is asked to stop
+                upload.discard()
+                raise
+            sha256 = stream.hexdigest
         if uri in self._staged:
             self._staged[uri].upload.discard()
         record = ArtifactRecord(
             uri=uri,
             format=target_format.name,
             bytes=stream.size,
-            sha256=stream.hexdigest,
+            sha256=sha256,
             options=options_of(target_format),
             **asdict(description),
         )
-        self._staged[uri] = _Staged(store, upload, record)
+        self._staged[uri] = StagedOutput(store, upload, record)
 
     def publish(self, parts: Mapping[str, Any]) -> list[Sidecar]:
         """Make every staged output visible, and write its sidecar from its record and the given parts.
 
+        Returns:
+            The sidecars of what is there now, which another run may have made.
+
         Raises:
-            StorageError: the store refused; what was not published yet stays invisible.
+            StorageError: the store refused, or others keep publishing here; what was not published stays invisible.
         """
         now = dt.datetime.now(dt.timezone.utc).isoformat()
         rest = {**parts, "environment": environment()}
         rest["run"] = {"finished_at": now, **rest.get("run", {})}
-        published = []
+        unique_id = rest.get("task", {}).get("unique_id")
+        in_order = sorted(self._staged.values(), key=lambda staged: posixpath.split(staged.uri))  # the same for every run
+        published: list[Sidecar] = []
         with ExitStack() as turn:
-            for uri in sorted(self._staged, key=posixpath.split):  # by directory: every publication in one order
-                turn.enter_context(self._staged[uri].store.publishing([uri]))
-            for uri in list(self._staged):
-                published.append(self._staged[uri].publish(rest))
-                del self._staged[uri]
-        return published
+            for staged in in_order:
+                turn.enter_context(staged.store.publishing([staged.uri]))
+            for tries in range(_MOST_TRIES):
+                places = [self._look(staged) for staged in in_order[len(published) :]]
+                if not published and (others := self._done_by_others(places, unique_id)):
+                    return others
+                try:
+                    for staged, place in zip(in_order[len(published) :], places, strict=True):
+                        published.append(staged.publish(rest, place))
+                except ConflictError as error:
+                    logger.info("another run is publishing too: %s", error)
+                    time.sleep(min(0.05 * 2**tries, 2.0))
+                else:
+                    self._staged.clear()
+                    return published
+        raise StorageError(
+            f"could not publish {in_order[len(published)].uri}: other runs kept publishing there; run the task again"
+        )
+
+    def _look(self, staged: StagedOutput) -> Place:
+        """Look where an output goes; wait while another run is between its steps there, unless it must have died."""
+        end = time.monotonic() + _PATIENCE
+        while True:
+            place = staged.look(self._seen.get(staged.uri))
+            if place.begun is None or staged.store.turns_exclude or time.monotonic() > end or _long_ago(place.begun):
+                return place
+            time.sleep(0.25)
+
+    def _done_by_others(self, places: Sequence[Place], unique_id: str | None) -> list[Sidecar]:
+        """Return the sidecars of all outputs, where another run of the task has published them since this one began."""
+        done = [place.sidecar for place in places if place.done and place.sidecar is not None]
+        if len(done) < len(places) or any(sidecar.unique_id != unique_id for sidecar in done):
+            return []
+        logger.warning("another run published %s meanwhile; its artifacts stay", ", ".join(self._staged))
+        self.adopted = True
+        return done
 
     def __enter__(self) -> Self:
         """Make this the current publication."""
@@ -148,90 +192,8 @@ class Publication:
             staged.upload.discard()
 
 
-def begin_replacement(store: Store, sidecar: Sidecar) -> None:
-    """Say of an artifact that it is to be made again: it stays readable, but does not count as complete any more."""
-    begun = Sidecar.of(
-        sidecar.artifact,
-        {name: part for name, part in sidecar.content.items() if name not in ("schema_version", "artifact", "replaces")},
-        replaces=sidecar.accepted_checksums,
-    )
-    _write_sidecar(store, begun)
-
-
-class _Staged:
-    """One output, written but not visible."""
-
-    def __init__(self, store: Store, upload: Upload, record: ArtifactRecord) -> None:
-        self.upload = upload
-        self.store = store
-        self._record = record
-
-    def publish(self, parts: Mapping[str, Any]) -> Sidecar:
-        final = Sidecar.of(self._record, parts)
-        before = self._before(final)
-        if before:
-            _write_sidecar(self.store, Sidecar.of(self._record, parts, replaces=before))
-        self.upload.publish()
-        _write_sidecar(self.store, final)
-        return final
-
-    def _before(self, final: Sidecar) -> tuple[str, ...]:
-        """Return the checksums by which the artifact that is about to be replaced may be recognised.
-
-        What another task left in the same file, or a sidecar that cannot be read, is taken away first: a reader must
-        never find it under this task's sidecar.
-        """
-        try:
-            sidecar = read_sidecar(self.store, self._record.uri)
-            foreign = sidecar is not None and sidecar.unique_id != final.unique_id
-        except CorruptArtifactError:
-            sidecar, foreign = None, True
-        if foreign:
-            self.store.remove(sidecar_uri(self._record.uri))
-        if sidecar is None or foreign:
-            return ()
-        return tuple(sha256 for sha256 in sidecar.accepted_checksums if sha256 != self._record.sha256)
-
-
-def _write_sidecar(store: Store, sidecar: Sidecar) -> None:
-    upload = store.upload(sidecar_uri(sidecar.artifact.uri))
-    try:
-        upload.write(sidecar.to_bytes())
-        upload.publish()
-    except BaseException:
-        upload.discard()
-        raise
-
-
-class _ChecksumStream(io.RawIOBase):
-    """A write-only stream into an upload that counts and hashes what goes through."""
-
-    def __init__(self, upload: Upload) -> None:
-        super().__init__()
-        self._upload = upload
-        self.restart()
-
-    def restart(self) -> None:
-        if getattr(self, "size", 0):
-            self._upload.restart()
-        self._sha256 = hashlib.sha256()
-        self.size = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any, /) -> int:
-        view = memoryview(data)
-        if view.nbytes:
-            view = view.cast("B")
-            self._upload.write(view)
-            self._sha256.update(view)
-            self.size += view.nbytes
-        return view.nbytes
-
-    @property
-    def hexdigest(self) -> str:
-        return self._sha256.hexdigest()
+def _long_ago(moment: dt.datetime) -> bool:
+    return (dt.datetime.now(dt.timezone.utc) - moment).total_seconds() > _PATIENCE
 
 
 _ENTERED: list[Publication] = []

@@ -5,23 +5,21 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import io
-import os
 import posixpath
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 
-from typing_extensions import Self
-
 from airflow_kart.checks import Checks
+from airflow_kart.checksum import Checksum, sha256_of
 from airflow_kart.exceptions import CorruptArtifactError, FormatError, KartError, MissingArtifactError
 from airflow_kart.formats import Format, ReadsInParts, reader_for, with_options
-from airflow_kart.publication import Publication, begin_replacement
+from airflow_kart.publication import Publication
 from airflow_kart.sidecar import Sidecar, read_sidecar, sidecar_uri
+from airflow_kart.staged import begin_replacement
 from airflow_kart.storage import Store
 
-__all__ = ["Checksum", "Owner", "Target", "TargetState", "sha256_of"]
+__all__ = ["Owner", "Target", "TargetState"]
 
 _SMALL = 8 << 20
 _CHUNK = 1 << 20
@@ -98,9 +96,9 @@ class Target:
             return TargetState(False, "no artifact")
         if (wrong := self._mismatch(sidecar)) is not None:
             return TargetState(False, wrong, sidecar)
-        if sidecar.replaces:
+        if sidecar.replaces is not None:
             asked = sidecar.replaces == (sidecar.artifact.sha256,)
-            wrong = "it was asked to run again" if asked else "the replacement of the artifact was interrupted"
+            wrong = "it was asked to run again" if asked else "the publication of the artifact was interrupted"
             return TargetState(False, wrong, sidecar)
         stat = self.store.stat(self.uri)
         if stat is None:
@@ -188,7 +186,7 @@ class Target:
         if publication is not None:
             publication.stage(self.uri, self.store, self.format, obj, self.checks)
             return
-        with Publication([self.uri]) as publication:
+        with Publication({self.uri: self.store}) as publication:
             publication.stage(self.uri, self.store, self.format, obj, self.checks)
             publication.publish(self.owner.describe({}) if self.owner is not None else {})
 
@@ -216,7 +214,10 @@ class Target:
                 + (" (a file is there, but its sidecar is not: its publication was interrupted)" if there else "")
                 + "; run the task that makes it"
             )
-        if (wrong := self._mismatch(sidecar)) is not None:
+        wrong = self._mismatch(sidecar)
+        if wrong is None and sidecar.replaces == ():
+            wrong = "the publication of the artifact was interrupted"
+        if wrong is not None:
             raise MissingArtifactError(f"{self.uri} cannot be used: {wrong}; run the task that makes it")
         return sidecar
 
@@ -281,57 +282,6 @@ class Target:
 
     def _reader(self, sidecar: Sidecar) -> Format:
         """Return the format with the options the artifact was written with, for what was dumped."""
-        return reader_for(with_options(self.format, sidecar.artifact.options), sidecar.artifact.type)
-
-
-def sha256_of(stream: BinaryIO) -> str:
-    """Return the SHA-256 of the rest of a stream, read in chunks."""
-    sha256 = hashlib.sha256()
-    while data := stream.read(_CHUNK):
-        sha256.update(data)
-    return sha256.hexdigest()
-
-
-class Checksum:
-    """The SHA-256 of an open file, computed in a thread while the ``with`` block reads it too.
-
-    A stream that is no file is hashed first, and then rewound.
-    """
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._sha256 = hashlib.sha256()
-        self._error: BaseException | None = None
-        self._thread: threading.Thread | None = None
-
-    def _hash_file(self, descriptor: int) -> None:
-        try:
-            offset = 0
-            while data := os.pread(descriptor, _CHUNK, offset):
-                self._sha256.update(data)
-                offset += len(data)
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
-            self._error = error
-
-    def __enter__(self) -> Self:
-        try:
-            descriptor = self._stream.fileno()
-        except OSError:
-            while data := self._stream.read(_CHUNK):
-                self._sha256.update(data)
-            self._stream.seek(0)
-        else:
-            self._thread = threading.Thread(target=self._hash_file, args=(descriptor,), daemon=True)
-            self._thread.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        if self._thread is not None:
-            self._thread.join()
-        if self._error is not None:
-            raise self._error
-
-    @property
-    def hexdigest(self) -> str:
-        """The checksum, after the block."""
-        return self._sha256.hexdigest()
+        return reader_for(
+            with_options(self.format, sidecar.artifact.options), sidecar.artifact.type, sidecar.artifact.columns
+        )

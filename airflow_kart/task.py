@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
 from typing_extensions import Self
 
-from airflow_kart.checks import Checks, require_schema
+from airflow_kart.checks import Checks, require_schema, schema_in
 from airflow_kart.declarations import check_declarations
 from airflow_kart.exceptions import ConfigurationError, KartError, TargetError, TargetPathError
-from airflow_kart.formats import Format, ReadsInParts, format_for
+from airflow_kart.formats import Format, ReadsInParts, format_for, of_kind, split_extension, table_kind_of
 from airflow_kart.formats.large_frame import LargeFrameFormat
 from airflow_kart.formats.model import ModelFormat
 from airflow_kart.lineage import Lineage, resolve
@@ -25,6 +24,7 @@ from airflow_kart.restoration import restore
 from airflow_kart.sidecar.document import SIDECAR_SUFFIX
 from airflow_kart.storage import Store
 from airflow_kart.target import Target
+from airflow_kart.type_argument import type_argument
 from airflow_kart.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -170,13 +170,14 @@ class TaskOnKart(Parametrized, Generic[T]):
         """Return a target in the workspace.
 
         Args:
-            relative_file_path: path below the workspace; its extension chooses the format. By default
-                ``<module>/<Class>.pkl``.
+            relative_file_path: path below the workspace; its extension chooses the format, and the class's type argument
+                the library whose tables are loaded. By default ``<module>/<Class>.pkl``.
             use_unique_id: whether the unique id is put into the file's name, ``train_<id>.pkl``. Without it tasks
                 with other parameters write to the same file, and each sees only its own as complete.
             format: how objects are written, where the extension's format is not it or needs options:
                 ``CsvFormat(separator=";")``.
-            schema: a pandera schema or model that tables must satisfy when they are dumped and when they are loaded.
+            schema: a pandera schema or model that tables must satisfy when they are dumped and when they are loaded; by
+                default that of the class's type argument, ``TaskOnKart[DataFrame[Features]]``.
 
         Raises:
             TargetPathError: the path leaves the workspace.
@@ -247,14 +248,17 @@ class TaskOnKart(Parametrized, Generic[T]):
             require_schema(schema)
             if path.lower().endswith(SIDECAR_SUFFIX):
                 raise TargetPathError(f"{path!r}: names that end with {SIDECAR_SUFFIX} are those of sidecars")
+            dumped = type_argument(cls, TaskOnKart)
             target_format = target_format or format_for(path)
+            if (kind := table_kind_of(dumped)) is not None:
+                target_format = of_kind(target_format, kind)
             if use_unique_id:
-                stem, extension = posixpath.splitext(path)
+                stem, extension = split_extension(path)
                 path = f"{stem}_{self.unique_id}{extension}"
             uri, store = self._locate(path)
         except (TargetError, ConfigurationError) as error:
             raise type(error)(f"{cls.__qualname__}.output(): {error}") from error
-        checks = Checks(cls.fail_on_empty_dump, cls._all_column_types(), schema)
+        checks = Checks(cls.fail_on_empty_dump, cls._all_column_types(), schema or schema_in(dumped))
         return Target(uri, target_format, store, owner=self, checks=checks)
 
     def _locate(self, path: str) -> tuple[str, Store]:

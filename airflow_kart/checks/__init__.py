@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from airflow_kart.checks.checks import Checks
-from airflow_kart.checks.schema import require_schema
+from airflow_kart.checks.schema import require_schema, schema_in
 
-__all__ = ["Checks", "require_schema"]
+__all__ = ["Checks", "require_schema", "schema_in"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from airflow_kart.exceptions import ConfigurationError, SchemaError
+from airflow_kart.formats import table_kind_of
 
-__all__ = ["require_schema", "validated"]
+__all__ = ["require_schema", "schema_in", "validated"]
 
 _LONGEST_TEXT = 2000
 _MOST_CASES = 10
@@ -20,6 +21,15 @@ def require_schema(schema: object) -> None:
     """
     if schema is not None and not callable(getattr(schema, "validate", None)):
         raise ConfigurationError(f"schema is {schema!r}; give a pandera schema or model, or an object with validate(frame)")
+
+
+def schema_in(annotation: object) -> Any:
+    """Return the schema of a type such as pandera's ``DataFrame[Features]``, or ``None`` where it names none."""
+    origin = get_origin(annotation)
+    arguments = get_args(annotation)
+    if not isinstance(origin, type) or table_kind_of(origin) is None or len(arguments) != 1:
+        return None
+    return arguments[0] if callable(getattr(arguments[0], "validate", None)) else None
 
 
 def validated(obj: Any, schema: Any, verb: str) -> Any:

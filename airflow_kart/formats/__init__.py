@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from airflow_kart.formats.base import (
+    READING,
     Description,
     Format,
+    ReadsByColumns,
     ReadsByType,
     ReadsInParts,
     Writable,
@@ -13,19 +18,88 @@ from airflow_kart.formats.base import (
     with_options,
 )
 from airflow_kart.formats.description import describe
-from airflow_kart.formats.registry import format_for, register_format, registered_extensions
+from airflow_kart.formats.registry import format_for, of_kind, register_format, registered_extensions, split_extension
+from airflow_kart.formats.tables.kind import TableKind, table_kind_of
+
+if TYPE_CHECKING:
+    from airflow_kart.formats.gzip import GzipFormat
+    from airflow_kart.formats.image import JpegFormat, PngFormat
+    from airflow_kart.formats.ini import IniFormat
+    from airflow_kart.formats.json import JsonFormat, NdjsonFormat
+    from airflow_kart.formats.numpy import NpzFormat, NumpyFormat
+    from airflow_kart.formats.pickle import PickleFormat
+    from airflow_kart.formats.tables.csv import CsvFormat
+    from airflow_kart.formats.tables.feather import FeatherFormat
+    from airflow_kart.formats.tables.parquet import ParquetFormat
+    from airflow_kart.formats.text import TextFormat
+    from airflow_kart.formats.xml import XmlFormat
+    from airflow_kart.formats.zip import ZipFormat
 
 __all__ = [
+    "READING",
+    "CsvFormat",
     "Description",
+    "FeatherFormat",
     "Format",
+    "GzipFormat",
+    "IniFormat",
+    "JpegFormat",
+    "JsonFormat",
+    "NdjsonFormat",
+    "NpzFormat",
+    "NumpyFormat",
+    "ParquetFormat",
+    "PickleFormat",
+    "PngFormat",
+    "ReadsByColumns",
     "ReadsByType",
     "ReadsInParts",
+    "TableKind",
+    "TextFormat",
     "Writable",
+    "XmlFormat",
+    "ZipFormat",
     "describe",
     "format_for",
+    "of_kind",
     "options_of",
     "reader_for",
     "register_format",
     "registered_extensions",
+    "split_extension",
+    "table_kind_of",
     "with_options",
 ]
+
+# Where each format is defined: loaded when first used.
+_HOMES = {
+    "CsvFormat": "tables.csv",
+    "FeatherFormat": "tables.feather",
+    "GzipFormat": "gzip",
+    "IniFormat": "ini",
+    "JpegFormat": "image",
+    "JsonFormat": "json",
+    "NdjsonFormat": "json",
+    "NpzFormat": "numpy",
+    "NumpyFormat": "numpy",
+    "ParquetFormat": "tables.parquet",
+    "PickleFormat": "pickle",
+    "PngFormat": "image",
+    "TextFormat": "text",
+    "XmlFormat": "xml",
+    "ZipFormat": "zip",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a format."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return list(__all__)

@@ -10,9 +10,11 @@ from typing import Any, BinaryIO, Protocol, runtime_checkable
 from airflow_kart.exceptions import FormatError
 
 __all__ = [
+    "READING",
     "Description",
     "Format",
     "FormatFactory",
+    "ReadsByColumns",
     "ReadsByType",
     "ReadsInParts",
     "Writable",
@@ -22,6 +24,10 @@ __all__ = [
     "type_name",
     "with_options",
 ]
+
+
+READING: Mapping[str, Any] = {"recorded": False}
+"""The metadata of a dataclass field that concerns reading only, so that no sidecar records it."""
 
 
 class Writable(Protocol):
@@ -53,7 +59,7 @@ class Format(Protocol):
 
     ``dump`` and ``load`` raise :class:`~airflow_kart.exceptions.FormatError` for an object or bytes of the wrong kind.
     A format with options is a frozen dataclass: sidecars record the fields that were given, and an artifact is read
-    with those it was written with. A field that concerns reading only has ``metadata={"recorded": False}``.
+    with those it was written with. A field that concerns reading only has ``metadata=READING``.
     """
 
     @property
@@ -88,6 +94,19 @@ class ReadsByType(Protocol):
 
 
 @runtime_checkable
+class ReadsByColumns(Protocol):
+    """A format whose bytes do not say of what types the columns of a table are."""
+
+    def for_columns(self, columns: Mapping[str, str]) -> Format:
+        """Return the format that reads the columns as those that were dumped.
+
+        Args:
+            columns: the column types by name, in order, as :class:`Description` gives them.
+        """
+        ...
+
+
+@runtime_checkable
 class ReadsInParts(Protocol):
     """A format that can read an object part by part, without holding the rest."""
 
@@ -96,19 +115,31 @@ class ReadsInParts(Protocol):
         ...
 
 
-def reader_for(target_format: Format, dumped: str) -> Format:
-    """Return the format to read with, given the class of what was dumped."""
-    return target_format.for_type(dumped) if isinstance(target_format, ReadsByType) else target_format
+def reader_for(target_format: Format, dumped: str | None, columns: Mapping[str, str] | None = None) -> Format:
+    """Return the format to read with, given the class of what was dumped, and the column types where it was a table."""
+    reader = target_format
+    if dumped is not None and isinstance(reader, ReadsByType):
+        reader = reader.for_type(dumped)
+    if columns is not None and isinstance(reader, ReadsByColumns):
+        reader = reader.for_columns(columns)
+    return reader
 
 
 def options_of(target_format: Format) -> dict[str, Any]:
-    """Return the options of a format that differ from their defaults, as far as JSON has a form for them."""
-    given = {name: getattr(target_format, name) for name in _options(target_format)}
-    return {
-        name: value
-        for name, value in given.items()
-        if value != _options(target_format)[name] and isinstance(value, (str, int, float, bool, type(None)))
-    }
+    """Return the options of a format that differ from their defaults, as far as JSON has a form for them.
+
+    The options of a format inside it are an object of their own.
+    """
+    given: dict[str, Any] = {}
+    for name, default in _options(target_format).items():
+        value = getattr(target_format, name)
+        if _is_format(value):
+            inner = options_of(value)
+            if inner:
+                given[name] = inner
+        elif value != default and isinstance(value, (str, int, float, bool, type(None))):
+            given[name] = value
+    return given
 
 
 def with_options(target_format: Format, recorded: Mapping[str, Any]) -> Format:
@@ -116,9 +147,14 @@ def with_options(target_format: Format, recorded: Mapping[str, Any]) -> Format:
     own = options_of(target_format)
     if own == recorded:
         return target_format
-    defaults = _options(target_format)
-    changed = {name: defaults[name] for name in own}
-    changed.update({name: value for name, value in recorded.items() if name in defaults})
+    changed: dict[str, Any] = {}
+    for name, default in _options(target_format).items():
+        value = getattr(target_format, name)
+        if _is_format(value):
+            inner = recorded.get(name)
+            changed[name] = with_options(value, inner if isinstance(inner, Mapping) else {})
+        elif name in recorded or name in own:
+            changed[name] = recorded.get(name, default)
     any_format: Any = target_format
     replaced: Format = dataclasses.replace(any_format, **changed) if changed else target_format
     return replaced
@@ -128,6 +164,10 @@ def _options(target_format: Any) -> dict[str, Any]:
     """Return the defaults of the options that a sidecar records: all but those that concern reading only."""
     fields = dataclasses.fields(target_format) if dataclasses.is_dataclass(target_format) else ()
     return {field.name: field.default for field in fields if field.init and field.metadata.get("recorded", True)}
+
+
+def _is_format(value: object) -> bool:
+    return dataclasses.is_dataclass(value) and hasattr(value, "dump") and hasattr(value, "load")
 
 
 def require_type(obj: object, expected: type | tuple[type, ...], format_name: str, advice: str) -> None:

@@ -1,67 +1,119 @@
-"""Images as PNG."""
+"""Images as PNG and JPEG."""
 
 from __future__ import annotations
 
 import io
 import sys
-from typing import Any, BinaryIO
+from dataclasses import dataclass, field, replace
+from typing import Any, BinaryIO, ClassVar
+
+from typing_extensions import Self
 
 from airflow_kart.exceptions import ConfigurationError, FormatError
-from airflow_kart.formats.base import Writable, type_name
+from airflow_kart.formats.base import READING, Writable, type_name
 
-__all__ = ["PngFormat"]
-
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+__all__ = ["JpegFormat", "PngFormat"]
 
 
-class PngFormat:
-    """An image as PNG (W3C PNG specification).
+@dataclass(frozen=True)
+class _ImageFormat:
+    as_bytes: bool = field(default=False, repr=False, metadata=READING)
+    """Whether to load the bytes themselves; :meth:`for_type` sets it."""
 
-    Takes a matplotlib figure, a Pillow image, or bytes that are PNG already; loads a Pillow image where Pillow is
-    installed, which every matplotlib brings.
-    """
+    name = "image"
+    _kind: ClassVar[str]
+    _signature: ClassVar[bytes]
 
-    name = "png"
+    def for_type(self, dumped: str) -> Self:
+        """Return the format that loads bytes where bytes were dumped."""
+        return replace(self, as_bytes=dumped == "builtins.bytes")
 
     def dump(self, obj: Any, stream: Writable) -> None:
         """Write an image."""
         figure: Any = getattr(sys.modules.get("matplotlib.figure"), "Figure", None)
         image: Any = getattr(sys.modules.get("PIL.Image"), "Image", None)
         if isinstance(obj, bytes):
-            if not obj.startswith(_SIGNATURE):
-                raise FormatError("these bytes are not PNG; dump a matplotlib figure, a Pillow image, or PNG bytes")
+            if not obj.startswith(self._signature):
+                raise FormatError(f"these bytes are not {self._kind}; {self._advice}")
             stream.write(obj)
             return
         buffer = io.BytesIO()
         if figure is not None and isinstance(obj, figure):
-            # No metadata: matplotlib's own holds its version, and equal plots should be equal bytes.
-            obj.savefig(buffer, format="png", metadata={"Software": None})
+            self._save_figure(obj, buffer)
         elif image is not None and isinstance(obj, image):
-            _save(obj, buffer)
+            try:
+                obj.save(buffer, format=self._kind, **self._pillow_options)
+            except (OSError, ValueError) as error:
+                raise FormatError(
+                    f"the {self.name} format cannot write this image: {error}; convert it first, image.convert('RGB')"
+                ) from error
         else:
-            raise FormatError(
-                f"the png format cannot write a {type_name(obj)}; dump a matplotlib figure, a Pillow image, or PNG bytes"
-            )
+            raise FormatError(f"the {self.name} format cannot write a {type_name(obj)}; {self._advice}")
         stream.write(buffer.getbuffer())
 
     def load(self, stream: BinaryIO) -> Any:
-        """Read a ``PIL.Image.Image``, whole."""
+        """Read a ``PIL.Image.Image``, whole; or bytes, where bytes were dumped."""
+        if self.as_bytes:
+            return stream.read()
         try:
             from PIL import Image, UnidentifiedImageError
         except ImportError as error:
-            raise ConfigurationError("loading a png needs Pillow: pip install pillow") from error
+            raise ConfigurationError(f"loading a {self.name} needs Pillow: pip install pillow") from error
         try:
-            image = Image.open(stream, formats=["PNG"])
+            image = Image.open(stream, formats=[self._kind])
             image.load()
         except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, OSError, ValueError) as error:
-            raise FormatError(f"the bytes are not a PNG image ({error})") from error
+            raise FormatError(f"the bytes are not a {self._kind} image ({error})") from error
         return image
 
+    @property
+    def _advice(self) -> str:
+        return f"dump a matplotlib figure, a Pillow image, or {self._kind} bytes"
 
-def _save(image: Any, buffer: io.BytesIO) -> None:
-    try:
-        image.save(buffer, format="PNG")
-    except (OSError, ValueError) as error:
-        raise FormatError(
-            f"the png format cannot write this image: {error}; convert it first, image.convert('RGB')"
-        ) from error
+    @property
+    def _pillow_options(self) -> dict[str, Any]:
+        return {}
+
+    def _save_figure(self, figure: Any, buffer: io.BytesIO) -> None:
+        # No metadata: matplotlib's own holds its version, and equal plots should be equal bytes.
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+
+
+@dataclass(frozen=True)
+class PngFormat(_ImageFormat):
+    """An image as PNG (W3C PNG specification).
+
+    Takes a matplotlib figure or a Pillow image, and loads a Pillow image, with Pillow, which every matplotlib brings; or
+    takes bytes that are PNG already, and loads them as they were.
+    """
+
+    name = "png"
+    _kind = "PNG"
+    _signature = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class JpegFormat(_ImageFormat):
+    """An image as JPEG (ISO/IEC 10918-1), which keeps it only nearly as it was. Takes and loads what :class:`PngFormat` does.
+
+    Args:
+        quality: from 1, the smallest, to 95, the best.
+    """
+
+    quality: int = 90
+
+    name = "jpeg"
+    _kind = "JPEG"
+    _signature = b"\xff\xd8\xff"
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        if isinstance(self.quality, bool) or not isinstance(self.quality, int) or not 1 <= self.quality <= 95:
+            raise ConfigurationError(f"JpegFormat got quality={self.quality!r}; give a number from 1 to 95")
+
+    @property
+    def _pillow_options(self) -> dict[str, Any]:
+        return {"quality": self.quality}
+
+    def _save_figure(self, figure: Any, buffer: io.BytesIO) -> None:
+        figure.savefig(buffer, format="jpeg", pil_kwargs=self._pillow_options)

@@ -4,7 +4,8 @@ Classes and functions of a DAG file live in a module whose name only one Airflow
 their instances could be loaded nowhere else. Here they are written by value with cloudpickle, which keeps the speed
 of the C pickler for everything else. A class also carries its logical name: a process that has its DAG file loaded
 gets that very class back, so ``isinstance`` holds; every other process gets the class as it was written. What
-cloudpickle cannot write is tried with dill. Loading is plain pickle, which reads what either wrote.
+cloudpickle cannot write is tried with dill. Loading is plain pickle, which reads what either wrote; pickles of others,
+such as dill's of ``__main__`` or old frames of pandas, are read by the libraries that know them.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import threading
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import cloudpickle
 
 from airflow_kart.exceptions import FormatError, KartError
 from airflow_kart.formats.base import Writable, type_name
+from airflow_kart.formats.bulk import Scalars, reduced_bulk
 from airflow_kart.modules import find_loaded_class, is_importable, logical_module_name
 
 __all__ = ["PickleFormat", "dumps", "restore_class"]
@@ -30,6 +33,7 @@ _PROTOCOL = 5
 _REGISTRY = threading.RLock()
 
 
+@dataclass(frozen=True)
 class PickleFormat:
     """Any object cloudpickle or dill can write, as pickle protocol 5 (PEP 574)."""
 
@@ -68,17 +72,39 @@ class PickleFormat:
         """Read an object. Like any pickle it may run code: load only artifacts you trust."""
         try:
             return pickle.load(stream)
-        except (ImportError, AttributeError) as error:
-            raise FormatError(
-                f"the pickle needs something this process does not have: {error}; install the packages its sidecar lists, "
-                "or run the task again where the code is as it is now"
-            ) from error
         except MemoryError:
             raise
         except Exception as error:
+            for load in (_load_with_dill, _load_with_pandas):
+                stream.seek(0)
+                try:
+                    return load(stream)
+                except MemoryError:
+                    raise
+                except Exception:  # noqa: BLE001, S112 - the first error says most
+                    continue
+            if isinstance(error, (ImportError, AttributeError)):
+                raise FormatError(
+                    f"the pickle needs something this process does not have: {error}; install the packages its sidecar "
+                    "lists, or run the task again where the code is as it is now"
+                ) from error
             raise FormatError(
                 f"the bytes are not a pickle that can be read here: {type(error).__name__}: {error}"
             ) from error
+
+
+def _load_with_dill(stream: BinaryIO) -> Any:
+    """Read what dill wrote of ``__main__``, under names that only dill knows."""
+    import dill
+
+    return dill.load(stream)
+
+
+def _load_with_pandas(stream: BinaryIO) -> Any:
+    """Read frames of old pandas, whose classes have been renamed and moved since."""
+    import pandas as pd
+
+    return pd.read_pickle(stream, compression=None)
 
 
 def dumps(obj: Any) -> bytes:
@@ -98,12 +124,22 @@ class _ArtifactPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickl
     """cloudpickle's pickler, which writes by value whatever no other process could import."""
 
     def reducer_override(self, obj: Any) -> Any:
-        reduced = _by_value(obj) if isinstance(obj, type) else NotImplemented
+        if isinstance(obj, Scalars):
+            return list, (), None, self._without_memo(obj)
+        reduced = _by_value(obj) if isinstance(obj, type) else reduced_bulk(obj)
         if reduced is not NotImplemented:
             return reduced
         if isinstance(obj, types.FunctionType) and not is_importable(obj.__module__ or "builtins"):
             _write_by_value(obj.__module__)
         return super().reducer_override(obj)
+
+    def _without_memo(self, scalars: Scalars) -> Iterator[Any]:
+        """Yield values, each of which the pickler writes but does not remember."""
+        self.fast = True
+        try:
+            yield from scalars
+        finally:
+            self.fast = False
 
 
 def _by_value(obj: Any) -> Any:

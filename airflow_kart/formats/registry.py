@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import posixpath
 from typing import Any, cast
 
 from airflow_kart.exceptions import UnknownFormatError
 from airflow_kart.formats.base import Format, FormatFactory
+from airflow_kart.formats.tables.kind import TableKind
 
-__all__ = ["format_for", "register_format", "registered_extensions"]
+__all__ = ["format_for", "of_kind", "register_format", "registered_extensions", "split_extension"]
 
-# Extension to the class that handles it, as module:class until first used: most need a heavy library.
+# Extension to the class or function that makes its format, as module:name until first used: most need a heavy library.
 _FORMATS: dict[str, str | FormatFactory] = {
-    ".csv": "airflow_kart.formats.table:CsvFormat",
-    ".json": "airflow_kart.formats.text:JsonFormat",
-    ".parquet": "airflow_kart.formats.table:ParquetFormat",
+    ".csv": "airflow_kart.formats.tables.csv:CsvFormat",
+    ".feather": "airflow_kart.formats.tables.feather:FeatherFormat",
+    ".gz": "airflow_kart.formats.gzip:GzipFormat",
+    ".ini": "airflow_kart.formats.ini:IniFormat",
+    ".jpeg": "airflow_kart.formats.image:JpegFormat",
+    ".jpg": "airflow_kart.formats.image:JpegFormat",
+    ".json": "airflow_kart.formats.json:JsonFormat",
+    ".ndjson": "airflow_kart.formats.json:NdjsonFormat",
+    ".npy": "airflow_kart.formats.numpy:NumpyFormat",
+    ".npz": "airflow_kart.formats.numpy:NpzFormat",
+    ".parquet": "airflow_kart.formats.tables.parquet:ParquetFormat",
     ".pickle": "airflow_kart.formats.pickle:PickleFormat",
     ".pkl": "airflow_kart.formats.pickle:PickleFormat",
     ".png": "airflow_kart.formats.image:PngFormat",
+    ".tsv": "airflow_kart.formats.tables.csv:tsv_format",
     ".txt": "airflow_kart.formats.text:TextFormat",
+    ".xml": "airflow_kart.formats.xml:XmlFormat",
+    ".zip": "airflow_kart.formats.zip:ZipFormat",
 }
+_GZIP = ".gz"
+# What gzip makes smaller; a .gz after another extension, or none, is text.
+_COMPRESSIBLE = frozenset({".csv", ".ini", ".json", ".ndjson", ".npy", ".pickle", ".pkl", ".tsv", ".txt", ".xml"})
 
 
 def register_format(extension: str, factory: FormatFactory, *, replace: bool = False) -> None:
     """Make an extension known, for targets made after this.
 
     Args:
-        extension: with its dot, ``".onnx"``.
+        extension: with its dot, ``".onnx"``; it may have several, ``".tar.gz"``.
         factory: class, or function without arguments, that gives the :class:`Format`.
         replace: whether an extension that is known already may be given a new format.
 
@@ -37,31 +53,73 @@ def register_format(extension: str, factory: FormatFactory, *, replace: bool = F
     key = extension.lower()
     if not key.startswith(".") or "/" in key:
         raise UnknownFormatError(f"{extension!r} is not an extension; write it with its dot, as '.onnx'")
-    if key in _FORMATS and not replace:
+    if _is_known(key) and not replace:
         raise UnknownFormatError(f"{extension} has a format already; pass replace=True to give it another")
     _FORMATS[key] = factory
 
 
 def registered_extensions() -> list[str]:
     """Return the known extensions, sorted."""
-    return sorted(_FORMATS)
+    return sorted(
+        [*_FORMATS, *(f"{extension}{_GZIP}" for extension in _COMPRESSIBLE if f"{extension}{_GZIP}" not in _FORMATS)]
+    )
 
 
-def format_for(path: str) -> Format:
+def split_extension(path: str) -> tuple[str, str]:
+    """Return a path without its extension, and the longest extension that is known, as it is written.
+
+    An unknown extension is the last suffix, and may be empty: ``("a/b", ".csv.gz")``, ``("a.b", ".xyz")``, ``("a", "")``.
+    """
+    folder, name = posixpath.split(path)
+    for place, character in enumerate(name):
+        if character == "." and place and _is_known(name[place:].lower()):
+            return posixpath.join(folder, name[:place]), name[place:]
+    return posixpath.splitext(path)
+
+
+def format_for(path: str, kind: TableKind | None = None) -> Format:
     """Return the format of a path's extension.
+
+    Args:
+        path: any path.
+        kind: which library's tables to load, where the format holds tables; by default what was dumped.
 
     Raises:
         UnknownFormatError: the extension is unknown.
     """
-    extension = posixpath.splitext(path)[1].lower()
-    factory = _FORMATS.get(extension)
-    if factory is None:
+    extension = split_extension(path)[1].lower()
+    if not _is_known(extension):
         raise UnknownFormatError(
             f"{path!r} ends with {extension or 'no extension'}, which no format handles; use one of "
             f"{', '.join(registered_extensions())}, or add yours with airflow_kart.formats.register_format"
         )
+    found = _make(extension)
+    return found if kind is None else of_kind(found, kind)
+
+
+def _is_known(extension: str) -> bool:
+    return extension in _FORMATS or (extension.endswith(_GZIP) and extension.removesuffix(_GZIP) in _COMPRESSIBLE)
+
+
+def _make(extension: str) -> Format:
+    factory = _FORMATS.get(extension)
+    if factory is None:
+        from airflow_kart.formats.gzip import GzipFormat
+
+        return GzipFormat(inner=_make(extension.removesuffix(_GZIP)))
     if isinstance(factory, str):
         module, name = factory.split(":")
         loaded: Any = getattr(importlib.import_module(module), name)
         factory = _FORMATS[extension] = cast(FormatFactory, loaded)
     return factory()
+
+
+def of_kind(target_format: Any, kind: TableKind) -> Format:
+    """Return a format that loads tables of this kind; one that holds none, or has a kind already, as it is."""
+    names = {field.name for field in dataclasses.fields(target_format)} if dataclasses.is_dataclass(target_format) else set()
+    if "kind" in names and target_format.kind is None:
+        target_format = dataclasses.replace(target_format, kind=kind)
+    elif "inner" in names:
+        target_format = dataclasses.replace(target_format, inner=of_kind(target_format.inner, kind))
+    found: Format = target_format
+    return found

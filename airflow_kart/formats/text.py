@@ -1,76 +1,60 @@
-"""Text and JSON."""
+"""Text."""
 
 from __future__ import annotations
 
-import json
+import codecs
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
 from airflow_kart.exceptions import FormatError
-from airflow_kart.formats.base import Writable, require_type
+from airflow_kart.formats.base import READING, Writable, require_type
+from airflow_kart.formats.encoding import check_encoding, decode, encode
 
-__all__ = ["JsonFormat", "TextFormat"]
+__all__ = ["TextFormat"]
 
 
+@dataclass(frozen=True)
 class TextFormat:
-    """A ``str`` as UTF-8, written and read as it is, newlines included."""
+    r"""A ``str``, written and read as it is, newlines included; or a list of ``str``, each written as a line.
+
+    Lines end with ``\n``, the last one too, and come back as a list.
+
+    Args:
+        encoding: of the text, as Python names it.
+    """
+
+    encoding: str = "utf-8"
+    lines: bool = field(default=False, repr=False, metadata=READING)
+    """Whether to load a list of lines; :meth:`for_type` sets it."""
 
     name = "text"
 
-    def dump(self, obj: Any, stream: Writable) -> None:
-        """Write a str."""
-        require_type(obj, str, self.name, "dump a str")
-        stream.write(_utf8(obj))
+    def __post_init__(self) -> None:
+        """Check the options."""
+        check_encoding(self.encoding, "TextFormat")
 
-    def load(self, stream: BinaryIO) -> str:
-        """Read a str."""
-        try:
-            return stream.read().decode()
-        except UnicodeDecodeError as error:
-            raise FormatError(f"the bytes are not UTF-8 text ({error})") from error
-
-
-class JsonFormat:
-    """A JSON value (RFC 8259), as indented UTF-8. What would not read back equal, such as a tuple or an int key, is refused."""
-
-    name = "json"
+    def for_type(self, dumped: str) -> TextFormat:
+        """Return the format that loads lines where lines were dumped."""
+        return replace(self, lines=dumped == "builtins.list")
 
     def dump(self, obj: Any, stream: Writable) -> None:
-        """Write a JSON value."""
-        try:
-            text = json.dumps(obj, ensure_ascii=False, indent=2, allow_nan=False)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise FormatError(f"the json format cannot write this object ({error}); dump JSON values only") from error
-        if (where := _lossy(obj, "$")) is not None:
-            raise FormatError(f"the json format would not read this object back equal: {where}; dump JSON values only")
-        stream.write(_utf8(text) + b"\n")
+        """Write a str or a list of them."""
+        require_type(obj, (str, list), self.name, "dump a str, or a list of str")
+        if isinstance(obj, list):
+            for number, line in enumerate(obj):
+                require_type(line, str, f"{self.name} (line {number + 1})", "dump a str, or a list of str")
+                if "\n" in line:
+                    raise FormatError(f"line {number + 1} holds a newline and would come back as two; dump one str instead")
+            obj = "".join(f"{line}\n" for line in obj)
+        stream.write(encode(obj, self.encoding))
 
-    def load(self, stream: BinaryIO) -> Any:
-        """Read a JSON value."""
-        try:
-            return json.loads(stream.read())
-        except (ValueError, RecursionError) as error:
-            raise FormatError(f"the bytes are not JSON ({error})") from error
-
-
-def _utf8(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise FormatError(f"the text cannot be written as UTF-8 ({error}); it holds half of a surrogate pair") from error
-
-
-def _lossy(value: object, where: str) -> str | None:
-    """Return where a value would change on its way through JSON, or ``None``."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                return f"the key {key!r} at {where} would become a str"
-            if (found := _lossy(item, f"{where}.{key}")) is not None:
-                return found
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            if (found := _lossy(item, f"{where}[{index}]")) is not None:
-                return found
-    elif isinstance(value, tuple):
-        return f"the tuple at {where} would become a list"
-    return None
+    def load(self, stream: BinaryIO) -> str | list[str]:
+        """Read a str or a list of them."""
+        text = decode(stream.read(), self.encoding)
+        if not self.lines:
+            return text
+        if text and not text.endswith("\n"):
+            raise FormatError(
+                f"the bytes are no whole lines of {codecs.lookup(self.encoding).name} text: the last one has no end"
+            )
+        return text.split("\n")[:-1]

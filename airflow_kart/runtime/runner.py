@@ -81,7 +81,7 @@ def run_task(
     source_of(type(task))  # read now and remembered: the file may be edited while the task runs
     logger.info("%r runs: %s", task, reason)
     task.task_log.clear()
-    with Publication([target.uri for target in targets]) as publication, LogTail() as tail:
+    with Publication({target.uri: target.store for target in targets}) as publication, LogTail() as tail:
         publication.input_checksums.update(checksums)
         started, clock = dt.datetime.now(dt.timezone.utc), time.perf_counter()
         try:

@@ -42,18 +42,15 @@ class Sidecar:
     artifact: ArtifactRecord
     content: Mapping[str, Any]
     """The whole document, the artifact's part included."""
-    replaces: tuple[str, ...] = ()
-    """While an artifact is being replaced: the SHA-256 of what may still be there instead."""
+    replaces: tuple[str, ...] | None = None
+    """While an artifact is being published: the SHA-256 of what may still be there instead and can be loaded."""
     version: str | None = field(default=None, compare=False, repr=False)
     """The version of the object it was read from."""
 
     @classmethod
-    def of(cls, artifact: ArtifactRecord, parts: Mapping[str, Any], replaces: tuple[str, ...] = ()) -> Sidecar:
+    def of(cls, artifact: ArtifactRecord, parts: Mapping[str, Any]) -> Sidecar:
         """Make the document of an artifact from its other parts."""
-        content = {"schema_version": SCHEMA_VERSION, "artifact": asdict(artifact), **parts}
-        if replaces:
-            content["replaces"] = list(replaces)
-        return cls(artifact, content, replaces)
+        return cls(artifact, {"schema_version": SCHEMA_VERSION, "artifact": asdict(artifact), **parts})
 
     def to_bytes(self) -> bytes:
         """Return the document as UTF-8 JSON."""
@@ -64,7 +61,7 @@ class Sidecar:
     @property
     def accepted_checksums(self) -> tuple[str, ...]:
         """The SHA-256 values the artifact may have: its own, and while it is replaced those before."""
-        return tuple(dict.fromkeys((self.artifact.sha256, *self.replaces)))
+        return tuple(dict.fromkeys((self.artifact.sha256, *(self.replaces or ()))))
 
     @property
     def unique_id(self) -> str | None:
@@ -135,10 +132,11 @@ def read_sidecar(store: Store, artifact_uri: str) -> Sidecar | None:
         raise CorruptArtifactError(
             f"the sidecar {uri} has schema version {version!r}; this airflow_kart reads version {SCHEMA_VERSION}"
         )
-    replaces = content.get("replaces", [])
-    if not isinstance(replaces, list) or not all(isinstance(sha256, str) for sha256 in replaces):
+    replaces = content.get("replaces")
+    if replaces is not None and not (isinstance(replaces, list) and all(isinstance(one, str) for one in replaces)):
         raise CorruptArtifactError(f"the sidecar {uri} does not list the checksums it replaces: {replaces!r}")
-    return Sidecar(_artifact_record(uri, content), content, tuple(replaces), found.version)
+    before = None if replaces is None else tuple(replaces)
+    return Sidecar(_artifact_record(uri, content), content, before, found.version)
 
 
 def _artifact_record(uri: str, content: Mapping[str, Any]) -> ArtifactRecord:

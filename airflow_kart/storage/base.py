@@ -84,6 +84,11 @@ class Upload(Protocol):
 class Store(Protocol):
     """A place that keeps objects by uri."""
 
+    @property
+    def turns_exclude(self) -> bool:
+        """Whether :meth:`publishing` keeps all other writers out, so that what is half published is a dead one's."""
+        ...
+
     def stat(self, uri: str) -> ObjectStat | None:
         """Return what is known of an object, or ``None`` where there is none."""
         ...
@@ -105,7 +110,10 @@ class Store(Protocol):
         ...
 
     def publishing(self, uris: Iterable[str]) -> AbstractContextManager[object]:
-        """Return a turn at publishing objects: no two writers of the same uris have one at the same time."""
+        """Return a turn at publishing objects: no two writers of the same uris have one at the same time.
+
+        Where a store has no way to say so (``turns_exclude`` is false), it only returns.
+        """
         ...
 
     def remove(self, uri: str) -> bool:

@@ -53,6 +53,8 @@ class LocalStore:
         fsync: whether publishing waits until the bytes are on the disk; by default as ``[kart] fsync`` says.
     """
 
+    turns_exclude = True
+
     def __init__(self, fsync: bool | None = None) -> None:
         self.fsync = settings.kart_bool("fsync") if fsync is None else fsync
 

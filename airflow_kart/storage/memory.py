@@ -25,6 +25,8 @@ _SCHEME = "memory://"
 class MemoryStore:
     """Objects by ``memory://`` uri, for as long as the store lives. Threads may share it."""
 
+    turns_exclude = True
+
     def __init__(self) -> None:
         self._objects: dict[str, tuple[bytes, ObjectStat]] = {}
         self._versions = itertools.count(1)

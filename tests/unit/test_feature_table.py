@@ -59,7 +59,10 @@ def public_features() -> set[str]:
     parameters = {
         name
         for name, value in vars(luigi.parameter).items()
-        if inspect.isclass(value) and issubclass(value, luigi.Parameter) and not name.startswith("_") and value.__module__ == "luigi.parameter"
+        if inspect.isclass(value)
+        and issubclass(value, luigi.Parameter)
+        and not name.startswith("_")
+        and value.__module__ == "luigi.parameter"
     }
     return (
         parameters

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
 
+from airflow_kart.checksum import ChecksumStream
 from airflow_kart.exceptions import FormatError, UnknownFormatError
 from airflow_kart.formats import describe, format_for, register_format, registered_extensions
-from airflow_kart.publication import _ChecksumStream
 
 
 class Memory:
@@ -40,7 +40,7 @@ class Memory:
 
 def written(extension: str, obj: object) -> bytes:
     memory: Any = Memory()
-    stream = _ChecksumStream(memory)
+    stream = ChecksumStream(memory)
     format_for(f"a{extension}").dump(obj, stream)
     data: bytes = memory.buffer.getvalue()
     assert stream.size == len(data)
@@ -162,9 +162,10 @@ def test_csv_keeps_floats(numbers: list[float]) -> None:
     np.testing.assert_allclose(again(".csv", pd.DataFrame({"a": numbers}))["a"], numbers, rtol=1e-15, atol=1e-320)
 
 
-def test_csv_is_rfc_4180_without_the_index() -> None:
-    frame = pd.DataFrame({"a": [1, 2], "b": ['say "x", twice', "ü\nß"]}, index=[5, 6])
+def test_csv_is_rfc_4180() -> None:
+    frame = pd.DataFrame({"a": [1, 2], "b": ['say "x", twice', "ü\nß"]})
     assert written(".csv", frame).decode() == 'a,b\n1,"say ""x"", twice"\n2,"ü\nß"\n'
+    assert written(".csv", pd.DataFrame({"a": [1, 2], "b": ["x", None]})) == b"a,b\n1,x\n2,\n"
     assert list(again(".csv", frame)["b"]) == list(frame["b"])
 
 
@@ -218,17 +219,17 @@ class Lossy:
         (".json", {1: 2}, r"the key 1 at \$ would become a str"),
         (".json", {"a": [(1, 2)]}, r"the tuple at \$\.a\[0\] would become a list"),
         (".json", {"a": {None: 1}}, r"the key None at \$\.a"),
-        (".json", math.nan, "dump JSON values only"),
-        (".json", {"a": math.inf}, "dump JSON values only"),
-        (".json", {1, 2}, "dump JSON values only"),
+        (".json", math.nan, "dump JSON values or a table only"),
+        (".json", {"a": math.inf}, "dump JSON values or a table only"),
+        (".json", {1, 2}, "dump JSON values or a table only"),
         (".json", Lossy(), "Lossy"),
-        (".json", np.int64(1), "dump JSON values only"),
+        (".json", np.int64(1), "dump JSON values or a table only"),
         (".csv", [1], r"the csv format cannot write a builtins\.list; dump a pandas\.DataFrame"),
         (".csv", pd.Series([1]), r"dump a pandas\.DataFrame"),
         (".parquet", pd.Series([1]), r"the parquet format cannot write a pandas.*Series; dump a pandas\.DataFrame"),
         (".parquet", None, r"dump a pandas\.DataFrame"),
-        (".parquet", pd.DataFrame({"a": [object()]}), "cannot write this frame"),
-        (".parquet", pd.DataFrame({"a": [1, "a"]}), "Conversion failed for column a"),
+        (".parquet", pd.DataFrame({"a": [object()]}), "has values without a common type"),
+        (".parquet", pd.DataFrame({"a": [1, "a"]}), "the column 'a' has values without a common type"),
         (".parquet", pd.DataFrame([[1, 2]], columns=["a", "a"]), "Duplicate column names"),
         (".png", b"GIF89a", "these bytes are not PNG"),
         (".png", "x", "dump a matplotlib figure, a Pillow image, or PNG bytes"),
@@ -236,7 +237,7 @@ class Lossy:
         (".txt", "\ud800", "surrogate"),
         (".json", "\ud800", "surrogate"),
         (".csv", pd.DataFrame({"a": ["\ud800"]}, dtype=object), "surrogates not allowed"),
-        (".parquet", pd.DataFrame({"a": [2**70]}), "cannot write this frame"),
+        (".parquet", pd.DataFrame({"a": [2**70]}), "cannot write this table"),
         (".png", Image.new("CMYK", (2, 2)), "CMYK"),
         (".pkl", multiprocessing.get_context("spawn").Lock(), "cannot be pickled"),
     ],

@@ -87,6 +87,7 @@ HEAVY = [
     "airflow",
     "pandas",
     "numpy",
+    "polars",
     "pyarrow",
     "boto3",
     "google.cloud",
@@ -145,7 +146,7 @@ print(json.dumps([sorted(set(sys.modules) - before), seconds]))
     [
         "import airflow_kart",
         "from airflow_kart import TaskOnKart, Target, Workspace, IntParameter, TaskInstanceParameter, build",
-        "import airflow_kart.formats.pickle, airflow_kart.formats.table, airflow_kart.formats.image, airflow_kart.formats.text",
+        "import airflow_kart.formats, airflow_kart.formats.pickle, airflow_kart.formats.tables.csv, airflow_kart.formats.json",
         "import airflow_kart.get_provider_info, airflow_kart.runtime.blueprint, airflow_kart.runtime.runner",
     ],
 )

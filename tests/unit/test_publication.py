@@ -28,7 +28,7 @@ def targets(tmp_path: Path) -> list[Target]:
 
 
 def test_outputs_appear_together_when_published(targets: list[Target], leftovers: Any, tmp_path: Path) -> None:
-    with Publication([target.uri for target in targets]) as publication:
+    with Publication({target.uri: target.store for target in targets}) as publication:
         assert publication.missing == [target.uri for target in targets]
         for number, target in enumerate(targets):
             target.dump(number)
@@ -41,7 +41,7 @@ def test_outputs_appear_together_when_published(targets: list[Target], leftovers
 
 
 def test_what_is_not_published_is_discarded(targets: list[Target], leftovers: Any, tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), Publication([target.uri for target in targets]):
+    with pytest.raises(ZeroDivisionError), Publication({target.uri: target.store for target in targets}):
         targets[0].dump(1)
         raise ZeroDivisionError
     assert not targets[0].exists()
@@ -50,7 +50,7 @@ def test_what_is_not_published_is_discarded(targets: list[Target], leftovers: An
 
 
 def test_the_last_of_two_dumps_counts(targets: list[Target], leftovers: Any, tmp_path: Path) -> None:
-    with Publication([targets[0].uri]) as publication:
+    with Publication({targets[0].uri: targets[0].store}) as publication:
         targets[0].dump("first")
         targets[0].dump("second")
         publication.publish({})
@@ -59,7 +59,7 @@ def test_the_last_of_two_dumps_counts(targets: list[Target], leftovers: Any, tmp
 
 
 def test_a_dump_that_fails_leaves_the_one_before(targets: list[Target], leftovers: Any, tmp_path: Path) -> None:
-    with Publication([targets[0].uri]) as publication:
+    with Publication({targets[0].uri: targets[0].store}) as publication:
         targets[0].dump("first")
         with pytest.raises(FormatError):
             targets[0].dump(object())
@@ -69,7 +69,7 @@ def test_a_dump_that_fails_leaves_the_one_before(targets: list[Target], leftover
 
 
 def test_other_targets_are_published_at_once(targets: list[Target]) -> None:
-    with Publication([targets[0].uri]):
+    with Publication({targets[0].uri: targets[0].store}):
         targets[1].dump("elsewhere")
         assert targets[1].load() == "elsewhere"
     assert not targets[0].exists()
@@ -77,7 +77,7 @@ def test_other_targets_are_published_at_once(targets: list[Target]) -> None:
 
 def test_what_was_loaded_is_recorded(targets: list[Target]) -> None:
     targets[0].dump("input")
-    with Publication([targets[1].uri]) as publication:
+    with Publication({targets[1].uri: targets[1].store}) as publication:
         targets[0].load()
     sidecar = targets[0].sidecar()
     assert sidecar is not None
@@ -85,8 +85,8 @@ def test_what_was_loaded_is_recorded(targets: list[Target]) -> None:
 
 
 def test_publications_nest(targets: list[Target]) -> None:
-    with Publication([targets[0].uri]) as outer:
-        with Publication([targets[1].uri]) as inner:
+    with Publication({targets[0].uri: targets[0].store}) as outer:
+        with Publication({targets[1].uri: targets[1].store}) as inner:
             assert Publication.current() is inner
         assert Publication.current() is outer
 
@@ -194,13 +194,14 @@ class DyingStore(LocalStore):
     def upload(self, uri):
         upload = super().upload(uri)
         publish = upload.publish
-        def counted():
+        def counted(expected):
             self.count += 1
             if self.when == f"before-{self.count}":
                 os.kill(os.getpid(), signal.SIGKILL)
-            publish()
+            version = publish(expected)
             if self.when == f"after-{self.count}":
                 os.kill(os.getpid(), signal.SIGKILL)
+            return version
         upload.publish = counted
         return upload
 

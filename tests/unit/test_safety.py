@@ -85,10 +85,10 @@ class Shared(TaskOnKart[str]):
 def test_an_interrupted_replacement_of_another_tasks_file_is_nobodys(workspace: Path) -> None:
     build(Shared(p=1))
     target = Shared(p=2).output()
-    with Publication([target.uri]) as publication:
+    with Publication({target.uri: target.store}) as publication:
         target.dump("payload of p=2")
         upload = publication._staged[target.uri].upload
-        upload.publish = lambda: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+        upload.publish = lambda *_expected: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
         with pytest.raises(KeyboardInterrupt):
             publication.publish(Shared(p=2).describe({}))
     for task in (Shared(p=1), Shared(p=2)):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -401,13 +402,15 @@ def test_the_recorded_checksum_is_that_of_what_was_loaded(tmp_path: Path) -> Non
         def upload(self, uri: str) -> Any:
             upload = super().upload(uri)
             if not uri.endswith(".kart.json"):
-                publish, upload.publish = upload.publish, lambda: read(publish)  # type: ignore[method-assign]
+                upload.publish = functools.partial(read, upload.publish)  # type: ignore[method-assign]
             return upload
 
-    def read(publish: Callable[[], object]) -> None:
-        with Publication([]) as publication:
-            found = target_at(path, Scripted(open_2=publish)).load()
+    def read(publish: Callable[[Any], str], expected: Any) -> str:
+        versions: list[str] = []
+        with Publication({}) as publication:
+            found = target_at(path, Scripted(open_1=lambda: versions.append(publish(expected)))).load()
         loaded.append((found, publication.input_checksums[str(path)]))
+        return versions[0]
 
     target_at(path, ReadWhilePublishing()).dump(LARGE + "new")
     ((found, recorded),) = loaded

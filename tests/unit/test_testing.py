@@ -146,9 +146,9 @@ class TestRunInMemory:
         pd.testing.assert_frame_equal(found["seen"]["prices"]["table"], prices)
 
     def test_an_input_goes_through_its_format(self) -> None:
-        frame = pd.DataFrame({"price": [1.0]}, index=["lost in a csv"])
-        seen = run_in_memory(Several(), {"visits": [VISITS, VISITS], "prices": {"table": frame, "note": ""}})["seen"]
-        assert list(seen["prices"]["table"].index) == [0]
+        frame = pd.DataFrame({"price": [1.0]}, index=["not kept in a csv"])
+        with pytest.raises(FormatError, match=r"inputs\['prices'\].*: the csv format .* index"):
+            run_in_memory(Several(), {"visits": [VISITS, VISITS], "prices": {"table": frame, "note": ""}})
         with pytest.raises(
             FormatError, match=r"inputs\['visits'\]: could not dump to memory://.*: the parquet format cannot"
         ):
@@ -451,7 +451,7 @@ class TestEmptyFrames:
         with pytest.raises(ConfigurationError, match=r"no task is .*(Prices|'Rows').*; there are tasks of Rows"):
             run_on_empty_frames(Rows(), given={key: 1})
 
-    def test_csv_gives_what_it_would_on_a_day_without_rows(self) -> None:
+    def test_csv_keeps_its_types_on_a_day_without_rows(self) -> None:
         class Reads(TaskOnKart[Any]):
             def requires(self) -> Any:
                 return Prices()
@@ -462,7 +462,7 @@ class TestEmptyFrames:
 
         assert_runs_on_empty_frames(Reads())
         assert list(SEEN["prices"].columns) == ["price"]
-        assert SEEN["prices"]["price"].dtype == object  # a csv has no types
+        assert SEEN["prices"]["price"].dtype == "float64"  # as its sidecar says
 
     def test_a_long_chain(self) -> None:
         task: TaskOnKart[Any] = Rows()

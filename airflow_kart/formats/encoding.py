@@ -1,0 +1,88 @@
+"""Text encodings: known by name, and never at the cost of a character."""
+
+from __future__ import annotations
+
+import codecs
+from typing import Any
+
+from airflow_kart.exceptions import ConfigurationError, FormatError
+
+__all__ = ["EncodingStream", "check_encoding", "decode", "encode"]
+
+
+def check_encoding(encoding: str, format_name: str) -> None:
+    """Refuse a name that is no text encoding.
+
+    Raises:
+        ConfigurationError: so it is.
+    """
+    try:
+        "".encode(encoding)
+    except (LookupError, TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"{format_name} got encoding={encoding!r}, which Python does not know; give one such as 'utf-8' or 'cp932'"
+        ) from error
+
+
+def encode(text: str, encoding: str) -> bytes:
+    """Return text as bytes that read back as the same text.
+
+    Raises:
+        FormatError: the encoding has no form for a character.
+    """
+    try:
+        data = text.encode(encoding)
+        kept = codecs.lookup(encoding).name == "utf-8" or data.decode(encoding) == text
+    except UnicodeError as error:
+        reason = "; it holds half of a surrogate pair" if "surrogate" in str(error) else ""
+        raise FormatError(f"the text cannot be written as {encoding.upper()} ({error}){reason}") from error
+    if not kept:
+        raise FormatError(f"the text would not read back equal from {encoding.upper()}; choose encoding='utf-8'")
+    return data
+
+
+def decode(data: bytes, encoding: str) -> str:
+    """Return bytes as text.
+
+    Raises:
+        FormatError: they are not of this encoding.
+    """
+    try:
+        return data.decode(encoding)
+    except UnicodeError as error:
+        raise FormatError(f"the bytes are not {encoding.upper()} text ({error})") from error
+
+
+class EncodingStream:
+    """A stream that takes UTF-8 and writes another encoding.
+
+    Args:
+        stream: where the bytes go.
+        encoding: what to write.
+    """
+
+    def __init__(self, stream: Any, encoding: str) -> None:
+        self._stream = stream
+        self._encoding = encoding
+        self._from_utf8 = codecs.getincrementaldecoder("utf-8")()
+        self._encoder = codecs.getincrementalencoder(encoding)()
+        self._check = codecs.getincrementaldecoder(encoding)()
+
+    def write(self, data: Any) -> int:
+        """Write UTF-8 text, in whole characters or not.
+
+        Raises:
+            FormatError: the encoding has no form for a character.
+        """
+        text = self._from_utf8.decode(data)
+        try:
+            encoded = self._encoder.encode(text)
+            kept = self._check.decode(encoded) == text
+        except UnicodeError as error:
+            raise FormatError(
+                f"the table cannot be written as {self._encoding.upper()} ({error}); choose encoding='utf-8'"
+            ) from error
+        if not kept:
+            raise FormatError(f"the table would not read back equal from {self._encoding.upper()}; choose encoding='utf-8'")
+        self._stream.write(encoded)
+        return len(data)

@@ -1,0 +1,96 @@
+"""Another format, compressed."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, BinaryIO
+
+from airflow_kart.exceptions import ConfigurationError, FormatError
+from airflow_kart.formats.base import Description, Format, reader_for
+from airflow_kart.formats.text import TextFormat
+
+__all__ = ["GzipFormat"]
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class GzipFormat:
+    """What another format writes, compressed with gzip (RFC 1952). Equal content makes equal bytes: no time, no name.
+
+    Args:
+        inner: the format of what is compressed, with its own options.
+        level: from 1, the fastest, to 9, the smallest.
+    """
+
+    inner: Format = field(default_factory=TextFormat)
+    level: int = 6
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        if not hasattr(self.inner, "dump") or not hasattr(self.inner, "load"):
+            raise ConfigurationError(f"GzipFormat got inner={self.inner!r}; give a format, such as CsvFormat()")
+        if isinstance(self.level, bool) or not isinstance(self.level, int) or not 1 <= self.level <= 9:
+            raise ConfigurationError(f"GzipFormat got level={self.level!r}; give a number from 1 to 9")
+
+    @property
+    def name(self) -> str:
+        """The inner format's name, and gzip."""
+        return f"{self.inner.name}+gzip"
+
+    def for_type(self, dumped: str) -> GzipFormat:
+        """Return the format that loads what was dumped as what it was."""
+        return replace(self, inner=reader_for(self.inner, dumped))
+
+    def for_columns(self, columns: Mapping[str, str]) -> GzipFormat:
+        """Return the format that loads columns with the types they had."""
+        return replace(self, inner=reader_for(self.inner, None, columns))
+
+    def dump(self, obj: Any, stream: Any) -> Description | None:
+        """Write an object, compressed."""
+        compressed = _Compressed(stream, self.level)
+        description = self.inner.dump(obj, compressed)
+        compressed.finish()
+        return description
+
+    def load(self, stream: BinaryIO) -> Any:
+        """Read an object."""
+        with io.BufferedReader(gzip.GzipFile(fileobj=stream, mode="rb"), _CHUNK) as content:
+            try:
+                found = self.inner.load(content)
+                while not content.closed and content.read(_CHUNK):  # the checksum comes at the end
+                    pass
+            except (EOFError, OSError, zlib.error) as error:
+                raise FormatError(f"the bytes are not gzip ({error})") from error
+        return found
+
+
+class _Compressed(io.RawIOBase):
+    """A stream that compresses what is written; see :class:`~airflow_kart.formats.Writable`."""
+
+    def __init__(self, stream: Any, level: int) -> None:
+        super().__init__()
+        self._stream = stream
+        self._level = level
+        self._gzip = self._begun()
+
+    def _begun(self) -> gzip.GzipFile:
+        # The header, eight bytes that never change but for the level, is written at once.
+        return gzip.GzipFile(filename="", mode="wb", compresslevel=self._level, fileobj=self._stream, mtime=0)
+
+    def restart(self) -> None:
+        self._stream.restart()
+        self._gzip = self._begun()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        return self._gzip.write(data)
+
+    def finish(self) -> None:
+        self._gzip.close()

@@ -1,0 +1,126 @@
+"""numpy arrays."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from airflow_kart.exceptions import FormatError
+from airflow_kart.formats.archive_member import member, unreadable
+from airflow_kart.formats.base import READING, Writable, type_name
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["NpzFormat", "NumpyFormat"]
+
+_SINGLE = "data"
+
+
+@dataclass(frozen=True)
+class NumpyFormat:
+    """A ``numpy.ndarray`` as NPY (numpy's own format), of any type but Python objects."""
+
+    name = "npy"
+
+    def dump(self, obj: Any, stream: Writable) -> None:
+        """Write an array."""
+        _write(_checked(obj, self.name), stream, self.name)
+
+    def load(self, stream: BinaryIO) -> np.ndarray[Any, Any]:
+        """Read an array."""
+        array: np.ndarray[Any, Any] = _read(stream)
+        return array
+
+
+@dataclass(frozen=True)
+class NpzFormat:
+    """numpy arrays as a compressed NPZ archive: a dict of arrays by name, or one array, which is named ``data``.
+
+    Equal arrays make equal bytes.
+    """
+
+    single: bool | None = field(default=None, repr=False, metadata=READING)
+    """Whether to load one array, or a dict; by default what the names suggest. :meth:`for_type` sets it."""
+
+    name = "npz"
+
+    def for_type(self, dumped: str) -> NpzFormat:
+        """Return the format that loads a dict where one was dumped."""
+        return replace(self, single=dumped != "builtins.dict")
+
+    def dump(self, obj: Any, stream: Any) -> None:
+        """Write an array, or a dict of arrays."""
+        arrays = obj if isinstance(obj, dict) else {_SINGLE: obj}
+        for name, array in arrays.items():
+            if not isinstance(name, str) or not name or any(character in name for character in "/\\\0"):
+                raise FormatError(f"the npz format cannot name an array {name!r}; use a str without slashes")
+            _checked(array, self.name)
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, array in arrays.items():
+                with archive.open(member(f"{name}.npy"), "w", force_zip64=True) as inner:
+                    _write(array, inner, self.name)
+
+    def load(self, stream: BinaryIO) -> Any:
+        """Read an array, or a dict of arrays."""
+        with unreadable("NPZ"), zipfile.ZipFile(stream) as archive:
+            arrays = {}
+            for info in archive.infolist():
+                with archive.open(info) as inner:
+                    arrays[info.filename.removesuffix(".npy")] = _read(inner)
+        single = list(arrays) == [_SINGLE] if self.single is None else self.single
+        if not single:
+            return arrays
+        if _SINGLE not in arrays:
+            raise FormatError(f"the archive holds no array named {_SINGLE!r}, but {', '.join(arrays) or 'none'}")
+        return arrays[_SINGLE]
+
+
+def _checked(array: Any, format_name: str) -> Any:
+    """Return an array that the format keeps as it is.
+
+    Raises:
+        FormatError: it is none.
+    """
+    import numpy as np
+
+    if type(array) not in (np.ndarray, np.memmap):
+        advice = "dump numpy arrays, numpy.asarray(...)"
+        if isinstance(array, np.ma.MaskedArray):
+            advice = "dump {'data': array.data, 'mask': array.mask} to a .npz file"
+        raise FormatError(f"the {format_name} format cannot write a {type_name(array)}; {advice}")
+    if array.dtype.hasobject:
+        raise FormatError(
+            f"the {format_name} format cannot write an array of Python objects; give it a type, array.astype(...), "
+            "or dump to a .pkl file"
+        )
+    try:
+        kept = np.lib.format.descr_to_dtype(np.lib.format.dtype_to_descr(array.dtype)) == array.dtype
+    except (TypeError, ValueError, UserWarning):
+        kept = False
+    if not kept or array.dtype.metadata:
+        raise FormatError(
+            f"the {format_name} format would not keep the type {array.dtype!r}; convert it, array.astype(...), or dump to a .pkl file"
+        )
+    return array
+
+
+def _write(array: Any, stream: Any, format_name: str) -> None:
+    import numpy as np
+
+    try:
+        np.lib.format.write_array(stream, np.asarray(array), allow_pickle=False)
+    except (ValueError, TypeError) as error:
+        raise FormatError(f"the {format_name} format cannot write this array: {error}") from error
+
+
+def _read(stream: Any) -> Any:
+    import numpy as np
+
+    try:
+        return np.lib.format.read_array(stream, allow_pickle=False)
+    except (ValueError, TypeError, SyntaxError, EOFError, OSError, OverflowError, RecursionError) as error:
+        raise FormatError(f"the bytes are no numpy array ({error})") from error
+    except MemoryError as error:
+        raise FormatError("the bytes are no numpy array that fits into memory") from error

@@ -1,0 +1,1 @@
+"""Tables of pandas, polars and pyarrow, in the formats that hold tables."""

@@ -1,0 +1,176 @@
+"""Tables as delimited text."""
+
+from __future__ import annotations
+
+import codecs
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, BinaryIO
+
+from airflow_kart.exceptions import ConfigurationError, FormatError
+from airflow_kart.formats.base import READING, Description
+from airflow_kart.formats.encoding import EncodingStream, check_encoding
+from airflow_kart.formats.tables.columnar import arrow_source
+from airflow_kart.formats.tables.kind import TableKind, check_kind, kind_of_type_name, require_table
+from airflow_kart.formats.tables.plain import PlainTable, plain_schema, table_from_plain
+from airflow_kart.formats.tables.stream import reading, writing
+
+__all__ = ["CsvFormat", "tsv_format"]
+
+_ROWS = 1 << 16
+_BLOCK = 1 << 20
+_LARGEST_BLOCK = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class CsvFormat:
+    """A table as CSV (RFC 4180, with a header).
+
+    Columns come back with the types they had, which the sidecar records: numbers, booleans, text, dates and times;
+    other types are refused. A missing value is an empty field, an empty text is ``""``. Bytes without a sidecar are
+    read with guessed types.
+
+    Args:
+        separator: between fields, one ASCII character.
+        encoding: of the text, as Python names it.
+        index: whether a pandas frame's index is written too, as the first column, and loaded as the index; ``False``
+            leaves it out. By default only the index 0, 1, 2, ... is left out, and any other is refused. Its frequency, where
+            it has one, is not kept.
+        kind: the table to load; by default what was dumped.
+    """
+
+    separator: str = ","
+    encoding: str = "utf-8"
+    index: bool | None = None
+    kind: TableKind | None = field(default=None, metadata=READING)
+    dumped: TableKind | None = field(default=None, repr=False, metadata=READING)
+    """The table that was dumped; :meth:`for_type` sets it."""
+    columns: Mapping[str, str] | None = field(default=None, repr=False, metadata=READING)
+    """The column types of what was dumped; :meth:`for_columns` sets them."""
+
+    name = "csv"
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        check_kind(self.kind, "CsvFormat")
+        check_encoding(self.encoding, "CsvFormat")
+        if len(self.separator) != 1 or not self.separator.isascii() or self.separator in '"\r\n\0':
+            raise ConfigurationError(
+                f"CsvFormat got separator={self.separator!r}; give one ASCII character, such as ',' or ';'"
+            )
+
+    def for_type(self, dumped: str) -> CsvFormat:
+        """Return the format that loads what was dumped as the table it was."""
+        kind = kind_of_type_name(dumped)
+        return replace(self, kind=self.kind or kind, dumped=kind)
+
+    def for_columns(self, columns: Mapping[str, str]) -> CsvFormat:
+        """Return the format that loads columns with the types they had."""
+        return replace(self, columns=columns)
+
+    def dump(self, obj: Any, stream: io.RawIOBase) -> Description | None:
+        """Write a table."""
+        import pyarrow as pa
+        from pyarrow import csv
+
+        kind = require_table(obj, self.name)
+        with writing(stream, "the csv format cannot write this table") as buffered:
+            table = PlainTable(self._with_index(obj) if kind == "pandas" else obj, kind, self.name)
+            sink: Any = buffered if codecs.lookup(self.encoding).name == "utf-8" else EncodingStream(buffered, self.encoding)
+            if table.columns:
+                sink.write((self.separator.join(map(self._label, table.columns)) + "\n").encode())
+            for batch in table.batches(_ROWS):
+                style = "needed" if self._needs_quotes(batch) else "none"
+                options = csv.WriteOptions(include_header=False, delimiter=self.separator, quoting_style=style)
+                text = pa.BufferOutputStream()
+                csv.write_csv(batch, text, options)
+                sink.write(memoryview(text.getvalue()))
+            return table.description
+
+    def load(self, stream: BinaryIO) -> Any:
+        """Read a table; bytes without a header are a table without columns."""
+        import pyarrow as pa
+
+        with reading("CSV"):
+            table = self._read(stream)
+            if any(pa.types.is_binary(column.type) for column in table.schema):
+                raise FormatError(f"the bytes are not CSV in {self.encoding.upper()}")
+            return self._table(table)
+
+    def _read(self, stream: BinaryIO) -> Any:
+        import pyarrow as pa
+        from pyarrow import csv
+
+        schema = None
+        if self.columns is not None and self.dumped is not None:
+            schema = plain_schema(self.dumped, self.columns, self.name)
+        if not stream.read(1) or (schema is not None and not len(schema)):
+            return pa.table({})
+        size = stream.seek(0, io.SEEK_END)
+        block = _BLOCK
+        while True:
+            stream.seek(0)
+            try:
+                return csv.read_csv(
+                    arrow_source(stream),
+                    csv.ReadOptions(encoding=self.encoding, block_size=block),
+                    csv.ParseOptions(delimiter=self.separator, newlines_in_values=True, ignore_empty_lines=False),
+                    csv.ConvertOptions(
+                        column_types=schema, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+                    ),
+                )
+            except pa.ArrowInvalid:  # a row may be longer than a block
+                if block >= size or block >= _LARGEST_BLOCK:
+                    raise
+                block = min(size, _LARGEST_BLOCK)
+
+    def _table(self, table: Any) -> Any:
+        import pandas as pd
+
+        kind = self.kind or "pandas"
+        found = table_from_plain(table, kind, self.dumped, self.columns or {})
+        if self.index and kind == "pandas":
+            first = found.pop(found.columns[0])
+            found.index = pd.Index(first, dtype=first.dtype).rename(first.name or None)
+        return found
+
+    def _with_index(self, frame: Any) -> Any:
+        """Return a pandas frame with its index as the first column, or as this format leaves it."""
+        import pandas as pd
+
+        index = frame.index
+        if self.index is None and (index.name is not None or not index.equals(pd.RangeIndex(len(frame)))):
+            raise FormatError(
+                "the csv format would lose the frame's index; dump frame.reset_index(), or choose "
+                "CsvFormat(index=True) to write it as the first column, CsvFormat(index=False) to leave it out"
+            )
+        if not self.index:
+            return frame
+        if index.nlevels > 1 or not isinstance(index.name, (str, type(None))) or index.name in ("", *frame.columns):
+            raise FormatError(
+                "the csv format can write an index of one level, whose name is text and no column's; dump frame.reset_index()"
+            )
+        whole = frame.reset_index(names=index.name or "")
+        whole.columns.name = frame.columns.name
+        return whole
+
+    def _label(self, name: str) -> str:
+        special = not name or any(character in name for character in ('"', "\r", "\n", self.separator))
+        return '"' + name.replace('"', '""') + '"' if special else name
+
+    def _needs_quotes(self, batch: Any) -> bool:
+        """Whether a text of a batch must be quoted: it is empty, or has a character that means something."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        pattern = '^$|["\\r\\n' + (f"\\x{ord(self.separator):02x}" + "]")
+        texts = [
+            column for column in batch.columns if pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        ]
+        return any(pc.any(pc.match_substring_regex(column, pattern)).as_py() for column in texts)
+
+
+def tsv_format() -> CsvFormat:
+    """Return CSV with tabs."""
+    return CsvFormat(separator="\t")

@@ -1,0 +1,232 @@
+"""A pandas frame as an Arrow table, and back as it was.
+
+pyarrow's own conversion keeps most of a frame, in the metadata that pandas defines for Arrow and Parquet. What it
+changes (columns of objects, categories that are no text, frequencies, column labels) is noted beside it, in a metadata
+entry of this package, and put right when the table becomes a frame again. What cannot be put right is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from airflow_kart.exceptions import FormatError
+from airflow_kart.formats.tables.objects import ObjectColumn, same
+
+__all__ = ["frame_of", "table_of"]
+
+_NOTES = b"airflow_kart"
+_CATEGORIES = b"airflow_kart.categories."
+
+
+def table_of(frame: Any, stored: Callable[[Any], Any]) -> Any:
+    """Return a ``pandas.DataFrame`` as a ``pyarrow.Table`` that :func:`frame_of` reads back equal.
+
+    Args:
+        frame: the frame.
+        stored: what becomes of an Arrow table when it is written to a file and read; called with its first row.
+
+    Raises:
+        FormatError: a column, a label or the index would not come back as it is.
+    """
+    import pyarrow as pa
+
+    if len(frame) and not len(frame.columns):
+        raise FormatError("the frame has rows but no columns; dump its index as a column, frame.reset_index()")
+    if frame.columns.nlevels == 1 and frame.columns.inferred_type.startswith("mixed"):
+        raise FormatError(
+            "the column labels are of several types; make them text, frame.columns = frame.columns.astype(str)"
+        )
+    notes: dict[str, Any] = {"objects": _objects(frame), "attrs": _attributes(frame)}
+    if (frequency := getattr(frame.index, "freqstr", None)) is not None and frame.index.dtype.kind in "mM":
+        notes["frequency"] = frequency
+    table = pa.Table.from_pandas(frame if not frame.attrs else _without_attributes(frame))
+    metadata = {**(table.schema.metadata or {}), **_categories(frame)}
+    table = table.replace_schema_metadata({**metadata, _NOTES: json.dumps(notes).encode()})
+    back = frame_of(stored(table.slice(0, 1)), restore=False)
+    notes["dtypes"] = {
+        str(place): _restorable(dtype, other, f"the column {frame.columns[place]!r}")
+        for place, (dtype, other) in enumerate(zip(frame.dtypes, back.dtypes, strict=True))
+        if not _alike(dtype, other) and str(place) not in notes["objects"]
+    }
+    notes["index"] = _index_dtypes(frame.index, back.index, "the index")
+    notes["columns"] = _index_dtypes(frame.columns, back.columns, "the column labels")
+    if "category" in notes["columns"].values():
+        raise FormatError("the column labels are categories; make them text, frame.columns = frame.columns.astype(str)")
+    if list(frame.columns) != list(back.columns) or list(frame.columns.names) != list(back.columns.names):
+        raise FormatError(
+            f"the column labels {list(frame.columns)!r:.200} would come back as {list(back.columns)!r:.200}; make them text, "
+            "frame.columns = frame.columns.astype(str)"
+        )
+    if list(frame.index.names) != list(back.index.names):
+        raise FormatError(f"the index names {list(frame.index.names)} would be lost; rename them with frame.rename_axis()")
+    return table.replace_schema_metadata({**metadata, _NOTES: json.dumps(notes).encode()})
+
+
+def frame_of(table: Any, restore: bool = True) -> Any:
+    """Return an Arrow table as a ``pandas.DataFrame``: as the frame it was made of, where it was made of one.
+
+    Args:
+        table: any ``pyarrow.Table``.
+        restore: whether what pyarrow changes is put right.
+    """
+    import pandas as pd
+
+    metadata = table.schema.metadata or {}
+    notes = json.loads(metadata.get(_NOTES, b"{}"))
+    frame = table.to_pandas()
+    if not restore or not notes:
+        return frame
+    for place, way in notes["objects"].items():
+        if way != ["scalars", "None"] or not _is_object(frame.dtypes.iloc[int(place)]):
+            # The columns of the frame come first in the table, those of its index after them.
+            objects = ObjectColumn(*way).read(table[int(place)])
+            frame.isetitem(int(place), pd.Series(objects, index=frame.index, dtype=object))
+    for place, dtype in notes["dtypes"].items():
+        wanted = _saved_categories(metadata, place) if dtype == "category" else dtype
+        frame.isetitem(int(place), frame.iloc[:, int(place)].astype(wanted))
+    for place, dtype in notes["index"].items():
+        wanted = _saved_categories(metadata, f"index {place}") if dtype == "category" else dtype
+        frame.index = _with_dtype(frame.index, int(place), wanted)
+    for place, dtype in notes["columns"].items():
+        frame.columns = _with_dtype(frame.columns, int(place), dtype)
+    if "frequency" in notes:
+        frame.index.freq = notes["frequency"]
+    frame.attrs = notes["attrs"]
+    return frame
+
+
+def _objects(frame: Any) -> dict[str, tuple[str, str]]:
+    """Return how each column of objects is read back, by its place."""
+    columns = {
+        str(place): ObjectColumn.of(frame.iloc[:, place].to_numpy(), frame.columns[place])
+        for place, dtype in enumerate(frame.dtypes)
+        if _is_object(dtype)
+    }
+    return {place: (column.values, column.missing) for place, column in columns.items()}
+
+
+def _attributes(frame: Any) -> dict[str, Any]:
+    try:
+        kept: dict[str, Any] = json.loads(json.dumps(frame.attrs))
+        if same(kept, frame.attrs):
+            return kept
+    except (TypeError, ValueError, RecursionError):
+        pass
+    raise FormatError(
+        f"the frame's attrs {frame.attrs!r:.200} are no JSON; clear them, frame.attrs = {{}}, or dump to a .pkl file"
+    )
+
+
+def _without_attributes(frame: Any) -> Any:
+    """Return the frame without what is noted already; pyarrow would write it again."""
+    plain = frame.copy(deep=False)
+    plain.attrs = {}
+    return plain
+
+
+def _categories(frame: Any) -> dict[bytes, bytes]:
+    """Return the categories of each column and index level that has some; Parquet may lose unused ones, and their order."""
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    dtypes = {str(place): dtype for place, dtype in enumerate(frame.dtypes)}
+    dtypes.update({f"index {place}": level.dtype for place, level in enumerate(_levels(frame.index))})
+    found = {}
+    for key, dtype in dtypes.items():
+        if isinstance(dtype, pd.CategoricalDtype):
+            if not isinstance(dtype.categories.dtype, (np.dtype, pd.StringDtype, pd.DatetimeTZDtype)):
+                raise FormatError(
+                    f"{_named(frame, key)} has categories of type {dtype.categories.dtype}, which Arrow has no form for; "
+                    "make them text, astype(str), or dump to a .pkl file"
+                )
+            column = pd.DataFrame({"categories": dtype.categories})
+            notes = {"ordered": bool(dtype.ordered), "dtype": str(dtype.categories.dtype)}
+            table = pa.Table.from_pandas(column, preserve_index=False)
+            table = table.replace_schema_metadata({**table.schema.metadata, _NOTES: json.dumps(notes).encode()})
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_stream(sink, table.schema) as writer:
+                writer.write_table(table)
+            found[_CATEGORIES + key.encode()] = sink.getvalue().to_pybytes()
+    return found
+
+
+def _named(frame: Any, key: str) -> str:
+    return "the index" if key.startswith("index") else f"the column {frame.columns[int(key)]!r}"
+
+
+def _saved_categories(metadata: Any, key: str) -> Any:
+    import pandas as pd
+    import pyarrow as pa
+
+    table = pa.ipc.open_stream(metadata[_CATEGORIES + key.encode()]).read_all()
+    notes = json.loads(table.schema.metadata[_NOTES])
+    categories = pd.Index(table.to_pandas()["categories"]).rename(None)
+    if notes["dtype"] == "object":
+        categories = categories.astype(object)
+    return pd.CategoricalDtype(categories, ordered=notes["ordered"])
+
+
+def _is_object(dtype: Any) -> bool:
+    import numpy as np
+
+    return isinstance(dtype, np.dtype) and dtype.hasobject
+
+
+def _alike(dtype: Any, other: Any) -> bool:
+    """Whether a column of one type comes back as it is, given the type of what comes back."""
+    import pandas as pd
+
+    if isinstance(dtype, pd.CategoricalDtype):
+        return False  # the categories show only in the data
+    return bool(dtype == other)
+
+
+def _restorable(dtype: Any, other: Any, what: str) -> str:
+    """Return the name by which ``astype`` makes a column what it was.
+
+    Raises:
+        FormatError: it cannot.
+    """
+    import pandas as pd
+
+    if isinstance(dtype, pd.StringDtype):
+        return f"string[{dtype.storage}]" if dtype.na_value is pd.NA else "str"
+    same_time = dtype.kind in "mM" and dtype.kind == getattr(other, "kind", "")
+    if isinstance(dtype, pd.CategoricalDtype) or _is_object(dtype) or same_time:
+        return str(dtype)
+    raise FormatError(
+        f"{what} is of type {dtype} and would come back as {other}; convert it with astype(), or dump to a .pkl file"
+    )
+
+
+def _index_dtypes(index: Any, back: Any, what: str) -> dict[str, str]:
+    """Return the types to convert levels of an index to, by their places, where they do not come back as they are."""
+    levels, others = _levels(index), _levels(back)
+    if len(levels) != len(others):
+        raise FormatError(f"{what} would come back with {len(others)} levels for {len(levels)}; use frame.reset_index()")
+    for level in levels:
+        if _is_object(level.dtype) and level.inferred_type not in _KEPT_IN_INDEX:
+            raise FormatError(
+                f"{what} holds values of the type {level.inferred_type}; give them one type, or dump to a .pkl file"
+            )
+    return {
+        str(place): _restorable(level.dtype, other.dtype, what)
+        for place, (level, other) in enumerate(zip(levels, others, strict=True))
+        if not _alike(level.dtype, other.dtype)
+    }
+
+
+_KEPT_IN_INDEX = frozenset({"string", "empty", "date", "bytes", "boolean", "integer"})
+
+
+def _levels(index: Any) -> list[Any]:
+    return list(index.levels) if index.nlevels > 1 else [index]
+
+
+def _with_dtype(index: Any, place: int, dtype: Any) -> Any:
+    if index.nlevels == 1:
+        return index.astype(dtype)
+    return index.set_levels(index.levels[place].astype(dtype), level=place)

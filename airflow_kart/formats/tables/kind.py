@@ -1,0 +1,135 @@
+"""Which library a table is of, asked without importing any of them."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import typing
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin
+
+from airflow_kart.exceptions import ConfigurationError, FormatError
+from airflow_kart.formats.base import type_name
+
+__all__ = [
+    "TableKind",
+    "check_kind",
+    "import_polars",
+    "kind_of_table",
+    "kind_of_type_name",
+    "require_table",
+    "table_kind_of",
+]
+
+TableKind = Literal["pandas", "polars", "polars-lazy", "pyarrow"]
+"""A library's table: ``pandas.DataFrame``, ``polars.DataFrame``, ``polars.LazyFrame``, ``pyarrow.Table``."""
+
+_KINDS: dict[tuple[str, str], TableKind] = {
+    ("pandas", "DataFrame"): "pandas",
+    ("polars", "DataFrame"): "polars",
+    ("polars", "LazyFrame"): "polars-lazy",
+    ("pyarrow", "Table"): "pyarrow",
+}
+_ALIASES = {"pd": "pandas", "pl": "polars", "pa": "pyarrow"}
+_TABLES = "a pandas.DataFrame, a polars.DataFrame or LazyFrame, or a pyarrow.Table"
+
+
+def require_table(obj: object, format_name: str) -> TableKind:
+    """Return of which library a table is.
+
+    Raises:
+        FormatError: the object is no table.
+    """
+    if (kind := kind_of_table(obj)) is not None:
+        return kind
+    advice = "; give it a name and dump its to_frame()" if type(obj).__qualname__ == "Series" else ""
+    raise FormatError(f"the {format_name} format cannot write a {type_name(obj)}; dump {_TABLES}{advice}")
+
+
+def kind_of_table(obj: object) -> TableKind | None:
+    """Return of which library a table is, or ``None`` for what is no table. A subclass counts as the table it is made of."""
+    return next(_kinds_of_class(type(obj)), None)
+
+
+def kind_of_type_name(name: str) -> TableKind | None:
+    """Return of which library's table ``module.Class`` is the name, or ``None``."""
+    module, _, cls = name.rpartition(".")
+    return _KINDS.get((module.partition(".")[0], cls))
+
+
+def check_kind(kind: object, format_name: str) -> None:
+    """Refuse what is no kind of table.
+
+    Raises:
+        ConfigurationError: so it is.
+    """
+    if kind is not None and kind not in get_args(TableKind):
+        raise ConfigurationError(
+            f"{format_name} got kind={kind!r}; give one of {', '.join(map(repr, get_args(TableKind)))}, or None for the kind "
+            "that was dumped"
+        )
+
+
+def import_polars() -> Any:
+    """Import polars, which is an extra.
+
+    Raises:
+        ConfigurationError: it is not installed.
+    """
+    try:
+        return importlib.import_module("polars")
+    except ImportError as error:
+        raise ConfigurationError("a polars table needs polars: pip install 'airflow-kart[polars]'") from error
+
+
+def table_kind_of(annotation: object) -> TableKind | None:
+    """Return the one kind of table that a type mentions: ``None`` where it mentions none, or several.
+
+    Args:
+        annotation: a class, a union, a generic such as ``dict[str, pl.DataFrame]`` or pandera's ``DataFrame[Schema]``,
+            or the text of one, which need not be resolvable.
+    """
+    found = set(_mentioned(annotation))
+    return found.pop() if len(found) == 1 else None
+
+
+def _mentioned(annotation: Any) -> Iterator[TableKind]:
+    if isinstance(annotation, typing.ForwardRef):
+        annotation = annotation.__forward_arg__
+    if isinstance(annotation, str):
+        yield from _mentioned_in_text(annotation)
+    elif isinstance(annotation, (list, tuple)):
+        for one in annotation:
+            yield from _mentioned(one)
+    elif (origin := get_origin(annotation)) is not None:
+        if origin is Literal:
+            return
+        kinds = list(_mentioned(origin))
+        yield from kinds or _mentioned(get_args(annotation)[:1] if origin is typing.Annotated else get_args(annotation))
+    elif isinstance(annotation, type):
+        yield from _kinds_of_class(annotation)
+    else:
+        # A type alias of Python 3.12, a NewType, a TypeVar: what stands behind it.
+        for name in ("__value__", "__supertype__", "__bound__", "__constraints__"):
+            yield from _mentioned(getattr(annotation, name, None) or ())
+
+
+def _kinds_of_class(cls: type) -> Iterator[TableKind]:
+    names = ((one.__module__.partition(".")[0], one.__qualname__) for one in cls.__mro__)
+    return (_KINDS[name] for name in names if name in _KINDS)
+
+
+def _mentioned_in_text(text: str) -> Iterator[TableKind]:
+    """Yield what a type's text mentions by the libraries' names, or by the short names everybody gives them."""
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            libraries = {_ALIASES.get(name, name) for name in ast.unparse(node.value).split(".")}
+            yield from (kind for (library, cls), kind in _KINDS.items() if cls == node.attr and library in libraries)
+        elif isinstance(node, ast.Name) and node.id == "LazyFrame":
+            yield "polars-lazy"
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from _mentioned_in_text(node.value)

@@ -1,0 +1,127 @@
+"""Columns of Python objects in a pandas frame: whether Arrow keeps them, and how they come back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from airflow_kart.exceptions import FormatError
+
+__all__ = ["ObjectColumn", "missing", "same"]
+
+# What pandas calls a column whose values Arrow keeps as they are.
+_KEPT = frozenset({"string", "bytes", "boolean", "integer", "date", "empty"})
+_ADVICE = "give all its values one type (frame[column].astype(...)), or dump to a .pkl file"
+
+
+@dataclass(frozen=True)
+class ObjectColumn:
+    """How a column of objects is read back from Arrow."""
+
+    values: Literal["scalars", "arrays", "values"]
+    """Whether its values are scalars, numpy arrays, or lists and dicts."""
+    missing: Literal["None", "nan", "NA", "NaT"] = "None"
+    """What stands for a missing value; where several things did, ``None`` will."""
+
+    @classmethod
+    def of(cls, values: Any, name: object) -> ObjectColumn:
+        """Return how to read a column back.
+
+        Args:
+            values: the column, as a numpy array of objects.
+            name: what an error calls it.
+
+        Raises:
+            FormatError: Arrow has no form for the values that reads back equal.
+        """
+        import pandas as pd
+        import pyarrow as pa
+
+        gap = _missing_kind(values[pd.isna(values)])
+        if pd.api.types.infer_dtype(values, skipna=True) in _KEPT:
+            return cls("scalars", gap)
+        try:
+            array = pa.array(values, from_pandas=True)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+            raise FormatError(f"the column {name!r} has values without a common type: {error}; {_ADVICE}") from error
+        nested = pa.types.is_nested(array.type)
+        for way in (cls("values", gap), cls("arrays", gap)) if nested else (cls("scalars", gap),):
+            back = way.read(pa.chunked_array([array]))
+            differing = _first_difference(values, back)
+            if differing is None:
+                return way
+        raise FormatError(
+            f"the column {name!r} would not read back equal: {_brief(values[differing])} in row {differing} would become "
+            f"{_brief(back[differing])}; {_ADVICE}"
+        )
+
+    def read(self, column: Any) -> Any:
+        """Return a ``pyarrow.ChunkedArray`` as a numpy array of objects."""
+        import numpy as np
+        import pyarrow as pa
+
+        if self.values != "scalars":
+            values = column.to_pylist() if self.values == "values" else column.to_pandas()
+            objects = np.fromiter(values, dtype=object, count=len(column))
+        elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            objects = column.to_numpy()
+        else:
+            objects = column.to_pandas(integer_object_nulls=True, timestamp_as_object=True).to_numpy(dtype=object)
+        if column.null_count:
+            objects[column.is_null().to_numpy()] = self._gap
+        return objects
+
+    @property
+    def _gap(self) -> Any:
+        import pandas as pd
+
+        return {"None": None, "nan": math.nan, "NA": pd.NA, "NaT": pd.NaT}[self.missing]
+
+
+def _missing_kind(gaps: Any) -> Any:
+    """Return what all missing values are, or else ``None``."""
+    import pandas as pd
+
+    kinds = {
+        "NA" if gap is pd.NA else "NaT" if gap is pd.NaT else "nan" if isinstance(gap, float) else "None" for gap in gaps
+    }
+    return kinds.pop() if len(kinds) == 1 else "None"
+
+
+def _first_difference(before: Any, after: Any) -> int | None:
+    pairs = enumerate(zip(before, after, strict=True))
+    return next((row for row, (one, other) in pairs if not (missing(one) and missing(other)) and not same(one, other)), None)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are of one type and equal, nested ones all the way down; NaN equals itself."""
+    import numpy as np
+
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, np.ndarray):
+        if one.dtype != other.dtype or one.shape != other.shape:
+            return False
+        if one.dtype.hasobject:
+            return all(map(same, one.ravel(), other.ravel()))
+        return bool(one.tobytes() == other.tobytes())
+    if isinstance(one, float) and math.isnan(one):
+        return math.isnan(other)
+    return bool(one == other)
+
+
+def missing(value: object) -> bool:
+    """Whether pandas takes a value for a missing one."""
+    import pandas as pd
+
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value))
+
+
+def _brief(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
