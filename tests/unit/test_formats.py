@@ -9,6 +9,7 @@ import multiprocessing
 import struct
 import threading
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,15 @@ from PIL import Image
 
 from airflow_kart.checksum import ChecksumStream
 from airflow_kart.exceptions import FormatError, UnknownFormatError
-from airflow_kart.formats import describe, format_for, register_format, registered_extensions
+from airflow_kart.formats import (
+    describe,
+    format_for,
+    options_of,
+    reader_for,
+    register_format,
+    registered_extensions,
+    with_options,
+)
 
 
 class Memory:
@@ -36,6 +45,24 @@ class Memory:
 
     def restart(self) -> None:
         self.buffer = io.BytesIO()
+
+
+def through(target_format: Any, obj: object) -> Any:
+    """Return an object dumped, and loaded by what its sidecar would say."""
+    memory: Any = Memory()
+    stream = ChecksumStream(memory)
+    description = target_format.dump(obj, stream) or describe(obj)
+    assert len(stream.hexdigest) == 64
+    recorded = json.loads(json.dumps(options_of(target_format)))
+    plain = type(target_format)()
+    reader = reader_for(
+        with_options(plain if recorded and plain.name == target_format.name else target_format, recorded),
+        description.type,
+        description.columns,
+    )
+    kind = getattr(target_format, "kind", None)
+    reader = replace(reader, kind=kind) if kind and getattr(reader, "kind", None) else reader  # type: ignore[type-var]
+    return reader.load(io.BytesIO(memory.buffer.getvalue()))
 
 
 def written(extension: str, obj: object) -> bytes:

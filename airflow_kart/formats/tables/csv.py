@@ -13,7 +13,7 @@ from airflow_kart.formats.base import READING, Description
 from airflow_kart.formats.encoding import EncodingStream, check_encoding
 from airflow_kart.formats.tables.columnar import arrow_source
 from airflow_kart.formats.tables.kind import TableKind, check_kind, kind_of_type_name, require_table
-from airflow_kart.formats.tables.plain import PlainTable, plain_schema, table_from_plain
+from airflow_kart.formats.tables.plain import PlainTable, as_written, plain_schema, table_from_plain
 from airflow_kart.formats.tables.stream import reading, writing
 
 __all__ = ["CsvFormat", "tsv_format"]
@@ -96,6 +96,8 @@ class CsvFormat:
             table = self._read(stream)
             if any(pa.types.is_binary(column.type) for column in table.schema):
                 raise FormatError(f"the bytes are not CSV in {self.encoding.upper()}")
+            if self.dumped is not None and self.columns is not None and table.column_names != list(self.columns):
+                raise FormatError(f"the columns are {table.column_names!r:.200}, not {list(self.columns)!r:.200}")
             return self._table(table)
 
     def _read(self, stream: BinaryIO) -> Any:
@@ -104,10 +106,9 @@ class CsvFormat:
 
         schema = None
         if self.columns is not None and self.dumped is not None:
-            schema = plain_schema(self.dumped, self.columns, self.name)
-        if not stream.read(1) or (schema is not None and not len(schema)):
+            schema = as_written(plain_schema(self.dumped, self.columns, self.name))
+        if not stream.read(1) and not schema:
             return pa.table({})
-        size = stream.seek(0, io.SEEK_END)
         block = _BLOCK
         while True:
             stream.seek(0)
@@ -121,7 +122,8 @@ class CsvFormat:
                     ),
                 )
             except pa.ArrowInvalid:  # a row may be longer than a block
-                if block >= size or block >= _LARGEST_BLOCK:
+                size = stream.seek(0, io.SEEK_END)
+                if block >= min(size, _LARGEST_BLOCK):
                     raise
                 block = min(size, _LARGEST_BLOCK)
 

@@ -30,6 +30,7 @@ def table_of(frame: Any, stored: Callable[[Any], Any]) -> Any:
     Raises:
         FormatError: a column, a label or the index would not come back as it is.
     """
+    import pandas as pd
     import pyarrow as pa
 
     if len(frame) and not len(frame.columns):
@@ -59,7 +60,9 @@ def table_of(frame: Any, stored: Callable[[Any], Any]) -> Any:
             f"the column labels {list(frame.columns)!r:.200} would come back as {list(back.columns)!r:.200}; make them text, "
             "frame.columns = frame.columns.astype(str)"
         )
-    if list(frame.index.names) != list(back.index.names):
+    # pyarrow gives back a range only to the whole table.
+    ranged = isinstance(frame.index, pd.RangeIndex) and isinstance(frame.index.name, (str, type(None)))
+    if list(frame.index.names) != list(back.index.names) and not ranged:
         raise FormatError(f"the index names {list(frame.index.names)} would be lost; rename them with frame.rename_axis()")
     return table.replace_schema_metadata({**metadata, _NOTES: json.dumps(notes).encode()})
 

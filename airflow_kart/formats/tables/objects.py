@@ -46,15 +46,11 @@ class ObjectColumn:
         except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
             raise FormatError(f"the column {name!r} has values without a common type: {error}; {_ADVICE}") from error
         nested = pa.types.is_nested(array.type)
-        for way in (cls("values", gap), cls("arrays", gap)) if nested else (cls("scalars", gap),):
-            back = way.read(pa.chunked_array([array]))
-            differing = _first_difference(values, back)
-            if differing is None:
+        for way in (cls("arrays", gap), cls("values", gap)) if nested else (cls("scalars", gap),):
+            changed = _first_change(values, way.read(pa.chunked_array([array])))
+            if changed is None:
                 return way
-        raise FormatError(
-            f"the column {name!r} would not read back equal: {_brief(values[differing])} in row {differing} would become "
-            f"{_brief(back[differing])}; {_ADVICE}"
-        )
+        raise FormatError(f"the column {name!r} would not read back equal: {changed}; {_ADVICE}")
 
     def read(self, column: Any) -> Any:
         """Return a ``pyarrow.ChunkedArray`` as a numpy array of objects."""
@@ -69,6 +65,7 @@ class ObjectColumn:
         else:
             objects = column.to_pandas(integer_object_nulls=True, timestamp_as_object=True).to_numpy(dtype=object)
         if column.null_count:
+            objects = objects.copy()  # Arrow may hold it
             objects[column.is_null().to_numpy()] = self._gap
         return objects
 
@@ -89,9 +86,11 @@ def _missing_kind(gaps: Any) -> Any:
     return kinds.pop() if len(kinds) == 1 else "None"
 
 
-def _first_difference(before: Any, after: Any) -> int | None:
-    pairs = enumerate(zip(before, after, strict=True))
-    return next((row for row, (one, other) in pairs if not (missing(one) and missing(other)) and not same(one, other)), None)
+def _first_change(before: Any, after: Any) -> str | None:
+    for row, (one, other) in enumerate(zip(before, after, strict=True)):
+        if not (missing(one) and missing(other)) and not same(one, other):
+            return f"{_brief(one)} in row {row} would become {_brief(other)}"
+    return None
 
 
 def same(one: Any, other: Any) -> bool:
@@ -101,7 +100,7 @@ def same(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
-        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, np.ndarray):

@@ -18,7 +18,7 @@ from airflow_kart.formats.tables.columnar import as_kind, lazy_description
 from airflow_kart.formats.tables.kind import TableKind, import_polars
 from airflow_kart.formats.tables.polars_sink import batches
 
-__all__ = ["PlainTable", "plain_schema", "table_from_plain"]
+__all__ = ["PlainTable", "as_written", "plain_schema", "table_from_plain"]
 
 _ADVICE = "convert it with astype() or cast(), or dump to a .parquet file"
 
@@ -50,7 +50,7 @@ class PlainTable:
                 _check_text(obj, objects, format_name)
         self.description: Description = lazy_description(obj) if kind == "polars-lazy" else describe(obj)
         self.columns: dict[str, str] = self.description.columns or {}
-        self.schema: Any = plain_schema(kind, self.columns, format_name, nested=nested)
+        self._schema: Any = as_written(plain_schema(kind, self.columns, format_name, nested=nested))
         if kind == "pyarrow":
             self._check_arrow(obj)
         if not self.columns and self.description.rows:
@@ -63,7 +63,7 @@ class PlainTable:
 
         if self._kind == "polars-lazy":
             for frame in batches(self._obj):
-                yield from _slices(_arrow_of_polars(frame).cast(self.schema), rows)
+                yield from _slices(_arrow_of_polars(frame).cast(self._schema), rows)
             return
         if self._kind == "polars":
             table = _arrow_of_polars(self._obj)
@@ -71,7 +71,7 @@ class PlainTable:
             table = pa.Table.from_pandas(self._obj.drop(columns=self.objects), preserve_index=False)
         else:
             table = self._obj
-        schema = pa.schema([field for field in self.schema if field.name not in self.objects])
+        schema = pa.schema([field for field in self._schema if field.name not in self.objects])
         yield from _slices(table.replace_schema_metadata(None).cast(schema), rows)
 
     def _check_arrow(self, table: Any) -> None:
@@ -142,8 +142,18 @@ def plain_schema(kind: TableKind, columns: Mapping[str, str], format_name: str, 
     return pa.schema(fields)
 
 
+def as_written(schema: Any) -> Any:
+    """Return the schema of what is written: moments of any time zone in UTC, which has no hour twice and no odd seconds."""
+    import pyarrow as pa
+
+    zoned = [place for place, field in enumerate(schema) if pa.types.is_timestamp(field.type) and field.type.tz]
+    for place in zoned:
+        schema = schema.set(place, schema.field(place).with_type(pa.timestamp(schema.field(place).type.unit, tz="UTC")))
+    return schema
+
+
 def table_from_plain(table: Any, kind: TableKind, dumped: TableKind | None, columns: Mapping[str, str]) -> Any:
-    """Return a ``pyarrow.Table`` of :func:`plain_schema` as the table asked for.
+    """Return a ``pyarrow.Table`` of columns as they are written as the table asked for.
 
     Args:
         table: what was read.
@@ -156,10 +166,14 @@ def table_from_plain(table: Any, kind: TableKind, dumped: TableKind | None, colu
 
         series = {name: _pandas_series(table[name], columns[name]) for name in table.column_names}
         return pd.DataFrame(series, index=pd.RangeIndex(table.num_rows), columns=list(columns) or None)
-    found = as_kind(table, kind)
+    if dumped is not None:
+        names = table.column_names
+        table = table.cast(plain_schema(dumped, {name: columns[name] for name in names}, "text", nested=True))
     if kind.startswith("polars") and dumped is not None and dumped.startswith("polars"):
-        return found.cast({name: _polars_type(text) for name, text in columns.items()})
-    return found
+        series = as_kind(table, "polars").get_columns()
+        frame = import_polars().DataFrame([one.cast(_polars_type(columns[one.name])) for one in series])
+        return frame.lazy() if kind == "polars-lazy" else frame
+    return as_kind(table, kind)
 
 
 def _pandas_series(column: Any, text: str) -> Any:

@@ -10,7 +10,7 @@ from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.lossless import check_lossless
 from airflow_kart.formats.tables.kind import TableKind
 from airflow_kart.formats.tables.objects import missing
-from airflow_kart.formats.tables.plain import PlainTable, plain_schema, table_from_plain
+from airflow_kart.formats.tables.plain import PlainTable, as_written, plain_schema, table_from_plain
 from airflow_kart.formats.tables.stream import reading
 
 __all__ = ["Rows", "table_of_rows"]
@@ -145,9 +145,8 @@ def _table_of_known(
     import pyarrow as pa
 
     objects = [name for name, text in columns.items() if dumped == "pandas" and text == "object"]
-    schema = plain_schema(
-        dumped, {name: text for name, text in columns.items() if name not in objects}, format_name, nested=True
-    )
+    plain = {name: text for name, text in columns.items() if name not in objects}
+    schema = as_written(plain_schema(dumped, plain, format_name, nested=True))
     values: dict[str, list[Any]] = {name: [] for name in objects}
     tables = [schema.empty_table()]
     for rows in parts:
@@ -158,9 +157,11 @@ def _table_of_known(
     table = pa.concat_tables(tables)
     if objects and kind == "pandas":
         return _frame_with_objects(table, values, columns)
-    for name, some in values.items():
-        table = table.append_column(name, pa.array(some))
-    return table_from_plain(table.select(list(columns)), kind, dumped, columns)
+    if objects:  # asked for as another library's
+        for name, some in values.items():
+            table = table.append_column(name, pa.array(some))
+        return table_from_plain(table.select(list(columns)), kind, None, {})
+    return table_from_plain(table, kind, dumped, columns)
 
 
 def _frame_with_objects(table: Any, values: dict[str, list[Any]], columns: Mapping[str, str]) -> Any:
