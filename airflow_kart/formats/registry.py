@@ -94,7 +94,9 @@ def format_for(path: str, kind: TableKind | None = None) -> Format:
             f"{', '.join(registered_extensions())}, or add yours with airflow_kart.formats.register_format"
         )
     found = _make(extension)
-    return found if kind is None else _of_kind(found, kind)
+    if kind is not None:
+        found = _of_kind(found, kind)
+    return found
 
 
 def _is_known(extension: str) -> bool:
@@ -114,12 +116,12 @@ def _make(extension: str) -> Format:
     return factory()
 
 
-def _of_kind(target_format: Any, kind: TableKind) -> Format:
+def _of_kind(target_format: Any, kind: TableKind) -> Any:
     """Return a format that loads tables of this kind; one that holds none, as it is."""
     names = {field.name for field in dataclasses.fields(target_format)} if dataclasses.is_dataclass(target_format) else set()
+    given: Any = target_format
     if "kind" in names:
-        target_format = dataclasses.replace(target_format, kind=kind)
-    elif "inner" in names:
-        target_format = dataclasses.replace(target_format, inner=_of_kind(target_format.inner, kind))
-    found: Format = target_format
-    return found
+        return dataclasses.replace(given, kind=kind)
+    if "inner" in names:
+        return dataclasses.replace(given, inner=_of_kind(given.inner, kind))
+    return target_format
