@@ -76,21 +76,28 @@ class _Compressed(io.RawIOBase):
         super().__init__()
         self._stream = stream
         self._level = level
-        self._gzip = self._begun()
+        self._compressor = self._begun()
 
-    def _begun(self) -> gzip.GzipFile:
-        # The header, eight bytes that never change but for the level, is written at once.
-        return gzip.GzipFile(filename="", mode="wb", compresslevel=self._level, fileobj=self._stream, mtime=0)
+    def _begun(self) -> Any:
+        # 16 asks zlib for gzip's header, in which it leaves time and name out.
+        return zlib.compressobj(self._level, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
 
     def restart(self) -> None:
         self._stream.restart()
-        self._gzip = self._begun()
+        self._compressor = self._begun()
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any, /) -> int:
-        return self._gzip.write(data)
+        view = memoryview(data)
+        if not view.nbytes:
+            return 0
+        view = view.cast("B")
+        for start in range(0, view.nbytes, _CHUNK):
+            if compressed := self._compressor.compress(view[start : start + _CHUNK]):
+                self._stream.write(compressed)
+        return view.nbytes
 
     def finish(self) -> None:
-        self._gzip.close()
+        self._stream.write(self._compressor.flush())

@@ -6,7 +6,7 @@ import zipfile
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from airflow_kart.exceptions import FormatError
+from airflow_kart.exceptions import FormatError, KartError
 from airflow_kart.formats.archive_member import member, unreadable
 from airflow_kart.formats.base import READING, Writable, type_name
 
@@ -120,7 +120,7 @@ def _read(stream: Any) -> Any:
 
     try:
         return np.lib.format.read_array(stream, allow_pickle=False)
-    except (ValueError, TypeError, SyntaxError, EOFError, OSError, OverflowError, RecursionError) as error:
-        raise FormatError(f"the bytes are no numpy array ({error})") from error
-    except MemoryError as error:
-        raise FormatError("the bytes are no numpy array that fits into memory") from error
+    except KartError:
+        raise
+    except Exception as error:  # numpy reads the header as Python, and memory may run out over a wrong one
+        raise FormatError(f"the bytes are no numpy array that can be read here ({type(error).__name__}: {error})") from error

@@ -23,8 +23,8 @@ class ZipFormat:
         """Write the files."""
         require_type(obj, dict, self.name, "dump a dict of file names to bytes")
         for name, content in obj.items():
-            if not isinstance(name, str) or (wrong := _unsafe(name)) is not None:
-                wrong = "it is no str" if not isinstance(name, str) else wrong
+            wrong = _unsafe(name) if isinstance(name, str) else "it is no str"
+            if wrong is not None:
                 raise FormatError(f"the zip format cannot name a file {name!r}: {wrong}; use names like 'folder/file.txt'")
             require_type(content, bytes, f"{self.name} ({name})", "give the file's content as bytes")
         with zipfile.ZipFile(stream, "w") as archive:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import importlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -164,8 +165,8 @@ class CsvFormat:
     def _needs_quotes(self, batch: Any) -> bool:
         """Whether a text of a batch must be quoted: it is empty, or has a character that means something."""
         import pyarrow as pa
-        import pyarrow.compute as pc
 
+        pc: Any = importlib.import_module("pyarrow.compute")  # its functions are made when it is imported
         pattern = '^$|["\\r\\n' + (f"\\x{ord(self.separator):02x}" + "]")
         texts = [
             column for column in batch.columns if pa.types.is_string(column.type) or pa.types.is_large_string(column.type)

@@ -127,8 +127,9 @@ def _mentioned_in_text(text: str) -> Iterator[TableKind]:
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
-            libraries = {_ALIASES.get(name, name) for name in ast.unparse(node.value).split(".")}
-            yield from (kind for (library, cls), kind in _KINDS.items() if cls == node.attr and library in libraries)
+            for name in ast.unparse(node.value).split("."):
+                if (kind := _KINDS.get((_ALIASES.get(name, name), node.attr))) is not None:
+                    yield kind
         elif isinstance(node, ast.Name) and node.id == "LazyFrame":
             yield "polars-lazy"
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):

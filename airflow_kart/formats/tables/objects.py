@@ -46,6 +46,7 @@ class ObjectColumn:
         except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
             raise FormatError(f"the column {name!r} has values without a common type: {error}; {_ADVICE}") from error
         nested = pa.types.is_nested(array.type)
+        changed: str | None = None
         for way in (cls("arrays", gap), cls("values", gap)) if nested else (cls("scalars", gap),):
             changed = _first_change(values, way.read(pa.chunked_array([array])))
             if changed is None:
