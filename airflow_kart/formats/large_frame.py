@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO
 
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.archive import add_member, reading_archive, writing_archive
@@ -31,7 +31,7 @@ class LargeFrameFormat:
 
     max_byte: int = 64 << 20
     """The most memory a part takes, in bytes; for columns of text, by a sample of the rows."""
-    name: ClassVar[str] = "large frame"
+    name = "large frame"
 
     def __post_init__(self) -> None:
         """Refuse parts that hold nothing."""

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO
 
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.archive import add_member, reading_archive, writing_archive
@@ -28,7 +28,7 @@ class ModelFormat:
 
     save_function: Callable[[Any, str], object] = field(metadata={"recorded": False})
     load_function: Callable[[str], Any] = field(metadata={"recorded": False})
-    name: ClassVar[str] = "model"
+    name = "model"
 
     def dump(self, obj: Any, stream: Any) -> None:
         """Save an object and put the files into an archive, one after the other."""

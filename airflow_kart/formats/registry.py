@@ -114,12 +114,15 @@ def _make(extension: str) -> Format:
     return factory()
 
 
-def of_kind(target_format: Any, kind: TableKind) -> Format:
+def of_kind(target_format: Format, kind: TableKind) -> Format:
     """Return a format that loads tables of this kind; one that holds none, or has a kind already, as it is."""
-    names = {field.name for field in dataclasses.fields(target_format)} if dataclasses.is_dataclass(target_format) else set()
-    if "kind" in names and target_format.kind is None:
-        target_format = dataclasses.replace(target_format, kind=kind)
+    names: set[str] = set()
+    if dataclasses.is_dataclass(target_format):
+        names = {field.name for field in dataclasses.fields(target_format)}
+    given: Any = target_format
+    if "kind" in names and given.kind is None:
+        given = dataclasses.replace(given, kind=kind)
     elif "inner" in names:
-        target_format = dataclasses.replace(target_format, inner=of_kind(target_format.inner, kind))
-    found: Format = target_format
+        given = dataclasses.replace(given, inner=of_kind(given.inner, kind))
+    found: Format = given
     return found

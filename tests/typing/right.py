@@ -477,7 +477,7 @@ class InParts(TaskOnKart[pd.DataFrame]):
     def run(self) -> None:
         assert_type(self.load_generator(Table()), Iterator[pd.DataFrame])
         assert_type(self.load_generator([Table(), Table(rows=2)]), Iterator[pd.DataFrame])
-        assert_type(self.load_generator({"a": Named()}), Iterator[str])
+        assert_type(self.load_generator({"a": Shared()}), Iterator[str])
         assert_type(self.load_generator("key"), Iterator[Any])
         assert_type(self.load_generator(), Iterator[Any])
         self.dump_generator(self.load_generator(Table()), "parts")
@@ -501,7 +501,7 @@ def kinds_of_tasks() -> None:
 
 def tests_and_views() -> None:
     assert_type(run_in_memory(Table(), {"a": 1}), pd.DataFrame)
-    assert_type(try_in_memory(Named()).value, str)
+    assert_type(try_in_memory(Shared()).value, str)
     assert_runs_on_empty_frames(Group(), given={Table: pd.DataFrame()})
     assert_type(tree(Group(), details=True), str)
     assert_type(table_of_tasks(Group()), pd.DataFrame)

@@ -65,6 +65,7 @@ from airflow_kart import (
     SerializableParameter,
     SharedParameters,
     StrParameter,
+    Target,
     TaskInstanceParameter,
     TaskOnKart,
     TaskParameter,
