@@ -12,7 +12,7 @@ from typing import Any
 def made(shape: str) -> list[Any]:
     if shape == "dicts":
         return [{"id": number, "name": f"n{number}", "value": number * 0.5, "good": True} for number in range(500_000)]
-    return [[number, [number * 0.5, str(number), [number, number + 1, number + 2]]] for number in range(500_000)]
+    return [[number, number * 0.5, str(number), [*range(number, number + 5)]] for number in range(500_000)]
 
 
 class Sink(io.BytesIO):

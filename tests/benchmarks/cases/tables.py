@@ -24,10 +24,14 @@ ROWS = 4_000_000
 
 
 def made() -> pd.DataFrame:
+    """Return sales, say: prices to the cent, counts, moments and names, which compress as such tables do."""
     random = np.random.default_rng(0)
-    columns: dict[str, Any] = {f"float_{place}": random.normal(size=ROWS) for place in range(10)}
-    columns |= {f"int_{place}": random.integers(0, 1000, ROWS) for place in range(4)}
-    columns["text"] = random.choice(["alpha", "beta", "gamma"], ROWS)
+    columns: dict[str, Any] = {f"price_{place}": random.normal(100, 30, ROWS).round(2) for place in range(6)}
+    columns |= {f"count_{place}": random.poisson(3, ROWS) for place in range(5)}
+    columns["sold_at"] = pd.Timestamp("2026-01-01") + pd.to_timedelta(
+        np.sort(random.integers(0, 31_536_000, ROWS)), unit="s"
+    )
+    columns["name"] = random.choice([f"article number {number}" for number in range(200)], ROWS)
     return pd.DataFrame(columns)
 
 
