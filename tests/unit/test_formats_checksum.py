@@ -1,0 +1,78 @@
+"""The checksum of an artifact, made while it is written and while it is read."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_formats import Memory
+
+from airflow_kart.exceptions import FormatError
+from airflow_kart.formats import format_for
+from airflow_kart.publication import _ChecksumStream
+from airflow_kart.storage import LocalStore
+from airflow_kart.target import Target
+
+SIZES = st.sampled_from([0, 1, 100, 127 << 10, 128 << 10, 300_000, 4 << 20, (4 << 20) + 1])
+
+
+@given(st.lists(SIZES, max_size=30), st.sampled_from([bytes, bytearray, memoryview, np.frombuffer]))
+def test_whatever_is_written_is_hashed_in_order(sizes: list[int], kind: Any) -> None:
+    memory: Any = Memory()
+    stream = _ChecksumStream(memory)
+    for number, size in enumerate(sizes):
+        data = bytes([number]) * size
+        if kind is np.frombuffer and size:
+            assert stream.write(np.frombuffer(data, dtype=np.uint8)) == size
+        else:
+            assert stream.write(data if kind is np.frombuffer else kind(data)) == size
+    assert stream.hexdigest == hashlib.sha256(memory.buffer.getvalue()).hexdigest()
+    assert stream.size == sum(sizes)
+    stream.close()
+
+
+def test_a_chunk_is_its_writers_again_when_it_is_written() -> None:
+    memory: Any = Memory()
+    stream = _ChecksumStream(memory)
+    chunk = bytearray(1 << 20)
+    for number in range(40):
+        chunk[:] = bytes([number]) * len(chunk)
+        stream.write(chunk)
+    assert stream.hexdigest == hashlib.sha256(memory.buffer.getvalue()).hexdigest()
+    stream.close()
+
+
+def test_a_stream_that_starts_again_forgets_what_it_hashed() -> None:
+    memory: Any = Memory()
+    stream = _ChecksumStream(memory)
+    for _ in range(20):
+        stream.write(b"x" * (1 << 20))
+    stream.restart()
+    stream.write(b"y" * (1 << 20))
+    assert stream.size == 1 << 20
+    assert stream.hexdigest == hashlib.sha256(b"y" * (1 << 20)).hexdigest()
+    stream.close()
+
+
+def hashing_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("kart-sha256")]
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_no_thread_outlives_a_dump(tmp_path: Path, good: bool) -> None:
+    target = Target(str(tmp_path / "a.pkl"), format_for("a.pkl"), LocalStore())
+    large = [np.arange(1 << 20), np.arange(100_000)]
+    if good:
+        target.dump(large)
+        target.load()
+    else:
+        with pytest.raises(FormatError):
+            target.dump([*large, (letter for letter in "ab")])
+        assert not list(tmp_path.glob("*.pkl"))
+    assert hashing_threads() == []
