@@ -116,10 +116,8 @@ def _make(extension: str) -> Format:
 
 def of_kind(target_format: Format, kind: TableKind) -> Format:
     """Return a format that loads tables of this kind; one that holds none, or has a kind already, as it is."""
-    names: set[str] = set()
-    if dataclasses.is_dataclass(target_format):
-        names = {field.name for field in dataclasses.fields(target_format)}
     given: Any = target_format
+    names: frozenset[str] = frozenset(getattr(given, "__dataclass_fields__", ()))
     if "kind" in names and given.kind is None:
         given = dataclasses.replace(given, kind=kind)
     elif "inner" in names:
