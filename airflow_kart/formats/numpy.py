@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_kart.exceptions import FormatError, KartError
-from airflow_kart.formats.archive_member import member, unreadable
+from airflow_kart.formats.archive import member, unreadable
 from airflow_kart.formats.base import READING, Writable, type_name
 
 if TYPE_CHECKING:

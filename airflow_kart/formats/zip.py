@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from airflow_kart.exceptions import FormatError
-from airflow_kart.formats.archive_member import member, unreadable
+from airflow_kart.formats.archive import member, unreadable
 from airflow_kart.formats.base import require_type
 
 __all__ = ["ZipFormat"]
