@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from airflow_kart.storage.base import ANY, UPLOADS, Expected, Found, HashedStream, ObjectStat, Store, Upload
+from airflow_kart.storage.gcs import GCSStore
 from airflow_kart.storage.local import LocalStore
 from airflow_kart.storage.memory import MemoryStore, is_memory_uri
 from airflow_kart.storage.resolve import join_uri, store_for
@@ -13,6 +14,7 @@ __all__ = [
     "UPLOADS",
     "Expected",
     "Found",
+    "GCSStore",
     "HashedStream",
     "LocalStore",
     "MemoryStore",

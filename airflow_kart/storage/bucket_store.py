@@ -111,7 +111,10 @@ class BucketStore:
 
     def remove(self, uri: str) -> bool:
         """Remove an object."""
-        return self.call("remove", uri, lambda: self.service.remove(place_of(uri)))
+        there = self.stat(uri) is not None  # asked first, as a request that is made twice finds nothing the second time
+        if there:
+            self.call("remove", uri, lambda: self.service.remove(place_of(uri)))
+        return there
 
     def check_writable(self, uri: str) -> None:
         """Put a probe below a uri, where no listing shows it, and remove it."""

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from airflow_kart import settings
 from airflow_kart.exceptions import ConfigurationError, TargetPathError
 from airflow_kart.storage.base import Store
+from airflow_kart.storage.gcs import GCSStore
 from airflow_kart.storage.local import LocalStore, is_file_uri
 from airflow_kart.storage.memory import MemoryStore
 from airflow_kart.storage.s3 import S3Store
@@ -20,7 +21,7 @@ __all__ = ["join_uri", "store_for"]
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*)://")
 
 
-def store_for(uri: str, *, aws_conn_id: str | None = None, gcp_conn_id: str | None = None) -> Store:  # noqa: ARG001
+def store_for(uri: str, *, aws_conn_id: str | None = None, gcp_conn_id: str | None = None) -> Store:
     """Return the store that keeps a uri; equal uris and connections have one store in a process.
 
     Args:
@@ -36,6 +37,8 @@ def store_for(uri: str, *, aws_conn_id: str | None = None, gcp_conn_id: str | No
     in_uri = uri.partition("://")[2].partition("/")[0].rpartition("@")[0]
     if scheme in ("s3", "s3a"):
         return _s3_store(in_uri or aws_conn_id or settings.kart_option("aws_conn_id"))
+    if scheme in ("gs", "gcs"):
+        return _gcs_store(in_uri or gcp_conn_id or settings.kart_option("gcp_conn_id"))
     if scheme == "memory":
         memory = _memory_store()
         memory.check_writable(uri)  # a uri without a name is better refused here than by the first artifact
@@ -56,6 +59,11 @@ def _local_store() -> LocalStore:
 @functools.lru_cache(maxsize=32)
 def _s3_store(conn_id: str) -> S3Store:
     return S3Store(conn_id)
+
+
+@functools.lru_cache(maxsize=32)
+def _gcs_store(conn_id: str) -> GCSStore:
+    return GCSStore(conn_id)
 
 
 @functools.lru_cache(maxsize=1)

@@ -132,17 +132,10 @@ class _S3:
         except (LostUploadFault, MissingFault):
             pass
 
-    def remove(self, place: Place) -> bool:
+    def remove(self, place: Place) -> None:
         client = self._client
         with faults_of(client, place):
-            try:
-                client.head_object(Bucket=place.bucket, Key=place.key)
-            except client.exceptions.ClientError as error:
-                if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
-                    raise
-                return False
             client.delete_object(Bucket=place.bucket, Key=place.key)
-        return True
 
     def list(self, place: Place, page: Any, *, deep: bool = True) -> Page:
         client = self._client

@@ -130,8 +130,8 @@ class Service(Protocol):
         """Remove the parts of an upload that is given up; none being left is no fault."""
         ...
 
-    def remove(self, place: Place) -> bool:
-        """Remove an object; return whether there was one."""
+    def remove(self, place: Place) -> None:
+        """Remove an object; there being none is no fault."""
         ...
 
     def list(self, place: Place, page: Any, *, deep: bool = True) -> Page:

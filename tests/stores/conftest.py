@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from harness import gcs_server, s3_server
 from harness.loops import Loops
-from harness.s3_server import make_bucket, s3_connection, s3_server
 
-from airflow_kart.storage import S3Store
+from airflow_kart.storage import GCSStore, S3Store
 
 BUCKET = "kart"
 
@@ -21,7 +21,7 @@ def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Leave out whatever Airflow is configured to outside, before it is first imported."""
     home = tmp_path_factory.mktemp("airflow")
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith(("AIRFLOW", "AWS", "GOOGLE"))]:
+        for name in [name for name in os.environ if name.startswith(("AIRFLOW", "AWS", "GOOGLE", "STORAGE_"))]:
             patch.delenv(name)
         patch.setenv("AIRFLOW_HOME", str(home))
         patch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
@@ -31,9 +31,9 @@ def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def s3_address(airflow_home: Path) -> Iterator[str]:
     """The address of an S3 service that has a bucket."""
-    with s3_server() as address, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRFLOW_CONN_KART_S3", s3_connection(address))
-        make_bucket(address, BUCKET)
+    with s3_server.s3_server() as address, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW_CONN_KART_S3", s3_server.s3_connection(address))
+        s3_server.make_bucket(address, BUCKET)
         yield address
 
 
@@ -46,6 +46,27 @@ def s3(s3_address: str) -> S3Store:
 def s3_base() -> str:
     """A uri below which a test may do what it likes."""
     return f"s3://{BUCKET}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="session")
+def gcs_address(airflow_home: Path) -> Iterator[str]:
+    """The address of a Google Cloud Storage that has a bucket."""
+    with gcs_server.gcs_server() as address, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW_CONN_KART_GCS", gcs_server.gcs_connection())
+        patch.setenv("STORAGE_EMULATOR_HOST", address)
+        gcs_server.make_bucket(address, BUCKET)
+        yield address
+
+
+@pytest.fixture
+def gcs(gcs_address: str) -> GCSStore:
+    return GCSStore("kart_gcs")
+
+
+@pytest.fixture
+def gcs_base() -> str:
+    """A uri below which a test may do what it likes."""
+    return f"gs://{BUCKET}/{uuid.uuid4().hex}"
 
 
 @pytest.fixture
