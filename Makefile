@@ -20,6 +20,7 @@ demo: $(VENV)/.examples
 test: $(VENV)/.dev
 	.ci/system_packages
 	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest tests/stores
 	$(BIN)/python -m pytest tests/typing
 	$(BIN)/python -m pytest tests/airflow
 	$(BIN)/python -m pytest tests/scheduler

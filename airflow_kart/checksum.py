@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from typing_extensions import Self
 
-from airflow_kart.storage import Upload
+from airflow_kart.storage import HashedStream, Upload
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -99,7 +99,9 @@ class ChecksumStream(io.RawIOBase):
 
 
 def sha256_of(stream: BinaryIO) -> str:
-    """Return the SHA-256 of the rest of a stream, read in chunks."""
+    """Return the SHA-256 of a stream, which is read in chunks or hashes itself."""
+    if isinstance(stream, HashedStream):
+        return stream.sha256()
     sha256 = hashlib.sha256()
     while data := stream.read(_CHUNK):
         sha256.update(data)
@@ -107,15 +109,17 @@ def sha256_of(stream: BinaryIO) -> str:
 
 
 class Checksum:
-    """The SHA-256 of an open file, computed in a thread while the ``with`` block reads it too.
+    """The SHA-256 of an open stream, computed while the ``with`` block reads it too.
 
-    A stream that is no file is hashed first, and then rewound.
+    A file is hashed by a thread; a :class:`~airflow_kart.storage.HashedStream` hashes itself; any other stream is hashed
+    first, and then rewound.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._sha256 = hashlib.sha256()
         self._error: BaseException | None = None
+        self._hexdigest: str | None = None
         self._thread: threading.Thread | None = None
 
     def _hash_file(self, descriptor: int) -> None:
@@ -128,24 +132,33 @@ class Checksum:
             self._error = error
 
     def __enter__(self) -> Self:
+        """Begin to hash."""
+        if isinstance(self._stream, HashedStream):
+            return self
         try:
             descriptor = self._stream.fileno()
         except OSError:
-            while data := self._stream.read(_CHUNK):
-                self._sha256.update(data)
+            self._hash_rest()
             self._stream.seek(0)
         else:
             self._thread = threading.Thread(target=self._hash_file, args=(descriptor,), daemon=True)
             self._thread.start()
         return self
 
-    def __exit__(self, *_exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_exception: object) -> None:
+        """End it."""
         if self._thread is not None:
             self._thread.join()
         if self._error is not None:
             raise self._error
+        if kind is None and isinstance(self._stream, HashedStream):
+            self._hexdigest = self._stream.sha256()
+
+    def _hash_rest(self) -> None:
+        while data := self._stream.read(_CHUNK):
+            self._sha256.update(data)
 
     @property
     def hexdigest(self) -> str:
         """The checksum, after the block."""
-        return self._sha256.hexdigest()
+        return self._hexdigest or self._sha256.hexdigest()

@@ -24,7 +24,8 @@
     │   ├── ColumnTypeError         a column is not of its declared type
     │   └── SchemaError             a table does not satisfy its target's schema
     ├── StorageError                the store refused or failed
-    │   └── ConflictError           another writer was first
+    │   ├── ConflictError           another writer was first
+    │   └── ObjectChangedError      an object was replaced while it was read
     ├── MissingInputError           a task was started before its inputs exist
     ├── TaskFailedError             a task of a DAG run failed
     └── BindingError                a DAG's binding does not fit its root task
@@ -50,6 +51,7 @@ __all__ = [
     "MissingArtifactError",
     "MissingInputError",
     "MissingParameterError",
+    "ObjectChangedError",
     "OutputNotDumpedError",
     "ParameterError",
     "ParameterValueError",
@@ -154,6 +156,10 @@ class StorageError(KartError):
 
 class ConflictError(StorageError):
     """Another writer was first: what is there is not what was expected."""
+
+
+class ObjectChangedError(StorageError):
+    """An object was replaced or removed while it was read, and what it was can no longer be had."""
 
 
 class MissingInputError(KartError):

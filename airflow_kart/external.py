@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,7 @@ class ExternalTarget(Target):
             stream.seek(0)
             yield from map(self.checks.after_load, self.format.load_parts(stream))
 
-    def dump(self, obj: Any) -> None:
+    def dump(self, obj: Any, custom_labels: Mapping[str, str] | None = None) -> None:
         """Refuse: the artifact is somebody else's. Only in a workspace in memory, which a test has to fill, it is not.
 
         Raises:
@@ -70,7 +70,7 @@ class ExternalTarget(Target):
             raise TargetError(
                 f"{self.uri} is made elsewhere; a {type(obj).__name__} cannot be dumped to an ExternalTask's target"
             )
-        super().dump(obj)
+        super().dump(obj, custom_labels)
 
     def begin_replacement(self) -> None:
         """Do nothing: nobody here can make it again."""

@@ -60,6 +60,47 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "32",
                         "default": "16",
                     },
+                    "aws_conn_id": {
+                        "description": (
+                            "Airflow connection for s3:// workspaces. Where aws_default is asked for and does not exist, "
+                            "AWS's own ways to credentials are tried: environment, profile, the machine's role.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "aws_artifacts",
+                        "default": "aws_default",
+                    },
+                    "gcp_conn_id": {
+                        "description": (
+                            "Airflow connection for gs:// workspaces. Where google_cloud_default is asked for and does not "
+                            "exist, Google's application default credentials are used.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "google_artifacts",
+                        "default": "google_cloud_default",
+                    },
+                    "storage_retries": {
+                        "description": (
+                            "How often a request to S3 or Google Cloud Storage is tried again after a transient failure "
+                            "(throttling, a broken connection, a service that is not well), with growing pauses and for "
+                            "about a minute at most.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "integer",
+                        "example": "3",
+                        "default": "10",
+                    },
+                    "read_from": {
+                        "description": (
+                            "Workspaces, with commas between them, whose artifacts count where the own workspace has none. "
+                            "They are only read: so a laptop uses production's artifacts and cannot touch them.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "s3://production/workspace",
+                        "default": "",
+                    },
                     "private_digest_key": {
                         "description": (
                             "Secret that keys the digests by which private parameters appear in sidecars. "

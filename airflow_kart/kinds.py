@@ -10,7 +10,7 @@ from airflow_kart.exceptions import MissingArtifactError
 from airflow_kart.external import ExternalTarget
 from airflow_kart.formats import Format
 from airflow_kart.outputs import targets_of
-from airflow_kart.storage import Store, is_memory_uri, store_for
+from airflow_kart.storage import Store, is_memory_uri
 from airflow_kart.target import Target
 from airflow_kart.task import TaskOnKart
 from airflow_kart.workspace import Workspace
@@ -57,6 +57,7 @@ class ExternalTask(TaskOnKart[T]):
     """How often a waiting operator looks, in seconds."""
     timeout: ClassVar[dt.timedelta | None] = None
     """How long an operator waits before it fails; ``None``: without end."""
+    _target_class: ClassVar[type[Target]] = ExternalTarget
 
     def make_target(
         self,
@@ -74,15 +75,15 @@ class ExternalTask(TaskOnKart[T]):
             format: as in :meth:`TaskOnKart.make_target`.
             schema: as in :meth:`TaskOnKart.make_target`.
         """
-        made = super().make_target(relative_file_path, use_unique_id, format=format, schema=schema)
-        return ExternalTarget(made.uri, made.format, made.store, owner=self, checks=made.checks)
+        return super().make_target(relative_file_path, use_unique_id, format=format, schema=schema)
 
-    def _locate(self, path: str) -> tuple[str, Store]:
+    def _locate(self, path: str) -> list[tuple[str, Store]]:
         if "://" not in path and not path.startswith("/"):
             return super()._locate(path)
-        if is_memory_uri(Workspace.current().directory):
+        workspace = Workspace.current()
+        if is_memory_uri(workspace.directory):
             return super()._locate(path.replace("://", "/").lstrip("/"))
-        return path, store_for(path)
+        return [(path, workspace.store_of(path))]
 
     def run(self) -> Iterator[Any] | None:
         """Say that nothing here can make the artifact.

@@ -12,7 +12,7 @@ from airflow_kart.parameters import Parameter, ParameterVisibility
 from airflow_kart.sidecar.private import private_digest
 from airflow_kart.sidecar.source import source_of
 
-__all__ = ["task_parts", "upstream_part"]
+__all__ = ["object_metadata", "task_parts", "upstream_part"]
 
 
 def task_parts(task: Any, input_checksums: Mapping[str, str]) -> dict[str, Any]:
@@ -55,6 +55,22 @@ def upstream_part(
         "unique_id": required.unique_id,
         "artifacts": [{"uri": target.uri, "sha256": input_checksums.get(target.uri)} for _, target in targets_of(required)],
         **({"dynamic": True} if dynamic else {}),
+    }
+
+
+def object_metadata(task: Any) -> dict[str, str]:
+    """Return what an artifact of a task says about itself in a bucket: task, unique id, upstream, public parameters."""
+    public = {
+        f"kart-parameter-{name}": parameter.serialize(getattr(task, name))
+        for name, parameter in type(task).get_parameters().items()
+        if parameter.significant and not parameter.holds_tasks and parameter.visibility is not ParameterVisibility.PRIVATE
+    }
+    upstream = ",".join(dict.fromkeys(required.unique_id for _, required in task.lineage.inputs))
+    return {
+        "kart-task": logical_class_name(type(task)),
+        "kart-unique-id": task.unique_id,
+        **({"kart-upstream": upstream} if upstream else {}),
+        **public,
     }
 
 

@@ -84,8 +84,27 @@ class Publication:
         """The expected uris that nothing was dumped to, sorted."""
         return sorted(self._seen.keys() - self._staged.keys())
 
-    def stage(self, uri: str, store: Store, target_format: Format, obj: Any, checks: Checks) -> None:
+    def stage(
+        self,
+        uri: str,
+        store: Store,
+        target_format: Format,
+        obj: Any,
+        *,
+        checks: Checks,
+        labels: Mapping[str, str],
+        metadata: Mapping[str, str],
+    ) -> None:
         """Write an object aside; a second object for the same uri replaces the first.
+
+        Args:
+            uri: where it is to be published.
+            store: what keeps the uri.
+            target_format: how it is written.
+            obj: the object.
+            checks: what is asked of it.
+            labels: the task's own, for the sidecar.
+            metadata: for the object, in stores whose objects can have some.
 
         Raises:
             FormatError: the format cannot write the object.
@@ -93,7 +112,7 @@ class Publication:
             StorageError: the store refused.
         """
         obj = checks.before_dump(obj)
-        upload = store.upload(uri)
+        upload = store.upload(uri, metadata=metadata)
         with closing(ChecksumStream(upload)) as stream:
             try:
                 description = target_format.dump(obj, stream) or describe(obj)
@@ -120,6 +139,7 @@ class Publication:
             bytes=stream.size,
             sha256=sha256,
             options=options_of(target_format),
+            labels=dict(labels),
             **asdict(description),
         )
         self._staged[uri] = StagedOutput(store, upload, record)

@@ -30,6 +30,7 @@ __all__ = [
     "kart_bool",
     "kart_int",
     "kart_option",
+    "read_from",
     "workspace_directory",
 ]
 
@@ -173,21 +174,28 @@ def kart_bool(option: str) -> bool:
     raise ConfigurationError(f"[kart] {option} is {text!r}; set it to True or False")
 
 
-def kart_int(option: str) -> int:
-    """Return a ``[kart]`` option as a positive int.
+def kart_int(option: str, least: int = 1) -> int:
+    """Return a ``[kart]`` option as an int, which is ``least`` or more.
 
     Raises:
-        ConfigurationError: the option is not a whole number above zero.
+        ConfigurationError: the option is no such number.
     """
     text = kart_option(option).strip()
-    if text.isdecimal() and int(text) > 0:
+    if text.isdecimal() and int(text) >= least:
         return int(text)
-    raise ConfigurationError(f"[kart] {option} is {text!r}; set it to a whole number above zero")
+    wanted = "above zero" if least == 1 else f"from {least} up"
+    raise ConfigurationError(f"[kart] {option} is {text!r}; set it to a whole number {wanted}")
 
 
 def workspace_directory() -> str:
     """Return the configured workspace, absolute, so that every process agrees on it."""
     return below_airflow_home(kart_option("workspace_directory"))
+
+
+def read_from() -> tuple[str, ...]:
+    """Return the configured workspaces that are read where the own one has no artifact, absolute."""
+    listed = (directory.strip() for directory in kart_option("read_from").split(","))
+    return tuple(below_airflow_home(directory) for directory in listed if directory)
 
 
 def below_airflow_home(directory: str) -> str:

@@ -7,12 +7,18 @@ import hashlib
 import io
 import posixpath
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, Protocol
 
 from airflow_kart.checks import Checks
 from airflow_kart.checksum import Checksum, sha256_of
-from airflow_kart.exceptions import CorruptArtifactError, FormatError, KartError, MissingArtifactError
+from airflow_kart.exceptions import (
+    CorruptArtifactError,
+    FormatError,
+    KartError,
+    MissingArtifactError,
+    ObjectChangedError,
+)
 from airflow_kart.formats import Format, ReadsInParts, reader_for, with_options
 from airflow_kart.publication import Publication
 from airflow_kart.sidecar import Sidecar, read_sidecar, sidecar_uri
@@ -35,6 +41,10 @@ class Owner(Protocol):
 
     def describe(self, input_checksums: Mapping[str, str]) -> dict[str, Any]:
         """Return the parts of a sidecar that describe the task."""
+        ...
+
+    def object_metadata(self) -> dict[str, str]:
+        """Return what an artifact of the task says about itself in a bucket."""
         ...
 
 
@@ -76,9 +86,29 @@ class Target:
     store: Store = field(compare=False, repr=False)
     owner: Owner | None = field(default=None, compare=False, repr=False)
     checks: Checks = field(default=Checks(), compare=False, repr=False)
+    others: tuple[Target, ...] = field(default=(), compare=False, repr=False)
+    """The same target in other workspaces, which are only read."""
 
     def state(self) -> TargetState:
-        """Look whether a complete artifact is here: sidecar, size and unique id, not the checksum."""
+        """Look whether a complete artifact is here, or else in another workspace that is read too.
+
+        Asked are sidecar, size and unique id, not the checksum.
+        """
+        own = self._own_state()
+        if not own.readable:
+            for other in self.others:
+                state = other.state()
+                if state.complete:
+                    return replace(state, reason=f"in {posixpath.dirname(other.uri)}")
+        return own
+
+    def located(self) -> Target:
+        """Return the target to load from: this one, unless only another workspace has a complete artifact."""
+        if not self.others or self._own_state().readable:
+            return self
+        return next((other for other in self.others if other.state().complete), self)
+
+    def _own_state(self) -> TargetState:
         state = self._state()
         while state.mismatched:  # an artifact that is replaced between two looks is not the one of the first
             again = self._state()
@@ -130,9 +160,15 @@ class Target:
             FormatError: the bytes are right, but cannot be read in this format or process.
             ArtifactError: what was loaded does not pass the target's checks.
         """
+        located = self.located()
+        if located is not self:
+            return located.load()
         sidecar = self._sidecar_to_load()
         while True:
             found, sha256, error = self._decode(sidecar)
+            if isinstance(error, ObjectChangedError):
+                sidecar = self._newer_sidecar(sidecar, "another than when it was opened")
+                continue
             if sha256 in sidecar.accepted_checksums:
                 break
             sidecar = self._newer_sidecar(sidecar, sha256)
@@ -153,8 +189,9 @@ class Target:
         Raises:
             ArtifactError: as :meth:`load`.
         """
-        if not isinstance(self.format, ReadsInParts):
-            yield self.load()
+        located = self.located()
+        if located is not self or not isinstance(self.format, ReadsInParts):
+            yield from located.load_parts() if located is not self else iter([self.load()])
             return
         sidecar = self._sidecar_to_load()
         while True:
@@ -172,22 +209,29 @@ class Target:
                     return
             sidecar = self._newer_sidecar(sidecar, sha256)
 
-    def dump(self, obj: Any) -> None:
+    def dump(self, obj: Any, custom_labels: Mapping[str, str] | None = None) -> None:
         """Write an object to this target.
 
         Inside a task's run the artifact becomes visible when the run has ended well; elsewhere at once.
+
+        Args:
+            obj: what to write.
+            custom_labels: texts by name, for the sidecar and, in buckets, for the object's metadata.
 
         Raises:
             FormatError: the format cannot write the object.
             ArtifactError: the object does not pass the target's checks.
             StorageError: the store refused.
         """
+        labels = dict(custom_labels or {})
+        own = self.owner.object_metadata() if self.owner is not None else {}
+        said: dict[str, Any] = {"checks": self.checks, "labels": labels, "metadata": {**own, **labels}}
         publication = Publication.expecting(self.uri)
         if publication is not None:
-            publication.stage(self.uri, self.store, self.format, obj, self.checks)
+            publication.stage(self.uri, self.store, self.format, obj, **said)
             return
         with Publication({self.uri: self.store}) as publication:
-            publication.stage(self.uri, self.store, self.format, obj, self.checks)
+            publication.stage(self.uri, self.store, self.format, obj, **said)
             publication.publish(self.owner.describe({}) if self.owner is not None else {})
 
     def begin_replacement(self) -> None:
@@ -196,7 +240,7 @@ class Target:
         It stays readable. So what was asked to run again does so, even if the run that asked for it fails.
         """
         with self.store.publishing([self.uri]):
-            state = self.state()
+            state = self._own_state()
             if state.complete and state.sidecar is not None:
                 begin_replacement(self.store, state.sidecar)
 

@@ -19,10 +19,10 @@ from airflow_kart.modules import logical_module_name
 from airflow_kart.nesting import NotALeafError, describe_path, follow, leaves, map_leaves
 from airflow_kart.outputs import targets_of
 from airflow_kart.parametrized import Parametrized
-from airflow_kart.provenance import task_parts
+from airflow_kart.provenance import object_metadata, task_parts
 from airflow_kart.restoration import restore
 from airflow_kart.sidecar.document import SIDECAR_SUFFIX
-from airflow_kart.storage import Store
+from airflow_kart.storage import Store, join_uri
 from airflow_kart.target import Target
 from airflow_kart.type_argument import type_argument
 from airflow_kart.workspace import Workspace
@@ -86,6 +86,7 @@ class TaskOnKart(Parametrized, Generic[T]):
     Like all code it counts in the unique id only through :attr:`code_version`.
     """
 
+    _target_class: ClassVar[type[Target]] = Target
     is_wrapper: ClassVar[bool] = False  # whether it only groups others; see WrapperTask
     lineage_cache: ClassVar[Lineage | None] = None  # set on instances; annotated so because it is no parameter
 
@@ -255,16 +256,19 @@ class TaskOnKart(Parametrized, Generic[T]):
             if use_unique_id:
                 stem, extension = split_extension(path)
                 path = f"{stem}_{self.unique_id}{extension}"
-            uri, store = self._locate(path)
+            own, *others = self._locate(path)
         except (TargetError, ConfigurationError) as error:
             raise type(error)(f"{cls.__qualname__}.output(): {error}") from error
         checks = Checks(cls.fail_on_empty_dump, cls._all_column_types(), schema or schema_in(dumped))
-        return Target(uri, target_format, store, owner=self, checks=checks)
+        target_class = self._target_class
+        found = tuple(target_class(uri, target_format, store, owner=self, checks=checks) for uri, store in others)
+        return target_class(own[0], target_format, own[1], owner=self, checks=checks, others=found)
 
-    def _locate(self, path: str) -> tuple[str, Store]:
-        """Return the uri that a path below the workspace stands for, and the store that keeps it."""
+    def _locate(self, path: str) -> list[tuple[str, Store]]:
+        """Return the uris that a path below the workspace stands for, each with its store: the own, then those only read."""
         workspace = Workspace.current()
-        return workspace.uri(path), workspace.store
+        directories = (workspace.directory, *workspace.others)
+        return [(join_uri(directory, path), workspace.store_of(directory)) for directory in directories]
 
     @classmethod
     def _all_column_types(cls) -> dict[str, Any]:
@@ -355,33 +359,40 @@ class TaskOnKart(Parametrized, Generic[T]):
             ) from None
         return chosen
 
-    def dump(self, obj: T, target: str | int | Target | None = None) -> None:
+    def dump(self, obj: T, target: str | int | Target | None = None, custom_labels: Mapping[str, str] | None = None) -> None:
         """Write an output.
 
         Args:
             obj: what to write.
             target: which output, where there are several: its key in ``output()``, or the target itself.
+            custom_labels: texts by name, for the sidecar and, in buckets, for the object's metadata.
 
         Raises:
             TargetError: there is no such output, or none was named where there are several.
             FormatError: the target's format cannot write the object.
         """
-        self._dump(obj, target)
+        self._dump(obj, target, custom_labels)
 
-    def dump_generator(self, parts: Iterable[T], target: str | int | Target | None = None) -> None:
+    def dump_generator(
+        self,
+        parts: Iterable[T],
+        target: str | int | Target | None = None,
+        custom_labels: Mapping[str, str] | None = None,
+    ) -> None:
         """Write a table to a large-frame target part by part, holding one part at a time.
 
         Args:
             parts: tables with the same columns.
             target: as for :meth:`dump`.
+            custom_labels: as for :meth:`dump`.
 
         Raises:
             TargetError: there is no such output, or it is not a large-frame target.
             FormatError: a part cannot be written, or has other columns than the first.
         """
-        self._dump(iter(parts), target)
+        self._dump(iter(parts), target, custom_labels)
 
-    def _dump(self, obj: object, target: str | int | Target | None) -> None:
+    def _dump(self, obj: object, target: str | int | Target | None, custom_labels: Mapping[str, str] | None) -> None:
         if not isinstance(target, Target):
             target = self._output_at(target)
         if isinstance(obj, Iterator) and not isinstance(target.format, ReadsInParts):
@@ -389,7 +400,7 @@ class TaskOnKart(Parametrized, Generic[T]):
                 f"{self!r}: {target.uri} takes one object, not parts; make it with make_large_data_frame_target, or dump a list"
             )
         try:
-            target.dump(obj)
+            target.dump(obj, custom_labels)
         except KartError as error:
             raise type(error)(f"{self!r}: {error}") from error
 
@@ -421,6 +432,10 @@ class TaskOnKart(Parametrized, Generic[T]):
             input_checksums: the SHA-256 of each input's artifact that is known, by uri.
         """
         return task_parts(self, input_checksums)
+
+    def object_metadata(self) -> dict[str, str]:
+        """Return what an artifact of the task says about itself in a bucket."""
+        return object_metadata(self)
 
     @classmethod
     def restore(cls, unique_id: str, **given: Any) -> Self:

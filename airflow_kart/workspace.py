@@ -27,17 +27,23 @@ class Workspace:
 
     Args:
         directory: path or uri. A relative path is taken from the current directory.
+        aws_conn_id: id of the Airflow connection for S3; by default ``[kart] aws_conn_id``.
+        gcp_conn_id: id of the Airflow connection for Google Cloud Storage; by default ``[kart] gcp_conn_id``.
+        read_from: other workspaces, whose artifacts count where this one has none, and which are only read; by default
+            ``[kart] read_from``.
     """
 
     directory: str
+    aws_conn_id: str | None = None
+    gcp_conn_id: str | None = None
+    read_from: tuple[str, ...] | None = None
     _tokens: dict[int, list[Token[Workspace | None]]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Make a path absolute, so that it means the same wherever it is used."""
-        directory = os.fspath(self.directory)
-        if "://" not in directory:
-            directory = os.path.abspath(os.path.expanduser(directory))
-        object.__setattr__(self, "directory", directory)
+        object.__setattr__(self, "directory", _absolute(os.fspath(self.directory)))
+        if self.read_from is not None:
+            object.__setattr__(self, "read_from", tuple(_absolute(os.fspath(other)) for other in self.read_from))
 
     @classmethod
     def current(cls) -> Workspace:
@@ -64,9 +70,19 @@ class Workspace:
         return join_uri(self.directory, relative_path)
 
     @property
+    def others(self) -> tuple[str, ...]:
+        """The directories of the workspaces that are read too."""
+        found = settings.read_from() if self.read_from is None else self.read_from
+        return tuple(other for other in found if other.rstrip("/") != self.directory.rstrip("/"))
+
+    @property
     def store(self) -> Store:
         """The store that keeps the workspace."""
-        return store_for(self.directory)
+        return self.store_of(self.directory)
+
+    def store_of(self, uri: str) -> Store:
+        """Return the store that keeps a uri, reached by the workspace's connections."""
+        return store_for(uri, aws_conn_id=self.aws_conn_id, gcp_conn_id=self.gcp_conn_id)
 
     def __enter__(self) -> Self:
         """Make this the current workspace."""
@@ -78,6 +94,10 @@ class Workspace:
         """Go back to the workspace before."""
         _CURRENT.reset(self._tokens[threading.get_ident()].pop())
         _ENTERED.remove(self)
+
+
+def _absolute(directory: str) -> str:
+    return directory if "://" in directory else os.path.abspath(os.path.expanduser(directory))
 
 
 _ENTERED: list[Workspace] = []

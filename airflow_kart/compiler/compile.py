@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from airflow.sdk import TaskGroup
@@ -22,12 +22,43 @@ from airflow_kart.settings import below_airflow_home
 from airflow_kart.task import TaskOnKart
 from airflow_kart.workspace import Workspace
 
-__all__ = ["Compilation", "OnCached", "Roots", "child_id", "compile_roots"]
+__all__ = ["Compilation", "OnCached", "Roots", "Where", "child_id", "compile_roots"]
 
 OnCached = Literal["skip", "success"]
 Roots = TaskOnKart[Any] | type[TaskOnKart[Any]] | Sequence[TaskOnKart[Any] | type[TaskOnKart[Any]]]
 
-_OURS = frozenset({"task", "task_id", "bind", "blueprint", "workspace_directory", "on_cached", "dag", "task_group"})
+_OURS = frozenset(
+    {
+        "task",
+        "task_id",
+        "bind",
+        "blueprint",
+        "workspace_directory",
+        "read_from",
+        "aws_conn_id",
+        "gcp_conn_id",
+        "on_cached",
+        "dag",
+        "task_group",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a DAG's artifacts are, as its author says it; any of it may be a template."""
+
+    workspace_directory: str | None = None
+    read_from: Sequence[str] | None = None
+    aws_conn_id: str | None = None
+    gcp_conn_id: str | None = None
+
+    def sample(self) -> Workspace:
+        """Return a workspace to compile in, in which nothing is looked up."""
+        directory = self.workspace_directory
+        return (
+            Workspace.current() if directory is None or is_template(directory) else Workspace(below_airflow_home(directory))
+        )
 
 
 @dataclass(frozen=True)
@@ -39,7 +70,7 @@ class Compilation:
     structure: Structure
     task_ids: Mapping[tuple[str, str], str]
     """A task id for each node, without the prefix of a group."""
-    workspace_directory: str | None
+    where: Where
 
     def add_operators(
         self,
@@ -63,7 +94,7 @@ class Compilation:
             raise BindingError(f"on_cached is {on_cached!r}; use 'skip' or 'success'")
         ids: dict[tuple[str, str], str] = {key: child_id(group, task_id) for key, task_id in self.task_ids.items()}
         blueprint = self._blueprint(ids, fields)
-        shared: dict[str, Any] = {"bind": dict(self.binding.bind), "workspace_directory": self.workspace_directory}
+        shared: dict[str, Any] = {"bind": dict(self.binding.bind), **asdict(self.where)}
         subgroups: dict[str, TaskGroup] = {}
         labels = group_labels(self.structure.nodes, self.task_ids)
         operators: dict[tuple[str, str], KartOperator] = {}
@@ -115,7 +146,7 @@ class Compilation:
             operators[consumer].set_upstream(needed)
 
 
-def compile_roots(root: Roots, bind: Mapping[str, Any] | None, workspace_directory: str | None) -> Compilation:
+def compile_roots(root: Roots, bind: Mapping[str, Any] | None, where: Where) -> Compilation:
     """Compile one or several roots.
 
     Raises:
@@ -126,18 +157,14 @@ def compile_roots(root: Roots, bind: Mapping[str, Any] | None, workspace_directo
         raise BindingError("root is empty; give a task, a task class, or a list of these")
     roots = tuple(RootSpec.of(one) for one in given)
     binding = make_binding(roots, bind or {})
-    with _sample_workspace(workspace_directory):
+    with where.sample():
         structure = make_structure(roots, binding)
-    return Compilation(roots, binding, structure, task_ids(structure.nodes), workspace_directory)
+    return Compilation(roots, binding, structure, task_ids(structure.nodes), where)
 
 
 def child_id(group: TaskGroup, label: str) -> str:
     """Return the id of a task in a group."""
     return str(group.child_id(label))  # type: ignore[no-untyped-call]  # Airflow's is not annotated
-
-
-def _sample_workspace(directory: str | None) -> Workspace:
-    return Workspace.current() if directory is None or is_template(directory) else Workspace(below_airflow_home(directory))
 
 
 def _operator_kwargs(task: TaskOnKart[Any], shared: Mapping[str, Any]) -> dict[str, Any]:

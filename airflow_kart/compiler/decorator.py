@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from airflow_kart.compiler.compile import OnCached
@@ -21,6 +21,9 @@ def kart_dag(
     *,
     bind: Mapping[str, Any] | None = None,
     workspace_directory: str | None = None,
+    read_from: Sequence[str] | None = None,
+    aws_conn_id: str | None = None,
+    gcp_conn_id: str | None = None,
     on_cached: OnCached = "skip",
     plan: bool = True,
     operator_kwargs: Mapping[str, Any] | None = None,
@@ -32,6 +35,9 @@ def kart_dag(
         dag_id: the DAG's id; by default the class's name in snake case.
         bind: see :class:`~airflow_kart.KartDag`.
         workspace_directory: see :class:`~airflow_kart.KartDag`.
+        read_from: see :class:`~airflow_kart.KartDag`.
+        aws_conn_id: see :class:`~airflow_kart.KartDag`.
+        gcp_conn_id: see :class:`~airflow_kart.KartDag`.
         on_cached: see :class:`~airflow_kart.KartDag`.
         plan: see :class:`~airflow_kart.KartDag`.
         operator_kwargs: see :class:`~airflow_kart.KartDag`.
@@ -48,6 +54,9 @@ def kart_dag(
             cls,
             bind=bind,
             workspace_directory=workspace_directory,
+            read_from=read_from,
+            aws_conn_id=aws_conn_id,
+            gcp_conn_id=gcp_conn_id,
             on_cached=on_cached,
             plan=plan,
             operator_kwargs=operator_kwargs,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow.sdk import TaskGroup
 
-from airflow_kart.compiler.compile import OnCached, Roots, compile_roots
+from airflow_kart.compiler.compile import OnCached, Roots, Where, compile_roots
 from airflow_kart.compiler.form import add_form, name_fields
 from airflow_kart.exceptions import BindingError
 from airflow_kart.parameters import UNSET
@@ -28,6 +28,9 @@ class KartTaskGroup(TaskGroup):
         root: the task the group is made for, its class, or several of them.
         bind: see :class:`~airflow_kart.KartDag`.
         workspace_directory: see :class:`~airflow_kart.KartDag`.
+        read_from: see :class:`~airflow_kart.KartDag`.
+        aws_conn_id: see :class:`~airflow_kart.KartDag`.
+        gcp_conn_id: see :class:`~airflow_kart.KartDag`.
         on_cached: see :class:`~airflow_kart.KartDag`.
         plan: see :class:`~airflow_kart.KartDag`.
         operator_kwargs: see :class:`~airflow_kart.KartDag`.
@@ -44,13 +47,16 @@ class KartTaskGroup(TaskGroup):
         *,
         bind: Mapping[str, Any] | None = None,
         workspace_directory: str | None = None,
+        read_from: Sequence[str] | None = None,
+        aws_conn_id: str | None = None,
+        gcp_conn_id: str | None = None,
         on_cached: OnCached = "skip",
         plan: bool = True,
         operator_kwargs: Mapping[str, Any] | None = None,
         **group_kwargs: Any,
     ) -> None:
         try:
-            compilation = compile_roots(root, bind, workspace_directory)
+            compilation = compile_roots(root, bind, Where(workspace_directory, read_from, aws_conn_id, gcp_conn_id))
             super().__init__(group_id, **group_kwargs)
             for name, (spec, default) in compilation.binding.form.items():
                 if default is UNSET and name not in self.dag.params:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from airflow.providers.common.compat.sdk import DownstreamTasksSkipped
@@ -28,10 +28,15 @@ class KartPlanOperator(BaseOperator):
         blueprint: the compiled structure.
         bind: values and Jinja templates for parameters of the roots.
         workspace_directory: where artifacts are; by default ``[kart] workspace_directory``. May be a template.
+        read_from: workspaces whose artifacts count where this one has none, and which are only read; by default
+            ``[kart] read_from``. May be templates.
+        aws_conn_id: id of the Airflow connection for S3; by default ``[kart] aws_conn_id``. May be a template.
+        gcp_conn_id: id of the Airflow connection for Google Cloud Storage; by default ``[kart] gcp_conn_id``. May be a
+            template.
         on_cached: ``"skip"`` skips what is cached; ``"success"`` lets each cached task end well by itself.
     """
 
-    template_fields = ("bind", "workspace_directory")
+    template_fields = ("bind", "workspace_directory", "read_from", "aws_conn_id", "gcp_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"bind": "json"}
     ui_color = "#fdf3dc"
 
@@ -41,6 +46,9 @@ class KartPlanOperator(BaseOperator):
         blueprint: Blueprint,
         bind: Mapping[str, Any] | None = None,
         workspace_directory: str | None = None,
+        read_from: Sequence[str] | None = None,
+        aws_conn_id: str | None = None,
+        gcp_conn_id: str | None = None,
         on_cached: Literal["skip", "success"] = "skip",
         **kwargs: Any,
     ) -> None:
@@ -48,6 +56,9 @@ class KartPlanOperator(BaseOperator):
         self.blueprint = blueprint
         self.bind = bind
         self.workspace_directory = workspace_directory
+        self.read_from = read_from
+        self.aws_conn_id = aws_conn_id
+        self.gcp_conn_id = gcp_conn_id
         self.on_cached = on_cached
 
     def execute(self, context: Any) -> dict[str, int]:

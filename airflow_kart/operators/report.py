@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from airflow.sdk import BaseOperator
@@ -29,10 +29,15 @@ class KartReportOperator(BaseOperator):
         blueprint: the compiled structure.
         bind: values and Jinja templates for parameters of the roots.
         workspace_directory: where artifacts are; by default ``[kart] workspace_directory``. May be a template.
+        read_from: workspaces whose artifacts count where this one has none, and which are only read; by default
+            ``[kart] read_from``. May be templates.
+        aws_conn_id: id of the Airflow connection for S3; by default ``[kart] aws_conn_id``. May be a template.
+        gcp_conn_id: id of the Airflow connection for Google Cloud Storage; by default ``[kart] gcp_conn_id``. May be a
+            template.
         plan_task_id: the task id of the plan; ``None`` where there is none.
     """
 
-    template_fields = ("bind", "workspace_directory")
+    template_fields = ("bind", "workspace_directory", "read_from", "aws_conn_id", "gcp_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"bind": "json"}
     ui_color = "#e6f4e6"
     reports = True
@@ -43,6 +48,9 @@ class KartReportOperator(BaseOperator):
         blueprint: Blueprint,
         bind: Mapping[str, Any] | None = None,
         workspace_directory: str | None = None,
+        read_from: Sequence[str] | None = None,
+        aws_conn_id: str | None = None,
+        gcp_conn_id: str | None = None,
         plan_task_id: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -50,6 +58,9 @@ class KartReportOperator(BaseOperator):
         self.blueprint = blueprint
         self.bind = bind
         self.workspace_directory = workspace_directory
+        self.read_from = read_from
+        self.aws_conn_id = aws_conn_id
+        self.gcp_conn_id = gcp_conn_id
         self.plan_task_id = plan_task_id
 
     def execute(self, context: Any) -> dict[str, Any]:

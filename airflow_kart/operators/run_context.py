@@ -35,8 +35,15 @@ class RunContext:
 
     def workspace(self) -> Workspace:
         """Return the operator's workspace, the configured one where it names none, to be entered."""
-        directory = self._operator.workspace_directory
-        return Workspace(below_airflow_home(directory)) if directory else Workspace.current()
+        operator = self._operator
+        directory = below_airflow_home(operator.workspace_directory) if operator.workspace_directory else None
+        others = operator.read_from
+        return Workspace(
+            directory or Workspace.current().directory,
+            aws_conn_id=operator.aws_conn_id,
+            gcp_conn_id=operator.gcp_conn_id,
+            read_from=None if others is None else tuple(below_airflow_home(other) for other in others),
+        )
 
     def rerun(self) -> set[str]:
         """Return the unique ids of this blueprint's tasks that ``kart_rerun`` names, or whose classes ask for it.

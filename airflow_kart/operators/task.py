@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
@@ -37,12 +37,17 @@ class KartOperator(BaseOperator):
         task: the task, with the values its operator is compiled with.
         bind: values and Jinja templates for parameters of the task (of the roots, in a compiled DAG).
         workspace_directory: where artifacts are; by default ``[kart] workspace_directory``. May be a template.
+        read_from: workspaces whose artifacts count where this one has none, and which are only read; by default
+            ``[kart] read_from``. May be templates.
+        aws_conn_id: id of the Airflow connection for S3; by default ``[kart] aws_conn_id``. May be a template.
+        gcp_conn_id: id of the Airflow connection for Google Cloud Storage; by default ``[kart] gcp_conn_id``. May be a
+            template.
         on_cached: how the operator ends when the artifact was there: ``"skip"``, which shows in the UI, or
             ``"success"``. Where a task outside the graph hangs on it, it always ends well.
         blueprint: the compiled structure it belongs to.
     """
 
-    template_fields = ("bind", "workspace_directory")
+    template_fields = ("bind", "workspace_directory", "read_from", "aws_conn_id", "gcp_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"bind": "json"}
     operator_extra_links = (KartArtifactLink(),)
     ui_color = "#e8f0fb"
@@ -54,6 +59,9 @@ class KartOperator(BaseOperator):
         task: TaskOnKart[Any],
         bind: Mapping[str, Any] | None = None,
         workspace_directory: str | None = None,
+        read_from: Sequence[str] | None = None,
+        aws_conn_id: str | None = None,
+        gcp_conn_id: str | None = None,
         on_cached: Literal["skip", "success"] = "skip",
         blueprint: Blueprint | None = None,
         **kwargs: Any,
@@ -64,6 +72,9 @@ class KartOperator(BaseOperator):
         self.task = task
         self.bind = bind
         self.workspace_directory = workspace_directory
+        self.read_from = read_from
+        self.aws_conn_id = aws_conn_id
+        self.gcp_conn_id = gcp_conn_id
         self.on_cached = on_cached
         self.blueprint = blueprint
 
@@ -101,7 +112,12 @@ class KartOperator(BaseOperator):
         timeouts = [task.timeout for task in external if task.timeout is not None]
         self.log.info("Waiting for what is made elsewhere: %s", ", ".join(uris))
         self.defer(
-            trigger=ExternalArtifactTrigger(uris=uris, poll_seconds=min(task.poll_seconds for task in external)),
+            trigger=ExternalArtifactTrigger(
+                uris=uris,
+                poll_seconds=min(task.poll_seconds for task in external),
+                aws_conn_id=self.aws_conn_id,
+                gcp_conn_id=self.gcp_conn_id,
+            ),
             method_name="execute_when_there",
             timeout=min(timeouts) if timeouts else None,
         )

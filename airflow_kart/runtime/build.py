@@ -114,7 +114,8 @@ def _run_in_processes(plan: Plan, workers: int) -> None:
     """Run the planned tasks in spawned processes, each as soon as what it needs is there."""
     from airflow_kart.formats.pickle import dumps
 
-    directory = Workspace.current().directory
+    workspace = Workspace.current()
+    where = (workspace.directory, workspace.aws_conn_id, workspace.gcp_conn_id, workspace.read_from)
     todo = {node.unique_id: node for node in plan.with_outcome(Outcome.RUN)}
     waiting = {key: {needed for _, needed in node.inputs if needed in todo} for key, node in todo.items()}
     running: dict[Future[None], str] = {}
@@ -123,7 +124,7 @@ def _run_in_processes(plan: Plan, workers: int) -> None:
             while waiting or running:
                 for key in [key for key, needed in waiting.items() if not needed]:
                     del waiting[key]
-                    job = dumps((todo[key].task, key, plan.tasks[key].forced, directory))
+                    job = dumps((todo[key].task, key, plan.tasks[key].forced, where))
                     running[pool.submit(_run_pickled, job)] = key
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -137,9 +138,9 @@ def _run_in_processes(plan: Plan, workers: int) -> None:
 
 
 def _run_pickled(job: bytes) -> None:
-    task, unique_id, forced, directory = pickle.loads(job)
+    task, unique_id, forced, where = pickle.loads(job)
     _refuse_other_identity(task, unique_id)
-    with Workspace(directory):
+    with Workspace(*where):
         run_task(task, force=forced)
 
 

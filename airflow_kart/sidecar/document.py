@@ -33,6 +33,7 @@ class ArtifactRecord:
     rows: int | None = None
     columns: dict[str, str] | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -144,9 +145,13 @@ def _artifact_record(uri: str, content: Mapping[str, Any]) -> ArtifactRecord:
     expected = {"uri": str, "format": str, "bytes": int, "sha256": str, "type": str}
     if not isinstance(part, dict) or any(not isinstance(part.get(name), kind) for name, kind in expected.items()):
         raise CorruptArtifactError(f"the sidecar {uri} does not describe an artifact: it needs {', '.join(expected)}")
-    options = part.get("options") or {}
-    if not isinstance(options, dict):
-        raise CorruptArtifactError(f"the sidecar {uri} has options that are no object: {options!r}")
+    options, labels = part.get("options") or {}, part.get("labels") or {}
+    if not isinstance(options, dict) or not isinstance(labels, dict):
+        raise CorruptArtifactError(f"the sidecar {uri} has options or labels that are no object: {options!r}, {labels!r}")
     return ArtifactRecord(
-        **{name: part[name] for name in expected}, rows=part.get("rows"), columns=part.get("columns"), options=options
+        **{name: part[name] for name in expected},
+        rows=part.get("rows"),
+        columns=part.get("columns"),
+        options=options,
+        labels=labels,
     )

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from airflow_kart.storage.base import ANY, Expected, Found, ObjectStat, Store, Upload
+from airflow_kart.storage.base import ANY, UPLOADS, Expected, Found, HashedStream, ObjectStat, Store, Upload
+from airflow_kart.storage.gcs import GCSStore
 from airflow_kart.storage.local import LocalStore
 from airflow_kart.storage.memory import MemoryStore, is_memory_uri
 from airflow_kart.storage.resolve import join_uri, store_for
+from airflow_kart.storage.s3 import S3Store
 
 __all__ = [
     "ANY",
+    "UPLOADS",
     "Expected",
     "Found",
+    "GCSStore",
+    "HashedStream",
     "LocalStore",
     "MemoryStore",
     "ObjectStat",
+    "S3Store",
     "Store",
     "Upload",
     "is_memory_uri",

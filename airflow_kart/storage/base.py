@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import BinaryIO, Final, Literal, Protocol
+from typing import BinaryIO, Final, Literal, Protocol, runtime_checkable
 
-__all__ = ["ANY", "Expected", "Found", "ObjectStat", "Store", "Upload"]
+__all__ = ["ANY", "UPLOADS", "Expected", "Found", "HashedStream", "ObjectStat", "Store", "Upload"]
+
+UPLOADS = ".kart-uploads"
+"""Folder for what is not published yet, beside what is; no listing shows it."""
 
 
 class _Anything(enum.Enum):
@@ -38,7 +41,10 @@ class ObjectStat:
     modified: dt.datetime
     """When it was published, with a time zone."""
     version: str
-    """What tells it from whatever was or will be published under the same uri."""
+    """What tells it from whatever was or will be published under the same uri.
+
+    In S3 it is the entity tag, which objects of equal bytes may share.
+    """
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,21 @@ class Upload(Protocol):
         ...
 
 
+@runtime_checkable
+class HashedStream(Protocol):
+    """A stream that hashes the object it reads while it reads it, as far as that goes in order."""
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the whole object, in hex; what was not read yet, or not in order, is read for it.
+
+        The position stays where it is.
+
+        Raises:
+            ObjectChangedError: as for reading.
+        """
+        ...
+
+
 class Store(Protocol):
     """A place that keeps objects by uri."""
 
@@ -94,10 +115,12 @@ class Store(Protocol):
         ...
 
     def open(self, uri: str) -> BinaryIO:
-        """Open an object for reading; the stream can seek.
+        """Open an object for reading; the stream can seek, and may be a :class:`HashedStream`.
 
         Raises:
             FileNotFoundError: there is none.
+            ObjectChangedError: by the stream, when it reads: the object was replaced or removed since it was opened, and
+                the store no longer has it as it was.
         """
         ...
 
@@ -105,14 +128,20 @@ class Store(Protocol):
         """Read a small object as a whole, or return ``None`` where there is none."""
         ...
 
-    def upload(self, uri: str) -> Upload:
-        """Begin to write an object."""
+    def upload(self, uri: str, *, metadata: Mapping[str, str] | None = None) -> Upload:
+        """Begin to write an object.
+
+        Args:
+            uri: where it goes.
+            metadata: what the object says about itself, in stores whose objects can; cut to what the store takes.
+        """
         ...
 
     def publishing(self, uris: Iterable[str]) -> AbstractContextManager[object]:
-        """Return a turn at publishing objects: no two writers of the same uris have one at the same time.
+        """Return a turn at publishing objects.
 
-        Where a store has no way to say so (``turns_exclude`` is false), it only returns.
+        In a directory and in memory no two writers of the same uris have one at the same time. Buckets have no turns
+        (``turns_exclude`` is false): there the writer's expectation (:meth:`Upload.publish`) alone decides who publishes.
         """
         ...
 

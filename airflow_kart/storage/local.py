@@ -19,18 +19,17 @@ import socket
 import stat
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 from urllib.parse import quote, unquote
 
 from airflow_kart import settings
 from airflow_kart.exceptions import ConflictError, StorageError
-from airflow_kart.storage.base import ANY, Expected, Found, ObjectStat
+from airflow_kart.storage.base import ANY, UPLOADS, Expected, Found, ObjectStat
 
 __all__ = ["LocalStore", "is_file_uri"]
 
-_UPLOADS = ".kart-uploads"
 _LOCK = "publishing.lock"
 _TURNS = threading.local()  # the directories this thread has locked, since a second lock of its own would wait for the first
 _UPLOAD_NAME = re.compile(r"([0-9a-f]{8})-(\d+)-[0-9a-f]{8}")
@@ -88,15 +87,15 @@ class LocalStore:
         except FileNotFoundError:
             return None
 
-    def upload(self, uri: str) -> LocalUpload:
-        """Begin to write a file."""
+    def upload(self, uri: str, *, metadata: Mapping[str, str] | None = None) -> LocalUpload:  # noqa: ARG002 - the protocol's
+        """Begin to write a file; files carry no metadata."""
         return LocalUpload(self, uri, _path(uri))
 
     @contextlib.contextmanager
     def publishing(self, uris: Iterable[str]) -> Iterator[None]:
         """Lock the directories of the files, in order, for the moment it takes to rename files into place."""
         held: set[str] = _TURNS.__dict__.setdefault("held", set())
-        folders = {os.path.join(os.path.dirname(_path(uri)), _UPLOADS) for uri in uris} - held
+        folders = {os.path.join(os.path.dirname(_path(uri)), UPLOADS) for uri in uris} - held
         with contextlib.ExitStack() as locks:
             for folder in sorted(folders):
                 try:
@@ -123,7 +122,7 @@ class LocalStore:
     def list(self, prefix: str) -> Iterator[str]:
         """Return the files below a directory, uploads left out."""
         for folder, subfolders, names in os.walk(_path(prefix)):
-            subfolders[:] = [name for name in subfolders if name != _UPLOADS]
+            subfolders[:] = [name for name in subfolders if name != UPLOADS]
             yield from (_like(prefix, os.path.join(folder, name)) for name in names)
 
     def check_writable(self, uri: str) -> None:
@@ -144,7 +143,7 @@ class LocalUpload:
         self._uri = uri
         self._path = path
         self._fsync = store.fsync
-        folder = os.path.join(os.path.dirname(path), _UPLOADS)
+        folder = os.path.join(os.path.dirname(path), UPLOADS)
         self._temporary = os.path.join(folder, f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
         try:
             if not os.path.isdir(folder):

@@ -11,7 +11,7 @@ import datetime as dt
 import io
 import itertools
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO
 
 from airflow_kart.exceptions import ConfigurationError, ConflictError
@@ -50,8 +50,8 @@ class MemoryStore:
         found = self._objects.get(_key(uri))
         return None if found is None else Found(found[0], found[1].version)
 
-    def upload(self, uri: str) -> MemoryUpload:
-        """Begin to write an object."""
+    def upload(self, uri: str, *, metadata: Mapping[str, str] | None = None) -> MemoryUpload:  # noqa: ARG002 - the protocol's
+        """Begin to write an object; nobody would see its metadata."""
         return MemoryUpload(self, _key(uri))
 
     @contextlib.contextmanager

@@ -8,24 +8,37 @@ import posixpath
 import re
 from urllib.parse import quote
 
+from airflow_kart import settings
 from airflow_kart.exceptions import ConfigurationError, TargetPathError
 from airflow_kart.storage.base import Store
+from airflow_kart.storage.gcs import GCSStore
 from airflow_kart.storage.local import LocalStore, is_file_uri
 from airflow_kart.storage.memory import MemoryStore
+from airflow_kart.storage.s3 import S3Store
 
 __all__ = ["join_uri", "store_for"]
 
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*)://")
 
 
-def store_for(uri: str) -> Store:
-    """Return the store that keeps a uri.
+def store_for(uri: str, *, aws_conn_id: str | None = None, gcp_conn_id: str | None = None) -> Store:
+    """Return the store that keeps a uri; equal uris and connections have one store in a process.
+
+    Args:
+        uri: a path, or a uri. What stands before an ``@``, as in ``s3://conn@bucket/prefix``, is a connection's id too.
+        aws_conn_id: id of the Airflow connection for S3; by default as ``[kart] aws_conn_id`` says.
+        gcp_conn_id: id of the Airflow connection for Google Cloud Storage; by default as ``[kart] gcp_conn_id`` says.
 
     Raises:
         ConfigurationError: no store keeps uris of that scheme.
     """
     match = _SCHEME.match(uri)
     scheme = match[1].lower() if match else "file"
+    in_uri = uri.partition("://")[2].partition("/")[0].rpartition("@")[0]
+    if scheme in ("s3", "s3a"):
+        return _s3_store(in_uri or aws_conn_id or settings.kart_option("aws_conn_id"))
+    if scheme in ("gs", "gcs"):
+        return _gcs_store(in_uri or gcp_conn_id or settings.kart_option("gcp_conn_id"))
     if scheme == "memory":
         memory = _memory_store()
         memory.check_writable(uri)  # a uri without a name is better refused here than by the first artifact
@@ -41,6 +54,16 @@ def store_for(uri: str) -> Store:
 @functools.lru_cache(maxsize=1)
 def _local_store() -> LocalStore:
     return LocalStore()
+
+
+@functools.lru_cache(maxsize=32)
+def _s3_store(conn_id: str) -> S3Store:
+    return S3Store(conn_id)
+
+
+@functools.lru_cache(maxsize=32)
+def _gcs_store(conn_id: str) -> GCSStore:
+    return GCSStore(conn_id)
 
 
 @functools.lru_cache(maxsize=1)

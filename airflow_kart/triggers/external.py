@@ -19,24 +19,34 @@ class ExternalArtifactTrigger(BaseTrigger):
     Args:
         uris: the objects.
         poll_seconds: how often it looks, in seconds.
+        aws_conn_id: id of the Airflow connection for S3; by default ``[kart] aws_conn_id``.
+        gcp_conn_id: id of the Airflow connection for Google Cloud Storage; by default ``[kart] gcp_conn_id``.
     """
 
-    def __init__(self, uris: Sequence[str], poll_seconds: float) -> None:
+    def __init__(
+        self,
+        uris: Sequence[str],
+        poll_seconds: float,
+        aws_conn_id: str | None = None,
+        gcp_conn_id: str | None = None,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's is not annotated
         self.uris = list(uris)
         self.poll_seconds = poll_seconds
+        self.aws_conn_id = aws_conn_id
+        self.gcp_conn_id = gcp_conn_id
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and its arguments, for the triggerer's process."""
-        return f"{type(self).__module__}.{type(self).__qualname__}", {"uris": self.uris, "poll_seconds": self.poll_seconds}
+        names = ("uris", "poll_seconds", "aws_conn_id", "gcp_conn_id")
+        return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look until everything is there."""
-        while absent := [uri for uri in self.uris if not await asyncio.to_thread(_is_there, uri)]:
+        while absent := [uri for uri in self.uris if not await asyncio.to_thread(self._is_there, uri)]:
             self.log.info("Not there yet: %s", ", ".join(absent))
             await asyncio.sleep(self.poll_seconds)
         yield TriggerEvent({"uris": self.uris})  # type: ignore[no-untyped-call]  # as above
 
-
-def _is_there(uri: str) -> bool:
-    return store_for(uri).stat(uri) is not None
+    def _is_there(self, uri: str) -> bool:
+        return store_for(uri, aws_conn_id=self.aws_conn_id, gcp_conn_id=self.gcp_conn_id).stat(uri) is not None

@@ -103,9 +103,9 @@ def test_while_it_is_replaced_an_artifact_is_readable_but_not_complete(tmp_path:
     seen = []
 
     class Watched(LocalStore):
-        def upload(self, uri: str) -> Any:
+        def upload(self, uri: str, **options: Any) -> Any:
             seen.append((target.exists(), target.state().readable, target.load() if target.state().readable else None))
-            return super().upload(uri)
+            return super().upload(uri, **options)
 
     target.dump("old")
     Target(target.uri, target.format, Watched()).dump("new")
@@ -119,9 +119,9 @@ def test_the_same_bytes_again_need_no_replacement(tmp_path: Path) -> None:
     uploads = []
 
     class Watched(LocalStore):
-        def upload(self, uri: str) -> Any:
+        def upload(self, uri: str, **options: Any) -> Any:
             uploads.append(uri)
-            return super().upload(uri)
+            return super().upload(uri, **options)
 
     for _ in range(2):
         Target(target.uri, target.format, Watched()).dump("same")
@@ -191,8 +191,8 @@ class DyingStore(LocalStore):
     def __init__(self, when):
         super().__init__()
         self.when, self.count = when, 0
-    def upload(self, uri):
-        upload = super().upload(uri)
+    def upload(self, uri, **options):
+        upload = super().upload(uri, **options)
         publish = upload.publish
         def counted(expected):
             self.count += 1

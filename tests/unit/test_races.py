@@ -28,6 +28,9 @@ class Owner:
     def describe(self, input_checksums: Any) -> dict[str, Any]:
         return {"task": {"unique_id": self.unique_id}}
 
+    def object_metadata(self) -> dict[str, str]:
+        return {}
+
 
 class Died(BaseException):
     """What a process that is killed does not live to see."""

@@ -34,6 +34,9 @@ class Owner:
     def describe(self, input_checksums: Any) -> dict[str, Any]:
         return {"task": {"unique_id": self.unique_id}}
 
+    def object_metadata(self) -> dict[str, str]:
+        return {}
+
 
 def target_at(path: Path, store: Any = None, owner: Any = None) -> Target:
     return Target(str(path), format_for(path.name), store or LocalStore(), owner or Owner())
@@ -89,6 +92,7 @@ def test_the_sidecar_describes_the_bytes(target: Target) -> None:
         "rows": None,
         "columns": None,
         "options": {},
+        "labels": {},
     }
     assert content["task"] == {"unique_id": "a" * 32}
     assert content["run"]["finished_at"].endswith("+00:00")
@@ -399,8 +403,8 @@ def test_the_recorded_checksum_is_that_of_what_was_loaded(tmp_path: Path) -> Non
     loaded: list[tuple[Any, str]] = []
 
     class ReadWhilePublishing(LocalStore):
-        def upload(self, uri: str) -> Any:
-            upload = super().upload(uri)
+        def upload(self, uri: str, **options: Any) -> Any:
+            upload = super().upload(uri, **options)
             if not uri.endswith(".kart.json"):
                 upload.publish = functools.partial(read, upload.publish)  # type: ignore[method-assign]
             return upload

