@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_formats import Memory
 
+from airflow_kart.checksum import ChecksumStream
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats import format_for
-from airflow_kart.publication import _ChecksumStream
 from airflow_kart.storage import LocalStore
 from airflow_kart.target import Target
 
@@ -25,7 +25,7 @@ SIZES = st.sampled_from([0, 1, 100, 127 << 10, 128 << 10, 300_000, 4 << 20, (4 <
 @given(st.lists(SIZES, max_size=30), st.sampled_from([bytes, bytearray, memoryview, np.frombuffer]))
 def test_whatever_is_written_is_hashed_in_order(sizes: list[int], kind: Any) -> None:
     memory: Any = Memory()
-    stream = _ChecksumStream(memory)
+    stream = ChecksumStream(memory)
     for number, size in enumerate(sizes):
         data = bytes([number]) * size
         if kind is np.frombuffer and size:
@@ -39,7 +39,7 @@ def test_whatever_is_written_is_hashed_in_order(sizes: list[int], kind: Any) -> 
 
 def test_a_chunk_is_its_writers_again_when_it_is_written() -> None:
     memory: Any = Memory()
-    stream = _ChecksumStream(memory)
+    stream = ChecksumStream(memory)
     chunk = bytearray(1 << 20)
     for number in range(40):
         chunk[:] = bytes([number]) * len(chunk)
@@ -50,7 +50,7 @@ def test_a_chunk_is_its_writers_again_when_it_is_written() -> None:
 
 def test_a_stream_that_starts_again_forgets_what_it_hashed() -> None:
     memory: Any = Memory()
-    stream = _ChecksumStream(memory)
+    stream = ChecksumStream(memory)
     for _ in range(20):
         stream.write(b"x" * (1 << 20))
     stream.restart()

@@ -12,10 +12,9 @@ from typing import Any, BinaryIO
 from airflow_kart.exceptions import ConfigurationError, FormatError
 from airflow_kart.formats.base import READING, Description
 from airflow_kart.formats.encoding import EncodingStream, check_encoding
-from airflow_kart.formats.tables.columnar import arrow_source
 from airflow_kart.formats.tables.kind import TableKind, check_kind, kind_of_type_name, require_table
 from airflow_kart.formats.tables.plain import PlainTable, as_written, plain_schema, table_from_plain
-from airflow_kart.formats.tables.stream import reading, writing
+from airflow_kart.formats.tables.stream import Attempt, file_path, reading, writing
 
 __all__ = ["CsvFormat", "tsv_format"]
 
@@ -112,10 +111,10 @@ class CsvFormat:
             return pa.table({})
         block = _BLOCK
         while True:
-            stream.seek(0)
+            attempt = Attempt(stream)
             try:
                 return csv.read_csv(
-                    arrow_source(stream),
+                    file_path(stream) or pa.PythonFile(attempt, mode="r"),
                     csv.ReadOptions(encoding=self.encoding, block_size=block),
                     csv.ParseOptions(delimiter=self.separator, newlines_in_values=True, ignore_empty_lines=False),
                     csv.ConvertOptions(
@@ -123,10 +122,13 @@ class CsvFormat:
                     ),
                 )
             except pa.ArrowInvalid:  # a row may be longer than a block
+                attempt.end()
                 size = stream.seek(0, io.SEEK_END)
                 if block >= min(size, _LARGEST_BLOCK):
                     raise
                 block = min(size, _LARGEST_BLOCK)
+            finally:
+                attempt.end()
 
     def _table(self, table: Any) -> Any:
         import pandas as pd

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from airflow_kart.exceptions import FormatError, KartError
 
-__all__ = ["Sink", "file_path", "reading", "writing"]
+__all__ = ["Attempt", "Sink", "file_path", "reading", "writing"]
 
 _SMALL = 64 << 10
 _GATHERED = 256 << 10
@@ -101,6 +102,31 @@ def reading(what: str) -> Iterator[None]:
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
             raise FormatError(f"the bytes are not {what} ({type(error).__name__}: {error})") from error
         raise
+
+
+class Attempt:
+    """One attempt at reading a stream from its begin.
+
+    A library that gave up may have threads that are still reading; when the attempt has ended, they are told that the
+    stream has too, and leave it to the next attempt.
+    """
+
+    closed = False
+
+    def __init__(self, stream: BinaryIO) -> None:
+        stream.seek(0)
+        self._stream: BinaryIO | None = stream
+        self._lock = threading.Lock()
+
+    def read(self, size: int = -1) -> bytes:
+        """Read some bytes; none, when the attempt has ended."""
+        with self._lock:
+            return b"" if self._stream is None else self._stream.read(size)
+
+    def end(self) -> None:
+        """Leave the stream alone."""
+        with self._lock:
+            self._stream = None
 
 
 def file_path(stream: BinaryIO) -> str | None:
