@@ -7,6 +7,7 @@ from airflow_kart.storage.bucket_store import AbandonedUpload, BucketStore
 from airflow_kart.storage.gcs import GCSStore
 from airflow_kart.storage.local import LocalStore
 from airflow_kart.storage.memory import MemoryStore, is_memory_uri
+from airflow_kart.storage.object_path import ObjectPathStore
 from airflow_kart.storage.resolve import join_uri, store_for
 from airflow_kart.storage.s3 import S3Store
 
@@ -21,6 +22,7 @@ __all__ = [
     "HashedStream",
     "LocalStore",
     "MemoryStore",
+    "ObjectPathStore",
     "ObjectStat",
     "S3Store",
     "Store",
