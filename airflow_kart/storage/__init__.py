@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from airflow_kart.storage.base import ANY, UPLOADS, Expected, Found, HashedStream, ObjectStat, Store, Upload
+from airflow_kart.storage.bucket_store import AbandonedUpload, BucketStore
 from airflow_kart.storage.gcs import GCSStore
 from airflow_kart.storage.local import LocalStore
 from airflow_kart.storage.memory import MemoryStore, is_memory_uri
+from airflow_kart.storage.object_path import ObjectPathStore
 from airflow_kart.storage.resolve import join_uri, store_for
 from airflow_kart.storage.s3 import S3Store
 
 __all__ = [
     "ANY",
     "UPLOADS",
+    "AbandonedUpload",
+    "BucketStore",
     "Expected",
     "Found",
     "GCSStore",
     "HashedStream",
     "LocalStore",
     "MemoryStore",
+    "ObjectPathStore",
     "ObjectStat",
     "S3Store",
     "Store",

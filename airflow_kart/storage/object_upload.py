@@ -60,6 +60,7 @@ class ObjectUpload:
         self._parts: Parts | None = None
         self._upload = ""
         self._version = ""
+        self._discarded = False
         self._sent: Sequence[Any] = ()
 
     def write(self, data: bytes | memoryview, /) -> int:
@@ -96,6 +97,8 @@ class ObjectUpload:
         """Make the object visible."""
         if self._version:
             return self._version
+        if self._discarded:
+            raise ValueError(f"the upload of {self._uri} was discarded")
         self.finish()
         try:
             self._version = self._call("publish", lambda: self._publish(expected), _OF_PUBLISHING)
@@ -122,6 +125,7 @@ class ObjectUpload:
 
     def discard(self) -> None:
         """Give the upload up."""
+        self._discarded = True
         self._buffer, self._data = io.BytesIO(), b""
         self._abandon()
 

@@ -63,6 +63,7 @@ class Ranged(io.RawIOBase):
 
     def tell(self) -> int:
         """Return the position."""
+        self._check_open()
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
@@ -133,7 +134,7 @@ class Ranged(io.RawIOBase):
 
     def _read_block(self, index: int, view: memoryview) -> int:
         wanted = (self._position + len(view) - 1) // BLOCK
-        expected = index + self._run // (2 * _SHORT)  # the longer somebody reads on, the more is asked for in advance
+        expected = index + 2 * self._run // BLOCK  # the longer somebody reads on, the more is asked for in advance
         block = self._block(index, max(wanted, expected))
         offset = self._position - index * BLOCK
         count = min(len(view), len(block) - offset)

@@ -14,6 +14,7 @@ from airflow_kart.storage.base import Store
 from airflow_kart.storage.gcs import GCSStore
 from airflow_kart.storage.local import LocalStore, is_file_uri
 from airflow_kart.storage.memory import MemoryStore
+from airflow_kart.storage.object_path import ObjectPathStore, is_known_scheme
 from airflow_kart.storage.s3 import S3Store
 
 __all__ = ["join_uri", "store_for"]
@@ -43,12 +44,14 @@ def store_for(uri: str, *, aws_conn_id: str | None = None, gcp_conn_id: str | No
         memory = _memory_store()
         memory.check_writable(uri)  # a uri without a name is better refused here than by the first artifact
         return memory
-    if scheme != "file":
+    if scheme == "file":
+        return _local_store()
+    if not is_known_scheme(scheme):
         raise ConfigurationError(
-            f"no store keeps {scheme}:// uris ({uri}); this version keeps artifacts in directories: "
-            "give a path or a file:// uri as workspace_directory"
+            f"no store keeps {scheme}:// uris ({uri}); give a path, an s3:// or gs:// uri, or one of a file system that "
+            "Airflow knows as workspace_directory"
         )
-    return _local_store()
+    return _object_path_store()
 
 
 @functools.lru_cache(maxsize=1)
@@ -64,6 +67,11 @@ def _s3_store(conn_id: str) -> S3Store:
 @functools.lru_cache(maxsize=32)
 def _gcs_store(conn_id: str) -> GCSStore:
     return GCSStore(conn_id)
+
+
+@functools.lru_cache(maxsize=1)
+def _object_path_store() -> ObjectPathStore:
+    return ObjectPathStore()
 
 
 @functools.lru_cache(maxsize=1)

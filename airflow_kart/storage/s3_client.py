@@ -82,9 +82,9 @@ def new_client(given: str | None) -> tuple[Any, str]:
         max_pool_connections=max(_LEAST_CONNECTIONS, settings.kart_int("check_threads") + 8),
     )
     try:
+        hook = S3Hook(aws_conn_id=used)
         # What the connection's config_kwargs say goes before what is wanted here.
-        config = wanted.merge(S3Hook(aws_conn_id=used).config)
-        client = S3Hook(aws_conn_id=used, config=config).get_conn()
+        client = hook.get_client_type(config=wanted.merge(hook.config))
     except Exception as error:
         raise ConfigurationError(
             f"no S3 client could be made ({who}): {type(error).__name__}: {error}; correct the connection"

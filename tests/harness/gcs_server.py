@@ -44,9 +44,25 @@ def gcs_server(*, complete: bool = True) -> Iterator[str]:
             server.wait(30)
 
 
-def gcs_connection() -> str:
-    """Return an Airflow connection without credentials; ``STORAGE_EMULATOR_HOST`` says where the server is."""
-    return json.dumps({"conn_type": "google_cloud_platform", "extra": {"is_anonymous": True, "project": "kart"}})
+def gcs_connection(token_address: str | None = None) -> str:
+    """Return an Airflow connection, as the value of an environment variable.
+
+    ``STORAGE_EMULATOR_HOST`` says where the server is. Without credentials, unless there is an address to get a token at.
+    """
+    extra: dict[str, object] = {"project": "kart", "is_anonymous": True}
+    if token_address is not None:
+        extra = {"project": "kart", "keyfile_dict": _account(f"{token_address}/token")}
+    return json.dumps({"conn_type": "google_cloud_platform", "extra": extra})
+
+
+def _account(token_uri: str) -> dict[str, str]:
+    """Return the key file of a service account."""
+    from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    key = generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    told = {"project_id": "kart", "private_key_id": "1", "private_key": key, "client_email": "kart@example.org"}
+    return {"type": "service_account", "client_id": "1", "token_uri": token_uri, **told}
 
 
 def make_bucket(address: str, name: str) -> None:

@@ -52,6 +52,7 @@ class Handler(BaseHTTPRequestHandler):
     """Passes a request on, as the rules say."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     service: tuple[str, int]
     rules: list[Rule]
     used: dict[int, int]

@@ -1,16 +1,18 @@
 """An S3 service on loopback: moto, in a process of its own.
 
-moto looks at a condition and acts afterwards, with other requests in between, and knows no ``If-Match`` when a multipart
-upload is completed. Its requests are therefore taken one by one here, and that condition is looked at first; the rest
-is moto's own.
+moto looks at a condition and acts afterwards, with other requests in between; when a multipart upload is completed it
+knows no ``If-Match``, and fails where there is no such upload; and it says of every upload that it was begun in 2010.
+Its requests are therefore taken one by one here, and those things are seen to; the rest is moto's own.
 """
 
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -67,43 +69,64 @@ def _wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
         time.sleep(0.1)
 
 
+_UPLOAD = re.compile(rb"<UploadId>(.+?)</UploadId>")
+_NEVER = b"2010-11-10T20:48:33.000Z"
+
+
 class _OneByOne:
     """A WSGI application that answers one request at a time, each with its body at hand."""
 
-    def __init__(self, application: Any, tag_of: Any) -> None:
+    def __init__(self, application: Any, buckets: Any) -> None:
         self._application = application
-        self._tag_of = tag_of
+        self._buckets = buckets
         self._turn = threading.Lock()
+        self._begun: dict[bytes, bytes] = {}
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         length = int(environ.get("CONTENT_LENGTH") or 0)
-        chunked = environ.get("wsgi.input_terminated") and not environ.get("CONTENT_LENGTH")
-        body = environ["wsgi.input"].read() if chunked else environ["wsgi.input"].read(length)
+        body = environ["wsgi.input"].read(length)
         if len(body) < length:  # whoever sent it broke off; a service does nothing then
             start_response("400 Bad Request", [("Content-Length", "0")])
             return []
         environ["wsgi.input"] = io.BytesIO(body)
         with self._turn:
-            if self._in_the_way(environ):
-                error = b"<Error><Code>PreconditionFailed</Code><Message>If-Match</Message></Error>"
-                start_response(
-                    "412 Precondition Failed", [("Content-Type", "text/xml"), ("Content-Length", str(len(error)))]
-                )
-                return [error]
-            return list(self._application(environ, start_response))
+            status, code = self._refusal(environ)
+            if not status:
+                return self._as_begun(environ, b"".join(self._application(environ, start_response)))
+        error = f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
+        start_response(status, [("Content-Type", "text/xml"), ("Content-Length", str(len(error)))])
+        return [error]
 
-    def _in_the_way(self, environ: dict[str, Any]) -> bool:
-        """Whether an upload is to be completed on a condition that does not hold."""
+    def _as_begun(self, environ: dict[str, Any], answer: bytes) -> list[bytes]:
+        """Note when an upload is begun, and say so where uploads are listed; the answer keeps its length."""
+        query = environ.get("QUERY_STRING", "")
+        if "uploads" in parse_qs(query, keep_blank_values=True):
+            for found in _UPLOAD.finditer(answer):
+                upload = found[1]
+                now = dt.datetime.now(dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.000Z").encode()
+                begun = self._begun.setdefault(upload, now)
+                answer = answer[: found.end()] + answer[found.end() :].replace(_NEVER, begun, 1)
+        return [answer]
+
+    def _refusal(self, environ: dict[str, Any]) -> tuple[str, str]:
+        """Return the status and code of an error where an upload is to be completed that cannot be, else nothing."""
+        upload = parse_qs(environ.get("QUERY_STRING", "")).get("uploadId")
+        if environ["REQUEST_METHOD"] != "POST" or not upload:
+            return "", ""
+        _, name, key = environ["PATH_INFO"].split("/", 2)
+        bucket = self._buckets()[name]
+        found = bucket.keys.get(key)
+        if found is not None and found.multipart and found.multipart.id == upload[0]:
+            return "", ""
+        if upload[0] not in bucket.multiparts:
+            return "404 Not Found", "NoSuchUpload"
         expected = environ.get("HTTP_IF_MATCH")
-        query = parse_qs(environ.get("QUERY_STRING", ""))
-        if expected is None or environ["REQUEST_METHOD"] != "POST" or "uploadId" not in query:
-            return False
-        _, bucket, key = environ["PATH_INFO"].split("/", 2)
-        return self._tag_of(bucket, key) != expected.strip('"')
+        if expected is not None and (found is None or found.etag.strip('"') != expected.strip('"')):
+            return "412 Precondition Failed", "PreconditionFailed"
+        return "", ""
 
 
 def _serve(port: int) -> None:
-    from moto.core.base_backend import BackendDict  # noqa: F401 - moto wants its core loaded first
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from moto.s3.models import s3_backends
     from werkzeug.serving import WSGIRequestHandler, run_simple
@@ -114,12 +137,9 @@ def _serve(port: int) -> None:
         def log_request(self, *_: Any) -> None:
             pass
 
-    def tag_of(bucket: str, key: str) -> str | None:
-        backend = s3_backends["123456789012"]["aws"]
-        found = backend.get_object(bucket, key)
-        return found.etag.strip('"') if found is not None else None
-
-    application = _OneByOne(DomainDispatcherApplication(create_backend_app), tag_of)
+    application = _OneByOne(
+        DomainDispatcherApplication(create_backend_app), lambda: s3_backends["123456789012"]["aws"].buckets
+    )
     run_simple("127.0.0.1", port, application, threaded=True, request_handler=Handler)
 
 

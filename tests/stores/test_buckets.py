@@ -1,0 +1,318 @@
+"""What every store promises, kept by S3 and Google Cloud Storage; and what only stores of buckets do."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import io
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import Kind
+from harness import racing
+from harness.store_conformance import MB, EveryStore, get, put
+
+from airflow_kart.exceptions import ConflictError, ObjectChangedError
+from airflow_kart.storage import ANY, UPLOADS, BucketStore, HashedStream, Store, store_for
+from airflow_kart.storage.service import place_of
+
+
+@pytest.fixture
+def store(kind: Kind) -> BucketStore:
+    return kind.store()
+
+
+@pytest.fixture
+def base(kind: Kind) -> str:
+    return kind.base
+
+
+class TestBuckets(EveryStore):
+    """What every store promises."""
+
+
+def random_bytes(length: int) -> bytes:
+    return os.urandom(MB) * (length // MB) + os.urandom(length % MB)
+
+
+def test_a_stream_hashes_the_whole_object(store: BucketStore, base: str) -> None:
+    for length in (0, 1, 100_000, 8 * MB, 20 * MB + 7):
+        data = random_bytes(length)
+        put(store, f"{base}/a", data)
+        expected = hashlib.sha256(data).hexdigest()
+        with store.open(f"{base}/a") as stream:
+            assert isinstance(stream, HashedStream)
+            assert stream.read(10) == data[:10]
+            assert stream.sha256() == expected
+            assert stream.read() == data[10:]
+            assert stream.sha256() == expected
+        with store.open(f"{base}/a") as stream:
+            assert stream.read() == data
+            assert stream.sha256() == expected  # type: ignore[attr-defined]
+
+
+def test_formats_that_jump_about_can_read(store: BucketStore, base: str) -> None:
+    frame = pd.DataFrame({"a": range(100_000), "b": [str(number) for number in range(100_000)]})
+    table, archive = io.BytesIO(), io.BytesIO()
+    frame.to_parquet(table)
+    with zipfile.ZipFile(archive, "w") as zipped:
+        for number in range(50):
+            zipped.writestr(f"{number}.bin", bytes([number]) * 300_000)
+    put(store, f"{base}/a.parquet", table.getvalue())
+    put(store, f"{base}/a.zip", archive.getvalue())
+    with store.open(f"{base}/a.parquet") as stream:
+        pd.testing.assert_frame_equal(pd.read_parquet(stream), frame)
+    with store.open(f"{base}/a.zip") as stream, zipfile.ZipFile(stream) as zipped:
+        for number in (49, 0, 25):
+            assert zipped.read(f"{number}.bin") == bytes([number]) * 300_000
+
+
+@pytest.mark.parametrize("change", ["replaced", "removed"])
+def test_an_object_that_changes_while_it_is_read_is_not_mixed(store: BucketStore, base: str, change: str) -> None:
+    put(store, f"{base}/a", random_bytes(30 * MB))
+    with store.open(f"{base}/a") as stream:
+        stream.read(10)
+        if change == "replaced":
+            put(store, f"{base}/a", random_bytes(30 * MB))
+        else:
+            store.remove(f"{base}/a")
+        stream.seek(20 * MB)
+        with pytest.raises(ObjectChangedError, match=f"could not read {base}/a: it was replaced or removed"):
+            stream.read()
+        with pytest.raises(ObjectChangedError):
+            stream.sha256()  # type: ignore[attr-defined]
+
+
+def test_metadata_goes_with_an_object_as_far_as_it_fits(store: BucketStore, base: str) -> None:
+    words = {"Unique Id": "abc", "label": "größe 100%", "lines": "a\r\nb\0", "": "x", "long": "é" * 20_000, "late": "x"}
+    for name, data in {"small": b"x", "large": random_bytes(9 * MB)}.items():
+        upload = store.upload(f"{base}/{name}", metadata=words)
+        upload.write(data)
+        upload.publish()
+        assert get(store, f"{base}/{name}") == data
+        kept = metadata_of(store, f"{base}/{name}")
+        assert kept["unique-id"] == "abc"
+        assert kept["label"] == "gr%C3%B6%C3%9Fe 100%25"
+        assert kept["lines"] == "a%0D%0Ab%00"
+        assert kept["long"].startswith("%C3%A9")
+        assert sum(len(key) + len(value) for key, value in kept.items()) <= store.service.metadata_limit
+
+
+def metadata_of(store: Any, uri: str) -> dict[str, str]:
+    place = place_of(uri)
+    if uri.startswith("s3"):
+        found: dict[str, str] = store.service._client.head_object(Bucket=place.bucket, Key=place.key)["Metadata"]
+        return found
+    from airflow_kart.storage.gcs import _object
+
+    return dict(store.service._json("GET", _object(place), place)["metadata"])
+
+
+def test_looking_many_up(store: BucketStore, base: str) -> None:
+    there = {f"{base}/{folder}/{number}": number for folder in "ab" for number in range(30)}
+    for uri, length in there.items():
+        put(store, uri, b"x" * length)
+    put(store, f"{base}/a/deeper/1", b"")
+    wanted = [*there, f"{base}/a/missing", f"{base}/c/missing", f"{base}/a/deeper/1", f"{base}/b/3/"]
+    found = store.stat_many(wanted)
+    assert list(found) == wanted
+    assert found == {uri: store.stat(uri) for uri in wanted}
+    assert {uri: stat.size for uri, stat in found.items() if stat} == {**there, f"{base}/a/deeper/1": 0}
+
+
+def test_a_long_listing_has_many_pages(store: BucketStore, base: str) -> None:
+    uris = [f"{base}/{number:04}" for number in range(1050)]
+    for uri in uris:
+        store.service.put(place_of(uri), b"", ANY, {})
+    assert sorted(store.list(f"{base}/")) == uris
+    found = store.stat_many([*uris, f"{base}/x"])
+    assert [uri for uri, stat in found.items() if stat is None] == [f"{base}/x"]
+
+
+def test_stores_travel_by_pickle(store: BucketStore, base: str) -> None:
+    put(store, f"{base}/a", b"x")
+    assert get(pickle.loads(pickle.dumps(store)), f"{base}/a") == b"x"
+
+
+def test_a_store_crosses_a_fork(store: BucketStore, base: str) -> None:
+    put(store, f"{base}/a", b"x")
+    child = os.fork()
+    if not child:  # no test may go on here, whatever happens
+        try:
+            put(store, f"{base}/b", get(store, f"{base}/a"))
+        finally:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert get(store, f"{base}/b") == b"x"
+
+
+def test_a_uri_may_name_the_connection(kind: Kind) -> None:
+    made = kind.store()
+    conn_id = made.aws_conn_id if kind.name == "s3" else made.gcp_conn_id  # type: ignore[attr-defined]
+    uri = f"{kind.base.replace('://', f'://{conn_id}@')}/a"
+    put(store_for(uri), uri, b"x")
+    assert get(made, f"{kind.base}/a") == b"x"
+    assert list(store_for(uri).list(uri[:-1])) == [uri]
+    assert store_for(uri) is store_for(uri)
+    named: Any = {"aws_conn_id" if kind.name == "s3" else "gcp_conn_id": conn_id}
+    assert store_for(kind.base, **named) is store_for(uri)
+
+
+# Uploads.
+
+
+def test_an_upload_publishes_once(store: BucketStore, base: str) -> None:
+    upload = store.upload(f"{base}/a")
+    upload.write(b"x")
+    version = upload.publish(None)
+    assert upload.publish(None) == version
+    assert get(store, f"{base}/a") == b"x"
+
+
+def test_a_large_upload_leaves_nothing_but_its_object(store: BucketStore, base: str) -> None:
+    data = random_bytes(40 * MB + 5)
+    uri = f"{base}/folder/large"
+    put(store, uri, data)
+    assert get(store, uri) == data
+    restarted = store.upload(uri)
+    restarted.write(data)
+    restarted.restart()
+    restarted.write(data[: 17 * MB])
+    restarted.publish()
+    assert get(store, uri) == data[: 17 * MB]
+    discarded = store.upload(uri)
+    discarded.write(data)
+    discarded.discard()
+    with pytest.raises(ValueError, match="discarded"):
+        discarded.publish()
+    assert list(store.abandoned_uploads(f"{base}/")) == []
+    assert everything_below(store, base) == [uri]
+
+
+def everything_below(store: BucketStore, base: str) -> list[str]:
+    """Everything that the service lists, hidden things too."""
+    place = place_of(f"{base}/")
+    listed = store.service.list(place, None).entries
+    return [f"{base.partition('://')[0]}://{place.bucket}/{entry.key}" for entry in listed]
+
+
+@pytest.mark.parametrize("kind", ["gcs"], indirect=True)
+def test_more_parts_than_one_request_composes(store: BucketStore, base: str) -> None:
+    data = random_bytes(8 * MB) * 34
+    put(store, f"{base}/a", data)
+    with store.open(f"{base}/a") as stream:
+        assert stream.sha256() == hashlib.sha256(data).hexdigest()  # type: ignore[attr-defined]
+    assert everything_below(store, base) == [f"{base}/a"]
+
+
+KILLED = """
+import os, signal, sys, time
+from airflow_kart.storage import store_for
+upload = store_for(sys.argv[1]).upload(sys.argv[1])
+for _ in range(20):
+    upload.write(bytes(1 << 20))
+upload.finish()
+print("written", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_killed_writer_leaves_nothing_to_see_and_can_be_tidied_up_after(kind: Kind) -> None:
+    store = kind.store()
+    conn_id = store.aws_conn_id if kind.name == "s3" else store.gcp_conn_id  # type: ignore[attr-defined]
+    uri = f"{kind.base}/folder/large.bin"
+    put(store, uri, b"old")
+    before = dt.datetime.now(dt.timezone.utc) - dt.timedelta(seconds=5)
+    for _ in range(2):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", KILLED, uri.replace("://", f"://{conn_id}@")], stdout=subprocess.PIPE, text=True
+        )
+        assert writer.stdout is not None
+        assert "written\n" in writer.stdout
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        writer.stdout.close()
+    assert get(store, uri) == b"old"
+    assert list(store.list(f"{kind.base}/")) == [uri]
+    left = list(store.abandoned_uploads(f"{kind.base}/"))
+    assert [upload.uri for upload in left] == [uri, uri]
+    assert all(before < upload.begun < before + dt.timedelta(minutes=2) for upload in left)
+    assert list(store.abandoned_uploads(f"{kind.base}/elsewhere/")) == []
+    assert store.abort_abandoned(f"{kind.base}/", dt.timedelta(hours=1)) == 0
+    assert len(list(store.abandoned_uploads(f"{kind.base}/"))) == 2
+    time.sleep(0.1)
+    assert store.abort_abandoned(f"{kind.base}/", dt.timedelta()) == 2
+    assert list(store.abandoned_uploads(f"{kind.base}/")) == []
+    assert everything_below(store, kind.base) == [uri]
+
+
+def test_a_lost_upload_is_named(store: BucketStore, base: str) -> None:
+    upload = store.upload(f"{base}/a")
+    upload.write(random_bytes(9 * MB))
+    upload.finish()
+    assert store.abort_abandoned(f"{base}/", dt.timedelta(seconds=-5)) == 1
+    with pytest.raises(Exception, match=f"could not publish {base}/a: its parts are gone.*run the task again"):
+        upload.publish()
+    assert store.stat(f"{base}/a") is None
+
+
+@pytest.mark.parametrize(("rounds", "length"), [(200, 1000), (6, 9 * MB)], ids=["small", "large"])
+def test_of_two_processes_that_expect_the_same_one_publishes(kind: Kind, rounds: int, length: int) -> None:
+    store = kind.store()
+    uri = f"{kind.base}/contested"
+    context = multiprocessing.get_context("spawn")
+    barrier, outcomes = context.Barrier(2), context.Queue()
+    writers = [
+        context.Process(target=racing.race, args=(store, uri, number, rounds, length, barrier, outcomes))
+        for number in range(2)
+    ]
+    for writer in writers:
+        writer.start()
+    found = [outcomes.get(timeout=300) for _ in range(2 * rounds)]
+    for writer in writers:
+        writer.join(60)
+    winners = {round_: [number for r, number, won in found if won and r == round_] for round_ in range(rounds)}
+    assert all(len(won) == 1 for won in winners.values()), winners
+    # What each winner left was read whole by both in the round after; the last one's is looked at here.
+    assert get(store, uri) == racing.content(rounds - 1, winners[rounds - 1][0], length)
+    assert {number for (number,) in winners.values()} == {0, 1} or rounds < 20
+
+
+def test_a_probe_leaves_no_trace(store: BucketStore, base: str) -> None:
+    store.check_writable(base)
+    assert everything_below(store, base) == []
+    put(store, f"{base}/{UPLOADS}/x", b"")
+    assert list(store.list(f"{base}/")) == []
+
+
+def test_a_conflict_says_what_to_expect(store: BucketStore, base: str) -> None:
+    put(store, f"{base}/a", b"x")
+    upload = store.upload(f"{base}/a")
+    upload.write(b"y")
+    with pytest.raises(ConflictError, match=f"could not publish {base}/a: another writer was first"):
+        upload.publish(None)
+    upload.discard()
+
+
+def test_threads_share_a_store(store: Store, base: str, loops: Any, tmp_path: Path) -> None:
+    data = random_bytes(3 * MB)
+    put(store, f"{base}/a", data)
+
+    def read() -> None:
+        assert get(store, f"{base}/a") == data
+
+    with loops(*[read] * 8) as reading:
+        deadline = time.monotonic() + 30
+        while reading.rounds < 40 and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert reading.rounds >= 40
