@@ -53,7 +53,9 @@ def upstream_part(
         "key": list(path),
         "class": logical_class_name(type(required)),
         "unique_id": required.unique_id,
-        "artifacts": [{"uri": target.uri, "sha256": input_checksums.get(target.uri)} for _, target in targets_of(required)],
+        "artifacts": [
+            {"uri": target.located().uri, "sha256": input_checksums.get(target.uri)} for _, target in targets_of(required)
+        ],
         **({"dynamic": True} if dynamic else {}),
     }
 

@@ -137,7 +137,7 @@ def _changed_since(node: Node, inputs: Iterable[Target]) -> str | None:
     for target in inputs:
         state = target.state()
         newer = ran is not None and state.modified is not None and state.modified > ran
-        if newer and (state.sha256 is None or read.get(target.uri) != state.sha256):
+        if newer and (state.sha256 is None or read.get(target.located().uri) != state.sha256):
             return target.uri
     return None
 

@@ -1,0 +1,206 @@
+"""Pipelines whose workspace is a bucket, and workspaces that are only read."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from harness import gcs_server, s3_server
+
+from airflow_kart import ExternalTask, IntParameter, ParameterVisibility, StrParameter, Target, TaskOnKart, Workspace, build
+from airflow_kart.exceptions import CorruptArtifactError, StorageError
+from airflow_kart.storage import store_for
+
+RAN: list[str] = []
+
+
+class Numbers(TaskOnKart[pd.DataFrame]):
+    count: int = IntParameter(default=10)
+
+    def output(self) -> Target:
+        return self.make_target("numbers/numbers.parquet")
+
+    def run(self) -> None:
+        RAN.append(f"Numbers {self.count}")
+        self.dump(pd.DataFrame({"n": np.arange(self.count)}), custom_labels={"team": "data", "größe": "groß"})
+
+
+class Total(TaskOnKart[dict[str, int]]):
+    count: int = IntParameter(default=10)
+    token: str = StrParameter(default="s3cret", visibility=ParameterVisibility.PRIVATE, significant=False)
+
+    def requires(self) -> TaskOnKart[pd.DataFrame]:
+        return Numbers(count=self.count)
+
+    def output(self) -> Target:
+        return self.make_target("total.json")
+
+    def run(self) -> None:
+        RAN.append(f"Total {self.count}")
+        self.dump({"total": int(self.load(Numbers(count=self.count))["n"].sum())})
+
+
+class Parts(TaskOnKart[pd.DataFrame]):
+    def output(self) -> Target:
+        return self.make_large_data_frame_target(max_byte=1 << 20)
+
+    def run(self) -> None:
+        self.dump(pd.DataFrame({"n": np.random.default_rng(1).integers(0, 1 << 60, 3_000_000)}))
+
+
+@pytest.fixture
+def workspace(kind: Any, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    RAN.clear()
+    monkeypatch.setenv("AIRFLOW_CONN_KART_S3", s3_server.s3_connection(kind.address))
+    monkeypatch.setenv("AIRFLOW_CONN_KART_GCS", gcs_server.gcs_connection())
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", kind.address)
+    return Workspace(kind.base, aws_conn_id="kart_s3", gcp_conn_id="kart_gcs")
+
+
+def test_cold_then_warm(workspace: Workspace) -> None:
+    with workspace:
+        assert build(Total()) == {"total": 45}
+        assert RAN == ["Numbers 10", "Total 10"]
+        assert build(Total()) == {"total": 45}
+        assert len(RAN) == 2
+        uris = sorted(workspace.store.list(f"{workspace.directory}/"))
+        assert len(uris) == 4
+        assert sum(uri.endswith(".kart.json") for uri in uris) == 2
+
+
+def test_a_rerun_replaces(workspace: Workspace) -> None:
+    with workspace:
+        build(Total())
+        before = Total().output().sidecar()
+        build(Total(), rerun=["Numbers"])
+        after = Total().output().sidecar()
+        assert before is not None and after is not None
+        assert after.published_at > before.published_at
+        assert after.replaces is None
+        assert RAN == ["Numbers 10", "Total 10"] * 2
+
+
+def test_in_processes(workspace: Workspace) -> None:
+    with workspace:
+        class_count = [Total(count=count) for count in range(3)]
+        for task in class_count:
+            assert build(task, workers=2) == {"total": sum(range(task.count))}
+
+
+def test_the_object_says_what_it_is(workspace: Workspace) -> None:
+    with workspace:
+        build(Total())
+        target = Numbers().output()
+        assert target.sidecar().artifact.labels == {"team": "data", "größe": "groß"}
+        metadata = metadata_of(target.uri)
+        assert metadata["kart-unique-id"] == Numbers().unique_id
+        assert metadata["kart-parameter-count"] == "10"
+        assert metadata["team"] == "data"
+        assert metadata_of(Total().output().uri)["kart-upstream"] == Numbers().unique_id
+        assert "s3cret" not in json.dumps(metadata_of(Total().output().uri))
+
+
+def metadata_of(uri: str) -> dict[str, Any]:
+    bucket, _, key = uri.partition("://")[2].partition("/")
+    if uri.startswith("s3://"):
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+        found: dict[str, Any] = S3Hook("kart_s3").get_conn().head_object(Bucket=bucket, Key=key)["Metadata"]
+        return found
+    from airflow.providers.google.cloud.hooks.gcs import GCSHook
+
+    blob = GCSHook("kart_gcs").get_conn().bucket(bucket).get_blob(key)
+    return dict(blob.metadata)
+
+
+def test_large_tables_part_by_part(workspace: Workspace) -> None:
+    with workspace:
+        whole = build(Parts())
+        parts = list(Parts().output().load_parts())
+        assert len(parts) > 10
+        pd.testing.assert_frame_equal(pd.concat(parts), whole)
+
+
+def test_damaged_bytes_are_noticed(workspace: Workspace) -> None:
+    with workspace:
+        build(Numbers())
+        target = Numbers().output()
+        good = target.store.read(target.uri).data
+        upload = target.store.upload(target.uri)
+        upload.write(bytes([good[0]]) + bytes([good[1] ^ 1]) + good[2:])
+        upload.publish()
+        with pytest.raises(CorruptArtifactError, match="was changed after it was published"):
+            target.load()
+
+
+def test_what_is_only_read_counts_and_is_not_touched(workspace: Workspace, tmp_path: Path) -> None:
+    with workspace:
+        build(Numbers())
+    before = sorted((uri, workspace.store.stat(uri).version) for uri in workspace.store.list(f"{workspace.directory}/"))
+    laptop = Workspace(
+        str(tmp_path / "laptop"), aws_conn_id="kart_s3", gcp_conn_id="kart_gcs", read_from=(workspace.directory,)
+    )
+    RAN.clear()
+    with laptop:
+        assert Numbers().complete()
+        assert Numbers().output().state().reason == f"in {workspace.directory}/numbers"
+        assert build(Total()) == {"total": 45}
+        assert RAN == ["Total 10"]
+        upstream = Total().output().sidecar().content["upstream"][0]["artifacts"][0]
+        assert upstream["uri"].startswith(workspace.directory)
+        assert len(upstream["sha256"]) == 64
+        RAN.clear()
+        assert build(Total(), rerun=["Numbers"]) == {"total": 45}
+        assert RAN == ["Numbers 10", "Total 10"]
+        assert Numbers().output().located().uri.startswith(str(tmp_path))
+    after = sorted((uri, workspace.store.stat(uri).version) for uri in workspace.store.list(f"{workspace.directory}/"))
+    assert after == before
+
+
+def test_the_configured_workspaces_are_read(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with workspace:
+        build(Numbers())
+    RAN.clear()
+    monkeypatch.setenv("AIRFLOW__KART__WORKSPACE_DIRECTORY", str(tmp_path / "own"))
+    monkeypatch.setenv("AIRFLOW__KART__READ_FROM", f"{tmp_path}/nothing, {workspace.directory}")
+    monkeypatch.setenv("AIRFLOW__KART__AWS_CONN_ID", "kart_s3")
+    monkeypatch.setenv("AIRFLOW__KART__GCP_CONN_ID", "kart_gcs")
+    assert build(Total()) == {"total": 45}
+    assert RAN == ["Total 10"]
+
+
+def test_external_tasks_in_buckets(workspace: Workspace) -> None:
+    class Delivered(ExternalTask[str]):
+        def output(self) -> Target:
+            return self.make_target(f"{workspace.directory}-incoming/a.txt")
+
+    with workspace:
+        assert not Delivered().complete()
+        upload = workspace.store.upload(f"{workspace.directory}-incoming/a.txt")
+        upload.write(b"hello")
+        upload.publish()
+        assert build(Delivered()) == "hello"
+
+
+def test_restoration(workspace: Workspace) -> None:
+    with workspace:
+        build(Numbers(count=7))
+        assert TaskOnKart.restore(Numbers(count=7).unique_id) == Numbers(count=7)
+
+
+def test_no_such_bucket(workspace: Workspace) -> None:
+    scheme = workspace.directory.partition("://")[0]
+    started = time.monotonic()
+    elsewhere = Workspace(f"{scheme}://nobody-has-this/ws", aws_conn_id="kart_s3", gcp_conn_id="kart_gcs")
+    with elsewhere, pytest.raises(StorageError, match=rf"{scheme}://nobody-has-this/[\s\S]*kart_"):
+        build(Numbers())
+    assert time.monotonic() - started < 20
+
+
+def test_stores_of_equal_connections_are_one() -> None:
+    assert store_for("s3://kart/a", aws_conn_id="kart_s3") is store_for("s3://kart/b", aws_conn_id="kart_s3")
