@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from harness import gcs_server, s3_server
 from harness.airflow_server import AirflowServer
 from harness.postgres import postgres
 
@@ -17,10 +18,23 @@ EXAMPLES = HERE.parents[1] / "example_dags"
 @pytest.fixture(scope="session")
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]:
     home = tmp_path_factory.mktemp("airflow")
-    with postgres() as database:
-        server = AirflowServer(home, database, {"KART_TEST_LEDGER": str(home / "ledger")})
-        for file in [*HERE.glob("dags/*.py"), EXAMPLES / "flight_delays.py"]:
+    with postgres() as database, s3_server.s3_server() as s3, gcs_server.gcs_server() as gcs:
+        s3_server.make_bucket(s3, "kart")
+        gcs_server.make_bucket(gcs, "kart")
+        environment = {
+            "KART_TEST_LEDGER": str(home / "ledger"),
+            "AIRFLOW_CONN_KART_S3": s3_server.s3_connection(s3),
+            "AIRFLOW_CONN_KART_GCS": gcs_server.gcs_connection(),
+            "STORAGE_EMULATOR_HOST": gcs,
+        }
+        server = AirflowServer(home, database, environment)
+        example = EXAMPLES / "flight_delays.py"
+        for file in [*HERE.glob("dags/*.py"), example]:
             shutil.copy(file, server.dags)
+        for scheme in ("s3", "gs"):  # the example as it is, but for where its artifacts are
+            where = f'workspace_directory="{scheme}://kart/flights", aws_conn_id="kart_s3", gcp_conn_id="kart_gcs"'
+            text = example.read_text().replace('dag_id="flight_delays"', f'dag_id="flight_delays_{scheme}", {where}')
+            (server.dags / f"flight_delays_{scheme}.py").write_text(text)
         try:
             server.start()
             yield server
