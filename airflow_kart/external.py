@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_kart.checksum import Checksum, sha256_of
+from airflow_kart.checksum import sha256_of
 from airflow_kart.exceptions import FormatError, KartError, TargetError
 from airflow_kart.formats import ReadsInParts
 from airflow_kart.storage import is_memory_uri
@@ -36,13 +36,15 @@ class ExternalTarget(Target):
             MissingArtifactError: there is none.
             FormatError: it cannot be read in this format.
         """
-        with self._open() as stream, Checksum(stream) as checksum:
+        with self._open() as stream:
             found, error = self._try_format(stream, None)
+            stream.seek(0)
+            sha256 = sha256_of(stream)
         if isinstance(error, (KartError, MemoryError)):
             raise error
         if error is not None:
             raise FormatError(f"could not load {self.uri}: {type(error).__name__}: {error}") from error
-        self._note_input(checksum.hexdigest)
+        self._note_input(sha256)
         return self.checks.after_load(found)
 
     def load_parts(self) -> Iterator[Any]:

@@ -130,7 +130,7 @@ class Publication:
             except BaseException:  # the process is asked to stop
                 upload.discard()
                 raise
-            sha256 = stream.hexdigest
+            sha256, xxh3 = stream.hexdigest, stream.xxh3
         if uri in self._staged:
             self._staged[uri].upload.discard()
         record = ArtifactRecord(
@@ -138,6 +138,7 @@ class Publication:
             format=target_format.name,
             bytes=stream.size,
             sha256=sha256,
+            xxh3=xxh3,
             options=options_of(target_format),
             labels=dict(labels),
             **asdict(description),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, Protocol
 
 from airflow_kart.checks import Checks
-from airflow_kart.checksum import Checksum, sha256_of
+from airflow_kart.checksum import Checksum, sha256_of, xxh3_of
 from airflow_kart.exceptions import (
     CorruptArtifactError,
     FormatError,
@@ -23,7 +23,7 @@ from airflow_kart.formats import Format, ReadsInParts, reader_for, with_options
 from airflow_kart.publication import Publication
 from airflow_kart.sidecar import Sidecar, read_sidecar, sidecar_uri
 from airflow_kart.staged import begin_replacement
-from airflow_kart.storage import Store
+from airflow_kart.storage import HashedStream, Store
 
 __all__ = ["Owner", "Target", "TargetState"]
 
@@ -165,10 +165,10 @@ class Target:
             return located.load()
         sidecar = self._sidecar_to_load()
         while True:
-            found, sha256, error = self._decode(sidecar)
-            if isinstance(error, ObjectChangedError):
-                sidecar = self._newer_sidecar(sidecar, "another than when it was opened")
-                continue
+            try:
+                found, sha256, error = self._decode(sidecar)
+            except ObjectChangedError:
+                found, sha256, error = None, "another than when it was opened", None
             if sha256 in sidecar.accepted_checksums:
                 break
             sidecar = self._newer_sidecar(sidecar, sha256)
@@ -301,15 +301,21 @@ class Target:
 
         A small artifact is verified before it is decoded, a large one by a thread meanwhile, from the same open file.
         """
+        record = sidecar.artifact
         with self._open() as stream:
-            if sidecar.artifact.bytes > _SMALL:
+            if record.bytes > _SMALL:
+                if isinstance(stream, HashedStream):
+                    found, error = self._try_format(stream, sidecar)
+                    return found, stream.sha256(), error
                 with Checksum(stream) as checksum:
                     found, error = self._try_format(stream, sidecar)
-                return found, checksum.hexdigest, error
+                if checksum.hexdigest == record.xxh3:
+                    return found, record.sha256, error
+                stream.seek(0)
+                return found, sha256_of(stream), error
             data = stream.read()
-        sha256 = hashlib.sha256(data).hexdigest()
-        good = sha256 in sidecar.accepted_checksums
-        found, failed = self._try_format(io.BytesIO(data), sidecar) if good else (None, None)
+        sha256 = record.sha256 if xxh3_of(data) == record.xxh3 else hashlib.sha256(data).hexdigest()
+        found, failed = self._try_format(io.BytesIO(data), sidecar) if sha256 in sidecar.accepted_checksums else (None, None)
         return found, sha256, failed
 
     def _open(self) -> BinaryIO:
@@ -321,6 +327,8 @@ class Target:
     def _try_format(self, stream: BinaryIO, sidecar: Sidecar | None) -> tuple[Any, Exception | None]:
         try:
             return (self.format if sidecar is None else self._reader(sidecar)).load(stream), None
+        except ObjectChangedError:
+            raise
         except Exception as error:  # noqa: BLE001 - kept until the checksum says whether the bytes or the reader are to blame
             return None, error
 

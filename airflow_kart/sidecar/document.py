@@ -29,6 +29,7 @@ class ArtifactRecord:
     format: str
     bytes: int
     sha256: str
+    xxh3: str
     type: str
     rows: int | None = None
     columns: dict[str, str] | None = None
@@ -142,7 +143,7 @@ def read_sidecar(store: Store, artifact_uri: str) -> Sidecar | None:
 
 def _artifact_record(uri: str, content: Mapping[str, Any]) -> ArtifactRecord:
     part = content.get("artifact")
-    expected = {"uri": str, "format": str, "bytes": int, "sha256": str, "type": str}
+    expected = {"uri": str, "format": str, "bytes": int, "sha256": str, "xxh3": str, "type": str}
     if not isinstance(part, dict) or any(not isinstance(part.get(name), kind) for name, kind in expected.items()):
         raise CorruptArtifactError(f"the sidecar {uri} does not describe an artifact: it needs {', '.join(expected)}")
     options, labels = part.get("options") or {}, part.get("labels") or {}

@@ -29,6 +29,8 @@ _TELLING = ("ETag", "etag", "version_id", "generation", "ino", "mtime", "last_mo
 class ObjectPathStore:
     """Objects by the uris of Airflow's ObjectStoragePath, ``scheme://conn_id@container/path``."""
 
+    turns_exclude = False
+
     def __init__(self) -> None:
         self._turn = threading.Lock()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
+import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -88,6 +89,7 @@ def test_the_sidecar_describes_the_bytes(target: Target) -> None:
         "format": "json",
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
+        "xxh3": xxhash.xxh3_128_hexdigest(data),
         "type": "builtins.str",
         "rows": None,
         "columns": None,
