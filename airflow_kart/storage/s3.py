@@ -93,12 +93,22 @@ class _S3:
     def begin(self, place: Place, metadata: dict[str, str]) -> str:
         client = self._client
         with faults_of(client, place):
-            return str(client.create_multipart_upload(Bucket=place.bucket, Key=place.key, Metadata=metadata)["UploadId"])
+            answer = client.create_multipart_upload(
+                Bucket=place.bucket, Key=place.key, Metadata=metadata, **_checksum_of_parts(client)
+            )
+        return str(answer["UploadId"])
 
     def put_part(self, place: Place, upload: str, number: int, data: bytes) -> dict[str, Any]:
         client = self._client
         with faults_of(client, place):
-            answer = client.upload_part(Bucket=place.bucket, Key=place.key, UploadId=upload, PartNumber=number, Body=data)
+            answer = client.upload_part(
+                Bucket=place.bucket,
+                Key=place.key,
+                UploadId=upload,
+                PartNumber=number,
+                Body=data,
+                **_checksum_of_parts(client),
+            )
         # The service wants to hear the checksums of the parts again.
         sums = {name: value for name, value in answer.items() if name.startswith("Checksum") and name != "ChecksumType"}
         return {"PartNumber": number, "ETag": answer["ETag"], **sums}
@@ -184,6 +194,16 @@ class _S3Body:
 
     def close(self) -> None:
         self._body.close()
+
+
+def _checksum_of_parts(client: Any) -> dict[str, str]:
+    """Return the checksum for the parts of an upload: a service refuses parts with one that was not named at the start.
+
+    Where the connection's ``config_kwargs`` ask for checksums only where they are required, as some other services want it,
+    there is none.
+    """
+    wanted = getattr(client.meta.config, "request_checksum_calculation", None) == "when_supported"
+    return {"ChecksumAlgorithm": "CRC32"} if wanted else {}
 
 
 def _condition(expected: Expected) -> dict[str, str]:

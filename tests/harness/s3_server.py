@@ -31,12 +31,12 @@ __all__ = ["make_bucket", "s3_connection", "s3_server"]
 
 
 @contextlib.contextmanager
-def s3_server() -> Iterator[str]:
-    """Start a service; give its address."""
+def s3_server(*, latency: float = 0.0) -> Iterator[str]:
+    """Start a service that waits for ``latency`` seconds before each answer; give its address."""
     port = free_port()
     with tempfile.TemporaryFile() as log:
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "MOTO_S3_DEFAULT_MAX_KEYS": "1000"}
-        command = [sys.executable, "-m", "harness.s3_server", str(port)]
+        command = [sys.executable, "-m", "harness.s3_server", str(port), str(latency)]
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         try:
             address = f"http://127.0.0.1:{port}"
@@ -76,9 +76,10 @@ _NEVER = b"2010-11-10T20:48:33.000Z"
 class _OneByOne:
     """A WSGI application that answers one request at a time, each with its body at hand."""
 
-    def __init__(self, application: Any, buckets: Any) -> None:
+    def __init__(self, application: Any, buckets: Any, latency: float) -> None:
         self._application = application
         self._buckets = buckets
+        self._latency = latency
         self._turn = threading.Lock()
         self._begun: dict[bytes, bytes] = {}
 
@@ -89,6 +90,7 @@ class _OneByOne:
             start_response("400 Bad Request", [("Content-Length", "0")])
             return []
         environ["wsgi.input"] = io.BytesIO(body)
+        time.sleep(self._latency)
         with self._turn:
             status, code = self._refusal(environ)
             if not status:
@@ -126,7 +128,7 @@ class _OneByOne:
         return "", ""
 
 
-def _serve(port: int) -> None:
+def _serve(port: int, latency: float) -> None:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from moto.s3.models import s3_backends
     from werkzeug.serving import WSGIRequestHandler, run_simple
@@ -138,10 +140,10 @@ def _serve(port: int) -> None:
             pass
 
     application = _OneByOne(
-        DomainDispatcherApplication(create_backend_app), lambda: s3_backends["123456789012"]["aws"].buckets
+        DomainDispatcherApplication(create_backend_app), lambda: s3_backends["123456789012"]["aws"].buckets, latency
     )
     run_simple("127.0.0.1", port, application, threaded=True, request_handler=Handler)
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]))
+    _serve(int(sys.argv[1]), float(sys.argv[2]))

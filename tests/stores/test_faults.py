@@ -17,6 +17,7 @@ import pytest
 from conftest import BUCKET, Kind
 from harness.http_proxy import Rule, started
 from harness.loopback import free_port
+from harness.s3_server import s3_connection
 from harness.store_conformance import MB, get, put
 
 from airflow_kart.exceptions import ConfigurationError, ConflictError, StorageError
@@ -352,3 +353,17 @@ def test_nothing_of_a_service_is_loaded_before_it_is_needed() -> None:
     code += "print([name for name in ('airflow', 'boto3', 'botocore', 'google.cloud.storage', 'requests') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_connection_may_ask_for_fewer_checksums(
+    addresses: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As services want it that speak S3's protocol and know no checksums of parts."""
+    sparing = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
+    monkeypatch.setenv("AIRFLOW_CONN_SPARING", s3_connection(addresses("s3"), config_kwargs=sparing))
+    store, data = S3Store("sparing"), os.urandom(9 * MB)
+    with caplog.at_level("DEBUG", "botocore.endpoint"):
+        put(store, f"s3://{BUCKET}/sparing/a", data)
+    assert get(store, f"s3://{BUCKET}/sparing/a") == data
+    assert "UploadPart" in caplog.text
+    assert "crc32" not in caplog.text.lower()
