@@ -82,6 +82,7 @@ def make_plan(
     rerun: Collection[str] = (),
     required: Collection[str] = (),
     given: Collection[str] = (),
+    settled: Collection[str] = (),
 ) -> Plan:
     """Decide what a run does with each task: ask the roots first, and go below a task only where it will run.
 
@@ -90,8 +91,9 @@ def make_plan(
         rerun: unique ids of tasks to run again, with everything below them.
         required: unique ids of tasks besides the roots whose artifacts somebody outside the graph uses.
         given: unique ids of tasks that somebody else takes care of: neither looked at nor run.
+        settled: unique ids of tasks whose classes ask to run every time, and which did so already.
     """
-    named = graph.always_run.difference(given).union(rerun)
+    named = graph.always_run.difference(given, settled).union(rerun)
     forced = graph.below(named)
     planned: dict[str, PlannedTask] = {}
     frontier = list(dict.fromkeys([*graph.roots, *required]))
