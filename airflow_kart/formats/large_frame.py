@@ -147,6 +147,12 @@ class _Polars:
         import polars as pl
 
         whole = table.collect() if isinstance(table, pl.LazyFrame) else table
+        for name, dtype in whole.schema.items():
+            if dtype == pl.Object:  # polars would write the addresses of the objects
+                raise FormatError(
+                    f"the large frame format cannot write the column {name!r} of type {dtype}; make it text or numbers, "
+                    "or drop it"
+                )
         row_bytes = whole.estimated_size() / max(len(whole), 1)
         return (whole.slice(start, stop - start) for start, stop in _ranges(len(whole), row_bytes, max_byte))
 

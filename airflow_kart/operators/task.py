@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
@@ -86,14 +86,13 @@ class KartOperator(BaseOperator):
         if task is None:
             raise AirflowSkipException(f"with this run's values the DAG has no task {self.task_id}; nothing to make")
         with run_context.workspace():
-            again = _to_run_again(task, run_context, context)
-            below = _Below(task, again, run_context)
+            below = _Below(task, run_context, context)
             if absent := below.absent(task):
                 self._wait_for(absent)
             made = below.make()
             result = run_task(
                 task,
-                force=task.unique_id in again or below.forced,
+                force=below.forced,
                 coordinates=run_context.coordinates(),
                 how_to_make=run_context.how_to_make,
             )
@@ -128,17 +127,15 @@ class KartOperator(BaseOperator):
         return self.execute(context)
 
 
-def _to_run_again(task: TaskOnKart[Any], run_context: RunContext, context: Any) -> set[str]:
-    """Return the unique ids, of the task and of those without an operator, that are asked to run again.
+def _to_run_again(named: set[str], others: Collection[str], run_context: RunContext, context: Any) -> set[str]:
+    """Return what is asked to run again and all below it, but for what was made since this DAG run started.
 
-    That is what is named and all below it, unless it was made since this DAG run started.
+    Everything is named by unique ids. What other operators make, ``others``, is left out.
     """
-    named = run_context.rerun()
     if not named:
         return set()
     graph = run_context.run.graph
-    others = run_context.run.task_ids.keys() - {task.unique_id}
-    nodes = [graph.nodes[unique_id] for unique_id in graph.below(named) - others]
+    nodes = [graph.nodes[unique_id] for unique_id in graph.below(named).difference(others)]
     started: dt.datetime | None = context["dag_run"].start_date
     return {
         node.unique_id for node, present in zip(nodes, states_of(nodes), strict=True) if not _made_since(started, present)
@@ -154,17 +151,21 @@ def _made_since(started: dt.datetime | None, present: PlannedTask) -> bool:
 class _Below:
     """What an operator makes besides its own task: tasks below it that no other operator makes, such as inline ones."""
 
-    def __init__(self, task: TaskOnKart[Any], rerun: set[str], run_context: RunContext) -> None:
-        others = {unique_id for unique_id in run_context.run.task_ids if unique_id != task.unique_id}
+    def __init__(self, task: TaskOnKart[Any], run_context: RunContext, context: Any) -> None:
+        others = run_context.run.task_ids.keys() - {task.unique_id}
         self._coordinates = run_context.coordinates
         self._others = {*others, task.unique_id}
         self._plan: Plan | None = None
-        self.forced = False
-        """Whether the task has to run, as something below it does."""
-        if any(required.unique_id not in others for _, required in task.lineage.inputs):
+        makes_more = any(required.unique_id not in others for _, required in task.lineage.inputs)
+        named = run_context.rerun() | (run_context.run.graph.always_run if makes_more else set())
+        again = _to_run_again(named, others, run_context, context)
+        self.forced = task.unique_id in again
+        """Whether the task has to run: it is asked to, or something below it does."""
+        if makes_more:
             graph = Graph.of([task])
-            self._plan = make_plan(graph, rerun=rerun & graph.nodes.keys(), given=others)
-            self.forced = self._plan.tasks[task.unique_id].forced
+            settled = graph.always_run - again
+            self._plan = make_plan(graph, rerun=again & graph.nodes.keys(), given=others, settled=settled)
+            self.forced = self.forced or self._plan.tasks[task.unique_id].forced
 
     def absent(self, task: TaskOnKart[Any]) -> list[ExternalTask[Any]]:
         """Return the external tasks among the task and those below it whose artifacts are not there."""

@@ -77,7 +77,12 @@ class Plan:
 
 
 def make_plan(
-    graph: Graph, *, rerun: Collection[str] = (), required: Collection[str] = (), given: Collection[str] = ()
+    graph: Graph,
+    *,
+    rerun: Collection[str] = (),
+    required: Collection[str] = (),
+    given: Collection[str] = (),
+    settled: Collection[str] = (),
 ) -> Plan:
     """Decide what a run does with each task: ask the roots first, and go below a task only where it will run.
 
@@ -86,8 +91,9 @@ def make_plan(
         rerun: unique ids of tasks to run again, with everything below them.
         required: unique ids of tasks besides the roots whose artifacts somebody outside the graph uses.
         given: unique ids of tasks that somebody else takes care of: neither looked at nor run.
+        settled: unique ids of tasks whose classes ask to run every time, and which did so already.
     """
-    named = graph.always_run.difference(given).union(rerun)
+    named = graph.always_run.difference(given, settled).union(rerun)
     forced = graph.below(named)
     planned: dict[str, PlannedTask] = {}
     frontier = list(dict.fromkeys([*graph.roots, *required]))
@@ -122,10 +128,23 @@ def _asked_of_inputs(graph: Graph, node: Node, planned: Mapping[str, PlannedTask
     missing = [unique_id for unique_id in inputs if unique_id in planned and planned[unique_id].outcome is Outcome.RUN]
     if missing:
         return PlannedTask(Outcome.RUN, f"{graph.nodes[missing[0]].task!r}, which it needs, runs", forced=bool(node.targets))
-    if node.task.modification_time_check:
-        targets = [target for unique_id in inputs for target in graph.nodes[unique_id].targets]
-        if (changed := _changed_since(node, targets)) is not None:
-            return PlannedTask(Outcome.RUN, f"{changed} has changed since it ran", forced=True)
+    if node.task.modification_time_check and (changed := _changed_since(node, _targets_below(graph, inputs))) is not None:
+        return PlannedTask(Outcome.RUN, f"{changed} has changed since it ran", forced=True)
+    return found
+
+
+def _targets_below(graph: Graph, unique_ids: Iterable[str]) -> list[Target]:
+    """Return the targets of some tasks; for a wrapper those of what it groups."""
+    found: list[Target] = []
+    pending = list(unique_ids)
+    seen: set[str] = set()
+    while pending:
+        unique_id = pending.pop()
+        if unique_id not in seen:
+            seen.add(unique_id)
+            node = graph.nodes[unique_id]
+            found += node.targets
+            pending += () if node.targets else (key for _, key in node.inputs)
     return found
 
 

@@ -287,3 +287,27 @@ def test_a_class_that_always_runs(run_dag, plan):
     ran()
     run_dag(dag)
     assert ran() == ["AboveAlways", "Always"]
+
+
+class AlwaysInline(Noted):
+    inline: ClassVar[bool] = True
+    rerun: ClassVar[bool] = True
+
+
+class OneOfTwo(Noted):
+    def requires(self):
+        return AlwaysInline()
+
+
+class OtherOfTwo(Noted):
+    def requires(self):
+        return {"one": OneOfTwo(), "inline": AlwaysInline()}
+
+
+@pytest.mark.parametrize("plan", [True, False], ids=["planned", "unplanned"])
+def test_an_inline_class_that_always_runs_does_so_once_for_all_its_consumers(run_dag, plan):
+    dag = KartDag(f"always_inline_{plan}", OtherOfTwo(), schedule=None, plan=plan)
+    run_dag(dag)
+    assert ran() == ["AlwaysInline", "OneOfTwo", "OtherOfTwo"]
+    run_dag(dag)
+    assert ran() == ["AlwaysInline", "OneOfTwo", "OtherOfTwo"]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from airflow_kart import ExternalTask, IntParameter, Target, TaskOnKart, build
+from airflow_kart import ExternalTask, IntParameter, Target, TaskOnKart, WrapperTask, build
 from airflow_kart.graph import Graph
 from airflow_kart.runtime.plan import Outcome, make_plan, planned_for
 from airflow_kart.runtime.runner import run_task
@@ -189,3 +189,28 @@ class TestRerun:
         RAN.clear()
         build(Two())
         assert RAN == ["Always", "AboveAlways", "Two"]
+
+
+def test_what_a_wrapper_groups_has_changed() -> None:
+    class Group(WrapperTask):
+        def requires(self) -> list[Any]:
+            return [Bottom()]
+
+    class Groups(WrapperTask):
+        def requires(self) -> dict[str, Any]:
+            return {"one": Group(), "other": Group()}
+
+    class Reader(Noted):
+        modification_time_check: ClassVar[bool] = True
+
+        def requires(self) -> Groups:
+            return Groups()
+
+    build(Reader())
+    time.sleep(0.02)
+    run_task(Bottom(), force=True)
+    RAN.clear()
+    assert reason_of(Reader()) == f"{Bottom().output().uri} has changed since it ran"
+    build(Reader())
+    build(Reader())
+    assert RAN == ["Reader"]

@@ -32,6 +32,7 @@ from airflow_kart.formats import (
     ParquetFormat,
     describe,
     format_for,
+    of_kind,
     table_kind_of,
 )
 from airflow_kart.storage import LocalStore
@@ -617,3 +618,24 @@ def test_asking_for_a_kind_imports_nothing(python: Any) -> None:
 def test_decimals_keep_their_value() -> None:
     frame = pd.DataFrame({"a": [decimal.Decimal("1.10"), None, decimal.Decimal(-2)]})
     assert list(through(ParquetFormat(), frame)["a"]) == [decimal.Decimal("1.10"), None, decimal.Decimal(-2)]
+
+
+@pytest.mark.parametrize("target_format", ALL, ids=repr)
+@pytest.mark.parametrize(
+    "other", [pl.DataFrame({"": [1], "b": [2]}), pa.table({"": [1], "b": [2]})], ids=["polars", "pyarrow"]
+)
+def test_a_column_without_a_name_stays_so(target_format: Any, other: Any) -> None:
+    loaded = through(target_format, other)
+    assert (loaded.columns if isinstance(loaded, pl.DataFrame) else loaded.column_names) == ["", "b"]
+
+
+@pytest.mark.parametrize("target_format", ALL, ids=repr)
+@pytest.mark.parametrize("number", [2**60 + 1, -(2**53) - 1, 2**64 - 1], ids=str)
+def test_integers_with_missing_values_stay_exact_in_pandas(target_format: Any, number: int) -> None:
+    kind = pl.UInt64 if number >= 2**63 else pl.Int64
+    frame = pl.DataFrame({"a": [number, None], "b": [1, None]}, schema={"a": kind, "b": pl.Int64})
+    for table in (frame, frame.to_arrow()):
+        loaded = through(of_kind(target_format, "pandas"), table)
+        assert int(loaded["a"][0]) == number
+        assert loaded["a"].isna().tolist() == [False, True]
+        assert str(loaded["b"].dtype) == "float64"

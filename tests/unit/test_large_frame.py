@@ -99,6 +99,10 @@ class TestTables:
         assert read(data).equals(frame)
         assert read(written(frame.clear())).schema == frame.schema
 
+    def test_a_polars_column_of_objects_is_refused(self) -> None:
+        with pytest.raises(FormatError, match="the column 'o' of type Object; make it"):
+            written(pl.DataFrame({"i": [1], "o": pl.Series([object()], dtype=pl.Object)}))
+
     def test_a_pyarrow_table_comes_back(self) -> None:
         table = pa.table({"i": range(1000), "s": [str(n) for n in range(1000)]})
         data = written(table, 5_000)

@@ -18,6 +18,7 @@ __all__ = ["frame_of", "table_of"]
 
 _NOTES = b"airflow_kart"
 _CATEGORIES = b"airflow_kart.categories."
+_FLOATS_ARE_EXACT_BELOW = 2**53
 
 
 def table_of(frame: Any, stored: Callable[[Any], Any]) -> Any:
@@ -80,7 +81,7 @@ def frame_of(table: Any, restore: bool = True) -> Any:
     notes = json.loads(metadata.get(_NOTES, b"{}"))
     frame = table.to_pandas()
     if not restore or not notes:
-        return frame
+        return _with_exact_integers(frame, table)
     for place, way in notes["objects"].items():
         if way != ["scalars", "None"] or not _is_object(frame.dtypes.iloc[int(place)]):
             # The columns of the frame come first in the table, those of its index after them.
@@ -97,6 +98,21 @@ def frame_of(table: Any, restore: bool = True) -> Any:
     if "frequency" in notes:
         frame.index.freq = notes["frequency"]
     frame.attrs = notes["attrs"]
+    return frame
+
+
+def _with_exact_integers(frame: Any, table: Any) -> Any:
+    """Let integers with missing values that a float cannot hold be pandas' nullable ones, where pyarrow makes floats of them."""
+    import pandas as pd
+    import pyarrow as pa
+
+    for place in range(frame.shape[1]):
+        column = table[place]
+        if not column.null_count or not pa.types.is_integer(column.type) or str(frame.dtypes.iloc[place]) != "float64":
+            continue
+        if frame.iloc[:, place].abs().max() >= _FLOATS_ARE_EXACT_BELOW:
+            nullable: Any = pd.UInt64Dtype() if pa.types.is_unsigned_integer(column.type) else pd.Int64Dtype()
+            frame.isetitem(place, pd.Series(nullable.__from_arrow__(column), index=frame.index))
     return frame
 
 

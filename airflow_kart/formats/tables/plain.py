@@ -172,6 +172,7 @@ def table_from_plain(table: Any, kind: TableKind, dumped: TableKind | None, colu
     if kind.startswith("polars") and dumped is not None and dumped.startswith("polars"):
         series = as_kind(table, "polars").get_columns()
         frame = import_polars().DataFrame([one.cast(_polars_type(columns[one.name])) for one in series])
+        frame.columns = list(columns)  # polars gives a column without a name one
         return frame.lazy() if kind == "polars-lazy" else frame
     return as_kind(table, kind)
 
