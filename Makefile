@@ -19,8 +19,8 @@ demo: $(VENV)/.examples
 # Each level by itself, the fast one first.
 test: $(VENV)/.dev
 	.ci/system_packages
-	$(BIN)/python -m pytest tests/unit
-	$(BIN)/python -m pytest tests/stores
+	$(BIN)/python -m pytest tests/unit --numprocesses auto
+	$(BIN)/python -m pytest tests/stores --numprocesses auto
 	$(BIN)/python -m pytest tests/typing
 	$(BIN)/python -m pytest tests/airflow
 	$(BIN)/python -m pytest tests/scheduler
