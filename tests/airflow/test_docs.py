@@ -33,7 +33,12 @@ def test_a_block_runs_as_a_module_and_its_dags_run(load_module, run_dag, block):
     DagContext.autoregistered_dags.clear()
     assert found or "KartDag(" not in block
     for dag in found:
-        assert run_dag(dag).state == "success"
+        if not any(_is_in_a_bucket(task) for task in dag.tasks):  # which nobody here has
+            assert run_dag(dag).state == "success"
+
+
+def _is_in_a_bucket(task):
+    return str(getattr(task, "workspace_directory", "")).startswith(("s3://", "gs://"))
 
 
 def test_there_are_blocks_to_run():

@@ -44,7 +44,7 @@ WRONG = {
             def output(self): return self.make_target("a.xyz")
         KartDag("wrong", A(), schedule=None)
         """,
-        "'a.xyz' ends with .xyz, which no format handles; use one of .csv, .json",
+        "'a.xyz' ends with .xyz, which no format handles; use one of .csv, .csv.gz",
     ),
     "a path that leaves the workspace": (
         """
@@ -128,9 +128,9 @@ WRONG = {
     "a workspace in no known store": (
         """
         class A(TaskOnKart[int]): pass
-        KartDag("wrong", A(), schedule=None, workspace_directory="ftp://host/x")
+        KartDag("wrong", A(), schedule=None, workspace_directory="nosuch://host/x")
         """,
-        "no store keeps ftp:// uris",
+        "no store keeps nosuch:// uris",
     ),
 }
 
