@@ -31,10 +31,6 @@ class WrapperTask(TaskOnKart[None]):
     def run(self) -> None:
         """There is nothing to do."""
 
-    def complete(self) -> bool:
-        """Whether everything it requires is complete. Only looks."""
-        return all(required.complete() for _, required in self.lineage.inputs)
-
 
 class ExternalTask(TaskOnKart[T]):
     """A task whose artifact somebody else puts in place.

@@ -13,6 +13,7 @@ from airflow_kart import ExternalTask, IntParameter, Target, TaskOnKart, Wrapper
 from airflow_kart.graph import Graph
 from airflow_kart.runtime.plan import Outcome, make_plan, planned_for
 from airflow_kart.runtime.runner import run_task
+from airflow_kart.views import table
 
 RAN: list[str] = []
 
@@ -81,6 +82,15 @@ class TestStrictCheck:
         assert planned_for(Strict()).outcome is Outcome.CACHED
         Middle().output().remove()
         assert planned_for(Strict()).outcome is Outcome.RUN
+
+    def test_counts_for_complete_and_in_views(self) -> None:
+        build(Strict())
+        assert Strict().complete()
+        assert table(Strict())["complete"].tolist() == [True, True, True]
+        Middle().output().remove()
+        assert not Strict().complete()
+        assert table(Strict())["complete"].tolist() == [False, False, True]
+        assert table(Strict())["reason"][0] == "what it needs is not complete"
 
     def test_in_a_chain(self) -> None:
         class Upper(Noted):

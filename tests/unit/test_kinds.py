@@ -80,6 +80,17 @@ class TestWrapper:
         build(Numbers())
         assert RAN == ["Number 0", "Number 1"]
 
+    def test_layers_and_chains_of_them_are_looked_at_once(self) -> None:
+        class Layer(WrapperTask):
+            depth: int = IntParameter()
+            side: int = IntParameter(default=0)
+
+            def requires(self) -> list[TaskOnKart[Any]]:
+                return [Layer(depth=self.depth - 1, side=side) for side in range(2)] if self.depth else [Number()]
+
+        build(Number())
+        assert Layer(depth=600).complete()
+
     def test_a_consumer_waits_for_what_it_groups(self) -> None:
         assert build(After()) == "done"
         assert sorted(RAN) == ["After", "Number 0", "Number 1", "Number 7"]
