@@ -140,7 +140,7 @@ def _run_pickled(job: bytes) -> None:
     task, unique_id, forced, directory = pickle.loads(job)
     _refuse_other_identity(task, unique_id)
     with Workspace(directory):
-        run_task(task, force=forced)
+        run_task(task, force=forced, planned=True)
 
 
 def _refuse_other_identity(task: TaskOnKart[Any], unique_id: str) -> None:

@@ -54,6 +54,7 @@ def run_task(
     coordinates: Mapping[str, Any] | None = None,
     how_to_make: HowToMake | None = None,
     asked_by: tuple[TaskOnKart[Any], ...] = (),
+    planned: bool = False,
 ) -> RunResult:
     """Run one task, unless its outputs are complete.
 
@@ -63,6 +64,7 @@ def run_task(
         coordinates: where in Airflow this happens, for the sidecar.
         how_to_make: says how to make a missing input, for the error that lists it.
         asked_by: the tasks in the midst of whose runs this one runs, the outermost first.
+        planned: whether a plan said just now that it has to run, so that nothing below it needs to be asked again.
 
     Raises:
         MissingInputError: an input is not there.
@@ -71,7 +73,7 @@ def run_task(
     """
     targets = tuple(target for _, target in targets_of(task))
     if not force or isinstance(task, ExternalTask):  # what is made elsewhere cannot be made again here
-        found = planned_for(task)
+        found = planned_for(task, itself_only=planned)
         if found.outcome is Outcome.CACHED:
             return RunResult(Outcome.CACHED, found.reason, found.seconds, targets)
         reason = found.reason
@@ -133,7 +135,13 @@ def make_all(
         asked_by: the tasks in the midst of whose runs this happens, the outermost first.
     """
     return [
-        run_task(node.task, force=plan.tasks[node.unique_id].forced, coordinates=coordinates, asked_by=asked_by)
+        run_task(
+            node.task,
+            force=plan.tasks[node.unique_id].forced,
+            coordinates=coordinates,
+            asked_by=asked_by,
+            planned=True,
+        )
         for node in plan.with_outcome(Outcome.RUN)
         if node.unique_id not in except_for
     ]

@@ -92,6 +92,25 @@ class TestStrictCheck:
         assert table(Strict())["complete"].tolist() == [False, False, True]
         assert table(Strict())["reason"][0] == "what it needs is not complete"
 
+    def test_a_long_chain_is_looked_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Link(Noted):
+            strict_check: ClassVar[bool] = True
+            depth: int = IntParameter()
+
+            def requires(self) -> list[Any]:
+                return [Link(depth=self.depth - 1)] if self.depth else []
+
+        outputs: list[int] = []
+
+        def output(self: Any) -> Target:
+            outputs.append(self.depth)
+            return self.make_target()  # type: ignore[no-any-return]  # self is any task
+
+        monkeypatch.setattr(Link, "output", output)
+        build(Link(depth=100))
+        assert len(RAN) == 101
+        assert len(outputs) < 20 * 101
+
     def test_in_a_chain(self) -> None:
         class Upper(Noted):
             strict_check: ClassVar[bool] = True
