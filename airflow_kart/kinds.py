@@ -24,6 +24,7 @@ class WrapperTask(TaskOnKart[None]):
     """A task that only groups others: without an artifact of its own, and complete when all that it requires is."""
 
     is_wrapper: ClassVar[bool] = True
+    has_sidecar: ClassVar[bool] = False
 
     def output(self) -> None:
         """There is none."""
@@ -53,6 +54,8 @@ class ExternalTask(TaskOnKart[T]):
     """How often a waiting operator looks, in seconds."""
     timeout: ClassVar[dt.timedelta | None] = None
     """How long an operator waits before it fails; ``None``: without end."""
+
+    has_sidecar: ClassVar[bool] = False
 
     def make_target(
         self,

@@ -87,6 +87,7 @@ class TaskOnKart(Parametrized, Generic[T]):
     """
 
     is_wrapper: ClassVar[bool] = False  # whether it only groups others; see WrapperTask
+    has_sidecar: ClassVar[bool] = True  # whether an artifact of its own tells what it was made from
     lineage_cache: ClassVar[Lineage | None] = None  # set on instances; annotated so because it is no parameter
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
