@@ -24,16 +24,13 @@ class WrapperTask(TaskOnKart[None]):
     """A task that only groups others: without an artifact of its own, and complete when all that it requires is."""
 
     is_wrapper: ClassVar[bool] = True
+    has_sidecar: ClassVar[bool] = False
 
     def output(self) -> None:
         """There is none."""
 
     def run(self) -> None:
         """There is nothing to do."""
-
-    def complete(self) -> bool:
-        """Whether everything it requires is complete. Only looks."""
-        return all(required.complete() for _, required in self.lineage.inputs)
 
 
 class ExternalTask(TaskOnKart[T]):
@@ -58,6 +55,8 @@ class ExternalTask(TaskOnKart[T]):
     timeout: ClassVar[dt.timedelta | None] = None
     """How long an operator waits before it fails; ``None``: without end."""
     _target_class: ClassVar[type[Target]] = ExternalTarget
+
+    has_sidecar: ClassVar[bool] = False
 
     def make_target(
         self,

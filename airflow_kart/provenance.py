@@ -28,9 +28,7 @@ def task_parts(task: Any, input_checksums: Mapping[str, str]) -> dict[str, Any]:
             "class": logical_class_name(cls),
             "unique_id": task.unique_id,
             "code_version": cls.code_version,
-            "parameters": {
-                name: _parameter_part(getattr(task, name), parameter) for name, parameter in cls.get_parameters().items()
-            },
+            "parameters": _parameters(task),
         },
         "upstream": [upstream_part(path, required, input_checksums) for path, required in task.lineage.inputs],
         "source": source_of(cls),
@@ -76,8 +74,23 @@ def object_metadata(task: Any) -> dict[str, str]:
     }
 
 
+def _parameters(task: Any) -> dict[str, dict[str, Any]]:
+    return {name: _parameter_part(getattr(task, name), parameter) for name, parameter in task.get_parameters().items()}
+
+
 def _parameter_part(value: Any, parameter: Parameter[Any]) -> dict[str, Any]:
     described: dict[str, Any] = {"type": type(parameter).__name__, "significant": parameter.significant}
     if parameter.visibility is ParameterVisibility.PRIVATE:
         return {**described, "private": True, "digest": private_digest(parameter.serialize(value))}
-    return {**described, "value": parameter.to_json(value)}
+    written = parameter.to_json(value)
+    if parameter.holds_tasks and value is not None:
+        if isinstance(value, tuple):
+            written = [_held_task(held, part) for held, part in zip(value, written, strict=True)]
+        else:
+            written = _held_task(value, written)
+    return {**described, "value": written}
+
+
+def _held_task(held: Any, written: dict[str, Any]) -> dict[str, Any]:
+    """Return what is written of a task that is a parameter, with its parameters where no sidecar of its own has them."""
+    return written if held.has_sidecar else {**written, "parameters": _parameters(held)}

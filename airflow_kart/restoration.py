@@ -65,18 +65,23 @@ class _Sidecars:
                 f"{cls.__qualname__}.restore({unique_id!r}): the artifact {sidecar.artifact.uri} was made by {part['class']}, "
                 + ("which cannot be found here" if found is None else f"which is no {cls.__qualname__}")
             )
-        values = {
-            name: self._value(found, name, parameter, part["parameters"].get(name), given)
-            for name, parameter in found.get_parameters().items()
-            if name in part["parameters"] or name in given
-        }
-        task = found(**values)
+        task = self._made(found, part["parameters"], given)
         if task.unique_id != unique_id:
             raise IdentityError(
                 f"{cls.__qualname__}.restore({unique_id!r}): with the parameters of its sidecar {task!r} has the unique id "
                 f"{task.unique_id} now; its class, or what it requires, has changed since {sidecar.published_at[:19]} UTC"
             )
         return task
+
+    def _made(self, cls: Any, parts: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+        """Return the task with the parameters that a sidecar has."""
+        return cls(
+            **{
+                name: self._value(cls, name, parameter, parts.get(name), given)
+                for name, parameter in cls.get_parameters().items()
+                if name in parts or name in given
+            }
+        )
 
     def _find(self, cls: Any, unique_id: str) -> Sidecar:
         for artifact in self._candidates(unique_id):
@@ -106,15 +111,15 @@ class _Sidecars:
         if not parameter.holds_tasks:
             return parameter.read(part["value"], cls.__qualname__, name)
         written = part["value"]
-        return (
-            [self._task(cls, name, item) for item in written]
-            if isinstance(written, list)
-            else self._task(cls, name, written)
-        )
+        if isinstance(written, list):
+            return [self._task(cls, name, item) for item in written]
+        return None if written is None else self._task(cls, name, written)
 
     def _task(self, cls: Any, name: str, written: Any) -> Any:
-        """Return a task that was a parameter, which its own sidecar describes."""
+        """Return a task that was a parameter: as it is written, or as its own sidecar describes it."""
         task_class: Any = find_class_named(written["task"])
         if task_class is None:
             raise ParameterValueError(f"{cls.__qualname__}.{name}: there is no task class {written['task']} here")
+        if "parameters" in written:
+            return self._made(task_class, written["parameters"], {})
         return self.restore(task_class, written["unique_id"], {})

@@ -88,6 +88,7 @@ class TaskOnKart(Parametrized, Generic[T]):
 
     _target_class: ClassVar[type[Target]] = Target
     is_wrapper: ClassVar[bool] = False  # whether it only groups others; see WrapperTask
+    has_sidecar: ClassVar[bool] = True  # whether an artifact of its own tells what it was made from
     lineage_cache: ClassVar[Lineage | None] = None  # set on instances; annotated so because it is no parameter
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -281,8 +282,21 @@ class TaskOnKart(Parametrized, Generic[T]):
         return map_leaves(lambda task: task.output(), self.lineage.requirements, TaskOnKart)
 
     def complete(self) -> bool:
-        """Whether every output is there and complete. Only looks."""
-        return all(target.exists() for _, target in targets_of(self))
+        """Whether every output is there and complete, and with ``strict_check`` what it requires too. Only looks.
+
+        What ``modification_time_check`` asks besides is looked at when a run is planned.
+        """
+        pending: list[TaskOnKart[Any]] = [self]
+        seen: set[str] = set()
+        while pending:
+            task = pending.pop()
+            if task.unique_id not in seen:
+                seen.add(task.unique_id)
+                if not all(target.exists() for _, target in targets_of(task)):
+                    return False
+                if task.is_wrapper or task.strict_check:
+                    pending += [required for _, required in task.lineage.inputs]
+        return True
 
     @overload
     def load(self, target: TaskOnKart[U]) -> U: ...

@@ -128,7 +128,7 @@ class KartOperator(BaseOperator):
 
 
 def _to_run_again(named: set[str], others: Collection[str], run_context: RunContext, context: Any) -> set[str]:
-    """Return what is asked to run again and all below it, but for what was made since this DAG run started.
+    """Return what is asked to run again and all below it, but for what this DAG run has made since it started.
 
     Everything is named by unique ids. What other operators make, ``others``, is left out.
     """
@@ -136,16 +136,17 @@ def _to_run_again(named: set[str], others: Collection[str], run_context: RunCont
         return set()
     graph = run_context.run.graph
     nodes = [graph.nodes[unique_id] for unique_id in graph.below(named).difference(others)]
-    started: dt.datetime | None = context["dag_run"].start_date
     return {
-        node.unique_id for node, present in zip(nodes, states_of(nodes), strict=True) if not _made_since(started, present)
+        node.unique_id for node, present in zip(nodes, states_of(nodes), strict=True) if not _made_here(present, context)
     }
 
 
-def _made_since(started: dt.datetime | None, present: PlannedTask) -> bool:
-    if present.outcome is not Outcome.CACHED or not present.finished_at or started is None:
+def _made_here(present: PlannedTask, context: Any) -> bool:
+    """Whether this DAG run has made an artifact since it started, or was cleared."""
+    started: dt.datetime | None = context["dag_run"].start_date  # of `airflow tasks test` it may be years ago
+    if present.outcome is not Outcome.CACHED or present.made_by != (context["ti"].dag_id, context["ti"].run_id):
         return False
-    return dt.datetime.fromisoformat(present.finished_at) >= started
+    return started is None or dt.datetime.fromisoformat(present.finished_at) >= started
 
 
 class _Below:

@@ -140,10 +140,10 @@ class EnumListParameter(_Members):
         return [member.name for member in value]
 
     def from_json(self, value: Any) -> tuple[enumeration.Enum, ...]:
-        """Read a list of names."""
-        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        """Read a list of names; members, as a binding may have them, stand for themselves."""
+        if not isinstance(value, (list, tuple)) or not all(isinstance(item, (str, self.enum)) for item in value):
             raise ValueError(f"give a list of names of {self.enum.__name__}, not {described(value)}")
-        return tuple(self._named(name) for name in value)
+        return tuple(self._member(item) if isinstance(item, self.enum) else self._named(item) for item in value)
 
     def json_schema(self) -> dict[str, Any]:
         """Return an ``array`` schema, which the trigger form shows as a choice of several."""

@@ -63,8 +63,8 @@ class TaskInstanceParameter(Parameter[Any]):
         return json.dumps(self.written(value), ensure_ascii=False)
 
     def from_json(self, value: Any) -> Any:
-        """Make the task that :meth:`written` describes."""
-        return self.normalize(_task_from(value))
+        """Make the task that :meth:`written` describes; a task, as a binding may have one, stands for itself."""
+        return self.normalize(value if is_identifiable(value) else _task_from(value))
 
     def written(self, value: Any) -> Any:
         """Return JSON of the task's class and parameters, those of tasks inside included."""
@@ -127,10 +127,10 @@ class ListTaskInstanceParameter(TaskInstanceParameter):
         return tuple(TaskInstanceParameter.normalize(self, item) for item in value)
 
     def from_json(self, value: Any) -> tuple[Any, ...]:
-        """Make the tasks that :meth:`written` describes."""
-        if not isinstance(value, list):
+        """Make the tasks that :meth:`written` describes; tasks stand for themselves."""
+        if not isinstance(value, (list, tuple)):
             raise ValueError(f"give a list of tasks, not {described(value)}")
-        return self.normalize([_task_from(item) for item in value])
+        return self.normalize([item if is_identifiable(item) else _task_from(item) for item in value])
 
     def written(self, value: tuple[Any, ...]) -> Any:
         """Return JSON of the tasks."""

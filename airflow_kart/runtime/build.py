@@ -141,7 +141,7 @@ def _run_pickled(job: bytes) -> None:
     task, unique_id, forced, where = pickle.loads(job)
     _refuse_other_identity(task, unique_id)
     with Workspace(*where):
-        run_task(task, force=forced)
+        run_task(task, force=forced, planned=True)
 
 
 def _refuse_other_identity(task: TaskOnKart[Any], unique_id: str) -> None:

@@ -161,10 +161,15 @@ def _changed_since(node: Node, inputs: Iterable[Target]) -> str | None:
     return None
 
 
-def planned_for(task: TaskOnKart[Any]) -> PlannedTask:
-    """Return what happens to one task by itself: whether it is complete, and if not, why."""
+def planned_for(task: TaskOnKart[Any], *, itself_only: bool = False) -> PlannedTask:
+    """Return what happens to one task: whether it is complete, and if not, why.
+
+    Args:
+        task: the task.
+        itself_only: whether its own artifacts alone are asked, although its class may ask for more.
+    """
     node = Node(task, (), tuple(target for _, target in targets_of(task)))
-    if node.asks_its_inputs:
+    if node.asks_its_inputs and not itself_only:
         return make_plan(Graph.of([task])).tasks[task.unique_id]
     return states_of([node])[0]
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_kart.exceptions import MissingInputError, OutputNotDumpedError, RequirementError
+from airflow_kart.exceptions import CycleError, MissingInputError, OutputNotDumpedError, RequirementError
 from airflow_kart.graph import Graph
 from airflow_kart.kinds import ExternalTask
 from airflow_kart.nesting import KeyPath, NotALeafError, describe_path, leaves, map_leaves
@@ -53,6 +53,8 @@ def run_task(
     force: bool = False,
     coordinates: Mapping[str, Any] | None = None,
     how_to_make: HowToMake | None = None,
+    asked_by: tuple[TaskOnKart[Any], ...] = (),
+    planned: bool = False,
 ) -> RunResult:
     """Run one task, unless its outputs are complete.
 
@@ -61,6 +63,8 @@ def run_task(
         force: run even where the outputs are complete; they stay readable until the new ones are.
         coordinates: where in Airflow this happens, for the sidecar.
         how_to_make: says how to make a missing input, for the error that lists it.
+        asked_by: the tasks in the midst of whose runs this one runs, the outermost first.
+        planned: whether a plan said just now that it has to run, so that nothing below it needs to be asked again.
 
     Raises:
         MissingInputError: an input is not there.
@@ -69,7 +73,7 @@ def run_task(
     """
     targets = tuple(target for _, target in targets_of(task))
     if not force or isinstance(task, ExternalTask):  # what is made elsewhere cannot be made again here
-        found = planned_for(task)
+        found = planned_for(task, itself_only=planned)
         if found.outcome is Outcome.CACHED:
             return RunResult(Outcome.CACHED, found.reason, found.seconds, targets)
         reason = found.reason
@@ -86,7 +90,7 @@ def run_task(
         started, clock = dt.datetime.now(dt.timezone.utc), time.perf_counter()
         try:
             with seeded(task) as seed:
-                yielded = _run(task, coordinates)
+                yielded = _run(task, coordinates, asked_by)
             _require_outputs(task, publication)
         except Exception as error:
             _note(error, f"while running {task!r} (unique id {task.unique_id})")
@@ -116,7 +120,11 @@ def run_task(
 
 
 def make_all(
-    plan: Plan, *, coordinates: Mapping[str, Any] | None = None, except_for: Collection[str] = ()
+    plan: Plan,
+    *,
+    coordinates: Mapping[str, Any] | None = None,
+    except_for: Collection[str] = (),
+    asked_by: tuple[TaskOnKart[Any], ...] = (),
 ) -> list[RunResult]:
     """Run what a plan says has to run, here and one after the other.
 
@@ -124,41 +132,78 @@ def make_all(
         plan: what happens to each task.
         coordinates: where in Airflow this happens, for the sidecars.
         except_for: unique ids of tasks that somebody else runs.
+        asked_by: the tasks in the midst of whose runs this happens, the outermost first.
     """
     return [
-        run_task(node.task, force=plan.tasks[node.unique_id].forced, coordinates=coordinates)
+        run_task(
+            node.task,
+            force=plan.tasks[node.unique_id].forced,
+            coordinates=coordinates,
+            asked_by=asked_by,
+            planned=True,
+        )
         for node in plan.with_outcome(Outcome.RUN)
         if node.unique_id not in except_for
     ]
 
 
-def _run(task: TaskOnKart[Any], coordinates: Mapping[str, Any] | None) -> list[tuple[KeyPath, TaskOnKart[Any]]]:
+def _run(
+    task: TaskOnKart[Any], coordinates: Mapping[str, Any] | None, asked_by: tuple[TaskOnKart[Any], ...]
+) -> list[tuple[KeyPath, TaskOnKart[Any]]]:
     """Call ``run()``, make what it asks for on its way, and return that with its keys.
+
+    What fails on the way is raised where ``run()`` asked for it, so that it may go on without.
 
     Raises:
         RequirementError: it asked for something that is not a task.
+        CycleError: it asked for something that needs the task itself.
     """
     running = task.run()
     if not isinstance(running, Iterator):
         return []
     asked: list[tuple[KeyPath, TaskOnKart[Any]]] = []
     outputs: Any = None
+    failure: Exception | None = None
     while True:
         try:
-            wanted = running.send(outputs) if isinstance(running, Generator) else next(running)
+            if not isinstance(running, Generator):
+                wanted = next(running)
+            else:
+                wanted = running.send(outputs) if failure is None else running.throw(failure)
         except StopIteration:
             return asked
+        outputs = failure = None
         try:
-            found = list(leaves(wanted, TaskOnKart))
-        except NotALeafError as error:
-            raise RequirementError(
-                f"{task!r}.run() yielded {error}, which is not a task; yield tasks, or dicts, lists and tuples of tasks"
-            ) from None
-        plan = make_plan(Graph.of([required for _, required in found]))
-        plan.begin_reruns()
-        make_all(plan, coordinates=coordinates)
-        asked += [((len(asked), *path), required) for path, required in found]
-        outputs = map_leaves(lambda required: required.output(), wanted, TaskOnKart)
+            found = _make_asked(wanted, coordinates, (*asked_by, task))
+            outputs = map_leaves(lambda required: required.output(), wanted, TaskOnKart)
+            asked += [((len(asked), *path), required) for path, required in found]
+        except Exception as error:
+            if not isinstance(running, Generator):
+                raise
+            failure = error
+
+
+def _make_asked(
+    wanted: Any, coordinates: Mapping[str, Any] | None, asked_by: tuple[TaskOnKart[Any], ...]
+) -> list[tuple[KeyPath, TaskOnKart[Any]]]:
+    """Make what a ``run()`` asked for; return the tasks with their keys. The last of ``asked_by`` is the one that asks."""
+    try:
+        found = list(leaves(wanted, TaskOnKart))
+    except NotALeafError as error:
+        raise RequirementError(
+            f"{asked_by[-1]!r}.run() yielded {error}, which is not a task; yield tasks, or dicts, lists and tuples of tasks"
+        ) from None
+    plan = make_plan(Graph.of([required for _, required in found]))
+    unfinished = {task.unique_id for task in asked_by}
+    for node in plan.with_outcome(Outcome.RUN):
+        if node.unique_id in unfinished:
+            raise CycleError(
+                f"{asked_by[-1]!r}.run() yielded what needs {node.task!r}, which has not ended yet: it waits for what it asked "
+                "for; take one of these requirements away"
+            )
+    plan.begin_reruns()
+    make_all(plan, coordinates=coordinates, asked_by=asked_by)
+    return found
 
 
 def _input_checksums(task: TaskOnKart[Any], how_to_make: HowToMake | None) -> dict[str, str]:

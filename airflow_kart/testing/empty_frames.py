@@ -37,7 +37,7 @@ def run_on_empty_frames(task: TaskOnKart[Any], *, given: Given | None = None) ->
     Args:
         task: the task.
         given: stand-ins for what tasks dump, by task or by task class; such tasks do not run, nor does what only they
-            need. A value is nested as the task's ``output()``.
+            need. A value is nested as the task's ``output()``, or for a wrapper as its ``requires()``.
 
     Raises:
         ConfigurationError: a stand-in is for a task that is not part of the graph.

@@ -34,7 +34,8 @@ def dump_inputs(task: TaskOnKart[Any], values: Any) -> None:
 
     Args:
         task: the task that reads them.
-        values: nested as its ``requires()`` nests the tasks, and for a task with several outputs as its ``output()``.
+        values: nested as its ``requires()`` nests the tasks, for a task with several outputs as its ``output()``, and for
+            a wrapper as the wrapper's ``requires()``, or ``None`` where all that it groups is given elsewhere.
 
     Raises:
         ConfigurationError: the values are not nested so, or a target lies outside the workspace.
@@ -57,7 +58,7 @@ def dump_stand_in(task: TaskOnKart[Any], value: Any) -> None:
 
     Args:
         task: the task.
-        value: nested as its ``output()`` nests the targets.
+        value: nested as its ``output()`` nests the targets, or for a wrapper as its ``requires()`` nests the tasks.
 
     Raises:
         ConfigurationError: the value is not nested so, or a target lies outside the workspace.
@@ -80,6 +81,13 @@ def refuse_outside(target: Target) -> None:
 
 
 def _parts(task: TaskOnKart[Any], value: Any, where: str) -> Iterator[tuple[Target, Any]]:
+    if task.is_wrapper:
+        if value is None:  # what it groups is given elsewhere
+            return
+        grouped = _pairs(task.lineage.requirements, value, TaskOnKart, where, f"requires() of {task!r}")
+        for inner_where, required, part in grouped:
+            yield from _parts(required, part, inner_where)
+        return
     for _, target, part in _pairs(task.output(), value, Target, where, f"output() of {task!r}"):
         refuse_outside(target)
         yield target, part

@@ -42,7 +42,7 @@ def run_in_memory(task: TaskOnKart[T], inputs: Any = NOTHING) -> T:
     Args:
         task: the task. Nothing that it requires runs.
         inputs: values nested as ``requires()`` nests the tasks: a mapping by key, a list, or the single value. The
-            value of a task with several outputs is nested as its ``output()``.
+            value of a task with several outputs is nested as its ``output()``, that of a wrapper as its ``requires()``.
 
     Returns:
         What the task dumped, loaded back; nested as ``output()`` nests its targets.

@@ -97,7 +97,7 @@ def _ignored(node: Node, patterns: list[str]) -> bool:
 
 
 def _states(graph: Graph, shown: Iterable[str]) -> dict[str, PlannedTask]:
-    """Look at the tasks; one that has no output of its own is as complete as what it needs."""
+    """Look at the tasks; one that has no output of its own, or asks for it, is complete only where what it needs is."""
     wanted: set[str] = set()
     pending = list(shown)
     while pending:
@@ -105,16 +105,23 @@ def _states(graph: Graph, shown: Iterable[str]) -> dict[str, PlannedTask]:
         if unique_id not in wanted:
             wanted.add(unique_id)
             node = graph.nodes[unique_id]
-            pending += [] if node.targets else [key for _, key in node.inputs]
+            pending += [key for _, key in node.inputs] if _asks_below(node) else []
     nodes = [node for unique_id, node in graph.nodes.items() if unique_id in wanted]
     with_targets = [node for node in nodes if node.targets]
     found = {node.unique_id: state for node, state in zip(with_targets, states_of(with_targets), strict=True)}
     for node in nodes:  # upstream first
-        if not node.targets:
-            complete = all(found[key].outcome is Outcome.CACHED for _, key in node.inputs)
-            words = "what it needs is complete" if complete else "what it needs is not complete"
-            found[node.unique_id] = PlannedTask(Outcome.CACHED if complete else Outcome.RUN, words)
+        if not _asks_below(node):
+            continue
+        if not all(found[key].outcome is Outcome.CACHED for _, key in node.inputs):
+            if not node.targets or found[node.unique_id].outcome is Outcome.CACHED:
+                found[node.unique_id] = PlannedTask(Outcome.RUN, "what it needs is not complete")
+        elif not node.targets:
+            found[node.unique_id] = PlannedTask(Outcome.CACHED, "what it needs is complete")
     return found
+
+
+def _asks_below(node: Node) -> bool:
+    return not node.targets or node.task.strict_check
 
 
 def _surveyed(node: Node, inputs: tuple[tuple[KeyPath, str], ...], state: PlannedTask) -> SurveyedTask:

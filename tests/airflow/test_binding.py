@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+from typing import Any
 
 import pytest
 from pipeline import Judged, Raw, Window, ran
 
 from airflow_kart import (
+    EnumListParameter,
     EnumParameter,
     IntParameter,
     KartDag,
     KartOperator,
     ListParameter,
+    ListTaskInstanceParameter,
     ParameterVisibility,
     StrParameter,
+    TaskInstanceParameter,
     TaskOnKart,
+    build,
     kart_dag,
     run_date,
 )
@@ -136,6 +141,27 @@ def test_a_member_of_a_str_enum_can_be_bound_and_private_values_stay_private():
     with pytest.raises(KartError) as error:
         KartDag("bind_private", Painted, bind={"colour": Colour.RED, "secret": "hush hush", "fails": 1}, schedule=None)
     assert "hush" not in str(error.value)
+
+
+def test_tasks_and_members_can_be_bound(run_dag):
+    class Size(enum.Enum):
+        BIG = 1
+        SMALL = 2
+
+    class Bought(TaskOnKart[int]):
+        one: Any = TaskInstanceParameter()
+        several: tuple[Any, ...] = ListTaskInstanceParameter()
+        sizes: tuple[Size, ...] = EnumListParameter(enum=Size)
+
+        def run(self):
+            self.dump(len(self.load()["several"]))
+
+    raw = [Raw(day=dt.date(2024, 1, day)) for day in (1, 2)]
+    dag = KartDag("bind_tasks", Bought, bind={"one": raw[0], "several": raw, "sizes": [Size.BIG, "SMALL"]}, schedule=None)
+    assert run_dag(dag).state == "success"
+    assert build(Bought(one=raw[0], several=raw, sizes=(Size.BIG, Size.SMALL))) == 2
+    with pytest.raises(BindingError, match=r"Bought\.one: int 3 does not describe a task"):
+        KartDag("bind_tasks", Bought, bind={"one": 3, "several": raw, "sizes": []}, schedule=None)
 
 
 def test_a_private_value_that_does_not_fit_stays_private():

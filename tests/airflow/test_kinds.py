@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -311,3 +313,22 @@ def test_an_inline_class_that_always_runs_does_so_once_for_all_its_consumers(run
     assert ran() == ["AlwaysInline", "OneOfTwo", "OtherOfTwo"]
     run_dag(dag)
     assert ran() == ["AlwaysInline", "OneOfTwo", "OtherOfTwo"]
+
+
+def test_a_class_that_always_runs_does_so_when_its_operator_is_tested_by_itself(tmp_path, monkeypatch):
+    dags = tmp_path / "dags"
+    dags.mkdir()
+    (dags / "by_itself.py").write_text(
+        "from airflow_kart import KartDag, TaskOnKart\n"
+        "class Daily(TaskOnKart[int]):\n"
+        "    rerun = True\n"
+        "    def run(self):\n"
+        "        print('Daily ran')\n"
+        "        self.dump(1)\n"
+        "dag = KartDag('by_itself', Daily(), schedule=None)\n"
+    )
+    command = [sys.executable, "-m", "airflow", "tasks", "test", "by_itself", "daily", "2024-05-06"]
+    monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(dags))
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert "Daily ran" in done.stdout, done.stdout + done.stderr

@@ -13,6 +13,7 @@ from airflow_kart import ExternalTask, IntParameter, Target, TaskOnKart, Wrapper
 from airflow_kart.graph import Graph
 from airflow_kart.runtime.plan import Outcome, make_plan, planned_for
 from airflow_kart.runtime.runner import run_task
+from airflow_kart.views import table
 
 RAN: list[str] = []
 
@@ -81,6 +82,34 @@ class TestStrictCheck:
         assert planned_for(Strict()).outcome is Outcome.CACHED
         Middle().output().remove()
         assert planned_for(Strict()).outcome is Outcome.RUN
+
+    def test_counts_for_complete_and_in_views(self) -> None:
+        build(Strict())
+        assert Strict().complete()
+        assert table(Strict())["complete"].tolist() == [True, True, True]
+        Middle().output().remove()
+        assert not Strict().complete()
+        assert table(Strict())["complete"].tolist() == [False, False, True]
+        assert table(Strict())["reason"][0] == "what it needs is not complete"
+
+    def test_a_long_chain_is_looked_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Link(Noted):
+            strict_check: ClassVar[bool] = True
+            depth: int = IntParameter()
+
+            def requires(self) -> list[Any]:
+                return [Link(depth=self.depth - 1)] if self.depth else []
+
+        outputs: list[int] = []
+
+        def output(self: Any) -> Target:
+            outputs.append(self.depth)
+            return self.make_target()  # type: ignore[no-any-return]  # self is any task
+
+        monkeypatch.setattr(Link, "output", output)
+        build(Link(depth=100))
+        assert len(RAN) == 101
+        assert len(outputs) < 20 * 101
 
     def test_in_a_chain(self) -> None:
         class Upper(Noted):

@@ -11,6 +11,7 @@ import pytest
 
 from airflow_kart import ExternalTask, IntParameter, Target, TaskOnKart, WrapperTask, build
 from airflow_kart.exceptions import (
+    CycleError,
     FormatError,
     MissingArtifactError,
     MissingInputError,
@@ -78,6 +79,17 @@ class TestWrapper:
         assert Numbers().complete()
         build(Numbers())
         assert RAN == ["Number 0", "Number 1"]
+
+    def test_layers_and_chains_of_them_are_looked_at_once(self) -> None:
+        class Layer(WrapperTask):
+            depth: int = IntParameter()
+            side: int = IntParameter(default=0)
+
+            def requires(self) -> list[TaskOnKart[Any]]:
+                return [Layer(depth=self.depth - 1, side=side) for side in range(2)] if self.depth else [Number()]
+
+        build(Number())
+        assert Layer(depth=600).complete()
 
     def test_a_consumer_waits_for_what_it_groups(self) -> None:
         assert build(After()) == "done"
@@ -297,6 +309,47 @@ class TestDynamicRequirements:
         with pytest.raises(ValueError, match="broken below"):
             build(Above())
         assert not Above().complete()
+
+    def test_a_failure_below_can_be_caught(self) -> None:
+        class Broken(TaskOnKart[int]):
+            def run(self) -> None:
+                raise ValueError("broken below")
+
+        class Patient(TaskOnKart[str]):
+            def run(self) -> Any:
+                try:
+                    yield Broken()
+                except ValueError as error:
+                    instead = yield Number(value=4)
+                    self.dump(f"{error}, {instead.load()} instead")
+
+        assert build(Patient()) == "broken below, 4 instead"
+        assert [part["unique_id"] for part in sidecar_of(Patient())["upstream"]] == [Number(value=4).unique_id]
+
+    def test_a_task_that_asks_for_itself_is_an_error(self) -> None:
+        class Selfish(TaskOnKart[int]):
+            def run(self) -> Any:
+                yield Selfish()
+
+        with pytest.raises(CycleError, match=r"Selfish\(\)\.run\(\) yielded what needs .*Selfish\(\), which has not ended"):
+            build(Selfish())
+
+    def test_a_task_that_asks_for_what_needs_it_is_an_error(self) -> None:
+        class Chicken(TaskOnKart[int]):
+            def run(self) -> Any:
+                yield Farm()
+
+        class Egg(TaskOnKart[int]):
+            def requires(self) -> Any:
+                return Chicken()
+
+        class Farm(TaskOnKart[int]):
+            def run(self) -> Any:
+                yield [Number(), Egg()]
+
+        with pytest.raises(CycleError, match=r"Farm\(\)\.run\(\) yielded what needs .*Chicken\(\)"):
+            build(Chicken())
+        assert RAN == []
 
     @pytest.mark.parametrize("wrong", [1, "Number", Number], ids=["int", "str", "class"])
     def test_only_tasks_can_be_asked_for(self, wrong: Any) -> None:

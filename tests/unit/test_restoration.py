@@ -14,14 +14,18 @@ from airflow_kart import (
     DateParameter,
     DictParameter,
     EnumParameter,
+    ExternalTask,
     FloatParameter,
     IntParameter,
     ListTaskInstanceParameter,
+    OptionalListTaskInstanceParameter,
+    OptionalTaskInstanceParameter,
     ParameterVisibility,
     StrParameter,
     Target,
     TaskInstanceParameter,
     TaskOnKart,
+    WrapperTask,
     build,
 )
 from airflow_kart.exceptions import IdentityError, MissingArtifactError, MissingParameterError
@@ -163,3 +167,44 @@ def test_damaged_sidecars_are_passed_over(workspace: Path) -> None:
     (workspace / f"broken_{TASK.unique_id}.pkl.kart.json").write_text("{")
     (workspace / "nameless.pkl.kart.json").write_text("[]")
     assert Train.restore(TASK.unique_id) == TASK
+
+
+class Delivery(ExternalTask[str]):
+    day: dt.date = DateParameter()
+
+    def output(self) -> Target:
+        return self.make_target(f"in/{self.day}.txt")
+
+
+class Deliveries(WrapperTask):
+    several: tuple[Any, ...] = ListTaskInstanceParameter()
+    source: TaskOnKart[str] = TaskInstanceParameter()
+
+
+class Unpacked(TaskOnKart[str]):
+    delivery: Any = TaskInstanceParameter()
+    group: Any = OptionalTaskInstanceParameter(default=None)
+    more: Any = OptionalListTaskInstanceParameter(default=None)
+
+    def run(self) -> None:
+        self.dump("unpacked")
+
+
+def test_tasks_without_a_sidecar_come_back_as_parameters(workspace: Path) -> None:
+    (workspace / "in").mkdir(parents=True)
+    days = [Delivery(day=dt.date(2024, 5, day)) for day in (6, 7)]
+    for delivery in days:
+        Path(delivery.output().uri).write_text("tea")
+    group = Deliveries(several=days, source=Source(day=dt.date(2024, 5, 6)))
+    for task in (
+        Unpacked(delivery=days[0]),
+        Unpacked(delivery=group, group=days[1], more=[group, days[0], Source(day=dt.date(2024, 5, 6))]),
+    ):
+        build(task)
+        assert TaskOnKart.restore(task.unique_id) == task
+
+
+def test_optional_tasks_come_back_as_none(workspace: Path) -> None:
+    task = Unpacked(delivery=Source(day=dt.date(2024, 1, 2)))
+    build(task)
+    assert Unpacked.restore(task.unique_id) == task

@@ -609,3 +609,26 @@ class Grouped(WrapperTask):
 
 def test_what_is_made_elsewhere_can_be_given() -> None:
     assert run_in_memory(Priced(), {"prices": "1 2 3", "group": None}) == 6
+
+
+class Bundle(WrapperTask):
+    def requires(self) -> dict[str, Any]:
+        return {"visits": Visits(), "more": [Grouped(), Prices()]}
+
+
+class Bundled(TaskOnKart[int]):
+    def requires(self) -> dict[str, Any]:
+        return {"bundle": Bundle()}
+
+    def run(self) -> None:
+        self.dump(len(self.load(Visits())) + len(self.load(Delivered())))
+
+
+def test_what_a_wrapper_groups_can_be_given() -> None:
+    prices = {"table": pd.DataFrame({"price": [1]}), "note": "ü"}
+    given = {"visits": VISITS, "more": ["12345", prices]}
+    assert run_in_memory(Bundled(), {"bundle": given}) == 3 + 5
+    with pytest.raises(ConfigurationError, match=r"inputs\['bundle'\] lack 'more'; requires\(\) of Bundle\(\) has"):
+        run_in_memory(Bundled(), {"bundle": {"visits": VISITS}})
+    report = run_on_empty_frames(Bundled(), given={Bundle: given})
+    assert [(repr(row.task), str(row.outcome)) for row in report.rows] == [("Bundle()", "given"), ("Bundled()", "ran")]
