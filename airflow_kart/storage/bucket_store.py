@@ -223,7 +223,9 @@ class _Source:
             nonlocal had
             if self._ended:
                 raise RefusedFault("the stream was closed")
-            body, self._first = (self._first, None) if start + had == 0 else (None, self._first)
+            body = None
+            if start + had == 0:
+                body, self._first = self._first, None
             if body is None:
                 body = self._store.service.get(place_of(self._uri), start + had, start + len(view), self._version)
             with contextlib.closing(body):
