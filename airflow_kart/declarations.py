@@ -16,8 +16,13 @@ def check_declarations(cls: Any) -> None:
     """Check the class attributes of a :class:`~airflow_kart.task.TaskOnKart` subclass.
 
     Raises:
-        ParameterError: one is of a wrong kind.
+        ParameterError: one is of a wrong kind, or is one that nobody would ask.
     """
+    if "complete" in vars(cls) and not cls.__module__.startswith("airflow_kart."):
+        raise ParameterError(
+            f"{cls.__qualname__}.complete() would not be asked: what counts as complete is what the sidecars of output() say; "
+            "make it an ExternalTask where others make the artifact, or set strict_check, modification_time_check or rerun"
+        )
     _require(cls, "code_version", cls.code_version is None or isinstance(cls.code_version, str), 'a str, "auto", or None')
     for name in _SWITCHES:
         _require(cls, name, isinstance(getattr(cls, name), bool), "True or False")

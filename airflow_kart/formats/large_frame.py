@@ -137,6 +137,13 @@ class _Pandas:
     def join(self, parts: list[Any]) -> Any:
         import pandas as pd
 
+        first = parts[0]
+        for place, dtype in enumerate(first.dtypes):
+            if isinstance(dtype, pd.CategoricalDtype) and any(part.dtypes.iloc[place] != dtype for part in parts):
+                merged = pd.api.types.union_categoricals([part.iloc[:, place] for part in parts], ignore_order=True)
+                common = pd.CategoricalDtype(merged.categories)
+                for part in parts:  # or the whole column would lose its categories
+                    part.isetitem(place, part.iloc[:, place].astype(common))
         return pd.concat(parts)
 
 

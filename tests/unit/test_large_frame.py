@@ -122,6 +122,12 @@ class TestTables:
         assert len(parts_of(data)) == 10
         pd.testing.assert_frame_equal(read(data), FRAME)
 
+    def test_parts_may_have_other_categories(self) -> None:
+        data = written(pd.DataFrame({"c": pd.Categorical([value])}) for value in ("a", "b", "a"))
+        frame = read(data)
+        assert list(frame["c"]) == ["a", "b", "a"]
+        assert list(frame["c"].cat.categories) == ["a", "b"]
+
     def test_equal_tables_are_equal_bytes(self) -> None:
         assert written(FRAME) == written(FRAME.copy())
 

@@ -600,6 +600,11 @@ def test_what_a_class_declares_is_checked(name: str, wrong: Any) -> None:
         type("Bad", (TaskOnKart,), {name: wrong})
 
 
+def test_complete_cannot_be_defined_anew() -> None:
+    with pytest.raises(ParameterError, match=r"Bad\.complete\(\) would not be asked: .* ExternalTask"):
+        type("Bad", (TaskOnKart,), {"complete": lambda self: True, "__module__": "pipeline"})
+
+
 def test_a_parameter_cannot_be_set() -> None:
     task = Model(depth=1)
     with pytest.raises(AttributeError, match=r"Model\.depth is fixed; make another task: task\.clone\(depth=\.\.\.\)"):
