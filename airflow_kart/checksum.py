@@ -28,6 +28,7 @@ _CHUNK = 1 << 20
 _IN_LINE = 128 << 10  # a smaller chunk is hashed before a thread would have taken it
 _COPIED = 4 << 20  # copying what is larger would take more memory than it is worth
 _AHEAD = 8  # chunks that wait to be hashed
+_PIECE = 256 << 10
 
 
 class ChecksumStream(io.RawIOBase):
@@ -135,10 +136,11 @@ class Checksum:
 
     def _hash_file(self, descriptor: int) -> None:
         try:
+            buffer = memoryview(bytearray(_PIECE))  # taken again and again, it stays in the processor's cache
             offset = 0
-            while data := os.pread(descriptor, _CHUNK, offset):
-                self._hash.update(data)
-                offset += len(data)
+            while size := os.preadv(descriptor, [buffer], offset):
+                self._hash.update(buffer[:size])
+                offset += size
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
             self._error = error
 
