@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, overload
 
 from typing_extensions import Self
 
 from airflow_kart.checks import Checks, require_schema, schema_in
 from airflow_kart.declarations import check_declarations
 from airflow_kart.exceptions import ConfigurationError, KartError, TargetError, TargetPathError
-from airflow_kart.formats import Format, ReadsInParts, format_for, of_kind, split_extension, table_kind_of
+from airflow_kart.formats import (
+    Format,
+    ReadsInParts,
+    TableKind,
+    format_for,
+    of_kind,
+    split_extension,
+    table_kind_of,
+)
 from airflow_kart.formats.large_frame import LargeFrameFormat
 from airflow_kart.formats.model import ModelFormat
 from airflow_kart.lineage import Lineage, resolve
@@ -250,9 +259,9 @@ class TaskOnKart(Parametrized, Generic[T]):
             require_schema(schema)
             if path.lower().endswith(SIDECAR_SUFFIX):
                 raise TargetPathError(f"{path!r}: names that end with {SIDECAR_SUFFIX} are those of sidecars")
-            dumped = type_argument(cls, TaskOnKart)
+            kind, typed_schema = _what_is_dumped(cast(Any, cls))
             target_format = target_format or format_for(path)
-            if (kind := table_kind_of(dumped)) is not None:
+            if kind is not None:
                 target_format = of_kind(target_format, kind)
             if use_unique_id:
                 stem, extension = split_extension(path)
@@ -260,7 +269,7 @@ class TaskOnKart(Parametrized, Generic[T]):
             own, *others = self._locate(path)
         except (TargetError, ConfigurationError) as error:
             raise type(error)(f"{cls.__qualname__}.output(): {error}") from error
-        checks = Checks(cls.fail_on_empty_dump, cls._all_column_types(), schema or schema_in(dumped))
+        checks = Checks(cls.fail_on_empty_dump, cls._all_column_types(), schema or typed_schema)
         target_class = self._target_class
         found = tuple(target_class(uri, target_format, store, owner=self, checks=checks) for uri, store in others)
         return target_class(own[0], target_format, own[1], owner=self, checks=checks, others=found)
@@ -466,6 +475,13 @@ class TaskOnKart(Parametrized, Generic[T]):
         """
         found: Self = restore(cls, unique_id, given)
         return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _what_is_dumped(cls: Any) -> tuple[TableKind | None, Any]:
+    """Return what the type argument of a class says: the library of its tables, and their schema."""
+    dumped = type_argument(cls, TaskOnKart)
+    return table_kind_of(dumped), schema_in(dumped)
 
 
 def _keys_of(requirements: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from contextvars import ContextVar, Token
@@ -69,7 +70,7 @@ class Workspace:
         """Return the uri of a path below the workspace."""
         return join_uri(self.directory, relative_path)
 
-    @property
+    @functools.cached_property
     def others(self) -> tuple[str, ...]:
         """The directories of the workspaces that are read too."""
         found = settings.read_from() if self.read_from is None else self.read_from

@@ -71,6 +71,8 @@ def split_extension(path: str) -> tuple[str, str]:
     An unknown extension is the last suffix, and may be empty: ``("a/b", ".csv.gz")``, ``("a.b", ".xyz")``, ``("a", "")``.
     """
     folder, name = posixpath.split(path)
+    if name.count(".") == 1 and _is_known((last := posixpath.splitext(path))[1].lower()):  # nearly all are like this
+        return last
     for place, character in enumerate(name):
         if character == "." and place and _is_known(name[place:].lower()):
             return posixpath.join(folder, name[:place]), name[place:]
