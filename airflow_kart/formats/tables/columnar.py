@@ -2,19 +2,99 @@
 
 from __future__ import annotations
 
+import io
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from dataclasses import dataclass, field, replace
+from typing import Any, BinaryIO, ClassVar, Literal
 
-from airflow_kart.exceptions import FormatError
-from airflow_kart.formats.base import Description, type_name
+from typing_extensions import Self
+
+from airflow_kart.exceptions import ConfigurationError, FormatError
+from airflow_kart.formats.base import READING, Description, type_name
 from airflow_kart.formats.tables.frame import frame_of, table_of
-from airflow_kart.formats.tables.kind import TableKind, import_polars
-from airflow_kart.formats.tables.stream import file_path
+from airflow_kart.formats.tables.kind import TableKind, check_kind, import_polars, kind_of_type_name, require_table
+from airflow_kart.formats.tables.polars_sink import sink
+from airflow_kart.formats.tables.stream import file_path, reading, writing
 
-__all__ = ["arrow_source", "arrow_table", "as_kind", "check_polars_schema", "lazy_description"]
+__all__ = ["ColumnarFormat", "as_kind", "lazy_description"]
 
 
-def arrow_table(obj: Any, kind: TableKind, stored: Callable[[Any], Any]) -> Any:
+@dataclass(frozen=True)
+class ColumnarFormat(ABC):
+    """A table column by column: pandas and pyarrow tables are written by pyarrow, those of polars by polars."""
+
+    compression: str
+    kind: TableKind | None = field(default=None, metadata=READING)
+
+    name = ""
+    _title: ClassVar[str]
+    _compressions: ClassVar[tuple[str, ...]]
+    _polars: ClassVar[Literal["parquet", "ipc"]]
+    """What polars calls the format in the names of its functions."""
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        format_name = type(self).__name__
+        check_kind(self.kind, format_name)
+        if self.compression not in self._compressions:
+            raise ConfigurationError(
+                f"{format_name} got compression={self.compression!r}; give one of {', '.join(self._compressions)}"
+            )
+
+    def for_type(self, dumped: str) -> Self:
+        """Return the format that loads what was dumped as the table it was."""
+        return replace(self, kind=self.kind or kind_of_type_name(dumped))
+
+    def dump(self, obj: Any, stream: io.RawIOBase) -> Description | None:
+        """Write a table."""
+        kind = require_table(obj, self.name)
+        description = None
+        with writing(stream, f"the {self.name} format cannot write this table") as buffered:
+            if kind in ("polars", "polars-lazy"):
+                _check_polars_schema(obj, self._stored_by_polars)
+                compression = "uncompressed" if self.compression == "none" else self.compression
+                if kind == "polars":
+                    getattr(obj, f"write_{self._polars}")(buffered, compression=compression)
+                else:
+                    description = lazy_description(obj)
+                    sink(obj, self._polars, buffered, compression=compression)
+            else:
+                self._write_arrow(_arrow_table(obj, kind, self._stored_by_arrow), buffered, self.compression)
+        return description
+
+    def load(self, stream: BinaryIO) -> Any:
+        """Read a table."""
+        kind = self.kind or "pandas"
+        with reading(self._title):
+            if kind == "polars-lazy":
+                return getattr(import_polars(), f"scan_{self._polars}")(stream)
+            if kind == "polars":
+                return getattr(import_polars(), f"read_{self._polars}")(stream)
+            return as_kind(self._read_arrow(_arrow_source(stream)), kind)
+
+    @abstractmethod
+    def _write_arrow(self, table: Any, stream: Any, compression: str) -> None:
+        """Write a ``pyarrow.Table``."""
+
+    @abstractmethod
+    def _read_arrow(self, source: Any) -> Any:
+        """Read a ``pyarrow.Table``."""
+
+    def _stored_by_arrow(self, table: Any) -> Any:
+        memory = io.BytesIO()
+        self._write_arrow(table, memory, "none")
+        memory.seek(0)
+        return self._read_arrow(memory)
+
+    def _stored_by_polars(self, frame: Any) -> Any:
+        memory = io.BytesIO()
+        getattr(frame, f"write_{self._polars}")(memory)
+        memory.seek(0)
+        return getattr(import_polars(), f"read_{self._polars}")(memory)
+
+
+def _arrow_table(obj: Any, kind: TableKind, stored: Callable[[Any], Any]) -> Any:
     """Return a pandas or pyarrow table as a ``pyarrow.Table`` to write.
 
     Args:
@@ -33,7 +113,7 @@ def arrow_table(obj: Any, kind: TableKind, stored: Callable[[Any], Any]) -> Any:
     return obj
 
 
-def check_polars_schema(frame: Any, stored: Callable[[Any], Any]) -> None:
+def _check_polars_schema(frame: Any, stored: Callable[[Any], Any]) -> None:
     """Refuse a polars table whose types would not come back.
 
     Args:
@@ -61,7 +141,7 @@ def as_kind(table: Any, kind: TableKind) -> Any:
     return frame.lazy() if kind == "polars-lazy" else frame
 
 
-def arrow_source(stream: BinaryIO) -> Any:
+def _arrow_source(stream: BinaryIO) -> Any:
     """Return what Arrow reads a stream through: the file itself, where it is one, else Python's stream."""
     import pyarrow as pa
 

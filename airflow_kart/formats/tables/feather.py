@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-import io
-from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO, Literal, get_args
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
 
-from airflow_kart.exceptions import ConfigurationError
-from airflow_kart.formats.base import READING, Description
-from airflow_kart.formats.tables.columnar import (
-    arrow_source,
-    arrow_table,
-    as_kind,
-    check_polars_schema,
-    lazy_description,
-)
-from airflow_kart.formats.tables.kind import TableKind, check_kind, import_polars, kind_of_type_name, require_table
-from airflow_kart.formats.tables.polars_sink import sink
-from airflow_kart.formats.tables.stream import reading, writing
+from airflow_kart.formats.tables.columnar import ColumnarFormat
 
 __all__ = ["FeatherCompression", "FeatherFormat"]
 
@@ -26,7 +14,7 @@ _ROWS = 1 << 16
 
 
 @dataclass(frozen=True)
-class FeatherFormat:
+class FeatherFormat(ColumnarFormat):
     """A table as Feather (version 2, the Arrow IPC file format): the fastest to write and read, with every Arrow type.
 
     As :class:`~airflow_kart.formats.ParquetFormat`, it keeps a pandas frame's index and attributes, and streams lazy frames.
@@ -37,74 +25,21 @@ class FeatherFormat:
     """
 
     compression: FeatherCompression = "lz4"
-    kind: TableKind | None = field(default=None, metadata=READING)
 
     name = "feather"
+    _title: ClassVar[str] = "Feather"
+    _compressions: ClassVar[tuple[str, ...]] = get_args(FeatherCompression)
+    _polars: ClassVar[Literal["parquet", "ipc"]] = "ipc"
 
-    def __post_init__(self) -> None:
-        """Check the options."""
-        check_kind(self.kind, "FeatherFormat")
-        if self.compression not in get_args(FeatherCompression):
-            raise ConfigurationError(
-                f"FeatherFormat got compression={self.compression!r}; give one of {', '.join(get_args(FeatherCompression))}"
-            )
+    def _write_arrow(self, table: Any, stream: Any, compression: str) -> None:
+        import pyarrow as pa
 
-    def for_type(self, dumped: str) -> FeatherFormat:
-        """Return the format that loads what was dumped as the table it was."""
-        return replace(self, kind=self.kind or kind_of_type_name(dumped))
+        options = pa.ipc.IpcWriteOptions(compression=None if compression == "none" else compression, unify_dictionaries=True)
+        with pa.ipc.new_file(stream, table.schema, options=options) as writer:
+            writer.write_table(table, max_chunksize=_ROWS)
 
-    def dump(self, obj: Any, stream: io.RawIOBase) -> Description | None:
-        """Write a table."""
-        kind = require_table(obj, self.name)
-        description = None
-        with writing(stream, "the feather format cannot write this table") as buffered:
-            if kind in ("polars", "polars-lazy"):
-                check_polars_schema(obj, _stored_by_polars)
-                compression = "uncompressed" if self.compression == "none" else self.compression
-                if kind == "polars":
-                    obj.write_ipc(buffered, compression=compression)
-                else:
-                    description = lazy_description(obj)
-                    sink(obj, "ipc", buffered, compression=compression)
-            else:
-                _write(arrow_table(obj, kind, _stored_by_arrow), buffered, self.compression)
-        return description
+    def _read_arrow(self, source: Any) -> Any:
+        import pyarrow as pa
 
-    def load(self, stream: BinaryIO) -> Any:
-        """Read a table."""
-        kind = self.kind or "pandas"
-        with reading("Feather"):
-            if kind == "polars-lazy":
-                return import_polars().scan_ipc(stream)
-            if kind == "polars":
-                return import_polars().read_ipc(stream)
-            return as_kind(_read(arrow_source(stream)), kind)
-
-
-def _write(table: Any, stream: Any, compression: str) -> None:
-    import pyarrow as pa
-
-    options = pa.ipc.IpcWriteOptions(compression=None if compression == "none" else compression, unify_dictionaries=True)
-    with pa.ipc.new_file(stream, table.schema, options=options) as writer:
-        writer.write_table(table, max_chunksize=_ROWS)
-
-
-def _read(source: Any) -> Any:
-    import pyarrow as pa
-
-    with pa.ipc.open_file(source) as reader:
-        return reader.read_all()
-
-
-def _stored_by_arrow(table: Any) -> Any:
-    memory = io.BytesIO()
-    _write(table, memory, "none")
-    memory.seek(0)
-    return _read(memory)
-
-
-def _stored_by_polars(frame: Any) -> Any:
-    memory = io.BytesIO()
-    frame.write_ipc(memory)
-    memory.seek(0)
-    return import_polars().read_ipc(memory)
+        with pa.ipc.open_file(source) as reader:
+            return reader.read_all()
