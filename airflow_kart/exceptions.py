@@ -26,6 +26,9 @@
     ├── StorageError                the store refused or failed
     │   ├── ConflictError           another writer was first
     │   └── ObjectChangedError      an object was replaced while it was read
+    ├── LockError                   what keeps the locks failed
+    │   ├── LockLostError           somebody else got the lock while it was held
+    │   └── LockTimeoutError        a lock was waited for too long
     ├── MissingInputError           a task was started before its inputs exist
     ├── TaskFailedError             a task of a DAG run failed
     └── BindingError                a DAG's binding does not fit its root task
@@ -48,6 +51,9 @@ __all__ = [
     "GraphError",
     "IdentityError",
     "KartError",
+    "LockError",
+    "LockLostError",
+    "LockTimeoutError",
     "MissingArtifactError",
     "MissingInputError",
     "MissingParameterError",
@@ -160,6 +166,18 @@ class ConflictError(StorageError):
 
 class ObjectChangedError(StorageError):
     """An object was replaced or removed while it was read, and what it was can no longer be had."""
+
+
+class LockError(KartError):
+    """What keeps the locks cannot be reached, or cannot keep any."""
+
+
+class LockLostError(LockError):
+    """A lock was lost while it was held: its holder could not renew it in time, and somebody else may have it."""
+
+
+class LockTimeoutError(LockError):
+    """A lock was not to be had within the time that a task may wait for it."""
 
 
 class MissingInputError(KartError):
