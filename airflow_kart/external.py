@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_kart.checksum import sha256_of
-from airflow_kart.exceptions import FormatError, KartError, TargetError
-from airflow_kart.formats import ReadsInParts
+from airflow_kart.exceptions import TargetError
 from airflow_kart.storage import is_memory_uri
 from airflow_kart.target import Target, TargetState
 
@@ -22,45 +21,24 @@ class ExternalTarget(Target):
     What was loaded from it is known by its checksum in the sidecars of the tasks that loaded it.
     """
 
-    def state(self) -> TargetState:
-        """Look whether the artifact is here."""
+    def _state(self) -> TargetState:
         stat = self.store.stat(self.uri)
         if stat is None:
             return TargetState(False, "it is made elsewhere, and not there yet")
         return TargetState(True, f"put there {stat.modified:%Y-%m-%d %H:%M:%S} UTC", modified=stat.modified)
 
-    def load(self) -> Any:
-        """Load the artifact; whatever is there counts.
-
-        Raises:
-            MissingArtifactError: there is none.
-            FormatError: it cannot be read in this format.
-        """
+    def _load(self) -> Any:
         with self._open() as stream:
             found, error = self._try_format(stream, None)
             stream.seek(0)
             sha256 = sha256_of(stream)
-        if isinstance(error, (KartError, MemoryError)):
-            raise error
-        if error is not None:
-            raise FormatError(f"could not load {self.uri}: {type(error).__name__}: {error}") from error
-        self._note_input(sha256)
-        return self.checks.after_load(found)
+        return self._loaded(found, sha256, error)
 
-    def load_parts(self) -> Iterator[Any]:
-        """Load the artifact part by part, where its format can; else as one part.
-
-        Raises:
-            MissingArtifactError: there is none.
-            FormatError: it cannot be read in this format.
-        """
-        if not isinstance(self.format, ReadsInParts):
-            yield self.load()
-            return
+    def _load_parts(self) -> Iterator[Any]:
         with self._open() as stream:
             self._note_input(sha256_of(stream))
             stream.seek(0)
-            yield from map(self.checks.after_load, self.format.load_parts(stream))
+            yield from self._read_parts(self.format, stream)
 
     def dump(self, obj: Any, custom_labels: Mapping[str, str] | None = None) -> None:
         """Refuse: the artifact is somebody else's. Only in a workspace in memory, which a test has to fill, it is not.

@@ -28,7 +28,6 @@ from airflow_kart.storage import HashedStream, Store
 __all__ = ["Owner", "Target", "TargetState"]
 
 _SMALL = 8 << 20
-_CHUNK = 1 << 20
 
 
 class Owner(Protocol):
@@ -160,26 +159,7 @@ class Target:
             FormatError: the bytes are right, but cannot be read in this format or process.
             ArtifactError: what was loaded does not pass the target's checks.
         """
-        located = self.located()
-        if located is not self:
-            return located.load()
-        sidecar = self._sidecar_to_load()
-        while True:
-            try:
-                found, sha256, error = self._decode(sidecar)
-            except ObjectChangedError:
-                found, sha256, error = None, "another than when it was opened", None
-            if sha256 in sidecar.accepted_checksums:
-                break
-            sidecar = self._newer_sidecar(sidecar, sha256)
-        if isinstance(error, FormatError):
-            raise FormatError(f"could not load {self.uri}: {error}") from error
-        if isinstance(error, (KartError, MemoryError)):
-            raise error
-        if error is not None:
-            raise FormatError(f"could not load {self.uri}: {type(error).__name__}: {error}") from error
-        self._note_input(sha256)
-        return self.checks.after_load(found)
+        return self.located()._load()  # noqa: SLF001 - a target too
 
     def load_parts(self) -> Iterator[Any]:
         """Load the artifact part by part, where its format can, without holding the rest; else as one part.
@@ -190,9 +170,24 @@ class Target:
             ArtifactError: as :meth:`load`.
         """
         located = self.located()
-        if located is not self or not isinstance(self.format, ReadsInParts):
-            yield from located.load_parts() if located is not self else iter([self.load()])
-            return
+        if isinstance(self.format, ReadsInParts):
+            yield from located._load_parts()  # noqa: SLF001 - a target too
+        else:
+            yield located._load()  # noqa: SLF001 - a target too
+
+    def _load(self) -> Any:
+        sidecar = self._sidecar_to_load()
+        while True:
+            try:
+                found, sha256, error = self._decode(sidecar)
+            except ObjectChangedError:
+                found, sha256, error = None, "another than when it was opened", None
+            if sha256 in sidecar.accepted_checksums:
+                break
+            sidecar = self._newer_sidecar(sidecar, sha256)
+        return self._loaded(found, sha256, error)
+
+    def _load_parts(self) -> Iterator[Any]:
         sidecar = self._sidecar_to_load()
         while True:
             with self._open() as stream:
@@ -200,12 +195,7 @@ class Target:
                 if sha256 in sidecar.accepted_checksums:
                     self._note_input(sha256)
                     stream.seek(0)
-                    reader = self._reader(sidecar)
-                    parts = reader.load_parts(stream) if isinstance(reader, ReadsInParts) else iter([reader.load(stream)])
-                    try:
-                        yield from map(self.checks.after_load, parts)
-                    except FormatError as error:
-                        raise FormatError(f"could not load {self.uri}: {error}") from error
+                    yield from self._read_parts(self._reader(sidecar), stream)
                     return
             sidecar = self._newer_sidecar(sidecar, sha256)
 
@@ -278,6 +268,24 @@ class Target:
                 f"{sidecar.artifact.sha256}; run the task that makes it again (kart_rerun), or remove the file first"
             )
         return newer
+
+    def _loaded(self, found: Any, sha256: str, error: Exception | None) -> Any:
+        """Return what was read, noted and checked, or raise what went wrong in reading right bytes."""
+        if isinstance(error, FormatError):
+            raise FormatError(f"could not load {self.uri}: {error}") from error
+        if isinstance(error, (KartError, MemoryError)):
+            raise error
+        if error is not None:
+            raise FormatError(f"could not load {self.uri}: {type(error).__name__}: {error}") from error
+        self._note_input(sha256)
+        return self.checks.after_load(found)
+
+    def _read_parts(self, reader: Format, stream: BinaryIO) -> Iterator[Any]:
+        parts = reader.load_parts(stream) if isinstance(reader, ReadsInParts) else iter([reader.load(stream)])
+        try:
+            yield from map(self.checks.after_load, parts)
+        except FormatError as error:
+            raise FormatError(f"could not load {self.uri}: {error}") from error
 
     def _note_input(self, sha256: str) -> None:
         """Let the sidecar of the task that loads this name its checksum."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_kart import ExternalTask, IntParameter, Target, TaskOnKart, WrapperTask, build
+from airflow_kart import ExternalTask, IntParameter, Target, TaskOnKart, Workspace, WrapperTask, build
 from airflow_kart.exceptions import (
     CycleError,
     FormatError,
@@ -232,6 +232,19 @@ class TestExternal:
         workspace.mkdir(exist_ok=True)
         (workspace / "prices.txt").write_text("1")
         assert list(Total().load_generator("prices")) == ["1"]
+
+    def test_is_read_from_another_workspace(self, tmp_path: Path) -> None:
+        production = tmp_path / "production"
+        production.mkdir()
+        (production / "prices.txt").write_text("1 2 3")
+        with Workspace(tmp_path / "laptop", read_from=(str(production),)):
+            assert Prices().complete()
+            assert Prices().output().load() == "1 2 3"
+            assert list(Prices().output().load_parts()) == ["1 2 3"]
+            assert build(Total()) == 6
+            read = {part["key"][0]: part["artifacts"][0]["uri"] for part in sidecar_of(Total())["upstream"]}
+        assert read["prices"] == f"{production}/prices.txt"
+        assert not (tmp_path / "laptop" / "prices.txt").exists()
 
 
 class Asking(TaskOnKart[int]):
