@@ -1,15 +1,15 @@
-"""What a task's ``output()`` returned, checked: its targets with their keys."""
+"""What tasks' ``output()`` returned, checked: the targets of a task with their keys, and those of what it requires."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from airflow_kart.exceptions import KartError, TargetError, TargetPathError
 from airflow_kart.nesting import KeyPath, NotALeafError, describe_path, leaves
 from airflow_kart.target import Target
 
-__all__ = ["targets_of"]
+__all__ = ["needed_targets", "targets_of"]
 
 
 def targets_of(task: Any) -> list[tuple[KeyPath, Target]]:
@@ -37,6 +37,24 @@ def targets_of(task: Any) -> list[tuple[KeyPath, Target]]:
         )
     _refuse_shared_paths(task, found)
     return found
+
+
+def needed_targets(task: Any) -> Iterator[tuple[KeyPath, Any, Target]]:
+    """Return each target that a task reads, once, with the keys that lead to it and the task it is of.
+
+    What a wrapper groups stands for it.
+    """
+    seen: set[str] = set()
+    pending = list(reversed(task.lineage.inputs))
+    while pending:
+        path, required = pending.pop()
+        if required.is_wrapper and required.unique_id not in seen:
+            seen.add(required.unique_id)
+            pending += [((*path, *below), inner) for below, inner in reversed(required.lineage.inputs)]
+        for _, target in targets_of(required):
+            if target.uri not in seen:
+                seen.add(target.uri)
+                yield path, required, target
 
 
 def _refuse_shared_paths(task: Any, targets: Iterable[tuple[KeyPath, Target]]) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 
 from airflow_kart import settings
 from airflow_kart.graph import Graph, Node
-from airflow_kart.outputs import targets_of
+from airflow_kart.outputs import needed_targets, targets_of
 from airflow_kart.sidecar import Sidecar
-from airflow_kart.target import Target, TargetState
+from airflow_kart.target import TargetState
 from airflow_kart.task import TaskOnKart
 
 __all__ = ["Outcome", "Plan", "PlannedTask", "make_plan", "planned_for", "states_of"]
@@ -128,32 +128,17 @@ def _asked_of_inputs(graph: Graph, node: Node, planned: Mapping[str, PlannedTask
     missing = [unique_id for unique_id in inputs if unique_id in planned and planned[unique_id].outcome is Outcome.RUN]
     if missing:
         return PlannedTask(Outcome.RUN, f"{graph.nodes[missing[0]].task!r}, which it needs, runs", forced=bool(node.targets))
-    if node.task.modification_time_check and (changed := _changed_since(node, _targets_below(graph, inputs))) is not None:
+    if node.task.modification_time_check and (changed := _changed_since(node)) is not None:
         return PlannedTask(Outcome.RUN, f"{changed} has changed since it ran", forced=True)
     return found
 
 
-def _targets_below(graph: Graph, unique_ids: Iterable[str]) -> list[Target]:
-    """Return the targets of some tasks; for a wrapper those of what it groups."""
-    found: list[Target] = []
-    pending = list(unique_ids)
-    seen: set[str] = set()
-    while pending:
-        unique_id = pending.pop()
-        if unique_id not in seen:
-            seen.add(unique_id)
-            node = graph.nodes[unique_id]
-            found += node.targets
-            pending += () if node.targets else (key for _, key in node.inputs)
-    return found
-
-
-def _changed_since(node: Node, inputs: Iterable[Target]) -> str | None:
+def _changed_since(node: Node) -> str | None:
     """Return the uri of an input that was put there after a task's artifacts, and is another than the task read."""
     states = [target.state() for target in node.targets]
     ran = min((state.modified for state in states if state.modified is not None), default=None)
     read = {uri: sha256 for state in states if state.sidecar is not None for uri, sha256 in state.sidecar.inputs.items()}
-    for target in inputs:
+    for _, _, target in needed_targets(node.task):
         state = target.state()
         newer = ran is not None and state.modified is not None and state.modified > ran
         if newer and (state.sha256 is None or read.get(target.located().uri) != state.sha256):

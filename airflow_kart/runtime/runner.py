@@ -18,7 +18,7 @@ from airflow_kart.exceptions import CycleError, MissingInputError, OutputNotDump
 from airflow_kart.graph import Graph
 from airflow_kart.kinds import ExternalTask
 from airflow_kart.nesting import KeyPath, NotALeafError, describe_path, leaves, map_leaves
-from airflow_kart.outputs import targets_of
+from airflow_kart.outputs import needed_targets, targets_of
 from airflow_kart.provenance import upstream_part
 from airflow_kart.publication import Publication
 from airflow_kart.runtime.log_tail import LogTail
@@ -115,7 +115,8 @@ def run_task(
                 "log_tail": tail.lines,
             }
         )
-    logger.info("%r ran in %.2f s and published %s", task, seconds, ", ".join(target.uri for target in targets))
+    done = "left the artifacts of another run in place:" if publication.adopted else "published"
+    logger.info("%r ran in %.2f s and %s %s", task, seconds, done, ", ".join(target.uri for target in targets))
     return RunResult(Outcome.RAN, reason, seconds, targets)
 
 
@@ -215,7 +216,7 @@ def _input_checksums(task: TaskOnKart[Any], how_to_make: HowToMake | None) -> di
     checksums: dict[str, str] = {}
     missing: list[str] = []
     count = 0
-    for path, required, target in _needed(task):
+    for path, required, target in needed_targets(task):
         state = target.state()
         if state.readable:
             if state.sha256 is not None:
@@ -228,21 +229,6 @@ def _input_checksums(task: TaskOnKart[Any], how_to_make: HowToMake | None) -> di
     if missing:
         raise MissingInputError(f"{task!r} needs {count} input(s) that are not there:\n" + "\n".join(missing))
     return checksums
-
-
-def _needed(task: TaskOnKart[Any]) -> Iterator[tuple[KeyPath, TaskOnKart[Any], Target]]:
-    """Return each target that a task needs, once, with the keys that lead to it; what a wrapper groups stands for it."""
-    seen: set[str] = set()
-    pending = list(reversed(task.lineage.inputs))
-    while pending:
-        path, required = pending.pop()
-        if required.is_wrapper and required.unique_id not in seen:
-            seen.add(required.unique_id)
-            pending += [((*path, *below), inner) for below, inner in reversed(required.lineage.inputs)]
-        for _, target in targets_of(required):
-            if target.uri not in seen:
-                seen.add(target.uri)
-                yield path, required, target
 
 
 def _note(error: Exception, text: str) -> None:
