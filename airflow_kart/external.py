@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_kart.checksum import sha256_of
 from airflow_kart.exceptions import TargetError
-from airflow_kart.storage import is_memory_uri
+from airflow_kart.storage import Lookup, is_memory_uri
 from airflow_kart.target import Target, TargetState
 
 __all__ = ["ExternalTarget"]
@@ -21,8 +21,11 @@ class ExternalTarget(Target):
     What was loaded from it is known by its checksum in the sidecars of the tasks that loaded it.
     """
 
-    def _state(self) -> TargetState:
-        stat = self.store.stat(self.uri)
+    def _looked_at(self) -> list[str]:
+        return [self.uri]
+
+    def _state(self, lookup: Lookup) -> TargetState:
+        stat = lookup.stat(self.uri)
         if stat is None:
             return TargetState(False, "it is made elsewhere, and not there yet")
         return TargetState(True, f"put there {stat.modified:%Y-%m-%d %H:%M:%S} UTC", modified=stat.modified)

@@ -57,8 +57,8 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "How many artifacts a plan or a report looks up at once.\n",
                         "version_added": "0.1.0",
                         "type": "integer",
-                        "example": "32",
-                        "default": "16",
+                        "example": "64",
+                        "default": "32",
                     },
                     "aws_conn_id": {
                         "description": (

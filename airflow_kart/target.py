@@ -23,7 +23,7 @@ from airflow_kart.formats import Format, ReadsInParts, reader_for, with_options
 from airflow_kart.publication import Publication
 from airflow_kart.sidecar import Sidecar, read_sidecar, sidecar_uri
 from airflow_kart.staged import begin_replacement
-from airflow_kart.storage import HashedStream, Store
+from airflow_kart.storage import HashedStream, Lookup, Snapshot, Store
 
 __all__ = ["Owner", "Target", "TargetState"]
 
@@ -88,15 +88,18 @@ class Target:
     others: tuple[Target, ...] = field(default=(), compare=False, repr=False)
     """The same target in other workspaces, which are only read."""
 
-    def state(self) -> TargetState:
+    def state(self, snapshot: Snapshot | None = None) -> TargetState:
         """Look whether a complete artifact is here, or else in another workspace that is read too.
 
         Asked are sidecar, size and unique id, not the checksum.
+
+        Args:
+            snapshot: of the objects that are :meth:`looked_at`, where many targets are looked at together.
         """
-        own = self._own_state()
+        own = self._own_state(snapshot)
         if not own.readable:
             for other in self.others:
-                state = other.state()
+                state = other.state(snapshot)
                 if state.complete:
                     return replace(state, reason=f"in {posixpath.dirname(other.uri)}")
         return own
@@ -107,18 +110,26 @@ class Target:
             return self
         return next((other for other in self.others if other.state().complete), self)
 
-    def _own_state(self) -> TargetState:
-        state = self._state()
+    def looked_at(self) -> Iterator[tuple[Store, str]]:
+        """Return the objects that :meth:`state` may look at, each with its store."""
+        for target in (self, *self.others):
+            yield from ((target.store, uri) for uri in target._looked_at())  # noqa: SLF001 - a target too
+
+    def _looked_at(self) -> list[str]:
+        return [self.uri, sidecar_uri(self.uri)]
+
+    def _own_state(self, snapshot: Snapshot | None = None) -> TargetState:
+        state = self._state(self.store if snapshot is None else snapshot.of(self.store))
         while state.mismatched:  # an artifact that is replaced between two looks is not the one of the first
-            again = self._state()
+            again = self._state(self.store)
             if again == state:
                 break
             state = again
         return state
 
-    def _state(self) -> TargetState:
+    def _state(self, lookup: Lookup) -> TargetState:
         try:
-            sidecar = read_sidecar(self.store, self.uri)
+            sidecar = read_sidecar(lookup, self.uri)
         except CorruptArtifactError as error:
             return TargetState(False, str(error))
         if sidecar is None:
@@ -129,7 +140,7 @@ class Target:
             asked = sidecar.replaces == (sidecar.artifact.sha256,)
             wrong = "it was asked to run again" if asked else "the publication of the artifact was interrupted"
             return TargetState(False, wrong, sidecar)
-        stat = self.store.stat(self.uri)
+        stat = lookup.stat(self.uri)
         if stat is None:
             wrong = "the artifact is gone, only its sidecar is there"
         elif stat.size != sidecar.artifact.bytes:

@@ -67,7 +67,7 @@ class KartPlanOperator(BaseOperator):
         outside = {task_id for task_id in self.blueprint.nodes if run_context.outside(task_id)}
         with run_context.workspace():
             run = run_context.run
-            plan = make_plan(run.graph, rerun=run_context.rerun(), required=run.unique_ids(outside))
+            plan = make_plan(run.graph, rerun=run_context.rerun(), required=run.unique_ids(outside), remember=True)
             planned = {task_id: self._of_operator(task_id, run_context, plan) for task_id in self.blueprint.nodes}
             counts = {outcome.value: 0 for outcome in (Outcome.RUN, Outcome.CACHED, Outcome.NOT_NEEDED)}
             for found in planned.values():

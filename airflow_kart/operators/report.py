@@ -98,7 +98,9 @@ class KartReportOperator(BaseOperator):
     ) -> dict[str, PlannedTask]:
         tasks = run_context.run.tasks
         graph = run_context.run.graph
-        present = dict(zip(tasks, states_of([graph.nodes[task.unique_id] for task in tasks.values()]), strict=True))
+        present = dict(
+            zip(tasks, states_of([graph.nodes[task.unique_id] for task in tasks.values()], remember=True), strict=True)
+        )
         found: dict[str, PlannedTask] = {}
         for task_id in self.blueprint.nodes:
             state = str(states.get(task_id))

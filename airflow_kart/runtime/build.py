@@ -64,7 +64,7 @@ def build(
                 "use workers=1, or a directory as the workspace"
             )
         graph = Graph.of([task])
-        plan = make_plan(graph, rerun=_named(graph, rerun))
+        plan = make_plan(graph, rerun=_named(graph, rerun), remember=True)
         todo = plan.with_outcome(Outcome.RUN)
         _require_external([node.task for node in todo])
         plan.begin_reruns()

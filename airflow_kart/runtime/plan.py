@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import posixpath
 import time
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from airflow_kart import settings
 from airflow_kart.graph import Graph, Node
 from airflow_kart.outputs import needed_targets, targets_of
 from airflow_kart.sidecar import Sidecar
+from airflow_kart.storage import Snapshot
 from airflow_kart.target import TargetState
 from airflow_kart.task import TaskOnKart
 
@@ -83,6 +85,7 @@ def make_plan(
     required: Collection[str] = (),
     given: Collection[str] = (),
     settled: Collection[str] = (),
+    remember: bool = False,
 ) -> Plan:
     """Decide what a run does with each task: ask the roots first, and go below a task only where it will run.
 
@@ -92,6 +95,7 @@ def make_plan(
         required: unique ids of tasks besides the roots whose artifacts somebody outside the graph uses.
         given: unique ids of tasks that somebody else takes care of: neither looked at nor run.
         settled: unique ids of tasks whose classes ask to run every time, and which did so already.
+        remember: as for :func:`states_of`.
     """
     named = graph.always_run.difference(given, settled).union(rerun)
     forced = graph.below(named)
@@ -99,7 +103,7 @@ def make_plan(
     frontier = list(dict.fromkeys([*graph.roots, *required]))
     while frontier:
         asked = [unique_id for unique_id in frontier if unique_id not in forced]
-        states = states_of([graph.nodes[unique_id] for unique_id in asked])
+        states = states_of([graph.nodes[unique_id] for unique_id in asked], remember=remember)
         for unique_id in frontier:
             if unique_id in forced:
                 reason = "asked to run again" if unique_id in named else "something it needs runs again"
@@ -159,17 +163,26 @@ def planned_for(task: TaskOnKart[Any], *, itself_only: bool = False) -> PlannedT
     return states_of([node])[0]
 
 
-def states_of(nodes: Iterable[Node]) -> list[PlannedTask]:
-    """Look, several at once, which of the nodes are complete."""
+def states_of(nodes: Iterable[Node], *, remember: bool = False) -> list[PlannedTask]:
+    """Look, several at once, which of the nodes are complete.
+
+    Args:
+        nodes: the nodes.
+        remember: whether what was read of many sidecars may be kept in the workspace, so that the next look takes less.
+    """
     nodes = list(nodes)
     targets = [target for node in nodes for target in node.targets]
     found: list[TargetState] = []
     started = time.perf_counter()
     while len(found) < len(targets) and not _slow(len(found), time.perf_counter() - started):
         found.append(targets[len(found)].state())
-    if len(found) < len(targets):
+    rest = targets[len(found) :]
+    if rest:
+        snapshot = Snapshot(place for target in rest for place in target.looked_at())
         with ThreadPoolExecutor(settings.kart_int("check_threads"), "kart-check") as pool:
-            found += pool.map(lambda target: target.state(), targets[len(found) :])
+            found += pool.map(lambda target: target.state(snapshot), rest)
+        if remember:
+            snapshot.remember({(target.store, posixpath.dirname(target.uri)) for target in rest})
     states = iter(found)
     return [_planned([next(states) for _ in node.targets]) for node in nodes]
 

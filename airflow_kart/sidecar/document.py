@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow_kart.exceptions import CorruptArtifactError
 from airflow_kart.sidecar.jsonable import as_json
-from airflow_kart.storage import Store
+from airflow_kart.storage import Lookup
 
 __all__ = ["SCHEMA_VERSION", "SIDECAR_SUFFIX", "ArtifactRecord", "Sidecar", "read_sidecar", "sidecar_uri"]
 
@@ -115,7 +115,7 @@ def sidecar_uri(artifact_uri: str) -> str:
     return artifact_uri + SIDECAR_SUFFIX
 
 
-def read_sidecar(store: Store, artifact_uri: str) -> Sidecar | None:
+def read_sidecar(store: Lookup, artifact_uri: str) -> Sidecar | None:
     """Read the sidecar of an artifact, or return ``None`` where there is none.
 
     Raises:

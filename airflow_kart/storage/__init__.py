@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_kart.storage.base import ANY, UPLOADS, Expected, Found, HashedStream, ObjectStat, Store, Upload
+from airflow_kart.storage.base import ANY, UPLOADS, Expected, Found, HashedStream, Lookup, ObjectStat, Store, Upload
 from airflow_kart.storage.bucket_store import AbandonedUpload, BucketStore
 from airflow_kart.storage.gcs import GCSStore
 from airflow_kart.storage.local import LocalStore
@@ -10,6 +10,7 @@ from airflow_kart.storage.memory import MemoryStore, is_memory_uri
 from airflow_kart.storage.object_path import ObjectPathStore
 from airflow_kart.storage.resolve import join_uri, store_for
 from airflow_kart.storage.s3 import S3Store
+from airflow_kart.storage.snapshot import Snapshot
 
 __all__ = [
     "ANY",
@@ -21,10 +22,12 @@ __all__ = [
     "GCSStore",
     "HashedStream",
     "LocalStore",
+    "Lookup",
     "MemoryStore",
     "ObjectPathStore",
     "ObjectStat",
     "S3Store",
+    "Snapshot",
     "Store",
     "Upload",
     "is_memory_uri",

@@ -15,7 +15,18 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Final, Literal, Protocol, runtime_checkable
 
-__all__ = ["ANY", "UPLOADS", "Expected", "Found", "HashedStream", "ObjectStat", "Store", "Upload"]
+__all__ = [
+    "ANY",
+    "UPLOADS",
+    "Expected",
+    "Found",
+    "HashedStream",
+    "ListsInBulk",
+    "Lookup",
+    "ObjectStat",
+    "Store",
+    "Upload",
+]
 
 UPLOADS = ".kart-uploads"
 """Folder for what is not published yet, beside what is; no listing shows it."""
@@ -102,16 +113,24 @@ class HashedStream(Protocol):
         ...
 
 
-class Store(Protocol):
+class Lookup(Protocol):
+    """A way to look at objects without changing them."""
+
+    def stat(self, uri: str) -> ObjectStat | None:
+        """Return what is known of an object, or ``None`` where there is none."""
+        ...
+
+    def read(self, uri: str) -> Found | None:
+        """Read a small object as a whole, or return ``None`` where there is none."""
+        ...
+
+
+class Store(Lookup, Protocol):
     """A place that keeps objects by uri."""
 
     @property
     def turns_exclude(self) -> bool:
         """Whether :meth:`publishing` keeps all other writers out, so that what is half published is a dead one's."""
-        ...
-
-    def stat(self, uri: str) -> ObjectStat | None:
-        """Return what is known of an object, or ``None`` where there is none."""
         ...
 
     def open(self, uri: str) -> BinaryIO:
@@ -122,10 +141,6 @@ class Store(Protocol):
             ObjectChangedError: by the stream, when it reads: the object was replaced or removed since it was opened, and
                 the store no longer has it as it was.
         """
-        ...
-
-    def read(self, uri: str) -> Found | None:
-        """Read a small object as a whole, or return ``None`` where there is none."""
         ...
 
     def upload(self, uri: str, *, metadata: Mapping[str, str] | None = None) -> Upload:
@@ -158,5 +173,17 @@ class Store(Protocol):
 
         Raises:
             StorageError: it cannot be written to.
+        """
+        ...
+
+
+@runtime_checkable
+class ListsInBulk(Protocol):
+    """A store in which listing a folder takes fewer requests than looking up the many objects in it."""
+
+    def stat_by_listing(self, uris: Iterable[str]) -> dict[str, ObjectStat | None]:
+        """Return what listings tell of objects, ``None`` for those that are not there.
+
+        Objects of which listing would take more requests than looking them up are left out.
         """
         ...

@@ -65,19 +65,17 @@ class BucketStore:
         except MissingFault:
             return None
 
-    def stat_many(self, uris: Iterable[str]) -> dict[str, ObjectStat | None]:
-        """Look many objects up, several at once, and all of a folder by listing it where that takes fewer requests."""
-        wanted = dict.fromkeys(uris)
-        found: dict[str, ObjectStat | None] = {}
+    def stat_by_listing(self, uris: Iterable[str]) -> dict[str, ObjectStat | None]:
+        """Return what listings of folders tell of objects, where they take fewer requests than looking those up."""
         folders: dict[str, list[str]] = {}
-        for uri in wanted:
+        for uri in dict.fromkeys(uris):
             folders.setdefault(uri.rpartition("/")[0] + "/", []).append(uri)
+        crowded = {folder: inside for folder, inside in folders.items() if len(inside) > _LOOKS_PER_PAGE}
+        found: dict[str, ObjectStat | None] = {}
         with ThreadPoolExecutor(settings.kart_int("check_threads"), "kart-check") as pool:
-            for listed in pool.map(self._stat_by_listing, folders, folders.values()):
+            for listed in pool.map(self._stat_in_folder, crowded, crowded.values()):
                 found.update(listed)
-            rest = [uri for uri in wanted if uri not in found]
-            found.update(zip(rest, pool.map(self.stat, rest), strict=True))
-        return {uri: found[uri] for uri in wanted}
+        return found
 
     def open(self, uri: str) -> BinaryIO:
         """Open an object for reading: a :class:`~airflow_kart.storage.base.HashedStream` over blocks of one version."""
@@ -167,7 +165,7 @@ class BucketStore:
             page = self.call(action, uri, partial(request, page.next))
             yield from page.entries
 
-    def _stat_by_listing(self, folder: str, uris: Sequence[str]) -> dict[str, ObjectStat | None]:
+    def _stat_in_folder(self, folder: str, uris: Sequence[str]) -> dict[str, ObjectStat | None]:
         """Return what a folder's listing tells of some uris in it: nothing where so few are looked for, or so many are there.
 
         The listing goes on as long as it is cheaper than looking up what is left.

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from harness import racing
 from harness.store_conformance import MB, EveryStore, get, put
 
 from airflow_kart.exceptions import ConflictError, ObjectChangedError
-from airflow_kart.storage import ANY, UPLOADS, BucketStore, HashedStream, Store, store_for
+from airflow_kart.storage import ANY, UPLOADS, BucketStore, HashedStream, Snapshot, Store, store_for
 from airflow_kart.storage.service import place_of
 
 
@@ -118,16 +119,64 @@ def metadata_of(store: Any, uri: str) -> dict[str, str]:
     return dict(store.service._json("GET", _object(place), place)["metadata"])
 
 
-def test_looking_many_up(store: BucketStore, base: str) -> None:
+def test_looking_many_up_by_listing(store: BucketStore, base: str) -> None:
     there = {f"{base}/{folder}/{number}": number for folder in "ab" for number in range(30)}
     for uri, length in there.items():
         put(store, uri, b"x" * length)
     put(store, f"{base}/a/deeper/1", b"")
-    wanted = [*there, f"{base}/a/missing", f"{base}/c/missing", f"{base}/a/deeper/1", f"{base}/b/3/"]
-    found = store.stat_many(wanted)
-    assert list(found) == wanted
-    assert found == {uri: store.stat(uri) for uri in wanted}
-    assert {uri: stat.size for uri, stat in found.items() if stat} == {**there, f"{base}/a/deeper/1": 0}
+    listed = [*there, f"{base}/a/missing", f"{base}/b/3/"]
+    alone = [f"{base}/c/missing", f"{base}/a/deeper/1"]
+    found = store.stat_by_listing([*listed, *alone])
+    assert found == {uri: store.stat(uri) for uri in found}
+    assert {uri: stat.size for uri, stat in found.items() if stat} == there
+    assert f"{base}/a/missing" in found
+    assert not found.keys() & set(alone)  # a request for each is cheaper
+    snapshot = Snapshot((store, uri) for uri in [*listed, *alone]).of(store)
+    assert {uri: snapshot.stat(uri) for uri in [*listed, *alone]} == {uri: store.stat(uri) for uri in [*listed, *alone]}
+    assert snapshot.read(f"{base}/a/missing") is None
+    assert snapshot.read(f"{base}/a/7") == store.read(f"{base}/a/7")
+    store.remove(f"{base}/a/7")
+    assert snapshot.stat(f"{base}/a/7") is not None  # as it was
+    assert snapshot.read(f"{base}/a/7") is None  # bytes are always asked for
+
+
+def test_many_small_objects_are_remembered_together(store: BucketStore, base: str) -> None:
+    bytes_of = {f"{base}/{number}.json": f"ä {number}".encode() for number in range(120)}
+    for uri, data in bytes_of.items():
+        put(store, uri, data)
+
+    def snapshot() -> Snapshot:
+        return Snapshot((store, uri) for uri in bytes_of)
+
+    first = snapshot()
+    assert {uri: first.of(store).read(uri).data for uri in bytes_of} == bytes_of
+    first.remember({(store, base)})
+    assert sorted(store.list(f"{base}/")) == sorted(bytes_of)  # a pack is not seen
+
+    removed, replaced = f"{base}/7.json", f"{base}/8.json"
+    second = snapshot()
+    store.remove(removed)
+    assert second.of(store).read(removed).data == bytes_of[removed]  # as it was, and not asked for again
+    put(store, replaced, b"new")
+    third = snapshot()
+    assert third.of(store).read(removed) is None
+    assert third.of(store).read(replaced).data == b"new"
+
+    pack = f"{base}/{UPLOADS}/sidecars.json.z"
+    assert store.stat(pack) is not None
+    for spoilt in (b"", b"no pack", zlib.compress(b"[1]"), zlib.compress(b'{"9.json": 1}')):
+        put(store, pack, spoilt)
+        assert snapshot().of(store).read(f"{base}/9.json").data == bytes_of[f"{base}/9.json"]
+
+
+def test_what_is_only_read_is_not_remembered_there(store: BucketStore, base: str) -> None:
+    for number in range(120):
+        put(store, f"{base}/{number}.json", b"x")
+    snapshot = Snapshot((store, f"{base}/{number}.json") for number in range(120))
+    for number in range(120):
+        snapshot.of(store).read(f"{base}/{number}.json")
+    snapshot.remember({(store, f"{base}/elsewhere")})
+    assert store.stat(f"{base}/{UPLOADS}/sidecars.json.z") is None
 
 
 def test_a_long_listing_has_many_pages(store: BucketStore, base: str) -> None:
@@ -135,7 +184,7 @@ def test_a_long_listing_has_many_pages(store: BucketStore, base: str) -> None:
     for uri in uris:
         store.service.put(place_of(uri), b"", ANY, {})
     assert sorted(store.list(f"{base}/")) == uris
-    found = store.stat_many([*uris, f"{base}/x"])
+    found = store.stat_by_listing([*uris, f"{base}/x"])
     assert [uri for uri, stat in found.items() if stat is None] == [f"{base}/x"]
 
 
@@ -217,7 +266,7 @@ def test_more_parts_than_one_request_composes(store: BucketStore, base: str) -> 
 
 KILLED = """
 import os, signal, sys, time
-from airflow_kart.storage import store_for
+from airflow_kart.storage import store_for, Snapshot
 upload = store_for(sys.argv[1]).upload(sys.argv[1])
 for _ in range(20):
     upload.write(bytes(1 << 20))
