@@ -6,13 +6,13 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_kart.exceptions import TargetPathError
+from airflow_kart.exceptions import ConfigurationError, TargetPathError
 from airflow_kart.nesting import KeyPath
 from airflow_kart.outputs import targets_of
 from airflow_kart.target import Target
 from airflow_kart.task import TaskOnKart
 
-__all__ = ["Graph", "Node"]
+__all__ = ["Graph", "Node", "require_task"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,22 @@ class Graph:
                 found.add(unique_id)
                 pending.extend(self.consumers[unique_id])
         return found
+
+
+def require_task(given: object, caller: str) -> TaskOnKart[Any]:
+    """Return what a function was given for a task, if it is one.
+
+    Args:
+        given: any object.
+        caller: the function's name, for the error.
+
+    Raises:
+        ConfigurationError: it is no task.
+    """
+    if isinstance(given, TaskOnKart):
+        return given
+    hint = f"; make an instance: {given.__name__}(...)" if isinstance(given, type) else ""
+    raise ConfigurationError(f"{caller}({given!r}): give a task{hint}")
 
 
 def _upstream_first(roots: Iterable[TaskOnKart[Any]]) -> Iterable[TaskOnKart[Any]]:

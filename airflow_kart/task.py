@@ -215,10 +215,7 @@ class TaskOnKart(Parametrized, Generic[T]):
         Raises:
             TargetPathError: the path leaves the workspace, or does not end with ``.zip``.
         """
-        if not relative_file_path.lower().endswith(".zip"):
-            raise TargetPathError(
-                f"{type(self).__qualname__}.output(): {relative_file_path!r} is to be a zip archive; let it end with .zip"
-            )
+        self._require_zip(relative_file_path)
         return self._target(relative_file_path, ".zip", use_unique_id, ModelFormat(save_function, load_function), None)
 
     def make_large_data_frame_target(
@@ -243,11 +240,15 @@ class TaskOnKart(Parametrized, Generic[T]):
         Raises:
             TargetPathError: the path leaves the workspace, or does not end with ``.zip``.
         """
-        if relative_file_path is not None and not relative_file_path.lower().endswith(".zip"):
-            raise TargetPathError(
-                f"{type(self).__qualname__}.output(): {relative_file_path!r} is to be a zip archive; let it end with .zip"
-            )
+        if relative_file_path is not None:
+            self._require_zip(relative_file_path)
         return self._target(relative_file_path, ".zip", use_unique_id, LargeFrameFormat(max_byte), schema)
+
+    def _require_zip(self, path: str) -> None:
+        if not path.lower().endswith(".zip"):
+            raise TargetPathError(
+                f"{type(self).__qualname__}.output(): {path!r} is to be a zip archive; let it end with .zip"
+            )
 
     def _target(
         self, path: str | None, extension: str, use_unique_id: bool, target_format: Format | None, schema: Any

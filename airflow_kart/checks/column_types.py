@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
+
+from airflow_kart.formats.tables.kind import kind_of_table
 
 __all__ = ["wrong_columns"]
 
@@ -19,7 +20,7 @@ def wrong_columns(obj: Any, expected: Mapping[str, Any]) -> list[str]:
             ``datetime.datetime``, ``datetime.timedelta``, or the class of the objects in a pandas column), a type of the
             table's library, or the text of one (``"int64"``, ``"Int64"``, ``"timestamp[us]"``).
     """
-    columns, fits = _columns_of(obj)
+    columns, fits = _columns_of(obj, expected)
     wrong = []
     for name, wanted in expected.items():
         if name in columns and not fits(columns[name], wanted):
@@ -27,14 +28,16 @@ def wrong_columns(obj: Any, expected: Mapping[str, Any]) -> list[str]:
     return wrong
 
 
-def _columns_of(obj: Any) -> tuple[Mapping[str, Any], Callable[[Any, Any], bool]]:
-    pandas, polars, pyarrow = (sys.modules.get(name) for name in ("pandas", "polars", "pyarrow"))
-    if pandas is not None and isinstance(obj, pandas.DataFrame):
-        return {str(name): obj[name] for name in obj.columns if obj.columns.is_unique}, _fits_pandas
-    if polars is not None and isinstance(obj, (polars.DataFrame, polars.LazyFrame)):
-        return dict(obj.collect_schema()), _fits_polars
-    if pyarrow is not None and isinstance(obj, pyarrow.Table):
-        return {field.name: field.type for field in obj.schema}, _fits_pyarrow
+def _columns_of(obj: Any, names: Collection[str]) -> tuple[Mapping[str, Any], Callable[[Any, Any], bool]]:
+    """Return those of a table's columns that have one of the names, and what tells whether one fits a type."""
+    kind = kind_of_table(obj)
+    if kind == "pandas":
+        labels = obj.columns if obj.columns.is_unique else ()
+        return {str(label): obj[label] for label in labels if str(label) in names}, _fits_pandas
+    if kind in ("polars", "polars-lazy"):
+        return {name: dtype for name, dtype in obj.collect_schema().items() if name in names}, _fits_polars
+    if kind == "pyarrow":
+        return {field.name: field.type for field in obj.schema if field.name in names}, _fits_pyarrow
     return {}, _fits_pyarrow
 
 

@@ -14,6 +14,7 @@ from airflow_kart.compiler.grouping import group_labels
 from airflow_kart.compiler.naming import task_ids
 from airflow_kart.compiler.structure import Structure, make_structure
 from airflow_kart.exceptions import BindingError
+from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.plan import KartPlanOperator
 from airflow_kart.operators.report import KartReportOperator
 from airflow_kart.operators.task import KartOperator
@@ -27,26 +28,15 @@ __all__ = ["Compilation", "OnCached", "Roots", "Where", "child_id", "compile_roo
 OnCached = Literal["skip", "success"]
 Roots = TaskOnKart[Any] | type[TaskOnKart[Any]] | Sequence[TaskOnKart[Any] | type[TaskOnKart[Any]]]
 
-_OURS = frozenset(
-    {
-        "task",
-        "task_id",
-        "bind",
-        "blueprint",
-        "workspace_directory",
-        "read_from",
-        "aws_conn_id",
-        "gcp_conn_id",
-        "on_cached",
-        "dag",
-        "task_group",
-    }
-)
+_OURS = frozenset({"task", "task_id", "blueprint", "on_cached", "dag", "task_group", *KartBaseOperator.template_fields})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Where:
-    """Where a DAG's artifacts are, as its author says it; any of it may be a template."""
+    """Where a DAG's artifacts are, as its author says it; any of it may be a template.
+
+    The fields are arguments of :class:`~airflow_kart.operators.base.KartBaseOperator`.
+    """
 
     workspace_directory: str | None = None
     read_from: Sequence[str] | None = None

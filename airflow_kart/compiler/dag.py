@@ -64,7 +64,13 @@ class KartDag(DAG):
         **dag_kwargs: Any,
     ) -> None:
         try:
-            compilation = compile_roots(root, bind, Where(workspace_directory, read_from, aws_conn_id, gcp_conn_id))
+            where = Where(
+                workspace_directory=workspace_directory,
+                read_from=read_from,
+                aws_conn_id=aws_conn_id,
+                gcp_conn_id=gcp_conn_id,
+            )
+            compilation = compile_roots(root, bind, where)
             scheduled = dag_kwargs.get("schedule") is not None
             for name, (spec, default) in compilation.binding.form.items():
                 if scheduled and default is UNSET:

@@ -56,7 +56,13 @@ class KartTaskGroup(TaskGroup):
         **group_kwargs: Any,
     ) -> None:
         try:
-            compilation = compile_roots(root, bind, Where(workspace_directory, read_from, aws_conn_id, gcp_conn_id))
+            where = Where(
+                workspace_directory=workspace_directory,
+                read_from=read_from,
+                aws_conn_id=aws_conn_id,
+                gcp_conn_id=gcp_conn_id,
+            )
+            compilation = compile_roots(root, bind, where)
             super().__init__(group_id, **group_kwargs)
             for name, (spec, default) in compilation.binding.form.items():
                 if default is UNSET and name not in self.dag.params:

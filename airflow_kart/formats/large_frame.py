@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,9 +11,10 @@ from typing import Any, BinaryIO
 
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.archive import add_member, reading_archive, writing_archive
-from airflow_kart.formats.base import Description, type_name
+from airflow_kart.formats.base import Description
 from airflow_kart.formats.description import describe
 from airflow_kart.formats.pickle import PickleFormat
+from airflow_kart.formats.tables.kind import TableKind, require_table
 
 __all__ = ["LargeFrameFormat"]
 
@@ -45,7 +45,7 @@ class LargeFrameFormat:
         rows = written = 0
         with writing_archive(stream) as archive:
             for table in tables:
-                library = _library_of(table)
+                library = _LIBRARIES[require_table(table, self.name)]
                 for part in library.split(table, self.max_byte):
                     described = describe(part)
                     if first is None:
@@ -68,7 +68,7 @@ class LargeFrameFormat:
         parts = list(self._parts(stream))
         if not parts:
             raise FormatError("the archive holds no parts of a table")
-        return parts[0] if len(parts) == 1 else _library_of(parts[0]).join(parts)
+        return parts[0] if len(parts) == 1 else _LIBRARIES[require_table(parts[0], self.name)].join(parts)
 
     def load_parts(self, stream: BinaryIO) -> Iterator[Any]:
         """Read one part after the other."""
@@ -79,7 +79,7 @@ class LargeFrameFormat:
 
         with reading_archive(stream) as archive:
             for name in archive.namelist():
-                library = next((known for known in _LIBRARIES if name.endswith(f".{known.extension}.zst")), None)
+                library = next((known for known in _LIBRARIES.values() if name.endswith(f".{known.extension}.zst")), None)
                 if library is None:
                     raise FormatError(f"the archive holds {name}, which is no part of a table")
                 with archive.open(name) as member:
@@ -202,19 +202,12 @@ class _Pyarrow:
         return pa.concat_tables(parts)
 
 
-_LIBRARIES = (_Pandas(), _Polars(), _Pyarrow())
-
-
-def _library_of(table: Any) -> _Pandas | _Polars | _Pyarrow:
-    """Return how to treat a table, without importing a library it is not from."""
-    pandas, polars, pyarrow = (sys.modules.get(name) for name in ("pandas", "polars", "pyarrow"))
-    if pandas is not None and isinstance(table, pandas.DataFrame):
-        return _LIBRARIES[0]
-    if polars is not None and isinstance(table, (polars.DataFrame, polars.LazyFrame)):
-        return _LIBRARIES[1]
-    if pyarrow is not None and isinstance(table, pyarrow.Table):
-        return _LIBRARIES[2]
-    raise FormatError(f"the large frame format cannot write a {type_name(table)}; dump a pandas, polars or pyarrow table")
+_LIBRARIES: dict[TableKind, _Pandas | _Polars | _Pyarrow] = {
+    "pandas": _Pandas(),
+    "polars": _Polars(),
+    "polars-lazy": _Polars(),
+    "pyarrow": _Pyarrow(),
+}
 
 
 def _ranges(rows: int, row_bytes: float, max_byte: int) -> Iterator[tuple[int, int]]:

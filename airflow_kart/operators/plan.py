@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from airflow.providers.common.compat.sdk import DownstreamTasksSkipped
-from airflow.sdk import BaseOperator
 
+from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.run_context import RunContext
 from airflow_kart.operators.table import text_table
 from airflow_kart.runtime.blueprint import Blueprint
@@ -19,53 +19,35 @@ __all__ = ["PLAN_XCOM", "KartPlanOperator"]
 PLAN_XCOM = "plan"
 
 
-class KartPlanOperator(BaseOperator):
+class KartPlanOperator(KartBaseOperator):
     """Asks the roots first, looks below only what will run, and skips all other tasks at once, without a process each.
 
     The plan is in its log, and under the XCom key ``plan`` as outcome, reason and uris by task id.
 
     Args:
         blueprint: the compiled structure.
-        bind: values and Jinja templates for parameters of the roots.
-        workspace_directory: where artifacts are; by default ``[kart] workspace_directory``. May be a template.
-        read_from: workspaces whose artifacts count where this one has none, and which are only read; by default
-            ``[kart] read_from``. May be templates.
-        aws_conn_id: id of the Airflow connection for S3; by default ``[kart] aws_conn_id``. May be a template.
-        gcp_conn_id: id of the Airflow connection for Google Cloud Storage; by default ``[kart] gcp_conn_id``. May be a
-            template.
         on_cached: ``"skip"`` skips what is cached; ``"success"`` lets each cached task end well by itself.
+        kwargs: everything :class:`~airflow_kart.operators.base.KartBaseOperator` takes.
     """
 
-    template_fields = ("bind", "workspace_directory", "read_from", "aws_conn_id", "gcp_conn_id")
-    template_fields_renderers: ClassVar[dict[str, str]] = {"bind": "json"}
     ui_color = "#fdf3dc"
 
     def __init__(
         self,
         *,
         blueprint: Blueprint,
-        bind: Mapping[str, Any] | None = None,
-        workspace_directory: str | None = None,
-        read_from: Sequence[str] | None = None,
-        aws_conn_id: str | None = None,
-        gcp_conn_id: str | None = None,
         on_cached: Literal["skip", "success"] = "skip",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.blueprint = blueprint
-        self.bind = bind
-        self.workspace_directory = workspace_directory
-        self.read_from = read_from
-        self.aws_conn_id = aws_conn_id
-        self.gcp_conn_id = gcp_conn_id
         self.on_cached = on_cached
 
     def execute(self, context: Any) -> dict[str, int]:
         """Make the plan; return how many tasks it runs, reuses and does not need."""
         run_context = RunContext(self, self.blueprint, context)
         outside = {task_id for task_id in self.blueprint.nodes if run_context.outside(task_id)}
-        with run_context.workspace():
+        with self.workspace():
             run = run_context.run
             plan = make_plan(run.graph, rerun=run_context.rerun(), required=run.unique_ids(outside), remember=True)
             planned = {task_id: self._of_operator(task_id, run_context, plan) for task_id in self.blueprint.nodes}

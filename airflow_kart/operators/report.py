@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
-
-from airflow.sdk import BaseOperator
+from collections.abc import Mapping
+from typing import Any
 
 from airflow_kart.exceptions import TaskFailedError
+from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.plan import PLAN_XCOM
 from airflow_kart.operators.run_context import RunContext
 from airflow_kart.operators.table import text_table
@@ -19,7 +18,7 @@ __all__ = ["REPORT_XCOM", "KartReportOperator"]
 REPORT_XCOM = "report"
 
 
-class KartReportOperator(BaseOperator):
+class KartReportOperator(KartBaseOperator):
     """Reports what ran, what was cached, what was not needed, and the compute time that saved.
 
     It ends well unless a task failed, also when everything else was skipped: what should follow a compiled DAG or
@@ -27,18 +26,10 @@ class KartReportOperator(BaseOperator):
 
     Args:
         blueprint: the compiled structure.
-        bind: values and Jinja templates for parameters of the roots.
-        workspace_directory: where artifacts are; by default ``[kart] workspace_directory``. May be a template.
-        read_from: workspaces whose artifacts count where this one has none, and which are only read; by default
-            ``[kart] read_from``. May be templates.
-        aws_conn_id: id of the Airflow connection for S3; by default ``[kart] aws_conn_id``. May be a template.
-        gcp_conn_id: id of the Airflow connection for Google Cloud Storage; by default ``[kart] gcp_conn_id``. May be a
-            template.
         plan_task_id: the task id of the plan; ``None`` where there is none.
+        kwargs: everything :class:`~airflow_kart.operators.base.KartBaseOperator` takes.
     """
 
-    template_fields = ("bind", "workspace_directory", "read_from", "aws_conn_id", "gcp_conn_id")
-    template_fields_renderers: ClassVar[dict[str, str]] = {"bind": "json"}
     ui_color = "#e6f4e6"
     reports = True
 
@@ -46,21 +37,11 @@ class KartReportOperator(BaseOperator):
         self,
         *,
         blueprint: Blueprint,
-        bind: Mapping[str, Any] | None = None,
-        workspace_directory: str | None = None,
-        read_from: Sequence[str] | None = None,
-        aws_conn_id: str | None = None,
-        gcp_conn_id: str | None = None,
         plan_task_id: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.blueprint = blueprint
-        self.bind = bind
-        self.workspace_directory = workspace_directory
-        self.read_from = read_from
-        self.aws_conn_id = aws_conn_id
-        self.gcp_conn_id = gcp_conn_id
         self.plan_task_id = plan_task_id
 
     def execute(self, context: Any) -> dict[str, Any]:
@@ -77,7 +58,7 @@ class KartReportOperator(BaseOperator):
             run_ids=[ti.run_id],
         ).get(ti.run_id, {})
         plan = ti.xcom_pull(task_ids=self.plan_task_id, key=PLAN_XCOM) if self.plan_task_id else None
-        with run_context.workspace():
+        with self.workspace():
             found = self._outcomes(run_context, states, plan or {}, (ti.dag_id, ti.run_id))
         summary = self._publish(found, context)
         failed = [task_id for task_id, outcome in found.items() if outcome.outcome is Outcome.FAILED]

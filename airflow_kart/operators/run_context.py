@@ -1,4 +1,4 @@
-"""What an operator knows of its run: its tasks with this run's values, its workspace, what to run again, where it is."""
+"""What an operator knows of its run: its tasks with this run's values, what to run again, where it is."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import Any
 
 from airflow_kart.exceptions import BindingError
 from airflow_kart.runtime.blueprint import Blueprint, RunGraph
-from airflow_kart.settings import below_airflow_home
 from airflow_kart.task import TaskOnKart
-from airflow_kart.workspace import Workspace
 
 __all__ = ["RERUN_PARAM", "RunContext", "kart_task_ids", "outside_consumers"]
 
@@ -32,18 +30,6 @@ class RunContext:
         self._blueprint = blueprint
         self._context = context
         self.run: RunGraph = blueprint.for_run(operator.bind or {}, dict(context.get("params") or {}))
-
-    def workspace(self) -> Workspace:
-        """Return the operator's workspace, the configured one where it names none, to be entered."""
-        operator = self._operator
-        directory = below_airflow_home(operator.workspace_directory) if operator.workspace_directory else None
-        others = operator.read_from
-        return Workspace(
-            directory or Workspace.current().directory,
-            aws_conn_id=operator.aws_conn_id,
-            gcp_conn_id=operator.gcp_conn_id,
-            read_from=None if others is None else tuple(below_airflow_home(other) for other in others),
-        )
 
     def rerun(self) -> set[str]:
         """Return the unique ids of this blueprint's tasks that ``kart_rerun`` names, or whose classes ask for it.

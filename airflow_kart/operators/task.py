@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, ClassVar, Literal, NoReturn
+from collections.abc import Collection, Mapping
+from typing import Any, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
-from airflow.sdk import BaseOperator
 
 from airflow_kart.graph import Graph, Node
 from airflow_kart.kinds import ExternalTask
 from airflow_kart.links.artifact import KartArtifactLink
+from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.run_context import RunContext, outside_consumers
 from airflow_kart.outputs import targets_of
 from airflow_kart.runtime.blueprint import Blueprint, check_single
@@ -24,7 +24,7 @@ from airflow_kart.triggers.external import ExternalArtifactTrigger
 __all__ = ["KartOperator"]
 
 
-class KartOperator(BaseOperator):
+class KartOperator(KartBaseOperator):
     """Makes the artifact of a task, unless it is there.
 
     Used by itself it also makes what is missing below the task. In a compiled DAG each task has an operator of its
@@ -35,20 +35,12 @@ class KartOperator(BaseOperator):
 
     Args:
         task: the task, with the values its operator is compiled with.
-        bind: values and Jinja templates for parameters of the task (of the roots, in a compiled DAG).
-        workspace_directory: where artifacts are; by default ``[kart] workspace_directory``. May be a template.
-        read_from: workspaces whose artifacts count where this one has none, and which are only read; by default
-            ``[kart] read_from``. May be templates.
-        aws_conn_id: id of the Airflow connection for S3; by default ``[kart] aws_conn_id``. May be a template.
-        gcp_conn_id: id of the Airflow connection for Google Cloud Storage; by default ``[kart] gcp_conn_id``. May be a
-            template.
         on_cached: how the operator ends when the artifact was there: ``"skip"``, which shows in the UI, or
             ``"success"``. Where a task outside the graph hangs on it, it always ends well.
         blueprint: the compiled structure it belongs to.
+        kwargs: everything :class:`~airflow_kart.operators.base.KartBaseOperator` takes.
     """
 
-    template_fields = ("bind", "workspace_directory", "read_from", "aws_conn_id", "gcp_conn_id")
-    template_fields_renderers: ClassVar[dict[str, str]] = {"bind": "json"}
     operator_extra_links = (KartArtifactLink(),)
     ui_color = "#e8f0fb"
     makes_artifact = True
@@ -57,24 +49,14 @@ class KartOperator(BaseOperator):
         self,
         *,
         task: TaskOnKart[Any],
-        bind: Mapping[str, Any] | None = None,
-        workspace_directory: str | None = None,
-        read_from: Sequence[str] | None = None,
-        aws_conn_id: str | None = None,
-        gcp_conn_id: str | None = None,
         on_cached: Literal["skip", "success"] = "skip",
         blueprint: Blueprint | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if blueprint is None:
-            check_single(self.task_id, task, bind)
+            check_single(self.task_id, task, self.bind)
         self.task = task
-        self.bind = bind
-        self.workspace_directory = workspace_directory
-        self.read_from = read_from
-        self.aws_conn_id = aws_conn_id
-        self.gcp_conn_id = gcp_conn_id
         self.on_cached = on_cached
         self.blueprint = blueprint
 
@@ -85,7 +67,7 @@ class KartOperator(BaseOperator):
         task = run_context.run.tasks.get(self.task_id)
         if task is None:
             raise AirflowSkipException(f"with this run's values the DAG has no task {self.task_id}; nothing to make")
-        with run_context.workspace():
+        with self.workspace():
             below = _Below(task, run_context, context)
             if absent := below.absent(task):
                 self._wait_for(absent)

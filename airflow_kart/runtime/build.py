@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from typing import Any, TypeVar
 
 from airflow_kart.exceptions import ConfigurationError, IdentityError, MissingInputError
-from airflow_kart.graph import Graph
+from airflow_kart.graph import Graph, require_task
 from airflow_kart.kinds import ExternalTask
 from airflow_kart.nesting import map_leaves
 from airflow_kart.outputs import targets_of
@@ -51,10 +51,7 @@ def build(
         KartError: the tasks cannot be run, or an artifact cannot be used.
         Exception: whatever a task's ``run()`` raises. What was published before is kept.
     """
-    given: object = task
-    if not isinstance(given, TaskOnKart):
-        hint = f"; make an instance: {given.__name__}(...)" if isinstance(given, type) else ""
-        raise ConfigurationError(f"build({given!r}): give a task{hint}")
+    require_task(task, "build")
     if workers < 1:
         raise ConfigurationError(f"build(workers={workers}): give at least 1")
     with Workspace(os.fspath(workspace_directory)) if workspace_directory is not None else Workspace.current() as workspace:

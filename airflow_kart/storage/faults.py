@@ -98,10 +98,6 @@ class Retries:
         """
         return Attempts(self._most, what).call(request, renew)
 
-    def attempts(self, what: str) -> Attempts:
-        """Return a new count of attempts."""
-        return Attempts(self._most, what)
-
 
 class Attempts:
     """The attempts at one thing."""

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from airflow_kart.exceptions import ConfigurationError
-from airflow_kart.graph import Graph, Node
+from airflow_kart.graph import Graph, Node, require_task
 from airflow_kart.nesting import KeyPath, describe_path
 from airflow_kart.outputs import targets_of
 from airflow_kart.runtime.plan import Outcome, states_of
@@ -18,7 +18,7 @@ from airflow_kart.task import TaskOnKart
 from airflow_kart.testing.emptiness import emptied
 from airflow_kart.testing.memory import in_memory_workspace
 from airflow_kart.testing.report import EmptyFramesReport, EmptyRun, EmptyRunOutcome
-from airflow_kart.testing.stand_in import check_task, dump_stand_in, refuse_outside
+from airflow_kart.testing.stand_in import dump_stand_in, refuse_outside
 
 __all__ = ["assert_runs_on_empty_frames", "run_on_empty_frames"]
 
@@ -43,7 +43,7 @@ def run_on_empty_frames(task: TaskOnKart[Any], *, given: Given | None = None) ->
         ConfigurationError: a stand-in is for a task that is not part of the graph.
         KartError: the tasks do not make a graph, or a store cannot be asked.
     """
-    check_task("run_on_empty_frames", task)
+    require_task(task, "run_on_empty_frames")
     graph = Graph.of([task])
     stand_ins = _stand_ins(graph, given or {})
     nodes = _reached(graph, stand_ins)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from typing import Any
+
+from airflow_kart.formats.base import type_name
+from airflow_kart.formats.tables.kind import kind_of_table
 
 __all__ = ["assert_frame_contents_equal"]
 
@@ -53,12 +55,9 @@ def _compare_pandas(actual: Any, expected: Any, options: dict[str, Any]) -> None
 
 
 def _kind(name: str, frame: object) -> str:
-    for library in ("pandas", "polars"):
-        loaded = sys.modules.get(library)
-        if loaded is not None and isinstance(frame, loaded.DataFrame):
-            return library
-    found = type(frame)
-    raise AssertionError(f"{name} is a {found.__module__}.{found.__qualname__}, not a pandas or polars DataFrame")
+    if (kind := kind_of_table(frame)) in ("pandas", "polars"):
+        return kind
+    raise AssertionError(f"{name} is a {type_name(frame)}, not a pandas or polars DataFrame")
 
 
 def _compare_labels(what: str, actual: Any, expected: Any) -> None:

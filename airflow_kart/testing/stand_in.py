@@ -10,23 +10,12 @@ from airflow_kart.target import Target
 from airflow_kart.task import TaskOnKart
 from airflow_kart.workspace import Workspace
 
-__all__ = ["NOTHING", "check_task", "dump_inputs", "dump_stand_in", "refuse_outside"]
+__all__ = ["NOTHING", "dump_inputs", "dump_stand_in", "refuse_outside"]
 
 NOTHING: Any = type("Nothing", (), {"__repr__": lambda _self: "nothing"})()
 """What stands for inputs that were not given, as ``None`` may be a value."""
 
 L = TypeVar("L")
-
-
-def check_task(caller: str, task: object) -> None:
-    """Check that a function was given a task.
-
-    Raises:
-        ConfigurationError: it is none.
-    """
-    if not isinstance(task, TaskOnKart):
-        hint = f"; make an instance: {task.__name__}(...)" if isinstance(task, type) else ""
-        raise ConfigurationError(f"{caller}({task!r}): give a task{hint}")
 
 
 def dump_inputs(task: TaskOnKart[Any], values: Any) -> None:

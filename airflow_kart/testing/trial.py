@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from airflow_kart.graph import require_task
 from airflow_kart.nesting import map_leaves
 from airflow_kart.outputs import targets_of
 from airflow_kart.runtime.runner import run_task
 from airflow_kart.target import Target
 from airflow_kart.task import TaskOnKart
 from airflow_kart.testing.memory import in_memory_workspace
-from airflow_kart.testing.stand_in import NOTHING, check_task, dump_inputs, refuse_outside
+from airflow_kart.testing.stand_in import NOTHING, dump_inputs, refuse_outside
 
 __all__ = ["Trial", "run_in_memory", "try_in_memory"]
 
@@ -57,7 +58,7 @@ def run_in_memory(task: TaskOnKart[T], inputs: Any = NOTHING) -> T:
 
 def try_in_memory(task: TaskOnKart[T], inputs: Any = NOTHING) -> Trial[T]:
     """Run one task as :func:`run_in_memory` does, and return its task log and sidecars too."""
-    check_task("run_in_memory", task)
+    require_task(task, "run_in_memory")
     with in_memory_workspace():
         for _, target in targets_of(task):
             refuse_outside(target)

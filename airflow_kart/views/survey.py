@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_kart import settings
-from airflow_kart.exceptions import ConfigurationError
-from airflow_kart.graph import Graph, Node
+from airflow_kart.graph import Graph, Node, require_task
 from airflow_kart.nesting import KeyPath
 from airflow_kart.runtime.plan import Outcome, PlannedTask, states_of
 from airflow_kart.sidecar import Sidecar
-from airflow_kart.task import TaskOnKart
 
 __all__ = ["Survey", "SurveyedTask", "survey", "task_log"]
 
@@ -80,10 +78,7 @@ def survey(task: object, ignore: Collection[str], view: str) -> Survey:
         ConfigurationError: it is no task.
         KartError: the tasks do not make a graph, or a store cannot be asked.
     """
-    if not isinstance(task, TaskOnKart):
-        hint = f"; make an instance: {task.__name__}(...)" if isinstance(task, type) else ""
-        raise ConfigurationError(f"{view}({task!r}): give a task{hint}")
-    return Survey.of(Graph.of([task]), ignore)
+    return Survey.of(Graph.of([require_task(task, view)]), ignore)
 
 
 def task_log(sidecars: tuple[Sidecar, ...]) -> dict[str, Any]:

@@ -56,6 +56,21 @@ def test_what_a_table_does_not_have_is_not_asked_for(make: Any) -> None:
     assert wrong_columns(make({"x": [1]}), {"y": str}) == []
 
 
+def test_no_other_column_of_a_pandas_table_is_taken_out() -> None:
+    taken = []
+
+    class Noted(pd.DataFrame):
+        def __getitem__(self, key: Any) -> Any:
+            taken.append(key)
+            return super().__getitem__(key)
+
+    assert wrong_columns(Noted({"x": [1], "y": [2], 3: [4]}), {"x": str, "3": str}) == [
+        "x is int64, not str",
+        "3 is int64, not str",
+    ]
+    assert taken == ["x", 3]
+
+
 @library
 def test_a_column_of_nothing_fits(make: Any) -> None:
     assert wrong_columns(make({"x": [None, None]}), {"x": str}) == []
