@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from airflow_kart.storage.base import ANY, UPLOADS, Expected, Found, HashedStream, ObjectStat, Store, Upload
+from airflow_kart.storage.base import (
+    ANY,
+    HIDDEN,
+    LOCKS,
+    UPLOADS,
+    Expected,
+    Found,
+    HashedStream,
+    ObjectStat,
+    Removable,
+    Store,
+    Upload,
+)
 from airflow_kart.storage.bucket_store import AbandonedUpload, BucketStore
 from airflow_kart.storage.gcs import GCSStore
 from airflow_kart.storage.local import LocalStore
@@ -13,6 +25,8 @@ from airflow_kart.storage.s3 import S3Store
 
 __all__ = [
     "ANY",
+    "HIDDEN",
+    "LOCKS",
     "UPLOADS",
     "AbandonedUpload",
     "BucketStore",
@@ -24,6 +38,7 @@ __all__ = [
     "MemoryStore",
     "ObjectPathStore",
     "ObjectStat",
+    "Removable",
     "S3Store",
     "Store",
     "Upload",

@@ -26,7 +26,7 @@ from urllib.parse import quote, unquote
 
 from airflow_kart import settings
 from airflow_kart.exceptions import ConflictError, StorageError
-from airflow_kart.storage.base import ANY, UPLOADS, Expected, Found, ObjectStat
+from airflow_kart.storage.base import ANY, HIDDEN, UPLOADS, Expected, Found, ObjectStat, Removable
 
 __all__ = ["LocalStore", "is_file_uri"]
 
@@ -109,8 +109,17 @@ class LocalStore:
             locks.callback(held.difference_update, folders)
             yield
 
-    def remove(self, uri: str) -> bool:
-        """Remove a file."""
+    def remove(self, uri: str, expected: Removable = ANY) -> bool:
+        """Remove a file; where a version is expected, in a turn."""
+        if expected is ANY:
+            return self._unlink(uri)
+        with self.publishing([uri]):
+            found = self.stat(uri)
+            if found is not None and found.version != expected:
+                raise ConflictError(f"could not remove {uri}: another writer has replaced it")
+            return self._unlink(uri)
+
+    def _unlink(self, uri: str) -> bool:
         try:
             os.unlink(_path(uri))
         except FileNotFoundError:
@@ -120,9 +129,9 @@ class LocalStore:
         return True
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Return the files below a directory, uploads left out."""
+        """Return the files below a directory, uploads and locks left out."""
         for folder, subfolders, names in os.walk(_path(prefix)):
-            subfolders[:] = [name for name in subfolders if name != UPLOADS]
+            subfolders[:] = [name for name in subfolders if name not in HIDDEN]
             yield from (_like(prefix, os.path.join(folder, name)) for name in names)
 
     def check_writable(self, uri: str) -> None:
