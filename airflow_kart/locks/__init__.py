@@ -3,5 +3,9 @@
 from __future__ import annotations
 
 from airflow_kart.locks.base import Holder, Lease, Locks, Taken
+from airflow_kart.locks.file import FileLocks
+from airflow_kart.locks.lease import LeaseLocks
+from airflow_kart.locks.none import NoLocks
+from airflow_kart.locks.watch import Watch
 
-__all__ = ["Holder", "Lease", "Locks", "Taken"]
+__all__ = ["FileLocks", "Holder", "Lease", "LeaseLocks", "Locks", "NoLocks", "Taken", "Watch"]

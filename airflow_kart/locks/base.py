@@ -11,15 +11,19 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import re
 import socket
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol
 
 from typing_extensions import Self
 
-__all__ = ["Holder", "Lease", "Locks", "Taken"]
+__all__ = ["Holder", "Lease", "Locks", "Taken", "checked_name"]
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
+_AIRFLOW_IDS = ("dag_id", "run_id", "task_id")
 
 
 @dataclass(frozen=True)
@@ -37,25 +41,25 @@ class Holder:
     owner: str = field(default_factory=lambda: uuid.uuid4().hex)
     """What tells it from all others."""
 
-    def to_json(self) -> str:
-        """Return it as text."""
-        return json.dumps(asdict(self), ensure_ascii=False)
+    def to_json(self, **more: Any) -> str:
+        """Return it as text, with what a lock has to say besides, by names of its own."""
+        return json.dumps({**asdict(self), **more}, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self | None:
         """Return the holder of a text, or ``None`` where the text is none of these, as it was cut off for example."""
         try:
-            found = cls(**json.loads(text))
-        except (ValueError, TypeError):
+            found = json.loads(text)
+            return cls(**{each.name: found[each.name] for each in fields(cls)})
+        except (ValueError, TypeError, LookupError):
             return None
-        return found
 
     def __str__(self) -> str:
         """Return who it is, for a log."""
         where = f"{self.task} on {self.host}, process {self.process}, since {self.since}"
         if not self.airflow:
             return where
-        ids = ", ".join(f"{name.removesuffix('_id')} {self.airflow[name]}" for name in ("dag_id", "run_id", "task_id"))
+        ids = ", ".join(f"{name.removesuffix('_id')} {self.airflow[name]}" for name in _AIRFLOW_IDS if name in self.airflow)
         return f"{ids} ({where})"
 
 
@@ -73,6 +77,11 @@ class Taken:
 
 class Lease(Protocol):
     """A lock that is held."""
+
+    @property
+    def holder(self) -> Holder:
+        """Who holds it."""
+        ...
 
     @property
     def time_to_live(self) -> float | None:
@@ -128,3 +137,14 @@ class Locks(Protocol):
             LockError: what keeps the lock cannot be reached.
         """
         ...
+
+
+def checked_name(name: str) -> str:
+    """Return the name of a lock.
+
+    Raises:
+        ValueError: it is no such name.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name of a lock; take letters, digits, dots, hyphens and underscores, up to 200")
+    return name

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from airflow_kart.storage.base import ANY, UPLOADS, Expected, Found, HashedStream, Lookup, ObjectStat, Store, Upload
+from airflow_kart.storage.base import (
+    ANY,
+    HIDDEN,
+    LOCKS,
+    UPLOADS,
+    Expected,
+    Found,
+    HashedStream,
+    Lookup,
+    ObjectStat,
+    Removable,
+    Store,
+    Upload,
+)
 from airflow_kart.storage.bucket_store import AbandonedUpload, BucketStore
 from airflow_kart.storage.gcs import GCSStore
 from airflow_kart.storage.local import LocalStore
@@ -14,6 +27,8 @@ from airflow_kart.storage.snapshot import Snapshot
 
 __all__ = [
     "ANY",
+    "HIDDEN",
+    "LOCKS",
     "UPLOADS",
     "AbandonedUpload",
     "BucketStore",
@@ -26,6 +41,7 @@ __all__ = [
     "MemoryStore",
     "ObjectPathStore",
     "ObjectStat",
+    "Removable",
     "S3Store",
     "Snapshot",
     "Store",

@@ -17,6 +17,8 @@ from typing import BinaryIO, Final, Literal, Protocol, runtime_checkable
 
 __all__ = [
     "ANY",
+    "HIDDEN",
+    "LOCKS",
     "UPLOADS",
     "Expected",
     "Found",
@@ -24,12 +26,17 @@ __all__ = [
     "ListsInBulk",
     "Lookup",
     "ObjectStat",
+    "Removable",
     "Store",
     "Upload",
 ]
 
 UPLOADS = ".kart-uploads"
 """Folder for what is not published yet, beside what is; no listing shows it."""
+LOCKS = ".kart-locks"
+"""Folder for locks, in a workspace's directory; no listing shows it."""
+HIDDEN = (UPLOADS, LOCKS)
+"""The folders that no listing shows."""
 
 
 class _Anything(enum.Enum):
@@ -41,6 +48,9 @@ ANY: Final = _Anything.ANY
 
 Expected = str | None | Literal[_Anything.ANY]
 """What a writer expects to replace: the object of a version, nothing (``None``), or whatever there is."""
+
+Removable = str | Literal[_Anything.ANY]
+"""What may be removed: the object of a version, or whatever there is."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +170,16 @@ class Store(Lookup, Protocol):
         """
         ...
 
-    def remove(self, uri: str) -> bool:
-        """Remove an object; return whether there was one."""
+    def remove(self, uri: str, expected: Removable = ANY) -> bool:
+        """Remove an object; return whether there was one.
+
+        Args:
+            uri: where it is.
+            expected: what may be removed.
+
+        Raises:
+            ConflictError: something else is there; it was left in place.
+        """
         ...
 
     def list(self, prefix: str) -> Iterator[str]:

@@ -18,8 +18,8 @@ from functools import partial
 from typing import Any, BinaryIO, TypeVar
 
 from airflow_kart import settings
-from airflow_kart.exceptions import ObjectChangedError, StorageError
-from airflow_kart.storage.base import UPLOADS, Found, ObjectStat
+from airflow_kart.exceptions import ConflictError, ObjectChangedError, StorageError
+from airflow_kart.storage.base import ANY, HIDDEN, UPLOADS, Found, ObjectStat, Removable
 from airflow_kart.storage.body import Body, fill
 from airflow_kart.storage.faults import ConflictFault, Fault, MissingFault, RefusedFault, Retries, TransientFault
 from airflow_kart.storage.object_upload import ObjectUpload
@@ -109,12 +109,19 @@ class BucketStore:
         """Return at once: buckets have no turns."""
         return contextlib.nullcontext()
 
-    def remove(self, uri: str) -> bool:
+    def remove(self, uri: str, expected: Removable = ANY) -> bool:
         """Remove an object."""
-        there = self.stat(uri) is not None  # asked first, as a request that is made twice finds nothing the second time
-        if there:
-            self.call("remove", uri, lambda: self.service.remove(place_of(uri)))
-        return there
+        found = self.stat(uri)  # asked first, as a request that is made twice finds nothing the second time
+        if found is None:
+            return False
+        try:
+            # Some services that speak S3's protocol remove whatever there is, so what was found is compared too.
+            if expected is not ANY and found.version != expected:
+                raise ConflictFault
+            self.call("remove", uri, lambda: self.service.remove(place_of(uri), expected), (ConflictFault,))
+        except ConflictFault as fault:
+            raise ConflictError(f"could not remove {uri}: another writer has replaced it") from fault
+        return True
 
     def check_writable(self, uri: str) -> None:
         """Put a probe below a uri, where no listing shows it, and remove it."""
@@ -190,10 +197,10 @@ class BucketStore:
         return found
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Return the uris below a prefix, page by page; those of parts of uploads left out."""
+        """Return the uris below a prefix, page by page; those of parts of uploads and of locks left out."""
         base, place = _base_and_place(prefix)
         for entry in self._entries("list", prefix, partial(self.service.list, place)):
-            if f"/{UPLOADS}/" not in f"/{entry.key}":
+            if not set(HIDDEN).intersection(entry.key.split("/")):
                 yield base + entry.key
 
 

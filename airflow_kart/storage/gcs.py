@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
-from airflow_kart.storage.base import ANY, UPLOADS, Expected, ObjectStat
+from airflow_kart.storage.base import ANY, UPLOADS, Expected, ObjectStat, Removable
 from airflow_kart.storage.bucket_store import BucketStore
 from airflow_kart.storage.faults import ExpiredFault, LostUploadFault, MissingFault, RefusedFault, Retries, TransientFault
 from airflow_kart.storage.gcs_client import GCSSession, new_session
@@ -155,9 +155,9 @@ class _GCS:
                 return
             page = listed.next
 
-    def remove(self, place: Place) -> None:
+    def remove(self, place: Place, expected: Removable = ANY) -> None:
         with contextlib.suppress(MissingFault):
-            self._session.request("DELETE", _object(place), place)
+            self._session.request("DELETE", _object(place), place, params=_condition(expected))
 
     def list(self, place: Place, page: Any, *, deep: bool = True) -> Page:
         params = {"prefix": place.key, "maxResults": "1000", "fields": f"items({_FIELDS}),nextPageToken"}

@@ -26,9 +26,9 @@ from urllib.parse import quote, unquote
 
 from airflow_kart import settings
 from airflow_kart.exceptions import ConflictError, StorageError
-from airflow_kart.storage.base import ANY, UPLOADS, Expected, Found, ObjectStat
+from airflow_kart.storage.base import ANY, HIDDEN, UPLOADS, Expected, Found, ObjectStat, Removable
 
-__all__ = ["LocalStore", "is_file_uri"]
+__all__ = ["LocalStore", "is_file_uri", "path_of"]
 
 _LOCK = "publishing.lock"
 _TURNS = threading.local()  # the directories this thread has locked, since a second lock of its own would wait for the first
@@ -59,7 +59,7 @@ class LocalStore:
 
     def stat(self, uri: str) -> ObjectStat | None:
         """Return a file's size and modification time, or ``None``."""
-        path = _path(uri)
+        path = path_of(uri)
         try:
             found = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -73,7 +73,7 @@ class LocalStore:
     def open(self, uri: str) -> BinaryIO:
         """Open a file for reading."""
         try:
-            return open(_path(uri), "rb")
+            return open(path_of(uri), "rb")
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -89,13 +89,13 @@ class LocalStore:
 
     def upload(self, uri: str, *, metadata: Mapping[str, str] | None = None) -> LocalUpload:  # noqa: ARG002 - the protocol's
         """Begin to write a file; files carry no metadata."""
-        return LocalUpload(self, uri, _path(uri))
+        return LocalUpload(self, uri, path_of(uri))
 
     @contextlib.contextmanager
     def publishing(self, uris: Iterable[str]) -> Iterator[None]:
         """Lock the directories of the files, in order, for the moment it takes to rename files into place."""
         held: set[str] = _TURNS.__dict__.setdefault("held", set())
-        folders = {os.path.join(os.path.dirname(_path(uri)), UPLOADS) for uri in uris} - held
+        folders = {os.path.join(os.path.dirname(path_of(uri)), UPLOADS) for uri in uris} - held
         with contextlib.ExitStack() as locks:
             for folder in sorted(folders):
                 try:
@@ -109,10 +109,19 @@ class LocalStore:
             locks.callback(held.difference_update, folders)
             yield
 
-    def remove(self, uri: str) -> bool:
-        """Remove a file."""
+    def remove(self, uri: str, expected: Removable = ANY) -> bool:
+        """Remove a file; where a version is expected, in a turn."""
+        if expected is ANY:
+            return self._unlink(uri)
+        with self.publishing([uri]):
+            found = self.stat(uri)
+            if found is not None and found.version != expected:
+                raise ConflictError(f"could not remove {uri}: another writer has replaced it")
+            return self._unlink(uri)
+
+    def _unlink(self, uri: str) -> bool:
         try:
-            os.unlink(_path(uri))
+            os.unlink(path_of(uri))
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -120,14 +129,14 @@ class LocalStore:
         return True
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Return the files below a directory, uploads left out."""
-        for folder, subfolders, names in os.walk(_path(prefix)):
-            subfolders[:] = [name for name in subfolders if name != UPLOADS]
+        """Return the files below a directory, uploads and locks left out."""
+        for folder, subfolders, names in os.walk(path_of(prefix)):
+            subfolders[:] = [name for name in subfolders if name not in HIDDEN]
             yield from (_like(prefix, os.path.join(folder, name)) for name in names)
 
     def check_writable(self, uri: str) -> None:
         """Write a probe below a directory and remove it."""
-        probe = self.upload(os.path.join(_path(uri), "probe"))
+        probe = self.upload(os.path.join(path_of(uri), "probe"))
         try:
             probe.write(b"probe")
             probe.finish()
@@ -244,8 +253,12 @@ def _alive(process: int) -> bool:
     return True
 
 
-def _path(uri: str) -> str:
-    """Return the path of a path or of a ``file://`` uri (RFC 8089), in which only percent signs are special."""
+def path_of(uri: str) -> str:
+    """Return the path of a path or of a ``file://`` uri (RFC 8089), in which only percent signs are special.
+
+    Raises:
+        StorageError: it names another host.
+    """
     if not is_file_uri(uri):
         return uri
     host, slash, path = uri[len("file://") :].partition("/")

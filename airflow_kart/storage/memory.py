@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO
 
 from airflow_kart.exceptions import ConfigurationError, ConflictError
-from airflow_kart.storage.base import ANY, Expected, Found, ObjectStat
+from airflow_kart.storage.base import ANY, HIDDEN, Expected, Found, ObjectStat, Removable
 
 __all__ = ["MemoryStore", "is_memory_uri"]
 
@@ -62,16 +62,20 @@ class MemoryStore:
         with self._turn:
             yield
 
-    def remove(self, uri: str) -> bool:
+    def remove(self, uri: str, expected: Removable = ANY) -> bool:
         """Remove an object."""
+        key = _key(uri)
         with self._lock:
-            return self._objects.pop(_key(uri), None) is not None
+            found = self._objects.get(key)
+            if found is not None and expected is not ANY and found[1].version != expected:
+                raise ConflictError(f"could not remove {uri}: another writer has replaced it")
+            return self._objects.pop(key, None) is not None
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Return the uris below a prefix, as they are at this moment."""
+        """Return the uris below a prefix, as they are at this moment; those of locks left out."""
         below = _key(prefix)
         with self._lock:
-            keys = [key for key in self._objects if key.startswith(below)]
+            keys = [key for key in self._objects if key.startswith(below) and not set(HIDDEN).intersection(key.split("/"))]
         return (prefix + key[len(below) :] for key in keys)
 
     def check_writable(self, uri: str) -> None:

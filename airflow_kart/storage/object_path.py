@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 from airflow_kart.exceptions import ConfigurationError, ConflictError, KartError, StorageError
-from airflow_kart.storage.base import ANY, UPLOADS, Expected, Found, ObjectStat
+from airflow_kart.storage.base import ANY, HIDDEN, UPLOADS, Expected, Found, ObjectStat, Removable
 
 __all__ = ["ObjectPathStore", "is_known_scheme"]
 
@@ -76,9 +76,12 @@ class ObjectPathStore:
         """Return at once: there are no turns that other machines would know of."""
         return contextlib.nullcontext()
 
-    def remove(self, uri: str) -> bool:
-        """Remove a file."""
-        with _refusals("remove", uri):
+    def remove(self, uri: str, expected: Removable = ANY) -> bool:
+        """Remove a file; what is expected is looked at before, in two steps as everywhere here."""
+        with self._turn, _refusals("remove", uri):
+            found = self.stat(uri) if expected is not ANY else None
+            if found is not None and found.version != expected:
+                raise ConflictError(f"could not remove {uri}: another writer has replaced it")
             files, path = _files_and_path(uri)
             try:
                 files.rm_file(path)
@@ -87,13 +90,13 @@ class ObjectPathStore:
             return True
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Return the files below a folder, uploads left out."""
+        """Return the files below a folder, uploads and locks left out."""
         with _refusals("list", prefix):
             files, path = _files_and_path(prefix)
             found = files.find(path)
         for name in found:
             below = posixpath.relpath(name, path)
-            if f"/{UPLOADS}/" not in f"/{below}":
+            if not set(HIDDEN).intersection(below.split("/")):
                 yield prefix + below
 
     def check_writable(self, uri: str) -> None:

@@ -5,11 +5,12 @@ The integrity of what is sent is botocore's affair, which has the service verify
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from typing import Any
 
-from airflow_kart.storage.base import ANY, Expected, ObjectStat
+from airflow_kart.storage.base import ANY, Expected, ObjectStat, Removable
 from airflow_kart.storage.bucket_store import BucketStore
 from airflow_kart.storage.faults import ExpiredFault, LostUploadFault, MissingFault, RefusedFault, Retries
 from airflow_kart.storage.object_metadata import UPLOAD_KEY
@@ -142,10 +143,10 @@ class _S3:
         except (LostUploadFault, MissingFault):
             pass
 
-    def remove(self, place: Place) -> None:
+    def remove(self, place: Place, expected: Removable = ANY) -> None:
         client = self._client
-        with faults_of(client, place):
-            client.delete_object(Bucket=place.bucket, Key=place.key)
+        with contextlib.suppress(MissingFault), faults_of(client, place):
+            client.delete_object(Bucket=place.bucket, Key=place.key, **_condition(expected))
 
     def list(self, place: Place, page: Any, *, deep: bool = True) -> Page:
         client = self._client

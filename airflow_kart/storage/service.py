@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from airflow_kart.storage.base import Expected, ObjectStat
+from airflow_kart.storage.base import ANY, Expected, ObjectStat, Removable
 from airflow_kart.storage.body import Body
 from airflow_kart.storage.faults import ExpiredFault
 
@@ -130,8 +130,12 @@ class Service(Protocol):
         """Remove the parts of an upload that is given up; none being left is no fault."""
         ...
 
-    def remove(self, place: Place) -> None:
-        """Remove an object; there being none is no fault."""
+    def remove(self, place: Place, expected: Removable = ANY) -> None:
+        """Remove an object; there being none is no fault.
+
+        Raises:
+            ConflictFault: what is there is not what is expected.
+        """
         ...
 
     def list(self, place: Place, page: Any, *, deep: bool = True) -> Page:

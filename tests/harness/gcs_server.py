@@ -1,7 +1,8 @@
 """Google Cloud Storage on loopback: fake-gcs-server, a process of its own, with a front that completes it.
 
 fake-gcs-server ignores the condition of a request to compose, and keeps the generation of what it replaces. The front
-composes by putting the sources together and inserting them, whose condition the server does look at in one step.
+composes by putting the sources together and inserting them, whose condition the server does look at in one step. It ignores
+the condition of a request to remove, too: the front looks at it, and lets nothing be inserted meanwhile.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import json
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -84,11 +86,19 @@ def _wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
 
 
 class _Front(http_proxy.Handler):
+    turn = threading.Lock()
+
     def ask(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
         parts = urlsplit(self.path)
-        if self.command == "POST" and parts.path.endswith("/compose"):
-            return self._compose(parts.path, parse_qs(parts.query), json.loads(body))
-        return super().ask(body)
+        query = parse_qs(parts.query)
+        with self.turn if self.command in ("POST", "DELETE") else contextlib.nullcontext():
+            if self.command == "POST" and parts.path.endswith("/compose"):
+                return self._compose(parts.path, query, json.loads(body))
+            if self.command == "DELETE" and "ifGenerationMatch" in query:
+                found = self.forward("GET", parts.path, {}, b"")
+                if found[0] == 200 and json.loads(found[2])["generation"] != query["ifGenerationMatch"][0]:
+                    return 412, {"Content-Type": "application/json"}, b'{"error": {"code": 412, "message": "not that one"}}'
+            return super().ask(body)
 
     def _compose(self, path: str, query: dict[str, list[str]], asked: dict) -> tuple[int, dict[str, str], bytes]:
         bucket, _, name = path.removeprefix("/storage/v1/b/").removesuffix("/compose").partition("/o/")

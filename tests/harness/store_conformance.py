@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_kart.exceptions import ConflictError
-from airflow_kart.storage import Store
+from airflow_kart.storage import LOCKS, Store
 
 __all__ = ["MB", "EveryStore", "get", "put"]
 
@@ -261,6 +261,25 @@ class EveryStore:
         assert store.remove(f"{base}/a") is True
         assert store.remove(f"{base}/a") is False
         assert store.stat(f"{base}/a") is None
+
+    def test_removing_may_expect_what_it_removes(self, store: Store, base: str) -> None:
+        uri = f"{base}/a.bin"
+        put(store, uri, b"one")
+        first = store.stat(uri)
+        put(store, uri, b"two")
+        second = store.stat(uri)
+        assert first is not None and second is not None
+        with pytest.raises(ConflictError, match="could not remove"):
+            store.remove(uri, first.version)
+        assert get(store, uri) == b"two"
+        assert store.remove(uri, second.version) is True
+        assert store.remove(uri, second.version) is False
+        assert store.stat(uri) is None
+
+    def test_no_listing_shows_locks(self, store: Store, base: str) -> None:
+        put(store, f"{base}/{LOCKS}/a.json", b"{}")
+        put(store, f"{base}/a", b"")
+        assert list(store.list(f"{base}/")) == [f"{base}/a"]
 
     def test_what_lies_around_an_object_is_none(self, store: Store, base: str) -> None:
         put(store, f"{base}/folder/a", b"x")

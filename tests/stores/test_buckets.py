@@ -25,6 +25,7 @@ from harness.store_conformance import MB, EveryStore, get, put
 
 from airflow_kart.exceptions import ConflictError, ObjectChangedError
 from airflow_kart.storage import ANY, UPLOADS, BucketStore, HashedStream, Snapshot, Store, store_for
+from airflow_kart.storage.faults import ConflictFault
 from airflow_kart.storage.service import place_of
 
 
@@ -40,6 +41,21 @@ def base(kind: Kind) -> str:
 
 class TestBuckets(EveryStore):
     """What every store promises."""
+
+
+def test_the_service_itself_refuses_to_remove_another_version(store: BucketStore, base: str) -> None:
+    uri = f"{base}/a"
+    put(store, uri, b"one")
+    old = store.stat(uri)
+    put(store, uri, b"two")
+    assert old is not None
+    with pytest.raises(ConflictFault):
+        store.service.remove(place_of(uri), old.version)
+    new = store.stat(uri)
+    assert new is not None
+    store.service.remove(place_of(uri), new.version)
+    store.service.remove(place_of(uri), new.version)
+    assert store.stat(uri) is None
 
 
 def random_bytes(length: int) -> bytes:

@@ -1,0 +1,184 @@
+"""Locks as objects of a store, which their holders renew.
+
+A lock is an object that is made where there is none, and renewed by replacing one's own version of it: the store's
+conditional publication sees to it that one of several does so. Whoever waits sees the version change. Where it stays the
+same for the time to live, by the clock of the one who waits, the holder is taken for dead and its version is replaced.
+Clocks of different machines are never compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from airflow_kart.exceptions import ConflictError, LockError, LockLostError, StorageError
+from airflow_kart.locks.base import Holder, Lease, Taken, checked_name
+from airflow_kart.storage import LOCKS, Expected, Store, join_uri
+
+__all__ = ["LeaseLocks"]
+
+_TRIES = 5
+
+
+class LeaseLocks:
+    """Locks as objects below ``.kart-locks`` of a directory, in any store that publishes conditionally.
+
+    Args:
+        store: keeps the directory.
+        directory: a path or uri.
+        time_to_live: after how many seconds without a renewal a lock may be taken over.
+    """
+
+    kind = "lease"
+
+    def __init__(self, store: Store, directory: str, time_to_live: float) -> None:
+        self.store = store
+        self.time_to_live = time_to_live
+        self._directory = directory
+
+    def acquire(self, name: str, holder: Holder, dead: Taken | None = None) -> Lease | Taken:
+        """Take a lock, if it is free, or is seen to be a dead holder's."""
+        uri = self._uri(name)
+        lease = _StoreLease(self, uri, holder)
+        with _refusals("take", uri):
+            found = self.read(uri) if dead is not None else None
+            for _ in range(_TRIES):
+                if found is not None and found.lease == lease.id:
+                    lease.version = found.version  # the answer to the request that took it was lost
+                    return lease
+                if found is not None and not found.released and (dead is None or found.version != dead.version):
+                    return found.taken
+                try:
+                    lease.publish(found)
+                    return lease
+                except ConflictError:
+                    found = self.read(uri)
+        raise LockError(f"could not take the lock {uri}: it changed hands at every try; try again")
+
+    def look(self, name: str) -> Taken | None:
+        """Return who holds a lock."""
+        uri = self._uri(name)
+        with _refusals("look up", uri):
+            found = self.read(uri)
+        return None if found is None or found.released else found.taken
+
+    def read(self, uri: str) -> _Seen | None:
+        """Return what a lock's object says, or ``None`` where there is none."""
+        found = self.store.read(uri)
+        return None if found is None else _Seen.of(found.data, found.version, self.time_to_live)
+
+    def _uri(self, name: str) -> str:
+        return join_uri(self._directory, f"{LOCKS}/{checked_name(name)}.json")
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What an object says of a lock."""
+
+    version: str
+    holder: Holder | None
+    time_to_live: float
+    """The holder's own."""
+    lease: str = ""
+    """What tells this lease from all others, those of the same holder included."""
+    token: int = 0
+    """How many leases there were, this one included, of which each took over the one before."""
+    released: bool = False
+    """Whether it was let go of, where it could not be removed."""
+
+    @classmethod
+    def of(cls, data: bytes, version: str, time_to_live: float) -> _Seen:
+        """Return what bytes say; where they say nothing, somebody holds it as far as can be told."""
+        try:
+            said = json.loads(data)
+            told = float(said["time_to_live"]), str(said["lease"]), int(said["token"]), bool(said["released"])
+        except (ValueError, TypeError, LookupError):
+            return cls(version, None, time_to_live)
+        return cls(version, Holder.from_json(data), *told)
+
+    @property
+    def taken(self) -> Taken:
+        return Taken(self.holder, self.version, self.time_to_live)
+
+
+class _StoreLease:
+    """An object that is this holder's."""
+
+    def __init__(self, locks: LeaseLocks, uri: str, holder: Holder) -> None:
+        self.holder = holder
+        self.time_to_live = locks.time_to_live
+        self.id = uuid.uuid4().hex
+        self.version: str | None = None
+        self._locks = locks
+        self._uri = uri
+        self._token = 1
+        self._count = 0
+
+    def publish(self, before: _Seen | None) -> None:
+        """Put the object in place of what was seen, or of nothing.
+
+        Raises:
+            ConflictError: something else is there.
+        """
+        self._token = before.token + 1 if before is not None else 1
+        self._put(before.version if before is not None else None)
+
+    def renew(self) -> None:
+        """Replace the object by one that says the same, and counts on."""
+        with _refusals("renew", self._uri):
+            for _ in range(_TRIES):
+                try:
+                    self._put(self.version)
+                    return
+                except ConflictError:
+                    found = self._locks.read(self._uri)
+                if found is None:
+                    self.version = None  # somebody has removed it, such as a rule of the bucket
+                elif found.lease == self.id:
+                    self.version = found.version  # the answer to a request of ours was lost
+                else:
+                    raise LockLostError(f"the lock {self._uri} was taken over by {found.holder or 'another'}")
+        raise LockError(f"could not renew the lock {self._uri}: it changed at every try; try again")
+
+    def release(self) -> None:
+        """Remove the object, if it is this holder's still; where that is refused, say in it that it is free."""
+        with _refusals("release", self._uri):
+            for _ in range(_TRIES):
+                if self.version is None:
+                    return
+                try:
+                    self._locks.store.remove(self._uri, self.version)
+                    return
+                except ConflictError:
+                    found = self._locks.read(self._uri)
+                    self.version = found.version if found is not None and found.lease == self.id else None
+                except StorageError as refusal:
+                    try:
+                        self._put(self.version, released=True)
+                        return
+                    except StorageError:
+                        raise refusal from None
+
+    def _put(self, expected: Expected, *, released: bool = False) -> None:
+        # The count makes the bytes others each time, and with them S3's entity tag.
+        self._count += 1
+        said = self.holder.to_json(
+            lease=self.id, token=self._token, count=self._count, time_to_live=self.time_to_live, released=released
+        )
+        upload = self._locks.store.upload(self._uri)
+        try:
+            upload.write(said.encode())
+            self.version = upload.publish(expected)
+        finally:
+            upload.discard()
+
+
+@contextlib.contextmanager
+def _refusals(action: str, uri: str) -> Iterator[None]:
+    try:
+        yield
+    except StorageError as error:
+        raise LockError(f"could not {action} the lock {uri}: {error}") from error

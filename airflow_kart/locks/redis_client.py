@@ -1,0 +1,121 @@
+"""The client of a Redis server that an Airflow connection names, and what its errors mean."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_kart.exceptions import ConfigurationError, LockError
+
+__all__ = ["RedisClient", "new_client"]
+
+_LONGEST_ANSWER = 5.0
+_SHORTEST_ANSWER = 1.0
+_RETRIES = 2
+_TLS_EXTRAS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_keyfile", "ssl_certfile", "ssl_check_hostname")
+_FALSE = ("", "false", "no", "0", "off", "none")
+
+
+@dataclass(frozen=True, eq=False)
+class RedisClient:
+    """A client, and the words for whose it is."""
+
+    redis: Any
+    """A ``redis.Redis``. Threads may share it."""
+    who: str
+    """For messages: host, port and connection."""
+    password: str | None
+
+    @contextlib.contextmanager
+    def refusals(self, action: str, key: str) -> Iterator[None]:
+        """Raise a LockError for whatever the server, or the way to it, makes go wrong inside the block."""
+        import redis.exceptions as redis_errors
+
+        try:
+            yield
+        except (redis_errors.RedisError, OSError) as error:
+            text = f"{type(error).__name__}: {error}"
+            told = bool(self.password) and str(self.password) in text
+            if isinstance(error, redis_errors.AuthenticationError):
+                advice = "correct login and password of the connection"
+            elif isinstance(error, redis_errors.NoPermissionError):
+                advice = "give the user the commands GET, SET, PEXPIRE, DEL, EVALSHA and SCRIPT LOAD on the keys kart:*"
+            elif isinstance(error, (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)):
+                advice = "look whether the server is there, and correct the connection if it is not the one"
+            else:
+                advice = "look what the server logs"
+            words = text.replace(str(self.password), "***") if told else text
+            # The cause would be logged too.
+            raise LockError(f"could not {action} the lock {key}: {words} ({self.who}); {advice}") from (
+                None if told else error
+            )
+
+
+def new_client(conn_id: str, time_to_live: float) -> RedisClient:
+    """Return a new client.
+
+    Args:
+        conn_id: the id of the connection.
+        time_to_live: of the locks, in seconds: an answer is waited for no longer than a part of it.
+
+    Raises:
+        ConfigurationError: the connection, or the package that is needed, is missing or wrong.
+    """
+    try:
+        import redis
+        from redis.backoff import ExponentialBackoff
+        from redis.retry import Retry
+    except ImportError as error:
+        raise ConfigurationError(f"locks in Redis need its client ({error}): pip install 'airflow-kart[redis]'") from error
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+
+    try:
+        connection = BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException as error:
+        raise ConfigurationError(
+            f"there is no connection {conn_id!r}: add it under Admin > Connections or as the environment variable "
+            f"AIRFLOW_CONN_{conn_id.upper()}, or correct redis_conn_id where it is set (in the DAG or section [kart])"
+        ) from error
+    host, port, extra = connection.host or "localhost", int(connection.port or 6379), connection.extra_dejson
+    seconds = max(_SHORTEST_ANSWER, min(_LONGEST_ANSWER, time_to_live / 4))
+    client = redis.Redis(
+        host=host,
+        port=port,
+        db=_database(extra, conn_id),
+        username=connection.login or None,
+        password=connection.password or None,
+        protocol=2,  # which all servers speak
+        socket_timeout=seconds,
+        socket_connect_timeout=seconds,
+        socket_keepalive=True,
+        health_check_interval=30,
+        retry=Retry(ExponentialBackoff(cap=1.0, base=0.1), _RETRIES),
+        retry_on_error=[redis.exceptions.ConnectionError, redis.exceptions.TimeoutError],
+        **_tls(extra),
+    )
+    return RedisClient(client, f"Redis at {host}:{port}, connection {conn_id}", connection.password or None)
+
+
+def _database(extra: Any, conn_id: str) -> int:
+    found = str(extra.get("db") or 0)
+    if not found.isdecimal():
+        raise ConfigurationError(
+            f"the connection {conn_id!r} has the db {found!r} in its extra; give the number of a database"
+        )
+    return int(found)
+
+
+def _tls(extra: Any) -> dict[str, Any]:
+    """Return what the extra of a connection says of TLS, by the names that Airflow's Redis provider knows."""
+    if not _is_true(extra.get("ssl")):
+        return {}
+    given = {name: extra[name] for name in _TLS_EXTRAS if extra.get(name) not in (None, "")}
+    if "ssl_check_hostname" in given:
+        given["ssl_check_hostname"] = _is_true(given["ssl_check_hostname"])
+    return {"ssl": True, **given}
+
+
+def _is_true(value: Any) -> bool:
+    return str(value or "").strip().lower() not in _FALSE
