@@ -101,6 +101,51 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "s3://production/workspace",
                         "default": "",
                     },
+                    "lock": {
+                        "description": (
+                            "What keeps the locks by which one run at a time makes an artifact, and others wait for it: "
+                            "file (in the workspace's directory, freed when the holder's process ends), lease (objects in "
+                            "the workspace, renewed while the work is done), redis, or none. With auto it is redis where "
+                            "redis_conn_id is set, else file for a directory and lease for s3:// and gs://. Workspaces in "
+                            "memory have none then, nor have other schemes without redis, whose file systems have no "
+                            "conditional writes: there two runs may do the same work at once, and one of them publishes it.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "redis",
+                        "default": "auto",
+                    },
+                    "redis_conn_id": {
+                        "description": (
+                            "Airflow connection for locks in Redis: host, port, login, password, and in its extra db, ssl, "
+                            "ssl_cert_reqs, ssl_ca_certs, ssl_keyfile, ssl_certfile and ssl_check_hostname. Empty where "
+                            "there is none.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "redis_default",
+                        "default": "",
+                    },
+                    "lock_time_to_live": {
+                        "description": (
+                            "After how many seconds without a renewal a lock in a bucket or in Redis is taken for a dead "
+                            "run's; at least 5. It is renewed four times as often. Give it more than the longest time in "
+                            "which a task keeps Python from running other threads, as few C extensions do.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "integer",
+                        "example": "300",
+                        "default": "60",
+                    },
+                    "lock_timeout": {
+                        "description": (
+                            "How many seconds a task waits at most for another run that makes the same artifact.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "integer",
+                        "example": "3600",
+                        "default": "86400",
+                    },
                     "private_digest_key": {
                         "description": (
                             "Secret that keys the digests by which private parameters appear in sidecars. "

@@ -32,12 +32,17 @@ class Workspace:
         gcp_conn_id: id of the Airflow connection for Google Cloud Storage; by default ``[kart] gcp_conn_id``.
         read_from: other workspaces, whose artifacts count where this one has none, and which are only read; by default
             ``[kart] read_from``.
+        lock: what keeps the locks by which one run at a time makes an artifact: ``auto``, ``file``, ``lease``, ``redis`` or
+            ``none``; by default ``[kart] lock``.
+        redis_conn_id: id of the Airflow connection for locks in Redis; by default ``[kart] redis_conn_id``.
     """
 
     directory: str
     aws_conn_id: str | None = None
     gcp_conn_id: str | None = None
     read_from: tuple[str, ...] | None = None
+    lock: str | None = None
+    redis_conn_id: str | None = None
     _tokens: dict[int, list[Token[Workspace | None]]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -65,6 +65,7 @@ def new_client(conn_id: str, time_to_live: float) -> RedisClient:
     """
     try:
         import redis
+        import redis.exceptions as redis_errors
         from redis.backoff import ExponentialBackoff
         from redis.retry import Retry
     except ImportError as error:
@@ -92,7 +93,7 @@ def new_client(conn_id: str, time_to_live: float) -> RedisClient:
         socket_keepalive=True,
         health_check_interval=30,
         retry=Retry(ExponentialBackoff(cap=1.0, base=0.1), _RETRIES),
-        retry_on_error=[redis.exceptions.ConnectionError, redis.exceptions.TimeoutError],
+        retry_on_error=[redis_errors.ConnectionError, redis_errors.TimeoutError],
         **_tls(extra),
     )
     return RedisClient(client, f"Redis at {host}:{port}, connection {conn_id}", connection.password or None)

@@ -112,7 +112,14 @@ def _run_in_processes(plan: Plan, workers: int) -> None:
     from airflow_kart.formats.pickle import dumps
 
     workspace = Workspace.current()
-    where = (workspace.directory, workspace.aws_conn_id, workspace.gcp_conn_id, workspace.read_from)
+    where = (
+        workspace.directory,
+        workspace.aws_conn_id,
+        workspace.gcp_conn_id,
+        workspace.read_from,
+        workspace.lock,
+        workspace.redis_conn_id,
+    )
     todo = {node.unique_id: node for node in plan.with_outcome(Outcome.RUN)}
     waiting = {key: {needed for _, needed in node.inputs if needed in todo} for key, node in todo.items()}
     running: dict[Future[None], str] = {}
