@@ -6,7 +6,8 @@ import functools
 import os
 import threading
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from typing_extensions import Self
 
@@ -43,7 +44,7 @@ class Workspace:
     read_from: tuple[str, ...] | None = None
     lock: str | None = None
     redis_conn_id: str | None = None
-    _tokens: dict[int, list[Token[Workspace | None]]] = field(default_factory=dict, repr=False, compare=False)
+    _tokens: dict[int, list[Token[Workspace | None]]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Make a path absolute, so that it means the same wherever it is used."""
@@ -89,6 +90,10 @@ class Workspace:
     def store_of(self, uri: str) -> Store:
         """Return the store that keeps a uri, reached by the workspace's connections."""
         return store_for(uri, aws_conn_id=self.aws_conn_id, gcp_conn_id=self.gcp_conn_id)
+
+    def __reduce__(self) -> tuple[type[Workspace], tuple[Any, ...]]:
+        """Go to other processes without what this one has entered."""
+        return type(self), tuple(getattr(self, each.name) for each in fields(self) if each.init)
 
     def __enter__(self) -> Self:
         """Make this the current workspace."""

@@ -55,8 +55,8 @@ class Holder:
             return None
 
     def __str__(self) -> str:
-        """Return who it is, for a log."""
-        where = f"{self.task} on {self.host}, process {self.process}, since {self.since}"
+        """Return who it is, for a log that has named the task."""
+        where = f"process {self.process} on {self.host}, since {self.since}"
         if not self.airflow:
             return where
         ids = ", ".join(f"{name.removesuffix('_id')} {self.airflow[name]}" for name in _AIRFLOW_IDS if name in self.airflow)

@@ -22,8 +22,8 @@ class Hold:
     """Holds a lock on for as long as its ``with`` block takes.
 
     A thread renews the lock four times in its time to live. When the lock is lost the thread that has entered the block is
-    stopped: :class:`~airflow_kart.exceptions.LockLostError` is raised in it where it runs Python the next time. After the
-    block nothing is raised any more.
+    stopped: :class:`~airflow_kart.exceptions.LockLostError` is raised in it where it runs Python the next time. After
+    :meth:`check`, when the work is done, and after the block nothing is raised any more.
 
     Args:
         lease: the lock, just taken.
@@ -40,6 +40,7 @@ class Hold:
         self._trouble: KartError | None = None
         self._lost: LockLostError | None = None
         self._raised: type[LockLostError] | None = None
+        self._checked = False
 
     def check(self) -> None:
         """Make sure that the lock is held: to be called before the work is published.
@@ -51,10 +52,9 @@ class Hold:
             LockLostError: it is lost.
         """
         stays = self._lease.time_to_live
-        if self._lost is None and stays is not None and _now() - self._renewed <= stays / 2:
-            return
         with self._turn:
-            if self._lost is None:
+            self._checked = True  # publishing is not to be stopped half way
+            if self._lost is None and (stays is None or _now() - self._renewed > stays / 2):
                 self._renew()
             if self._lost is not None:
                 self._forget_raised()
@@ -164,7 +164,7 @@ class Hold:
 
     def _stop_worker(self) -> None:
         """Raise what the loss of the lock is in the thread that works, if it is lost."""
-        if self._lost is not None:
+        if self._lost is not None and not self._checked:
             self._raised = _class_of(self._lost)
             _raise_in(self._worker, self._raised)
 

@@ -17,13 +17,16 @@ from typing import Any
 from airflow_kart.exceptions import CycleError, MissingInputError, OutputNotDumpedError, RequirementError
 from airflow_kart.graph import Graph
 from airflow_kart.kinds import ExternalTask
+from airflow_kart.locks import Hold
 from airflow_kart.nesting import KeyPath, NotALeafError, describe_path, leaves, map_leaves
 from airflow_kart.outputs import needed_targets, targets_of
 from airflow_kart.provenance import upstream_part
 from airflow_kart.publication import Publication
 from airflow_kart.runtime.log_tail import LogTail
 from airflow_kart.runtime.plan import Outcome, Plan, make_plan, planned_for
+from airflow_kart.runtime.progress import SILENT, Event, Watcher
 from airflow_kart.runtime.seed import seeded
+from airflow_kart.runtime.turns import IN_TURN, Turns
 from airflow_kart.sidecar.environment import peak_memory_bytes
 from airflow_kart.sidecar.source import source_of
 from airflow_kart.target import Target
@@ -55,8 +58,10 @@ def run_task(
     how_to_make: HowToMake | None = None,
     asked_by: tuple[TaskOnKart[Any], ...] = (),
     planned: bool = False,
+    turns: Turns = IN_TURN,
+    watcher: Watcher = SILENT,
 ) -> RunResult:
-    """Run one task, unless its outputs are complete.
+    """Run one task, unless its outputs are complete, or another run is at it: then those are waited for.
 
     Args:
         task: the task. What it requires is read, never made here.
@@ -65,23 +70,57 @@ def run_task(
         how_to_make: says how to make a missing input, for the error that lists it.
         asked_by: the tasks in the midst of whose runs this one runs, the outermost first.
         planned: whether a plan said just now that it has to run, so that nothing below it needs to be asked again.
+        turns: how it gets its turn, where others may be making the task.
+        watcher: is told what happens to it.
 
     Raises:
+        LockError: its turn was not to be had, or was lost.
         MissingInputError: an input is not there.
         OutputNotDumpedError: ``run()`` ended without dumping an output.
         Exception: whatever ``run()`` raises. Nothing is published then.
     """
     targets = tuple(target for _, target in targets_of(task))
-    if not force or isinstance(task, ExternalTask):  # what is made elsewhere cannot be made again here
+    if isinstance(task, ExternalTask) or task.is_wrapper:  # nothing is made here, nor can it be made again
         found = planned_for(task, itself_only=planned)
+        if found.outcome is not Outcome.CACHED:
+            _input_checksums(task, how_to_make)
+            if not task.is_wrapper:
+                task.run()  # says that it is made elsewhere
+        return RunResult(Outcome.CACHED, found.reason, found.seconds, targets)
+    if not (force or planned):
+        found = planned_for(task)
         if found.outcome is Outcome.CACHED:
             return RunResult(Outcome.CACHED, found.reason, found.seconds, targets)
-        reason = found.reason
-    else:
+    with turns.at(task, coordinates, watcher) as hold:
         reason = "asked to run again"
-    checksums = _input_checksums(task, how_to_make)
-    if task.is_wrapper:
-        return RunResult(Outcome.CACHED, "all that it groups is there", 0.0, targets)
+        if not force:  # looked at again: another run may have made it in the meantime
+            found = planned_for(task, itself_only=planned)
+            if found.outcome is Outcome.CACHED:
+                watcher.happens(Event("cached", task.unique_id, repr(task), found.reason))
+                return RunResult(Outcome.CACHED, found.reason, found.seconds, targets)
+            reason = found.reason
+        watcher.happens(Event("runs", task.unique_id, repr(task), reason))
+        try:
+            checksums = _input_checksums(task, how_to_make)
+            result = _make(task, targets, reason, hold, checksums=checksums, coordinates=coordinates, asked_by=asked_by)
+        except BaseException as error:
+            watcher.happens(Event("failed", task.unique_id, repr(task), f"{type(error).__name__}: {error}"))
+            raise
+        watcher.happens(Event("ran", task.unique_id, repr(task)))
+        return result
+
+
+def _make(
+    task: TaskOnKart[Any],
+    targets: tuple[Target, ...],
+    reason: str,
+    hold: Hold,
+    *,
+    checksums: Mapping[str, str],
+    coordinates: Mapping[str, Any] | None,
+    asked_by: tuple[TaskOnKart[Any], ...],
+) -> RunResult:
+    """Call ``run()``, and publish what it dumped; ``checksums`` are those of its inputs."""
     source_of(type(task))  # read now and remembered: the file may be edited while the task runs
     logger.info("%r runs: %s", task, reason)
     task.task_log.clear()
@@ -100,6 +139,7 @@ def run_task(
         described["upstream"] += [
             upstream_part(path, required, publication.input_checksums, dynamic=True) for path, required in yielded
         ]
+        hold.check()
         publication.publish(
             {
                 **described,
@@ -126,6 +166,8 @@ def make_all(
     coordinates: Mapping[str, Any] | None = None,
     except_for: Collection[str] = (),
     asked_by: tuple[TaskOnKart[Any], ...] = (),
+    turns: Turns = IN_TURN,
+    watcher: Watcher = SILENT,
 ) -> list[RunResult]:
     """Run what a plan says has to run, here and one after the other.
 
@@ -134,6 +176,8 @@ def make_all(
         coordinates: where in Airflow this happens, for the sidecars.
         except_for: unique ids of tasks that somebody else runs.
         asked_by: the tasks in the midst of whose runs this happens, the outermost first.
+        turns: how they get their turns, where others may be making them.
+        watcher: is told what happens to them.
     """
     return [
         run_task(
@@ -142,6 +186,8 @@ def make_all(
             coordinates=coordinates,
             asked_by=asked_by,
             planned=True,
+            turns=turns,
+            watcher=watcher,
         )
         for node in plan.with_outcome(Outcome.RUN)
         if node.unique_id not in except_for

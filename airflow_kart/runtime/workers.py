@@ -1,0 +1,135 @@
+"""Processes that run the tasks of a plan, each as soon as what it needs is there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import pickle
+import threading
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any
+
+from airflow_kart.exceptions import IdentityError, TaskFailedError
+from airflow_kart.runtime.plan import Outcome, Plan
+from airflow_kart.runtime.progress import Event, Watcher
+from airflow_kart.runtime.runner import run_task
+from airflow_kart.task import TaskOnKart
+from airflow_kart.workspace import Workspace
+
+__all__ = ["make_in_processes"]
+
+_LONGEST_MESSAGE = 3_000  # bytes; a pipe takes as much from several processes without mixing it up
+
+logger = logging.getLogger(__name__)
+
+
+def make_in_processes(plan: Plan, workers: int, watcher: Watcher) -> None:
+    """Run the planned tasks in spawned processes.
+
+    Args:
+        plan: what happens to each task.
+        workers: how many processes there are.
+        watcher: is told what the tasks do.
+
+    Raises:
+        TaskFailedError: a process died.
+        Exception: whatever a task's ``run()`` raises; what runs by then is waited for.
+    """
+    from airflow_kart.formats.pickle import dumps
+
+    workspace = Workspace.current()
+    todo = {node.unique_id: node for node in plan.with_outcome(Outcome.RUN)}
+    waiting = {key: {needed for _, needed in node.inputs if needed in todo} for key, node in todo.items()}
+    running: dict[Future[None], str] = {}
+    context = multiprocessing.get_context("spawn")
+    with (
+        _listening(context, watcher) as speaker,
+        ProcessPoolExecutor(workers, mp_context=context, initializer=_speak_into, initargs=(speaker,)) as pool,
+    ):
+        try:
+            while waiting or running:
+                for key in [key for key, needed in waiting.items() if not needed]:
+                    del waiting[key]
+                    job = dumps((todo[key].task, key, plan.tasks[key].forced, workspace))
+                    running[pool.submit(_run_pickled, job)] = key
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                    finished = running.pop(future)
+                    for needed in waiting.values():
+                        needed.discard(finished)
+        except BrokenProcessPool as error:
+            tasks = ", ".join(repr(todo[key].task) for key in running.values())
+            raise TaskFailedError(
+                f"a process that ran one of {tasks} died; it was killed, or the machine ran out of memory (then use fewer "
+                "workers). What was published is kept, and nothing is half published: run it again"
+            ) from error
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+@contextmanager
+def _listening(context: Any, watcher: Watcher) -> Iterator[Connection]:
+    """Give what processes tell events into, and pass these on until all processes have ended."""
+    listener, speaker = context.Pipe(duplex=False)
+
+    def pass_on() -> None:
+        while True:
+            try:
+                event = Event(*json.loads(listener.recv_bytes()))
+            except EOFError:
+                return
+            logger.info("%s %s%s", event.task, event.kind, f": {event.words}" if event.words else "")
+            watcher.happens(event)
+
+    thread = threading.Thread(target=pass_on, name="kart-progress", daemon=True)
+    thread.start()
+    try:
+        yield speaker
+    finally:
+        speaker.close()
+        thread.join()
+        listener.close()
+
+
+class _Teller:
+    """Tells the parent process what a task does."""
+
+    def __init__(self, speaker: Connection) -> None:
+        self._speaker = speaker
+
+    def happens(self, event: Event) -> None:
+        """Tell it, if the parent still listens."""
+        text = json.dumps(event._replace(words=event.words[: _LONGEST_MESSAGE // 12])).encode()
+        try:
+            self._speaker.send_bytes(text)
+        except OSError as error:
+            logger.debug("nobody listens: %s", error)
+
+
+_tellers: list[_Teller] = []  # at most one: the process's own
+
+
+def _speak_into(speaker: Connection) -> None:
+    _tellers[:] = [_Teller(speaker)]
+
+
+def _run_pickled(job: bytes) -> None:
+    task, unique_id, forced, workspace = pickle.loads(job)
+    _refuse_other_identity(task, unique_id)
+    with workspace:
+        run_task(task, force=forced, planned=True, watcher=_tellers[0])
+
+
+def _refuse_other_identity(task: TaskOnKart[Any], unique_id: str) -> None:
+    if task.unique_id != unique_id:
+        raise IdentityError(
+            f"{task!r} has the unique id {task.unique_id} in a worker process, but {unique_id} in the one that started it; "
+            "its requires() or its parameters depend on the process"
+        )
