@@ -42,6 +42,8 @@ class Where:
     read_from: Sequence[str] | None = None
     aws_conn_id: str | None = None
     gcp_conn_id: str | None = None
+    lock: str | None = None
+    redis_conn_id: str | None = None
 
     def sample(self) -> Workspace:
         """Return a workspace to compile in, in which nothing is looked up."""

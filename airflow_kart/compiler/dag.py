@@ -37,6 +37,10 @@ class KartDag(DAG):
         aws_conn_id: id of the Airflow connection for S3; by default ``[kart] aws_conn_id``. May be a template.
         gcp_conn_id: id of the Airflow connection for Google Cloud Storage; by default ``[kart] gcp_conn_id``. May be a
             template.
+        lock: who keeps the locks, by which a task is made by one run at a time: ``"auto"``, ``"file"``, ``"lease"``,
+            ``"redis"`` or ``"none"``; by default ``[kart] lock``. May be a template.
+        redis_conn_id: id of the Airflow connection for Redis, which keeps the locks then; by default ``[kart]
+            redis_conn_id``. May be a template.
         on_cached: ``"skip"`` shows cached tasks as skipped, ``"success"`` as successful (with a process for each).
         plan: whether a plan comes first, which skips all that need not run at once.
         operator_kwargs: arguments for every task's operator, such as ``pool`` or ``retries``; a class's own
@@ -58,6 +62,8 @@ class KartDag(DAG):
         read_from: Sequence[str] | None = None,
         aws_conn_id: str | None = None,
         gcp_conn_id: str | None = None,
+        lock: str | None = None,
+        redis_conn_id: str | None = None,
         on_cached: OnCached = "skip",
         plan: bool = True,
         operator_kwargs: Mapping[str, Any] | None = None,
@@ -69,6 +75,8 @@ class KartDag(DAG):
                 read_from=read_from,
                 aws_conn_id=aws_conn_id,
                 gcp_conn_id=gcp_conn_id,
+                lock=lock,
+                redis_conn_id=redis_conn_id,
             )
             compilation = compile_roots(root, bind, where)
             scheduled = dag_kwargs.get("schedule") is not None

@@ -24,6 +24,8 @@ def kart_dag(
     read_from: Sequence[str] | None = None,
     aws_conn_id: str | None = None,
     gcp_conn_id: str | None = None,
+    lock: str | None = None,
+    redis_conn_id: str | None = None,
     on_cached: OnCached = "skip",
     plan: bool = True,
     operator_kwargs: Mapping[str, Any] | None = None,
@@ -38,6 +40,8 @@ def kart_dag(
         read_from: see :class:`~airflow_kart.KartDag`.
         aws_conn_id: see :class:`~airflow_kart.KartDag`.
         gcp_conn_id: see :class:`~airflow_kart.KartDag`.
+        lock: see :class:`~airflow_kart.KartDag`.
+        redis_conn_id: see :class:`~airflow_kart.KartDag`.
         on_cached: see :class:`~airflow_kart.KartDag`.
         plan: see :class:`~airflow_kart.KartDag`.
         operator_kwargs: see :class:`~airflow_kart.KartDag`.
@@ -57,6 +61,8 @@ def kart_dag(
             read_from=read_from,
             aws_conn_id=aws_conn_id,
             gcp_conn_id=gcp_conn_id,
+            lock=lock,
+            redis_conn_id=redis_conn_id,
             on_cached=on_cached,
             plan=plan,
             operator_kwargs=operator_kwargs,

@@ -24,10 +24,14 @@ class KartBaseOperator(BaseOperator):
         aws_conn_id: id of the Airflow connection for S3; by default ``[kart] aws_conn_id``. May be a template.
         gcp_conn_id: id of the Airflow connection for Google Cloud Storage; by default ``[kart] gcp_conn_id``. May be a
             template.
+        lock: who keeps the locks, by which a task is made by one run at a time: ``"auto"``, ``"file"``, ``"lease"``,
+            ``"redis"`` or ``"none"``; by default ``[kart] lock``. May be a template.
+        redis_conn_id: id of the Airflow connection for Redis, which keeps the locks then; by default ``[kart]
+            redis_conn_id``. May be a template.
         kwargs: everything ``airflow.sdk.BaseOperator`` takes.
     """
 
-    template_fields = ("bind", "workspace_directory", "read_from", "aws_conn_id", "gcp_conn_id")
+    template_fields = ("bind", "workspace_directory", "read_from", "aws_conn_id", "gcp_conn_id", "lock", "redis_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"bind": "json"}
 
     def __init__(
@@ -38,6 +42,8 @@ class KartBaseOperator(BaseOperator):
         read_from: Sequence[str] | None = None,
         aws_conn_id: str | None = None,
         gcp_conn_id: str | None = None,
+        lock: str | None = None,
+        redis_conn_id: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -46,6 +52,8 @@ class KartBaseOperator(BaseOperator):
         self.read_from = read_from
         self.aws_conn_id = aws_conn_id
         self.gcp_conn_id = gcp_conn_id
+        self.lock = lock
+        self.redis_conn_id = redis_conn_id
 
     def workspace(self) -> Workspace:
         """Return the workspace, the configured one where none is named, to be entered. Templates are rendered by then."""
@@ -56,4 +64,6 @@ class KartBaseOperator(BaseOperator):
             aws_conn_id=self.aws_conn_id,
             gcp_conn_id=self.gcp_conn_id,
             read_from=None if others is None else tuple(below_airflow_home(other) for other in others),
+            lock=self.lock,
+            redis_conn_id=self.redis_conn_id,
         )

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
+from airflow_kart.exceptions import LockTimeoutError
 from airflow_kart.graph import Graph, Node
 from airflow_kart.kinds import ExternalTask
 from airflow_kart.links.artifact import KartArtifactLink
+from airflow_kart.locks import Taken
 from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.run_context import RunContext, outside_consumers
 from airflow_kart.outputs import targets_of
 from airflow_kart.runtime.blueprint import Blueprint, check_single
 from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask, make_plan, states_of
 from airflow_kart.runtime.runner import RunResult, make_all, run_task
+from airflow_kart.runtime.turns import TakenElsewhere, Turns
 from airflow_kart.sidecar import sidecar_uri
+from airflow_kart.staged import sidecar_version
 from airflow_kart.task import TaskOnKart
 from airflow_kart.triggers.external import ExternalArtifactTrigger
+from airflow_kart.triggers.lock import LockTrigger
+from airflow_kart.workspace import Workspace
 
 __all__ = ["KartOperator"]
 
@@ -35,10 +42,17 @@ class KartOperator(KartBaseOperator):
 
     Args:
         task: the task, with the values its operator is compiled with.
+        bind: see :class:`~airflow_kart.operators.base.KartBaseOperator`.
+        workspace_directory: as ``bind``.
+        read_from: as ``bind``.
+        aws_conn_id: as ``bind``.
+        gcp_conn_id: as ``bind``.
+        lock: as ``bind``.
+        redis_conn_id: as ``bind``.
         on_cached: how the operator ends when the artifact was there: ``"skip"``, which shows in the UI, or
             ``"success"``. Where a task outside the graph hangs on it, it always ends well.
         blueprint: the compiled structure it belongs to.
-        kwargs: everything :class:`~airflow_kart.operators.base.KartBaseOperator` takes.
+        kwargs: everything ``airflow.sdk.BaseOperator`` takes.
     """
 
     operator_extra_links = (KartArtifactLink(),)
@@ -49,19 +63,45 @@ class KartOperator(KartBaseOperator):
         self,
         *,
         task: TaskOnKart[Any],
+        bind: Mapping[str, Any] | None = None,
+        workspace_directory: str | None = None,
+        read_from: Sequence[str] | None = None,
+        aws_conn_id: str | None = None,
+        gcp_conn_id: str | None = None,
+        lock: str | None = None,
+        redis_conn_id: str | None = None,
         on_cached: Literal["skip", "success"] = "skip",
         blueprint: Blueprint | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(  # named one by one, so that type checkers know them here too
+            bind=bind,
+            workspace_directory=workspace_directory,
+            read_from=read_from,
+            aws_conn_id=aws_conn_id,
+            gcp_conn_id=gcp_conn_id,
+            lock=lock,
+            redis_conn_id=redis_conn_id,
+            **kwargs,
+        )
         if blueprint is None:
-            check_single(self.task_id, task, self.bind)
+            check_single(self.task_id, task, bind)
         self.task = task
         self.on_cached = on_cached
         self.blueprint = blueprint
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Make the artifact; return its outcome and where it is."""
+        return self._execute(context, {}, None)
+
+    def _execute(self, context: Any, dead: Mapping[str, Taken], waiting_since: float | None) -> dict[str, Any]:
+        """Make the artifact.
+
+        Args:
+            context: Airflow's.
+            dead: by unique id, the locks of other runs that were seen to be dead.
+            waiting_since: since when (Unix time) it has waited for other runs, if it has.
+        """
         blueprint = self.blueprint or Blueprint.single(self.task_id, self.task)
         run_context = RunContext(self, blueprint, context)
         task = run_context.run.tasks.get(self.task_id)
@@ -71,13 +111,18 @@ class KartOperator(KartBaseOperator):
             below = _Below(task, run_context, context)
             if absent := below.absent(task):
                 self._wait_for(absent)
-            made = below.make()
-            result = run_task(
-                task,
-                force=below.forced,
-                coordinates=run_context.coordinates(),
-                how_to_make=run_context.how_to_make,
-            )
+            turns = Turns(wait=False, dead=dead)
+            try:
+                made = below.make(turns)
+                result = run_task(
+                    task,
+                    force=below.forced,
+                    coordinates=run_context.coordinates(),
+                    how_to_make=run_context.how_to_make,
+                    turns=turns,
+                )
+            except TakenElsewhere as elsewhere:
+                self._wait_for_turn(elsewhere, time.time() if waiting_since is None else waiting_since)
         summary = {**_summary(task, result), "made_below": made}
         if result.outcome is Outcome.CACHED:
             where = ", ".join(artifact["uri"] for artifact in summary["artifacts"])
@@ -107,6 +152,38 @@ class KartOperator(KartBaseOperator):
         """Go on after waiting; what is not there after all is waited for again."""
         self.log.info("There now: %s", ", ".join(event["uris"]))
         return self.execute(context)
+
+    def _wait_for_turn(self, elsewhere: TakenElsewhere, since: float) -> NoReturn:
+        """Give the worker slot up until another run has made the task, or has died."""
+        task = elsewhere.task
+        self.log.info("Waiting, as %s", elsewhere)
+        here = Workspace.current()
+        self.defer(
+            trigger=LockTrigger(
+                task=repr(task),
+                unique_id=task.unique_id,
+                sidecars={target.uri: sidecar_version(target.store, target.uri) for _, target in targets_of(task)},
+                since=since,
+                workspace_directory=here.directory,
+                aws_conn_id=here.aws_conn_id,
+                gcp_conn_id=here.gcp_conn_id,
+                lock=here.lock,
+                redis_conn_id=here.redis_conn_id,
+            ),
+            method_name="execute_when_free",
+        )
+
+    def execute_when_free(self, context: Any, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Go on after waiting for another run: take what it made, or make it.
+
+        Raises:
+            LockTimeoutError: it was waited for too long.
+        """
+        if event["failed"]:
+            raise LockTimeoutError(event["failed"])
+        self.log.info("Going on after %.0f s: %s", time.time() - event["since"], event["reason"])
+        dead = {event["unique_id"]: Taken(None, **event["dead"])} if event["dead"] else {}
+        return self._execute(context, dead, event["since"])
 
 
 def _to_run_again(named: set[str], others: Collection[str], run_context: RunContext, context: Any) -> set[str]:
@@ -156,11 +233,11 @@ class _Below:
         external = [found for found in [task, *to_make] if isinstance(found, ExternalTask)]
         return [found for found in external if not found.complete()]
 
-    def make(self) -> int:
+    def make(self, turns: Turns) -> int:
         """Make them; return how many ran."""
         if self._plan is None:
             return 0
-        results = make_all(self._plan, coordinates=self._coordinates(), except_for=self._others)
+        results = make_all(self._plan, coordinates=self._coordinates(), except_for=self._others, turns=turns)
         return sum(result.outcome is Outcome.RAN for result in results)
 
     def _to_make(self) -> list[Node]:

@@ -1,0 +1,114 @@
+"""The trigger that waits for another run to make a task."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_kart import settings
+from airflow_kart.exceptions import KartError
+from airflow_kart.locks import Taken, Watch, locks_for
+from airflow_kart.runtime.turns import timeout_message
+from airflow_kart.staged import sidecar_version
+from airflow_kart.workspace import Workspace
+
+__all__ = ["LockTrigger"]
+
+_POLL_SECONDS = 1.0
+_REMOTE_POLL_SECONDS = 4.0  # where looking is a request to a bucket
+
+
+class LockTrigger(BaseTrigger):
+    """Fires when a task's lock is free, its holder is dead, or its artifact has changed.
+
+    Args:
+        task: the task, in words.
+        unique_id: its unique id, the name of its lock.
+        sidecars: the versions of the sidecars of its artifacts, by the artifacts' uris.
+        since: when waiting began (Unix time).
+        workspace_directory: where the artifacts are.
+        aws_conn_id: id of the Airflow connection for S3.
+        gcp_conn_id: id of the Airflow connection for Google Cloud Storage.
+        lock: who keeps the locks.
+        redis_conn_id: id of the Airflow connection for Redis.
+    """
+
+    def __init__(
+        self,
+        *,
+        task: str,
+        unique_id: str,
+        sidecars: Mapping[str, str | None],
+        since: float,
+        workspace_directory: str,
+        aws_conn_id: str | None = None,
+        gcp_conn_id: str | None = None,
+        lock: str | None = None,
+        redis_conn_id: str | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's is not annotated
+        self.task_name = task
+        self.unique_id = unique_id
+        self.sidecars = dict(sidecars)
+        self.since = since
+        self.workspace = Workspace(
+            workspace_directory, aws_conn_id, gcp_conn_id, read_from=(), lock=lock, redis_conn_id=redis_conn_id
+        )
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class and its arguments, for the triggerer's process."""
+        return f"{type(self).__module__}.{type(self).__qualname__}", {
+            "task": self.task_name,
+            "unique_id": self.unique_id,
+            "sidecars": self.sidecars,
+            "since": self.since,
+            "workspace_directory": self.workspace.directory,
+            "aws_conn_id": self.workspace.aws_conn_id,
+            "gcp_conn_id": self.workspace.gcp_conn_id,
+            "lock": self.workspace.lock,
+            "redis_conn_id": self.workspace.redis_conn_id,
+        }
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look until there is a reason to go on."""
+        watch: Watch | None = None
+        taken = Taken(None)
+        while True:
+            reason = failed = ""
+            try:
+                if watch is None:
+                    watch = Watch(await asyncio.to_thread(locks_for, self.workspace), self.unique_id)
+                found = await asyncio.to_thread(watch.look)
+                if found is None:
+                    reason = "the other run has died" if watch.dead is not None else "the other run has ended"
+                elif await asyncio.to_thread(self._changed):
+                    reason = "the other run has published"
+                taken = found or taken
+            except KartError as error:
+                self.log.warning("Cannot look whether it is the turn of %s: %s", self.task_name, error)
+            waited = time.time() - self.since
+            if not reason and waited > settings.kart_int("lock_timeout"):
+                failed = timeout_message(self.task_name, waited, taken)
+            if reason or failed:
+                dead = watch.dead if watch is not None else None
+                event = {
+                    "unique_id": self.unique_id,
+                    "since": self.since,
+                    "reason": reason,
+                    "failed": failed,
+                    "dead": {key: value for key, value in asdict(dead).items() if key != "holder"} if dead else None,
+                }
+                yield TriggerEvent(event)  # type: ignore[no-untyped-call]  # as above
+                return
+            await asyncio.sleep(
+                (_POLL_SECONDS if taken.time_to_live is None else _REMOTE_POLL_SECONDS) * random.uniform(0.75, 1.25)
+            )
+
+    def _changed(self) -> bool:
+        return any(sidecar_version(self.workspace.store_of(uri), uri) != version for uri, version in self.sidecars.items())
