@@ -57,7 +57,7 @@ def showing(plan: Plan, progress: bool | None) -> Iterator[Watcher]:
     """
     todo = {node.unique_id for node in plan.with_outcome(Outcome.RUN)}
     terminal = sys.stderr is not None and sys.stderr.isatty()
-    if not todo or progress is False or (progress is None and not terminal):
+    if not todo or sys.stderr is None or progress is False or (progress is None and not terminal):
         yield SILENT
     elif terminal:
         with _Live(todo) as live:
