@@ -17,10 +17,15 @@ from typing_extensions import Self
 from airflow_kart.exceptions import LockError, LockLostError
 from airflow_kart.locks import Holder, Locks, Taken
 
-__all__ = ["LockPlace", "LockProcess"]
+__all__ = ["LockPlace", "LockProcess", "excluded_each_other", "preload"]
 
 _CONTEXT = multiprocessing.get_context("forkserver")  # a fork of a process that has imported everything, without threads
 _CONTEXT.set_forkserver_preload([__name__])
+
+
+def preload(*modules: str) -> None:
+    """Have modules imported once for all processes that are started later."""
+    _CONTEXT.set_forkserver_preload([__name__, *modules])
 
 
 @dataclass(frozen=True)
