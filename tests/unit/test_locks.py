@@ -1,0 +1,354 @@
+"""What all locks promise, and what only those in files and in stores do."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.lock_conformance import NAME, EveryLease, EveryLock, taken
+from harness.lock_process import LockPlace
+
+from airflow_kart import Workspace
+from airflow_kart.exceptions import ConfigurationError, LockError, LockLostError, StorageError
+from airflow_kart.locks import Holder, Locks, Taken, Watch, locks_for
+from airflow_kart.locks.file import FileLocks
+from airflow_kart.locks.lease import LeaseLocks
+from airflow_kart.locks.none import NoLocks
+from airflow_kart.locks.redis import RedisLocks
+from airflow_kart.storage import ANY, Expected, LocalStore, MemoryStore
+
+TIME_TO_LIVE = 0.7
+
+
+class TestFileLocks(EveryLock):
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> LockPlace:
+        return LockPlace(FileLocks, (str(tmp_path / "ws"),), None)
+
+
+def local_leases(directory: str, uri: str, time_to_live: float) -> LeaseLocks:
+    return LeaseLocks(LocalStore(fsync=False), uri, time_to_live)
+
+
+class TestLeasesOnDisk(EveryLease):
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> LockPlace:
+        directory = str(tmp_path / "ws")
+        return LockPlace(local_leases, (directory, directory, TIME_TO_LIVE), TIME_TO_LIVE)
+
+
+class TestLeasesInMemory(EveryLease):
+    @pytest.fixture
+    def place(self) -> LockPlace:
+        return LockPlace(LeaseLocks, (MemoryStore(), "memory://locks", TIME_TO_LIVE), TIME_TO_LIVE, shared=False)
+
+
+def files_below(directory: Path) -> set[str]:
+    return {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
+
+
+def test_a_released_file_is_gone_and_no_listing_shows_one(tmp_path: Path) -> None:
+    locks = FileLocks(str(tmp_path))
+    lease = taken(locks)
+    assert files_below(tmp_path) == {f".kart-locks/{NAME}.lock"}
+    assert list(LocalStore().list(f"{tmp_path}/")) == []
+    lease.release()
+    assert files_below(tmp_path) == set()
+
+
+def test_a_file_whose_words_are_cut_off_is_held_by_nobody_knows_whom(tmp_path: Path) -> None:
+    locks = FileLocks(str(tmp_path))
+    lease = taken(locks)
+    file = tmp_path / ".kart-locks" / f"{NAME}.lock"
+    for words in ("", "{", '{"task": "x"}', "[1]", file.read_text()[:-5]):
+        file.write_text(words)
+        assert locks.look(NAME) == Taken(None)
+    lease.release()
+
+
+def test_what_a_killed_holder_wrote_is_written_over(tmp_path: Path) -> None:
+    locks = FileLocks(str(tmp_path))
+    file = tmp_path / ".kart-locks" / f"{NAME}.lock"
+    file.parent.mkdir()
+    file.write_text(Holder("x" * 1000).to_json())
+    assert locks.look(NAME) is None
+    holder = Holder("Train")
+    lease = locks.acquire(NAME, holder)
+    assert json.loads(file.read_text())["task"] == "Train"
+    assert locks.look(NAME) == Taken(holder)
+    assert not isinstance(lease, Taken)
+    lease.release()
+
+
+def test_a_removed_file_is_a_lost_lock(tmp_path: Path) -> None:
+    locks = FileLocks(str(tmp_path))
+    old = taken(locks)
+    (tmp_path / ".kart-locks" / f"{NAME}.lock").unlink()
+    new = taken(locks)
+    with pytest.raises(LockLostError, match="was removed while it was held"):
+        old.renew()
+    old.release()
+    new.renew()
+    new.release()
+
+
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    locks = FileLocks(str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", refuse)  # such a file system is not to be had here
+        with pytest.raises(LockError, match=r"keeps no locks .*set \[kart\] lock to lease or redis, or to none"):
+            locks.acquire(NAME, Holder("Train"))
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LockError, match=r"could not lock .*file/.kart-locks/.*\[kart\] lock"):
+        FileLocks(str(tmp_path / "file")).acquire(NAME, Holder("Train"))
+
+
+def test_locking_a_file_takes_less_than_a_millisecond(tmp_path: Path) -> None:
+    locks, best = FileLocks(str(tmp_path)), 1.0
+    for _ in range(20):
+        began = time.perf_counter()
+        for _ in range(20):
+            taken(locks).release()
+        best = min(best, (time.perf_counter() - began) / 20)
+    assert best < 0.001
+
+
+class Unreliable(MemoryStore):
+    """A store that loses answers, or refuses to remove what is of a version."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lose = 0
+        self.refuse_to_remove = False
+
+    def put(self, key: str, data: bytes, expected: Expected) -> str:
+        version = super().put(key, data, expected)
+        if self.lose:
+            self.lose -= 1
+            raise StorageError("the answer was lost")
+        return version
+
+    def remove(self, uri: str, expected: Any = ANY) -> bool:
+        if self.refuse_to_remove:
+            raise StorageError("not implemented")
+        return super().remove(uri, expected)
+
+
+def test_a_renewal_whose_answer_was_lost_is_no_loss() -> None:
+    store = Unreliable()
+    lease = taken(LeaseLocks(store, "memory://a", 60))
+    store.lose = 1
+    with pytest.raises(LockError, match=r"could not renew the lock .*the answer was lost"):
+        lease.renew()
+    lease.renew()
+    store.lose = 1
+    with pytest.raises(LockError, match="the answer was lost"):
+        lease.renew()
+    lease.release()
+    assert LeaseLocks(store, "memory://a", 60).look(NAME) is None
+
+
+def test_where_nothing_can_be_removed_a_lock_is_marked() -> None:
+    store = Unreliable()
+    locks = LeaseLocks(store, "memory://a", 60)
+    lease = taken(locks)
+    store.refuse_to_remove = True
+    lease.release()
+    assert locks.look(NAME) is None
+    again = taken(locks)
+    assert isinstance(locks.look(NAME), Taken)
+    again.release()
+    found = store.read(f"memory://a/.kart-locks/{NAME}.json")
+    assert found is not None
+    assert json.loads(found.data)["token"] == 2
+
+
+def test_a_release_that_fails_altogether_says_so() -> None:
+    store = Unreliable()
+    lease = taken(LeaseLocks(store, "memory://a", 60))
+    store.refuse_to_remove, store.lose = True, 1
+    with pytest.raises(LockError, match=r"could not release the lock .*not implemented"):
+        lease.release()
+
+
+def test_the_token_counts_take_overs_and_the_bytes_differ_at_every_renewal() -> None:
+    store = MemoryStore()
+    locks = LeaseLocks(store, "memory://a", 60)
+    seen: set[bytes] = set()
+
+    def body() -> Any:
+        found = store.read(f"memory://a/.kart-locks/{NAME}.json")
+        assert found is not None
+        assert found.data not in seen
+        seen.add(found.data)
+        return json.loads(found.data)
+
+    for number in range(1, 4):
+        lease = taken(locks, dead=locks.look(NAME))
+        assert body()["token"] == number
+        lease.renew()
+        assert body()["token"] == number
+        lease.renew()
+        assert body()["count"] == 3
+
+
+def test_a_lease_that_cannot_be_read_is_taken_over_in_time() -> None:
+    store = MemoryStore()
+    upload = store.upload(f"memory://a/.kart-locks/{NAME}.json")
+    upload.write(b"rubbish")
+    upload.publish()
+    locks = LeaseLocks(store, "memory://a", 0.3)
+    found = locks.acquire(NAME, Holder("Train"))
+    assert isinstance(found, Taken)
+    assert (found.holder, found.time_to_live) == (None, 0.3)
+    taken(locks, dead=found).renew()
+
+
+def test_the_holders_time_to_live_counts() -> None:
+    store = MemoryStore()
+    patient, hasty = LeaseLocks(store, "memory://a", 60), LeaseLocks(store, "memory://a", 0.1)
+    taken(patient)
+    watch = Watch(hasty, NAME)
+    for _ in range(6):
+        assert watch.look() is not None
+        time.sleep(0.05)
+    assert watch.dead is None
+
+
+def test_a_watch_survives_looks_that_fail() -> None:
+    store = MemoryStore()
+    locks = LeaseLocks(store, "memory://a", 0.3)
+    taken(locks)
+
+    class Failing:
+        fails = False
+
+        def look(self, name: str) -> Taken | None:
+            if self.fails:
+                raise LockError("cannot be reached")
+            return locks.look(name)
+
+    failing: Any = Failing()
+    watch = Watch(failing, NAME)
+    assert watch.look() is not None
+    failing.fails = True
+    with pytest.raises(LockError):
+        watch.look()
+    time.sleep(0.3)
+    failing.fails = False
+    assert watch.look() is None
+    assert watch.dead is not None
+
+
+def test_no_locks_exclude_nobody() -> None:
+    locks = NoLocks()
+    leases = [locks.acquire(NAME, Holder("Train")) for _ in range(2)]
+    for lease in leases:
+        assert not isinstance(lease, Taken)
+        lease.renew()
+        lease.release()
+    assert locks.look(NAME) is None
+
+
+@pytest.mark.parametrize(
+    ("directory", "lock", "kind"),
+    [
+        ("/data/ws", None, FileLocks),
+        ("file:///data/ws", None, FileLocks),
+        ("/data/ws", "lease", LeaseLocks),
+        ("/data/ws", "None", NoLocks),
+        ("memory://ws", None, NoLocks),
+        ("memory://ws", "lease", LeaseLocks),
+        ("s3://bucket/ws", None, LeaseLocks),
+        ("gs://conn@bucket/ws", "auto", LeaseLocks),
+        ("gs://bucket/ws", "none", NoLocks),
+        ("abfs://container/ws", "none", NoLocks),
+    ],
+)
+def test_a_workspace_has_the_locks_it_can_keep(directory: str, lock: str | None, kind: type[Locks]) -> None:
+    assert isinstance(locks_for(Workspace(directory, lock=lock)), kind)
+
+
+@pytest.mark.parametrize("directory", ["/data/ws", "s3://bucket/ws", "abfs://container/ws"])
+def test_with_a_connection_locks_are_in_redis(directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(locks_for(Workspace(directory, redis_conn_id="redis")), RedisLocks)
+    assert isinstance(locks_for(Workspace("memory://ws", redis_conn_id="redis")), NoLocks)
+    monkeypatch.setenv("AIRFLOW__KART__REDIS_CONN_ID", "redis")
+    assert isinstance(locks_for(Workspace(directory)), RedisLocks)
+    assert isinstance(locks_for(Workspace("/data/ws", lock="file")), FileLocks)
+
+
+@pytest.mark.parametrize(
+    ("directory", "lock", "words"),
+    [
+        ("/data/ws", "flock", "lock is 'flock'; set it to auto, file, lease, redis or none"),
+        ("s3://bucket/ws", "file", "s3://bucket/ws is no directory; set it to lease, redis or none"),
+        ("abfs://container/ws", "file", "is no directory; set it to redis or none"),
+        ("abfs://container/ws", "lease", "has no conditional writes; set it to redis or none"),
+        ("/data/ws", "redis", "redis_conn_id is not set"),
+    ],
+)
+def test_locks_that_do_not_exist_are_refused(directory: str, lock: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        locks_for(Workspace(directory, lock=lock))
+
+
+def test_the_configuration_says_which_locks_and_for_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__KART__LOCK", "lease")
+    monkeypatch.setenv("AIRFLOW__KART__LOCK_TIME_TO_LIVE", "7")
+    lease = taken(locks_for(Workspace("memory://configured")))
+    assert lease.time_to_live == 7
+    lease.release()
+    monkeypatch.setenv("AIRFLOW__KART__LOCK_TIME_TO_LIVE", "4")
+    with pytest.raises(ConfigurationError, match=r"\[kart\] lock_time_to_live is '4'; set it to a whole number from 5 up"):
+        locks_for(Workspace("memory://configured"))
+
+
+def test_that_there_are_no_locks_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            locks_for(Workspace("abfs://said-once/ws"))
+    said = [record.message for record in caplog.records if "has no locks" in record.message]
+    assert len(said) == 1
+    assert said[0].startswith("abfs://said-once/ws has no locks, as its file system has no conditional writes")
+
+
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        ["/data/ws", "/data/ws/", "/data/x/../ws", "file:///data/ws/"],
+        ["s3://bucket/ws", "s3://conn@bucket/ws/", "s3a://bucket/ws"],
+        ["gs://bucket/a b", "gcs://other@bucket/a b/"],
+    ],
+)
+def test_ways_to_write_a_workspace_meet_in_redis(spellings: list[str]) -> None:
+    found = {id(locks_for(Workspace(spelling, redis_conn_id="redis"))) for spelling in spellings}
+    assert len(found) == 1
+
+
+def test_choosing_locks_loads_neither_airflow_nor_redis(python: Callable[..., str]) -> None:
+    code = """
+import sys
+from airflow_kart import Workspace
+from airflow_kart.locks import Hold, Holder, locks_for
+with Hold(locks_for(Workspace("ws")).acquire("a", Holder("Train"))):
+    pass
+locks_for(Workspace("s3://bucket/ws"))
+locks_for(Workspace("ws", redis_conn_id="redis"))
+print(sorted({"airflow", "redis", "boto3"} & set(sys.modules)))
+"""
+    assert python(code=code).strip() == "[]"
