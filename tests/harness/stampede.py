@@ -1,4 +1,4 @@
-"""Many processes that all want the same tasks made, while some are killed, some are stopped, and services fail.
+"""Many processes that all want the same tasks made, while some are killed and some are stopped.
 
 Run as ``python -m harness.stampede <json>`` with the fields of :class:`Plan`; prints what happened as JSON. The processes
 are forked from this one, which has loaded all they need.
@@ -23,9 +23,10 @@ from typing import Any
 
 from airflow_kart import IntParameter, Target, TaskOnKart, Workspace, build
 from airflow_kart.exceptions import KartError
+from airflow_kart.locks import locks_for
 from airflow_kart.storage import store_for
 
-__all__ = ["Plan", "run_stampede"]
+__all__ = ["Plan", "stampede"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +42,8 @@ class Plan:
     stops: int = 4
     stopped_for: float = 8.0
     """Seconds; longer than a lock's time to live."""
-    fail_command: tuple[str, ...] = ()
-    """Is run now and then: makes a service fail for a moment."""
-    failures: int = 0
     seed: int = 0
-    at_most: float = 240.0
+    at_most: float = 400.0
 
 
 class Item(TaskOnKart[dict[str, Any]]):
@@ -86,6 +84,25 @@ class _Listener(logging.Handler):
                 note(what, int(found[1]))
 
 
+def stampede(plan: Plan, **environment: str) -> dict[str, Any]:
+    """Do all of it in processes of their own, with short times to live; return counts."""
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.stampede", json.dumps(dataclasses.asdict(plan))],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "AIRFLOW__KART__LOCK_TIME_TO_LIVE": "5",
+            **environment,
+        },
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=plan.at_most + 60,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
 def work(plan: Plan, seed: int) -> None:
     """Want all tasks, in an order of one's own, until all are there."""
     random.seed(seed)
@@ -112,7 +129,7 @@ def run_stampede(plan: Plan) -> dict[str, Any]:
     logger.propagate = False
     living: dict[int, int] = {}
     stopped: dict[int, float] = {}
-    done = kills = stops = failures = births = 0
+    done = kills = stops = births = 0
     started = time.monotonic()
     pause = 0.25
 
@@ -129,6 +146,9 @@ def run_stampede(plan: Plan) -> dict[str, Any]:
                 os._exit(1)
         living[child] = births
 
+    with Workspace(plan.workspace) as workspace:  # loads what all of them need
+        locks_for(workspace).look("nobody")
+        Item(number=0).complete()
     for _ in range(plan.processes):
         bear()
     while done < plan.processes:
@@ -165,14 +185,10 @@ def run_stampede(plan: Plan) -> dict[str, Any]:
             victim = random.choice([child for child in free if child in _busy(plan)] or free)
             stopped[victim] = time.monotonic() + plan.stopped_for
             os.kill(victim, signal.SIGSTOP)
-        if failures < plan.failures and random.random() < 0.2:
-            failures += 1
-            subprocess.run(plan.fail_command, check=True, stdout=subprocess.DEVNULL)
     return {
         **counts_of(plan),
         "kills": kills,
         "stops": stops,
-        "failures": failures,
         "seconds": round(time.monotonic() - started, 1),
     }
 
@@ -214,5 +230,4 @@ def counts_of(plan: Plan) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    given = json.loads(sys.argv[1])
-    print(json.dumps(run_stampede(Plan(**{**given, "fail_command": tuple(given.get("fail_command", ()))}))))
+    print(json.dumps(run_stampede(Plan(**json.loads(sys.argv[1])))))

@@ -1,0 +1,319 @@
+"""One run at a time makes a task: what the others do meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_kart import IntParameter, TaskOnKart, Workspace, WrapperTask, build
+from airflow_kart.exceptions import ConfigurationError, LockError, LockLostError, LockTimeoutError, TaskFailedError
+from airflow_kart.locks import Holder, Lease, Taken, locks_for
+from airflow_kart.runtime.runner import run_task
+from airflow_kart.runtime.turns import TakenElsewhere, Turns
+
+RAN: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _in_workspace(workspace: Path) -> None:
+    RAN.clear()
+
+
+class Slow(TaskOnKart[int]):
+    number: int = IntParameter(default=1)
+
+    def run(self) -> None:
+        RAN.append(repr(self))
+        time.sleep(0.3)
+        self.dump(self.number)
+
+
+class Both(TaskOnKart[int]):
+    def requires(self) -> Any:
+        return [Slow(number=1), Slow(number=2)]
+
+    def run(self) -> None:
+        RAN.append(repr(self))
+        self.dump(sum(self.load()))
+
+
+def held(task: TaskOnKart[Any], **airflow: Any) -> Lease:
+    """Take a task's lock, as another run would."""
+    lease = locks_for(Workspace.current()).acquire(task.unique_id, Holder(repr(task), airflow or None))
+    assert not isinstance(lease, Taken)
+    return lease
+
+
+@pytest.mark.parametrize("lock", ["file", "lease"])
+def test_threads_make_a_task_once(lock: str, tmp_path: Path) -> None:
+    found: list[int] = []
+
+    def want() -> None:
+        with Workspace(tmp_path / "ws", lock=lock):
+            found.append(build(Both()))
+
+    threads = [threading.Thread(target=want) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert found == [3] * 4
+    assert sorted(RAN) == ["Both()", "Slow(number=1)", "Slow(number=2)"]
+
+
+def test_without_locks_both_run_and_one_publishes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "airflow_kart")
+    barrier = threading.Barrier(2, timeout=30)
+
+    class Meeting(TaskOnKart[int]):
+        def run(self) -> None:
+            RAN.append(repr(self))
+            barrier.wait()
+            self.dump(1)
+
+    def want() -> None:
+        with Workspace(tmp_path / "ws", lock="none"):
+            build(Meeting())
+
+    threads = [threading.Thread(target=want) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(RAN) == 2
+    said = [message for message in caplog.messages if re.search(r"Meeting\(\) ran in .* and ", message)]
+    assert sorted("published" in message for message in said) == [False, True]
+
+
+def test_who_is_waited_for_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "airflow_kart")
+    lease = held(Slow(), dag_id="nightly", run_id="manual__1", task_id="slow", try_number=1)
+    threading.Timer(0.5, lease.release).start()
+    assert build(Slow()) == 1
+    text = "\n".join(caplog.messages)
+    assert re.search(
+        rf"Slow\(number=1\) waits \(0 s so far\), as it is being made by dag nightly, run manual__1, task slow "
+        rf"\(process {os.getpid()} on .*, since 2",
+        text,
+    )
+    assert re.search(r"Slow\(number=1\) has its turn after 0\.[4-9] s", text)
+
+
+def test_what_the_other_run_made_is_used() -> None:
+    lease = held(Slow())
+
+    def other_run() -> None:
+        time.sleep(0.3)
+        Slow().output().dump(1)
+        lease.release()
+
+    thread = threading.Thread(target=other_run)
+    thread.start()
+    assert build(Slow()) == 1
+    thread.join()
+    assert RAN == []
+
+
+def test_a_lock_is_free_after_a_failure() -> None:
+    class Failing(TaskOnKart[int]):
+        def run(self) -> None:
+            RAN.append("failed")
+            raise ValueError("no luck")
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="no luck"):
+            build(Failing())
+    assert RAN == ["failed"] * 2
+    assert locks_for(Workspace.current()).look(Failing().unique_id) is None
+
+
+def test_waiting_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__KART__LOCK_TIMEOUT", "1")
+    lease = held(Slow(), dag_id="nightly", run_id="manual__1", task_id="slow")
+    with pytest.raises(LockTimeoutError, match=r"Slow\(number=1\) has waited for 1 s.*dag nightly.*lock_timeout"):
+        build(Slow())
+    lease.release()
+    assert RAN == []
+    assert build(Slow()) == 1
+
+
+def test_who_does_not_want_to_wait_is_told() -> None:
+    lease = held(Slow())
+    with pytest.raises(TakenElsewhere, match="is being made by process") as raised:
+        run_task(Slow(), turns=Turns(wait=False))
+    assert raised.value.task == Slow()
+    lease.release()
+    assert run_task(Slow(), turns=Turns(wait=False)).outcome == "ran"
+
+
+def test_wrappers_and_what_is_there_need_no_lock() -> None:
+    class All(WrapperTask):
+        def requires(self) -> Any:
+            return Slow()
+
+    build(All())
+    leases = [held(Slow()), held(All())]
+    assert build(Slow()) == 1
+    build(All())
+    for lease in leases:
+        lease.release()
+    assert RAN == ["Slow(number=1)"]
+
+
+def test_a_dead_holder_is_taken_over(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("AIRFLOW__KART__LOCK_TIME_TO_LIVE", "5")
+    with Workspace(Workspace.current().directory, lock="lease"):
+        held(Slow())  # and never renewed
+        began = time.monotonic()
+        assert build(Slow()) == 1
+    assert 5 <= time.monotonic() - began < 10
+    assert any(re.search(r"takes over after .* as its run has died", message) for message in caplog.messages)
+
+
+class Stolen(TaskOnKart[int]):
+    """Loses its lock while it runs."""
+
+    seconds: int = IntParameter(default=30)
+
+    def run(self) -> None:
+        locks = locks_for(Workspace.current())
+        taken = locks.look(self.unique_id)
+        assert taken is not None
+        RAN.append("stolen")
+        assert not isinstance(locks.acquire(self.unique_id, Holder("thief"), taken), Taken)
+        for _ in range(self.seconds * 10):
+            time.sleep(0.1)
+        RAN.append("went on")
+        self.dump(1)
+
+
+def test_who_loses_its_lock_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__KART__LOCK_TIME_TO_LIVE", "5")
+    with Workspace(Workspace.current().directory, lock="lease"):
+        began = time.monotonic()
+        with pytest.raises(LockLostError, match=r"the lock of Stolen\(seconds=30\) was lost"):
+            build(Stolen())
+        assert time.monotonic() - began < 5
+        assert not Stolen().complete()
+    assert RAN == ["stolen"]
+
+
+def test_who_has_lost_its_lock_publishes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Quick(Stolen):
+        def run(self) -> None:
+            super().run()
+            stop = time.monotonic() + 4  # what holds on to the interpreter for longer than half of the time to live
+            while time.monotonic() < stop:
+                try:
+                    time.sleep(stop - time.monotonic())
+                except LockLostError:
+                    RAN.append("did not listen")
+
+    monkeypatch.setenv("AIRFLOW__KART__LOCK_TIME_TO_LIVE", "5")
+    with Workspace(Workspace.current().directory, lock="lease"):
+        with pytest.raises(LockLostError):
+            build(Quick(seconds=0))
+        assert not Quick(seconds=0).complete()
+    assert RAN == ["stolen", "went on", "did not listen"]
+
+
+def test_a_wrong_lock_is_refused(tmp_path: Path) -> None:
+    with Workspace(tmp_path / "ws", lock="padlock"), pytest.raises(ConfigurationError, match=r"padlock.*file, lease"):
+        build(Slow())
+
+
+def test_a_workspace_that_cannot_be_locked(tmp_path: Path) -> None:
+    (tmp_path / "ws").mkdir()
+    (tmp_path / "ws" / ".kart-locks").write_text("in the way")
+    with Workspace(tmp_path / "ws"), pytest.raises(LockError, match=r"\.kart-locks.*set \[kart\] lock"):
+        build(Slow())
+    assert RAN == []
+
+
+PIPELINE = """
+import os, sys, time, signal
+from airflow_kart import IntParameter, ListParameter, TaskOnKart, build
+class Part(TaskOnKart[int]):
+    number: int = IntParameter()
+    def run(self):
+        if self.number == 99:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.number == 98:
+            raise ValueError("no luck")
+        time.sleep(0.2)
+        self.dump(self.number)
+class All(TaskOnKart[int]):
+    numbers: tuple[int, ...] = ListParameter()
+    def requires(self): return [Part(number=number) for number in self.numbers]
+    def run(self): self.dump(sum(self.load()))
+if __name__ == "__main__":
+    print(build(All(numbers=eval(sys.argv[1])), workers=int(sys.argv[2]), progress=True))
+"""
+
+
+def run_pipeline(tmp_path: Path, numbers: str, workers: int) -> subprocess.CompletedProcess[str]:
+    script = tmp_path / "parts.py"
+    script.write_text(PIPELINE)
+    return subprocess.run(
+        [sys.executable, str(script), numbers, str(workers)], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_progress_as_lines(workers: int, tmp_path: Path) -> None:
+    done = run_pipeline(tmp_path, "(1, 2, 3)", workers)
+    assert done.stdout.splitlines()[-1] == "6", done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("[")]
+    assert sum(bool(re.search(r"Part\(number=\d\) ran after \d+\.\d s$", line)) for line in lines) == 3
+    assert sum("Part(number=1) runs: no artifact" in line for line in lines) == 1
+    assert re.fullmatch(r"\[4/4\] All\(numbers=\[1, 2, 3\]\) ran after .* s", lines[-1])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_progress_tells_of_failures(workers: int, tmp_path: Path) -> None:
+    done = run_pipeline(tmp_path, "(98, 1)", workers)
+    assert done.returncode == 1
+    assert re.search(r"Part\(number=98\) failed after .* s: ValueError: no luck", done.stderr)
+
+
+def test_a_killed_worker_is_an_error_that_says_so(tmp_path: Path) -> None:
+    done = run_pipeline(tmp_path, "(99, 1)", 2)
+    assert done.returncode == 1
+    assert f"{TaskFailedError.__name__}: a process that ran one of" in done.stderr
+    assert "Part(number=99)" in done.stderr.rpartition("TaskFailedError")[2]
+
+
+def test_progress_live_on_a_terminal(tmp_path: Path) -> None:
+    script = tmp_path / "parts.py"
+    script.write_text(PIPELINE)
+    leader, follower = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, str(script), "(1, 2)", "2"],
+        stderr=follower,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+    )
+    os.close(follower)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(leader, 4096)
+        except OSError:  # how Linux says that the other side is closed
+            break
+        if not piece:
+            break
+        shown += piece
+    assert process.wait(60) == 0
+    text = shown.decode()
+    assert "Part(number=1)" in text
+    assert "3/3" in text
+    assert "\x1b[" in text
