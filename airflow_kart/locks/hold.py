@@ -126,7 +126,9 @@ class Hold:
             self._lost = self._loss(error, gap)
         except KartError as error:
             self._trouble = error
-            if stays is None or _now() - self._renewed >= stays:
+            if stays is None:
+                log.warning("%s; whether the lock is held still cannot be told", error)
+            elif _now() - self._renewed >= stays:
                 self._lost = self._loss(error, gap)
             else:
                 log.warning("%s; the lock is held for %.0f s still", error, self._renewed + stays - _now())
