@@ -67,7 +67,8 @@ class Hold:
             self._wake.acquire()
             self._over.acquire()
             self._beating = True
-            threading.Thread(target=self._beat, name="kart-lock", daemon=True).start()
+            with self._turn:  # so that nothing is raised in here
+                threading.Thread(target=self._beat, name="kart-lock", daemon=True).start()
         return self
 
     def __exit__(self, *_exception: object) -> None:

@@ -231,7 +231,8 @@ def test_a_loss_that_is_found_while_the_block_ends_stops_nothing() -> None:
             raise LockLostError("taken over")
 
     renewing, lease = threading.Event(), LostAtTheEnd(time_to_live=0.1)
-    with Hold(lease) as hold:
+    hold = Hold(lease)
+    with hold:
         assert renewing.wait(10)
     busy(0.05)
     assert lease.released == 1
