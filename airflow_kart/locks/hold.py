@@ -67,7 +67,8 @@ class Hold:
             self._wake.acquire()
             self._over.acquire()
             self._beating = True
-            threading.Thread(target=self._beat, name="kart-lock", daemon=True).start()
+            with self._turn:  # so that nothing is raised in here
+                threading.Thread(target=self._beat, name="kart-lock", daemon=True).start()
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -126,7 +127,9 @@ class Hold:
             self._lost = self._loss(error, gap)
         except KartError as error:
             self._trouble = error
-            if stays is None or _now() - self._renewed >= stays:
+            if stays is None:
+                log.warning("%s; whether the lock is held still cannot be told", error)
+            elif _now() - self._renewed >= stays:
                 self._lost = self._loss(error, gap)
             else:
                 log.warning("%s; the lock is held for %.0f s still", error, self._renewed + stays - _now())

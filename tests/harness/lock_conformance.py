@@ -8,6 +8,8 @@ import signal
 import threading
 import time
 import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,13 @@ def waited_for(locks: Locks, name: str = NAME, task: str = "Waiter", seconds: fl
                 return found, time.monotonic() - began
         time.sleep(0.02)
     raise AssertionError("the lock was not to be had")
+
+
+def at_once(work: Callable[[], None], threads: int) -> None:
+    """Have several threads do something; raise what goes wrong in them."""
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(work) for _ in range(threads)]:
+            done.result(60)
 
 
 class EveryLock:
@@ -122,11 +131,7 @@ class EveryLock:
                 had[0] += 1
                 found.release()
 
-        threads = [threading.Thread(target=work) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        at_once(work, 4)
         assert most[0] == 1
         assert had[0] >= 1
         assert locks.look(NAME) is None
@@ -151,11 +156,11 @@ class EveryLock:
 
     def test_processes_exclude_each_other(self, others: LockPlace, tmp_path: Path) -> None:
         with contextlib.ExitStack() as running:
-            contenders = [running.enter_context(LockProcess(others)) for _ in range(3)]
+            contenders = [running.enter_context(LockProcess(others)) for _ in range(2)]
             for contender in contenders:
                 contender.tell("contend", NAME, 6, str(tmp_path / "note"))
             assert {contender.answer() for contender in contenders} == {"done"}
-        assert excluded_each_other(tmp_path / "note") == 18
+        assert excluded_each_other(tmp_path / "note") == 12
 
     def test_a_killed_holder_lets_go(self, others: LockPlace) -> None:
         locks = others.locks()
@@ -169,7 +174,7 @@ class EveryLock:
         if others.time_to_live is None:
             assert seconds < 0.5
         else:
-            assert others.time_to_live - 0.5 < seconds < others.time_to_live + 5
+            assert 0.3 * others.time_to_live < seconds < others.time_to_live + 5
         lease.renew()
         lease.release()
         assert locks.look(NAME) is None
@@ -263,11 +268,7 @@ class EveryLease(EveryLockThatExpires):
             if not isinstance(found, Taken):
                 won.append(found)
 
-        threads = [threading.Thread(target=take_over) for _ in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        at_once(take_over, 6)
         assert len(won) == 1
         won[0].renew()
         won[0].release()

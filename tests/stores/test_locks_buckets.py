@@ -15,7 +15,7 @@ from airflow_kart.locks import Holder, Taken, locks_for
 from airflow_kart.locks.lease import LeaseLocks
 from airflow_kart.storage import BucketStore, GCSStore, S3Store
 
-TIME_TO_LIVE = 1.0
+TIME_TO_LIVE = 0.8
 
 preload(
     "airflow.providers.common.compat.sdk",

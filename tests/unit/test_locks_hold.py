@@ -112,6 +112,15 @@ def test_a_check_finds_a_removed_file(tmp_path: Path) -> None:
         hold.check()
 
 
+def test_a_lock_that_cannot_be_looked_at_is_not_taken_for_lost(caplog: pytest.LogCaptureFixture) -> None:
+    lease = Scripted(time_to_live=None)
+    lease.error = LockError("stale file handle")
+    with caplog.at_level(logging.WARNING), Hold(lease) as hold:
+        hold.check()
+    assert "stale file handle; whether the lock is held still cannot be told" in caplog.text
+    assert lease.released == 1
+
+
 def test_work_whose_lock_is_taken_over_is_stopped(locks: LeaseLocks) -> None:
     lease = taken(locks)
     other: list[Lease] = []
@@ -222,7 +231,8 @@ def test_a_loss_that_is_found_while_the_block_ends_stops_nothing() -> None:
             raise LockLostError("taken over")
 
     renewing, lease = threading.Event(), LostAtTheEnd(time_to_live=0.1)
-    with Hold(lease) as hold:
+    hold = Hold(lease)
+    with hold:
         assert renewing.wait(10)
     busy(0.05)
     assert lease.released == 1
