@@ -54,13 +54,20 @@ class Holder:
         except (ValueError, TypeError, LookupError):
             return None
 
+    @property
+    def whereabouts(self) -> str:
+        """Where it is, for a log that has named the task."""
+        return self._with_ids(f"process {self.process} on {self.host}, since {self.since}")
+
     def __str__(self) -> str:
-        """Return who it is, for a log that has named the task."""
-        where = f"process {self.process} on {self.host}, since {self.since}"
+        """Return who it is, for a log."""
+        return self._with_ids(f"{self.task} on {self.host}, process {self.process}, since {self.since}")
+
+    def _with_ids(self, words: str) -> str:
         if not self.airflow:
-            return where
+            return words
         ids = ", ".join(f"{name.removesuffix('_id')} {self.airflow[name]}" for name in _AIRFLOW_IDS if name in self.airflow)
-        return f"{ids} ({where})"
+        return f"{ids} ({words})"
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class TakenElsewhere(Exception):  # noqa: N818 - not an error: who asked not to 
     """
 
     def __init__(self, task: TaskOnKart[Any], taken: Taken) -> None:
-        super().__init__(f"{task!r} is being made by {taken.holder or 'another run'}")
+        super().__init__(f"{task!r} is being made by {_who(taken)}")
         self.task = task
         self.taken = taken
 
@@ -96,7 +96,7 @@ def _wait(locks: Locks, task: TaskOnKart[Any], holder: Holder, taken: Taken, wat
             raise LockTimeoutError(timeout_message(repr(task), waited, taken))
         if waited - said >= _SAY_AGAIN:
             said = waited
-            who = str(taken.holder or "another run")
+            who = _who(taken)
             logger.info("%r waits (%.0f s so far), as it is being made by %s", task, waited, who)
             watcher.happens(Event("waits", task.unique_id, repr(task), who))
         time.sleep(min(pause, limit) * random.uniform(0.5, 1))
@@ -112,16 +112,20 @@ def _wait(locks: Locks, task: TaskOnKart[Any], holder: Holder, taken: Taken, wat
         reached = time.monotonic()
         if not isinstance(got, Taken):
             if watch.dead is not None:
-                logger.warning("%r takes over after %.1f s, as its run has died: %s", task, reached - began, taken.holder)
+                logger.warning("%r takes over after %.1f s, as its run has died: %s", task, reached - began, _who(taken))
             else:
                 logger.info("%r has its turn after %.1f s", task, reached - began)
             return got
         taken = got
 
 
+def _who(taken: Taken) -> str:
+    return taken.holder.whereabouts if taken.holder is not None else "another run"
+
+
 def timeout_message(task: str, waited: float, taken: Taken) -> str:
     """Return what to tell of a task that was waited for too long."""
     return (
-        f"{task} has waited for {waited:.0f} s, as it is being made by {taken.holder or 'another run'}; look what that run is "
+        f"{task} has waited for {waited:.0f} s, as it is being made by {_who(taken)}; look what that run is "
         "doing and stop it if it hangs, then run this again. [kart] lock_timeout says how long to wait"
     )
