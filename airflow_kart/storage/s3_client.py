@@ -108,7 +108,11 @@ def faults_of(client: Any, place: Place) -> Iterator[None]:
         raise RefusedFault(f"there are no complete credentials: {error}") from error
     except botocore_errors.SSLError as error:
         raise RefusedFault(f"the connection is not safe: {error}") from error
-    except (botocore_errors.HTTPClientError, botocore_errors.FlexibleChecksumError) as error:
+    except (
+        botocore_errors.ConnectionError,
+        botocore_errors.HTTPClientError,
+        botocore_errors.FlexibleChecksumError,
+    ) as error:
         raise TransientFault(f"no good answer came from the service: {error}") from error
     except (botocore_errors.IncompleteReadError, botocore_errors.ResponseStreamingError) as error:
         raise TransientFault(f"the answer was cut short: {error}") from error
@@ -149,7 +153,8 @@ def _refusal(code: str, bucket: str) -> str:
         return f"the service does not accept the credentials ({code}); correct those of the connection"
     if code in _DENIED:
         return (
-            f"access denied; the credentials need s3:ListBucket on the bucket {bucket}, and s3:GetObject, s3:PutObject, "
-            "s3:DeleteObject and s3:AbortMultipartUpload on its objects"
+            f"access denied; the credentials need s3:ListBucket on the bucket {bucket} (to list uploads, "
+            "s3:ListBucketMultipartUploads too), and s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload "
+            "on its objects"
         )
     return ""
