@@ -103,7 +103,7 @@ def faults_of(client: Any, place: Place) -> Iterator[None]:
     except Fault:
         raise
     except botocore_errors.ClientError as error:
-        raise _fault_of_answer(error.response, client, place.bucket) from error
+        raise _fault_of_answer(error.response, error.operation_name, client, place.bucket) from error
     except (botocore_errors.NoCredentialsError, botocore_errors.PartialCredentialsError) as error:
         raise RefusedFault(f"there are no complete credentials: {error}") from error
     except botocore_errors.SSLError as error:
@@ -124,7 +124,7 @@ def faults_of(client: Any, place: Place) -> Iterator[None]:
         raise RefusedFault(f"{type(error).__name__}: {error}") from error
 
 
-def _fault_of_answer(answer: Any, client: Any, bucket: str) -> Fault:
+def _fault_of_answer(answer: Any, operation: str, client: Any, bucket: str) -> Fault:
     """Return the fault for an answer that is an error."""
     code, text = str(answer.get("Error", {}).get("Code", "")), answer.get("Error", {}).get("Message", "")
     meta = answer.get("ResponseMetadata", {})
@@ -142,6 +142,8 @@ def _fault_of_answer(answer: Any, client: Any, bucket: str) -> Fault:
     if code in _OTHER_REGION or (status == 400 and region):
         there = f"in region {region}" if region else "in another region"
         return RefusedFault(f"the bucket {bucket} is {there}; set region_name in the connection's extra")
+    if operation.startswith("AssumeRole"):  # the client does so by itself, before the request
+        return RefusedFault(f"the role of the connection could not be assumed: {words}")
     return RefusedFault(_refusal(code, bucket) or words)
 
 
