@@ -8,7 +8,8 @@ parts. So for sending there the time counts until all of the file was taken, and
 
 gokart dumps and loads the same frame, a pickle like ours. On S3 it is pointed at the service by boto3's environment. Its
 client of Google Cloud Storage knows no emulator: it is given one of luigi's, made from the description of the API that
-comes with googleapiclient, with this machine's address in it. gokart verifies nothing when it loads, and asks S3 for all of
+comes with googleapiclient, with this machine's address in it, and sends larger pieces than luigi's 10 MB, each of which
+costs fake-gcs-server a copy of all before it. gokart verifies nothing when it loads, and asks S3 for all of
 an object at once, which costs a service on loopback least; a real one sends a single answer slower than several.
 
 ``--megabytes 1000`` sends and gets more.

@@ -19,6 +19,7 @@ import pandas as pd
 from harness import gcs_server, s3_server
 
 BUCKET, COLUMNS = "kart", 10
+PIECE = 128 << 20
 who, service, direction, megabytes, address = sys.argv[1:]
 BASE = f"{'s3' if service == 's3' else 'gs'}://{BUCKET}/{who}"
 composing = 0.0
@@ -78,14 +79,19 @@ def target_of_gokart(name: str) -> Any:
 
 
 def keep_gcs_client() -> None:
-    """Let gokart's configuration hold a client of the service here: its own would ask Google for the way."""
+    """Let gokart's configuration hold a client of the service here: its own would ask Google for the way.
+
+    fake-gcs-server copies what it has with each piece that is sent, so that pieces of 10 MB, as luigi sends them, would
+    cost it the square of the length.
+    """
     from gokart.gcs_config import GCSConfig
     from googleapiclient.discovery_cache import get_static_doc
     from googleapiclient.http import build_http
-    from luigi.contrib.gcs import GCSClient
+    from luigi.contrib.gcs import CHUNKSIZE, GCSClient
 
     api = {**json.loads(get_static_doc("storage", "v1")), "rootUrl": f"{address}/", "baseUrl": f"{address}/storage/v1/"}
-    GCSConfig()._client = GCSClient(descriptor=json.dumps(api), http_=build_http())
+    piece = PIECE if direction == "dump" else CHUNKSIZE
+    GCSConfig()._client = GCSClient(descriptor=json.dumps(api), http_=build_http(), chunksize=piece)
 
 
 def dump(target: Any, frame: pd.DataFrame) -> None:
