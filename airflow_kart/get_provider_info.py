@@ -26,6 +26,7 @@ def get_provider_info() -> dict[str, Any]:
                 ],
             }
         ],
+        "cli": ["airflow_kart.cli.definition.get_kart_commands"],
         "extra-links": ["airflow_kart.links.artifact.KartArtifactLink"],
         "config": {
             "kart": {

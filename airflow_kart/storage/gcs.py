@@ -112,7 +112,7 @@ class _GCS:
                 data=body,
             )
         except MissingFault as fault:  # to make an object, only its bucket has to be there
-            raise RefusedFault(f"there is no bucket {place.bucket}; create it, or correct workspace_directory") from fault
+            raise _no_bucket(place) from fault
         return str(made["generation"])
 
     def begin(self, place: Place, metadata: dict[str, str]) -> str:  # noqa: ARG002 - given when it is composed
@@ -165,7 +165,10 @@ class _GCS:
             params["pageToken"] = page
         if not deep:
             params["delimiter"] = "/"
-        found = self._json("GET", f"/storage/v1/b/{quote(place.bucket, safe='')}/o", place, params=params)
+        try:
+            found = self._json("GET", f"/storage/v1/b/{quote(place.bucket, safe='')}/o", place, params=params)
+        except MissingFault as fault:
+            raise _no_bucket(place) from fault
         return Page([Listed(item["name"], _stat(item)) for item in found.get("items", ())], found.get("nextPageToken"))
 
     def list_unfinished(self, place: Place, page: Any) -> Page:
@@ -216,6 +219,10 @@ class _GCSBody:
 
     def close(self) -> None:
         self._answer.close()
+
+
+def _no_bucket(place: Place) -> RefusedFault:
+    return RefusedFault(f"there is no bucket {place.bucket}; create it, or correct workspace_directory")
 
 
 def _object(place: Place) -> str:

@@ -20,6 +20,7 @@ from airflow_kart.storage.service import Head, Listed, Page, Place, Unfinished
 
 __all__ = ["S3Store"]
 
+_WORDLESS = {"400", "403"}
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
@@ -60,7 +61,13 @@ class _S3:
     def head(self, place: Place) -> Head:
         client = self._client
         with faults_of(client, place):
-            answer = client.head_object(Bucket=place.bucket, Key=place.key)
+            try:
+                answer = client.head_object(Bucket=place.bucket, Key=place.key)
+            except client.exceptions.ClientError as error:
+                if error.response["Error"]["Code"] in _WORDLESS:
+                    # An answer to HEAD cannot say why, so that expired credentials look like others; one to GET says it.
+                    client.get_object(Bucket=place.bucket, Key=place.key, Range="bytes=0-0")["Body"].close()
+                raise
         stat = ObjectStat(answer["ContentLength"], answer["LastModified"], answer["ETag"])
         return Head(stat, answer["Metadata"].get(UPLOAD_KEY, ""))
 

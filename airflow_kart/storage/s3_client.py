@@ -103,12 +103,16 @@ def faults_of(client: Any, place: Place) -> Iterator[None]:
     except Fault:
         raise
     except botocore_errors.ClientError as error:
-        raise _fault_of_answer(error.response, client, place.bucket) from error
+        raise _fault_of_answer(error.response, error.operation_name, client, place.bucket) from error
     except (botocore_errors.NoCredentialsError, botocore_errors.PartialCredentialsError) as error:
         raise RefusedFault(f"there are no complete credentials: {error}") from error
     except botocore_errors.SSLError as error:
         raise RefusedFault(f"the connection is not safe: {error}") from error
-    except (botocore_errors.HTTPClientError, botocore_errors.FlexibleChecksumError) as error:
+    except (
+        botocore_errors.ConnectionError,
+        botocore_errors.HTTPClientError,
+        botocore_errors.FlexibleChecksumError,
+    ) as error:
         raise TransientFault(f"no good answer came from the service: {error}") from error
     except (botocore_errors.IncompleteReadError, botocore_errors.ResponseStreamingError) as error:
         raise TransientFault(f"the answer was cut short: {error}") from error
@@ -120,7 +124,7 @@ def faults_of(client: Any, place: Place) -> Iterator[None]:
         raise RefusedFault(f"{type(error).__name__}: {error}") from error
 
 
-def _fault_of_answer(answer: Any, client: Any, bucket: str) -> Fault:
+def _fault_of_answer(answer: Any, operation: str, client: Any, bucket: str) -> Fault:
     """Return the fault for an answer that is an error."""
     code, text = str(answer.get("Error", {}).get("Code", "")), answer.get("Error", {}).get("Message", "")
     meta = answer.get("ResponseMetadata", {})
@@ -138,6 +142,8 @@ def _fault_of_answer(answer: Any, client: Any, bucket: str) -> Fault:
     if code in _OTHER_REGION or (status == 400 and region):
         there = f"in region {region}" if region else "in another region"
         return RefusedFault(f"the bucket {bucket} is {there}; set region_name in the connection's extra")
+    if operation.startswith("AssumeRole"):  # the client does so by itself, before the request
+        return RefusedFault(f"the role of the connection could not be assumed: {words}")
     return RefusedFault(_refusal(code, bucket) or words)
 
 
@@ -149,7 +155,8 @@ def _refusal(code: str, bucket: str) -> str:
         return f"the service does not accept the credentials ({code}); correct those of the connection"
     if code in _DENIED:
         return (
-            f"access denied; the credentials need s3:ListBucket on the bucket {bucket}, and s3:GetObject, s3:PutObject, "
-            "s3:DeleteObject and s3:AbortMultipartUpload on its objects"
+            f"access denied; the credentials need s3:ListBucket on the bucket {bucket} (to list uploads, "
+            "s3:ListBucketMultipartUploads too), and s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload "
+            "on its objects"
         )
     return ""

@@ -1,7 +1,8 @@
 """An S3 service on loopback: moto, in a process of its own.
 
 moto looks at a condition and acts afterwards, with other requests in between; when a multipart upload is completed it
-knows no ``If-Match``, and fails where there is no such upload; and it says of every upload that it was begun in 2010.
+knows no ``If-Match``, and fails where there is no such upload; it says of every upload that it was begun in 2010; and it
+copies all of an object, twice, for each range of it.
 Its requests are therefore taken one by one here, and those things are seen to; the rest is moto's own.
 """
 
@@ -128,10 +129,29 @@ class _OneByOne:
         return "", ""
 
 
+def _keep_last_read(key: Any) -> None:
+    """Let the class of moto's objects keep the bytes of the one that was read last, for the next range of it."""
+    read, write = key.value.fget, key.value.fset
+    last: list[Any] = [None, b""]
+
+    def kept(self: Any) -> bytes:
+        if last[0] is not self:
+            last[:] = [self, read(self)]
+        return bytes(last[1])
+
+    def replaced(self: Any, value: Any) -> None:
+        last[:] = [None, b""]
+        write(self, value)
+
+    key.value = property(kept, replaced)
+
+
 def _serve(port: int, latency: float) -> None:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-    from moto.s3.models import s3_backends
+    from moto.s3.models import FakeKey, s3_backends
     from werkzeug.serving import WSGIRequestHandler, run_simple
+
+    _keep_last_read(FakeKey)
 
     class Handler(WSGIRequestHandler):
         protocol_version = "HTTP/1.1"

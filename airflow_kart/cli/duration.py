@@ -1,0 +1,36 @@
+"""Durations on a command line."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import re
+
+__all__ = ["duration", "duration_text"]
+
+_UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+_FORM = re.compile(r"(\d{1,5})\s*([dhms])", re.ASCII)
+
+
+def duration(text: str) -> dt.timedelta:
+    """Return what ``90m``, ``24h`` or ``7d`` says, as argparse's ``type``.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no such text.
+    """
+    found = _FORM.fullmatch(text.strip())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration; write a number and d, h, m or s, such as 24h")
+    return dt.timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def duration_text(length: dt.timedelta) -> str:
+    """Return a duration in its largest unit and the one below it, ``1d 2h``, rounded down; below zero counts as nothing."""
+    left = max(0, int(length.total_seconds()))
+    amounts = []
+    for unit, seconds in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        amount, left = divmod(left, seconds)
+        amounts.append((amount, unit))
+    first = next((place for place, (amount, _) in enumerate(amounts) if amount), len(amounts) - 1)
+    shown = [amounts[first], *(pair for pair in amounts[first + 1 : first + 2] if pair[0])]
+    return " ".join(f"{amount}{unit}" for amount, unit in shown)

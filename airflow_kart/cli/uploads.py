@@ -1,0 +1,81 @@
+"""``uploads``: what killed processes have left in a bucket."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import os
+import sys
+from typing import Any
+
+from airflow.cli.simple_table import AirflowConsole
+from airflow.utils.cli import suppress_logs_and_warning
+
+from airflow_kart import settings
+from airflow_kart.cli.duration import duration_text
+from airflow_kart.exceptions import ConfigurationError, KartError
+from airflow_kart.storage import UPLOADS, BucketStore, LocalStore, ObjectPathStore
+from airflow_kart.workspace import Workspace
+
+__all__ = ["uploads"]
+
+_A_DAY = dt.timedelta(days=1)
+
+
+@suppress_logs_and_warning
+def uploads(arguments: argparse.Namespace) -> None:
+    """List the abandoned uploads below a directory, or give them up.
+
+    Raises:
+        SystemExit: it could not be done; the text says why.
+    """
+    # Connections may be kept in the metadata database, where Airflow's own commands look for them by the same means.
+    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+    try:
+        workspace = Workspace(
+            arguments.directory or settings.workspace_directory(), arguments.aws_conn_id, arguments.gcp_conn_id
+        )
+        _uploads_below(workspace, arguments)
+    except KartError as error:
+        raise SystemExit(str(error)) from error
+
+
+def _uploads_below(workspace: Workspace, arguments: argparse.Namespace) -> None:
+    store, directory = workspace.store, workspace.directory.rstrip("/") + "/"
+    older_than: dt.timedelta | None = arguments.older_than
+    if isinstance(store, BucketStore):
+        if not arguments.abort:
+            AirflowConsole().print_as(_rows(store, directory, older_than), arguments.output)
+            return
+        age = _A_DAY if older_than is None else older_than
+        count = store.abort_abandoned(directory, age)
+        print(
+            f"gave up {count} upload{'' if count == 1 else 's'} begun more than {duration_text(age)} ago below {directory}"
+        )
+    elif isinstance(store, LocalStore):
+        if not arguments.abort:
+            AirflowConsole().print_as([], arguments.output)
+        print(
+            f"{directory} is on a disk: what a killed process leaves there is removed by the next one that writes there, "
+            "and is not listed",
+            file=sys.stderr,
+        )
+    else:
+        hint = f"; old files in its hidden folders {UPLOADS} may be removed" if isinstance(store, ObjectPathStore) else ""
+        raise ConfigurationError(f"uploads are listed below s3:// and gs:// directories only, not below {directory}{hint}")
+
+
+def _rows(store: BucketStore, directory: str, older_than: dt.timedelta | None) -> list[dict[str, Any]]:
+    """Return what is shown of the uploads below a directory, the oldest first."""
+    now = dt.datetime.now(dt.timezone.utc)
+    found = [
+        upload for upload in store.abandoned_uploads(directory) if older_than is None or upload.begun < now - older_than
+    ]
+    return [
+        {
+            "uri": upload.uri,
+            "begun": upload.begun.astimezone(dt.timezone.utc).isoformat(timespec="seconds"),
+            "age": duration_text(now - upload.begun),
+        }
+        for upload in sorted(found, key=lambda upload: (upload.begun, upload.uri))
+    ]
