@@ -1,7 +1,7 @@
-"""What the stores of S3 and Google Cloud Storage cost: against the services' bare clients, gokart, and for many look-ups.
+"""What the stores of S3 and Google Cloud Storage cost: against the services' bare clients, gokart.
 
 The services run on this machine and share its processors with their clients. So the ratios tell something, the times do
-not; and the number of requests a second is that of the service: the client's share is given beside it.
+not.
 
 Google composes an object of its parts without copying; fake-gcs-server copies, hashes, and does so twice for more than 32
 parts. So for sending there the time counts until all of the file was taken, and for a frame without the composing.
@@ -32,10 +32,6 @@ MEGABYTES = 400
 ROUNDS = 2
 AT_LEAST_OF_BARE = 0.9
 PEAK = 200_000_000
-TARGETS = 10_000
-ASKED = 1_000
-LATENCY = 0.05
-LOOK_UP_SECONDS = 15.0
 
 
 def transfers(megabytes: int, budgets: list[Budget]) -> None:
@@ -104,23 +100,6 @@ def frames(megabytes: int) -> None:
     print_table(["a frame", "airflow_kart", "gokart", "time ratio", "peak, MB", "gokart's", "peak ratio"], rows)
 
 
-def look_ups(budgets: list[Budget]) -> None:
-    """Look many targets up in a service that takes its time."""
-    with s3_server() as quick:
-        run_case("look_ups.py", "fill", ASKED, quick)
-        asked = run_case("look_ups.py", "ask", ASKED, quick)
-    with s3_server(latency=LATENCY) as slow:
-        run_case("look_ups.py", "fill", TARGETS, slow)
-        listed = run_case("look_ups.py", "list", TARGETS, slow)
-    requests = 2 * ASKED
-    rows = [
-        ["list, 10,000 targets", listed["seconds"], listed["cpu"], 2 * TARGETS / listed["seconds"]],
-        ["ask, 1,000 targets", asked["seconds"], asked["cpu"], requests / asked["seconds"]],
-    ]
-    print_table(["look-ups", "seconds", "client's CPU", "look-ups a second"], rows)
-    budgets.append(Budget("listing 10,000 targets, 50 ms away:", listed["seconds"], LOOK_UP_SECONDS, " s"))
-
-
 def main() -> int:
     """Measure, print, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -131,7 +110,6 @@ def main() -> int:
     budgets: list[Budget] = []
     transfers(megabytes, budgets)
     frames(megabytes)
-    look_ups(budgets)
     return verdict(budgets)
 
 
