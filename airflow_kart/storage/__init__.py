@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from airflow_kart.storage.base import ANY, UPLOADS, Expected, Found, HashedStream, Lookup, ObjectStat, Store, Upload
+from airflow_kart.storage.base import (
+    ANY,
+    UPLOADS,
+    Expected,
+    ExpectsRanges,
+    Found,
+    HashedStream,
+    Lookup,
+    ObjectStat,
+    Store,
+    Upload,
+)
 from airflow_kart.storage.bucket_store import AbandonedUpload, BucketStore
 from airflow_kart.storage.gcs import GCSStore
 from airflow_kart.storage.local import LocalStore
@@ -18,6 +29,7 @@ __all__ = [
     "AbandonedUpload",
     "BucketStore",
     "Expected",
+    "ExpectsRanges",
     "Found",
     "GCSStore",
     "HashedStream",
