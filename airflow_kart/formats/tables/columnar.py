@@ -168,10 +168,13 @@ def as_kind(table: Any, kind: TableKind) -> Any:
 
 def _frame_places(schema: Any, columns: Sequence[str]) -> list[int]:
     """Return where columns of a pandas frame are in a table, and after them those of its index."""
-    described = (schema.pandas_metadata or {}).get("index_columns", ())
-    index = [name for name in described if isinstance(name, str) and name in schema.names]  # a range has no column
+    described = schema.pandas_metadata or {}
+    index = [name for name in described.get("index_columns", ()) if name in schema.names]  # a range has no column
     own = [name for name in schema.names if name not in index]
-    return [schema.names.index(own[place]) for place in places_of(own, columns)] + list(map(schema.names.index, index))
+    names = own
+    if len(described.get("column_indexes", ())) > 1:  # Arrow has the labels of each level as text
+        names = [str(label) for label in frame_of(schema.empty_table()).columns]
+    return [schema.names.index(own[place]) for place in places_of(names, columns)] + list(map(schema.names.index, index))
 
 
 def arrow_source(stream: BinaryIO) -> Any:
