@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from test_formats_tables import (
@@ -87,18 +87,21 @@ def with_some_columns(draw: Any, frames: Any) -> tuple[Any, list[str]]:
 
 
 @pytest.mark.parametrize("target_format", EVERY, ids=str)
+@settings(max_examples=15)
 @given(given=with_some_columns(pandas_frames(PLAIN_PANDAS)))
 def test_pandas_from_every_format(target_format: Any, size: None, given: Any) -> None:
     loads_as_selected(target_format, *given)
 
 
 @pytest.mark.parametrize("target_format", [*BINARY, PickleFormat(), LargeFrameFormat(max_byte=40)], ids=str)
+@settings(max_examples=15)
 @given(given=with_some_columns(pandas_frames(PLAIN_PANDAS | RICH_PANDAS, indexed=True)))
 def test_pandas_with_every_type_and_index(target_format: Any, size: None, given: Any) -> None:
     loads_as_selected(target_format, *given)
 
 
 @pytest.mark.parametrize("target_format", EVERY, ids=str)
+@settings(max_examples=15)
 @given(given=with_some_columns(polars_frames(PLAIN_POLARS)), lazy=st.booleans())
 def test_polars_from_every_format(target_format: Any, size: None, given: Any, lazy: bool) -> None:
     frame, columns = given
@@ -106,12 +109,14 @@ def test_polars_from_every_format(target_format: Any, size: None, given: Any, la
 
 
 @pytest.mark.parametrize("target_format", BINARY, ids=str)
+@settings(max_examples=15)
 @given(given=with_some_columns(polars_frames(PLAIN_POLARS | NESTED_POLARS | RICH_POLARS)))
 def test_polars_with_every_type(target_format: Any, size: None, given: Any) -> None:
     loads_as_selected(target_format, *given)
 
 
 @pytest.mark.parametrize("target_format", EVERY, ids=str)
+@settings(max_examples=15)
 @given(given=with_some_columns(polars_frames(PLAIN_POLARS)))
 def test_pyarrow_from_every_format(target_format: Any, size: None, given: Any) -> None:
     frame, columns = given
@@ -157,6 +162,20 @@ def test_names_with_dots_are_no_paths(target_format: Any, kind: Any, size: None)
         tables_equal(target.load(columns), select_columns(target.load(), columns))
     with pytest.raises(FormatError, match=r"no column 'a\.b'"):
         target.load(["a.b"])
+
+
+@pytest.mark.parametrize("target_format", ALL, ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_names_are_no_patterns(target_format: Any, kind: Any, size: None) -> None:
+    target = Target("memory://columns/patterns", of_kind(target_format, kind), MemoryStore())
+    target.dump(pl.DataFrame({"*": [1], "^.*$": [2], "a": [3]}))
+    for columns in (["*"], ["a", "*"], ["^.*$", "a"]):
+        tables_equal(target.load(columns), select_columns(target.load(), columns))
+        found = target.load(columns)
+        assert (
+            list(found.collect_schema().names() if kind == "polars-lazy" else getattr(found, "column_names", found.columns))
+            == columns
+        )
 
 
 # What is asked for wrongly.

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.base import Format, LoadsColumns, type_name
-from airflow_kart.formats.tables.kind import kind_of_table
+from airflow_kart.formats.tables.kind import import_polars, kind_of_table
 
 __all__ = ["load_columns", "places_of", "select_columns"]
 
@@ -45,9 +45,10 @@ def select_columns(table: Any, columns: Sequence[str]) -> Any:
         raise FormatError(f"it is a {type_name(table)}, and only tables have columns; load it without columns=")
     if kind == "pandas":
         return table.iloc[:, places_of([str(label) for label in table.columns], columns)]
-    names = table.column_names if kind == "pyarrow" else table.collect_schema().names()
-    places = places_of(names, columns)
-    return table.select(places if kind == "pyarrow" else list(columns))
+    if kind == "pyarrow":
+        return table.select(places_of(table.column_names, columns))
+    places = places_of(table.collect_schema().names(), columns)
+    return table.select(import_polars().nth(places))  # by place, as "*" and "^a.*$" stand for many names
 
 
 def places_of(names: Sequence[str], columns: Sequence[str]) -> list[int]:
