@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,12 +30,12 @@ class ExternalTarget(Target):
             return TargetState(False, "it is made elsewhere, and not there yet")
         return TargetState(True, f"put there {stat.modified:%Y-%m-%d %H:%M:%S} UTC", modified=stat.modified)
 
-    def _load(self) -> Any:
+    def _load(self, columns: Sequence[str] | None = None) -> Any:
         with self._open() as stream:
-            found, error = self._try_format(stream, None)
+            found, error = self._try_format(stream, None, columns)
             stream.seek(0)
             sha256 = sha256_of(stream)
-        return self._loaded(found, sha256, error)
+        return self._loaded(found, sha256, error, columns)
 
     def _load_parts(self) -> Iterator[Any]:
         with self._open() as stream:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import io
+import os
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, Protocol
 
@@ -18,12 +19,15 @@ from airflow_kart.exceptions import (
     KartError,
     MissingArtifactError,
     ObjectChangedError,
+    TargetError,
 )
-from airflow_kart.formats import Format, ReadsInParts, reader_for, with_options
+from airflow_kart.formats import Format, ReadsInParts, VerifiesColumns, describe, reader_for, with_options
+from airflow_kart.formats.tables.kind import kind_of_type_name
+from airflow_kart.formats.tables.selection import load_columns, places_of
 from airflow_kart.publication import Publication
-from airflow_kart.sidecar import Sidecar, read_sidecar, sidecar_uri
+from airflow_kart.sidecar import ArtifactRecord, Sidecar, read_sidecar, sidecar_uri
 from airflow_kart.staged import begin_replacement
-from airflow_kart.storage import HashedStream, Lookup, Snapshot, Store
+from airflow_kart.storage import HashedStream, Lookup, ObjectPathStore, Snapshot, Store
 
 __all__ = ["Owner", "Target", "TargetState"]
 
@@ -161,16 +165,21 @@ class Target:
         """
         return read_sidecar(self.store, self.uri)
 
-    def load(self) -> Any:
+    def load(self, columns: Sequence[str] | None = None) -> Any:
         """Load the artifact, verified against its sidecar's checksum.
+
+        Args:
+            columns: the names of the columns of a table to load, in this order; by default all, or an object that is no
+                table. Where the format verifies columns by themselves, no more is read than they take up.
 
         Raises:
             MissingArtifactError: there is none.
             CorruptArtifactError: the bytes are not those the sidecar names, or the sidecar cannot be read.
-            FormatError: the bytes are right, but cannot be read in this format or process.
+            FormatError: the bytes are right, but cannot be read in this format or process, or have no such columns.
             ArtifactError: what was loaded does not pass the target's checks.
+            TargetError: ``columns`` is no list of different names.
         """
-        return self.located()._load()  # noqa: SLF001 - a target too
+        return self.located()._load(_checked_names(columns))  # noqa: SLF001 - a target too
 
     def load_parts(self) -> Iterator[Any]:
         """Load the artifact part by part, where its format can, without holding the rest; else as one part.
@@ -186,17 +195,65 @@ class Target:
         else:
             yield located._load()  # noqa: SLF001 - a target too
 
-    def _load(self) -> Any:
+    def _load(self, columns: Sequence[str] | None = None) -> Any:
         sidecar = self._sidecar_to_load()
+        if columns is not None:
+            self._require_columns(sidecar.artifact, columns)
+            if verified := self._load_verified(sidecar, columns):
+                return self._loaded(verified[0], sidecar.artifact.sha256, None, columns)
         while True:
             try:
-                found, sha256, error = self._decode(sidecar)
+                found, sha256, error = self._decode(sidecar, columns)
             except ObjectChangedError:
                 found, sha256, error = None, "another than when it was opened", None
             if sha256 in sidecar.accepted_checksums:
                 break
             sidecar = self._newer_sidecar(sidecar, sha256)
-        return self._loaded(found, sha256, error)
+        return self._loaded(found, sha256, error, columns)
+
+    def _require_columns(self, record: ArtifactRecord, columns: Sequence[str]) -> None:
+        """Refuse columns that cannot be there, without reading the artifact.
+
+        Raises:
+            FormatError: the sidecar names no such columns.
+        """
+        dumped = kind_of_type_name(record.type)
+        if record.columns is None and dumped is None:
+            raise FormatError(
+                f"could not load columns of {self.uri}: it is a {record.type} and no table; leave columns= out"
+            )
+        if record.columns is not None and getattr(self.format, "kind", dumped) in (dumped, None):
+            try:
+                places_of(list(record.columns), columns)
+            except FormatError as error:
+                raise FormatError(f"could not load {self.uri}: {error}") from None
+
+    def _load_verified(self, sidecar: Sidecar, columns: Sequence[str]) -> tuple[Any] | None:
+        """Read columns and little else; ``None`` where it is not certain that they are right, and all has to be read.
+
+        What is read is verified by the checksums that the format has for its parts. It is of the sidecar's artifact: the
+        sidecar is the same afterwards, and a replacement changes it before it touches the artifact.
+        """
+        record, reader = sidecar.artifact, self._reader(sidecar)
+        if (
+            record.bytes <= _SMALL
+            or sidecar.replaces is not None
+            or not isinstance(reader, VerifiesColumns)
+            or not reader.verifies_columns(record.type)
+            or isinstance(self.store, ObjectPathStore)  # whose streams may be of several versions
+        ):
+            return None
+        try:
+            with self._open() as stream:
+                if stream.seek(0, os.SEEK_END) != record.bytes:
+                    return None
+                stream.seek(0)
+                found = reader.load_columns(stream, columns)
+            after = self._sidecar_to_load()
+        except (FormatError, MissingArtifactError, ObjectChangedError):  # reading all of it tells what is wrong
+            return None
+        as_before = (after.version, after.content) == (sidecar.version, sidecar.content)
+        return (found,) if as_before and _agrees(found, record) else None
 
     def _load_parts(self) -> Iterator[Any]:
         sidecar = self._sidecar_to_load()
@@ -280,7 +337,7 @@ class Target:
             )
         return newer
 
-    def _loaded(self, found: Any, sha256: str, error: Exception | None) -> Any:
+    def _loaded(self, found: Any, sha256: str, error: Exception | None, columns: Sequence[str] | None = None) -> Any:
         """Return what was read, noted and checked, or raise what went wrong in reading right bytes."""
         if isinstance(error, FormatError):
             raise FormatError(f"could not load {self.uri}: {error}") from error
@@ -289,7 +346,7 @@ class Target:
         if error is not None:
             raise FormatError(f"could not load {self.uri}: {type(error).__name__}: {error}") from error
         self._note_input(sha256)
-        return self.checks.after_load(found)
+        return self.checks.after_load(found, columns)
 
     def _read_parts(self, reader: Format, stream: BinaryIO) -> Iterator[Any]:
         parts = reader.load_parts(stream) if isinstance(reader, ReadsInParts) else iter([reader.load(stream)])
@@ -315,7 +372,7 @@ class Target:
             return f"the artifact was written in the format {sidecar.artifact.format}, the target is {self.format.name}"
         return None
 
-    def _decode(self, sidecar: Sidecar) -> tuple[Any, str, Exception | None]:
+    def _decode(self, sidecar: Sidecar, columns: Sequence[str] | None) -> tuple[Any, str, Exception | None]:
         """Return the object, the checksum of the bytes it was read from, and what went wrong in reading it.
 
         A small artifact is verified before it is decoded, a large one by a thread meanwhile, from the same open file.
@@ -324,17 +381,19 @@ class Target:
         with self._open() as stream:
             if record.bytes > _SMALL:
                 if isinstance(stream, HashedStream):
-                    found, error = self._try_format(stream, sidecar)
+                    found, error = self._try_format(stream, sidecar, columns)
                     return found, stream.sha256(), error
                 with Checksum(stream) as checksum:
-                    found, error = self._try_format(stream, sidecar)
+                    found, error = self._try_format(stream, sidecar, columns)
                 if checksum.hexdigest == record.xxh3:
                     return found, record.sha256, error
                 stream.seek(0)
                 return found, sha256_of(stream), error
             data = stream.read()
         sha256 = record.sha256 if xxh3_of(data) == record.xxh3 else hashlib.sha256(data).hexdigest()
-        found, failed = self._try_format(io.BytesIO(data), sidecar) if sha256 in sidecar.accepted_checksums else (None, None)
+        if sha256 not in sidecar.accepted_checksums:
+            return None, sha256, None
+        found, failed = self._try_format(io.BytesIO(data), sidecar, columns)
         return found, sha256, failed
 
     def _open(self) -> BinaryIO:
@@ -343,9 +402,12 @@ class Target:
         except FileNotFoundError as error:
             raise MissingArtifactError(f"the artifact {self.uri} is gone; run the task that makes it") from error
 
-    def _try_format(self, stream: BinaryIO, sidecar: Sidecar | None) -> tuple[Any, Exception | None]:
+    def _try_format(
+        self, stream: BinaryIO, sidecar: Sidecar | None, columns: Sequence[str] | None
+    ) -> tuple[Any, Exception | None]:
+        reader = self.format if sidecar is None else self._reader(sidecar)
         try:
-            return (self.format if sidecar is None else self._reader(sidecar)).load(stream), None
+            return reader.load(stream) if columns is None else load_columns(reader, stream, columns), None
         except ObjectChangedError:
             raise
         except Exception as error:  # noqa: BLE001 - kept until the checksum says whether the bytes or the reader are to blame
@@ -356,3 +418,29 @@ class Target:
         return reader_for(
             with_options(self.format, sidecar.artifact.options), sidecar.artifact.type, sidecar.artifact.columns
         )
+
+
+def _checked_names(columns: object) -> tuple[str, ...] | None:
+    """Return the names of columns to load.
+
+    Raises:
+        TargetError: they are no list of different names.
+    """
+    if columns is None:
+        return None
+    if isinstance(columns, str) or not isinstance(columns, Sequence) or not all(isinstance(name, str) for name in columns):
+        raise TargetError(f"columns={columns!r:.200}: give a list of the columns' names")
+    if not columns:
+        raise TargetError("columns is empty; name the columns to load, or ask the sidecar for the number of rows")
+    if len(set(columns)) < len(columns):
+        twice = next(name for name in columns if columns.count(name) > 1)
+        raise TargetError(f"columns={columns!r:.200}: {twice!r} is named twice")
+    return tuple(columns)
+
+
+def _agrees(found: Any, record: ArtifactRecord) -> bool:
+    """Whether columns are such as a sidecar says: as many rows, and of the same types where the library is the same."""
+    described = describe(found)
+    columns = described.columns or {}
+    alike = described.type != record.type or all((record.columns or {}).get(name) == columns[name] for name in columns)
+    return described.rows == record.rows and alike

@@ -309,31 +309,33 @@ class TaskOnKart(Parametrized, Generic[T]):
         return True
 
     @overload
-    def load(self, target: TaskOnKart[U]) -> U: ...
+    def load(self, target: TaskOnKart[U], *, columns: Sequence[str] | None = None) -> U: ...
 
     @overload
-    def load(self, target: Sequence[TaskOnKart[U]]) -> list[U]: ...
+    def load(self, target: Sequence[TaskOnKart[U]], *, columns: Sequence[str] | None = None) -> list[U]: ...
 
     @overload
-    def load(self, target: Mapping[str, TaskOnKart[U]]) -> dict[str, U]: ...
+    def load(self, target: Mapping[str, TaskOnKart[U]], *, columns: Sequence[str] | None = None) -> dict[str, U]: ...
 
     @overload
-    def load(self, target: Target | str | int | None = None) -> Any: ...
+    def load(self, target: Target | str | int | None = None, *, columns: Sequence[str] | None = None) -> Any: ...
 
-    def load(self, target: object = None) -> Any:
+    def load(self, target: object = None, *, columns: Sequence[str] | None = None) -> Any:
         """Load inputs.
 
         Args:
             target: what to load: a required task (or a list or dict of them), a key of ``requires()``, a target, or
                 nothing for all that ``requires()`` returns, nested in the same way.
+            columns: of tables only these, in this order; see :meth:`airflow_kart.Target.load`.
 
         Raises:
             MissingArtifactError: an input is not there.
             CorruptArtifactError: an input is not what its sidecar says.
+            FormatError: an input has no such columns, or is no table.
         """
         if isinstance(target, Target):
-            return target.load()
-        return map_leaves(_load_output, self._chosen(target, "load"), TaskOnKart)
+            return target.load(columns)
+        return map_leaves(lambda task: _load_output(task, columns), self._chosen(target, "load"), TaskOnKart)
 
     @overload
     def load_generator(self, target: TaskOnKart[U]) -> Iterator[U]: ...
@@ -493,5 +495,5 @@ def _keys_of(requirements: Any) -> str:
     return f"it returns a list of {len(requirements)}" if requirements else "it returns nothing"
 
 
-def _load_output(task: TaskOnKart[Any]) -> Any:
-    return map_leaves(lambda target: target.load(), task.output(), Target)
+def _load_output(task: TaskOnKart[Any], columns: Sequence[str] | None) -> Any:
+    return map_leaves(lambda target: target.load(columns), task.output(), Target)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_kart.checks.column_types import wrong_columns
-from airflow_kart.checks.schema import validated
+from airflow_kart.checks.schema import of_columns, validated
 from airflow_kart.exceptions import ColumnTypeError, EmptyDumpError
 from airflow_kart.formats import Description
 
@@ -32,16 +32,21 @@ class Checks:
             ColumnTypeError: a column is of another type.
             SchemaError: the object does not satisfy the schema.
         """
-        return self._checked(obj, "dumped")
+        return self._checked(obj, "dumped", self.schema)
 
-    def after_load(self, obj: Any) -> Any:
+    def after_load(self, obj: Any, columns: Sequence[str] | None = None) -> Any:
         """Return the object as it is to be handed out, which a schema may coerce.
+
+        Args:
+            obj: the object.
+            columns: the columns of a table, where not all were loaded. They are asked for what a schema says of each by
+                itself; the rest was asked for when the table was dumped.
 
         Raises:
             ColumnTypeError: a column is of another type.
             SchemaError: the object does not satisfy the schema.
         """
-        return self._checked(obj, "loaded")
+        return self._checked(obj, "loaded", self.schema if columns is None else of_columns(self.schema, columns))
 
     def written(self, description: Description) -> None:
         """Check what was written, before it is published.
@@ -54,11 +59,11 @@ class Checks:
                 "the table has no rows, which fail_on_empty_dump refuses; look for what removed them, or set it to False"
             )
 
-    def _checked(self, obj: Any, verb: str) -> Any:
+    def _checked(self, obj: Any, verb: str, schema: Any) -> Any:
         if isinstance(obj, Iterator):  # the parts of a table
-            return (self._checked(part, verb) for part in obj)
+            return (self._checked(part, verb, schema) for part in obj)
         if self.column_types and (wrong := wrong_columns(obj, self.column_types)):
             raise ColumnTypeError(
                 f"the table that was {verb} has columns of other types than column_types says: {'; '.join(wrong)}"
             )
-        return obj if self.schema is None else validated(obj, self.schema, verb)
+        return obj if schema is None else validated(obj, schema, verb)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from airflow_kart.exceptions import ConfigurationError, SchemaError
 from airflow_kart.formats import table_kind_of
 
-__all__ = ["require_schema", "schema_in", "validated"]
+__all__ = ["of_columns", "require_schema", "schema_in", "validated"]
 
 _LONGEST_TEXT = 2000
 _MOST_CASES = 10
@@ -30,6 +32,32 @@ def schema_in(annotation: object) -> Any:
     if not isinstance(origin, type) or table_kind_of(origin) is None or len(arguments) != 1:
         return None
     return arguments[0] if callable(getattr(arguments[0], "validate", None)) else None
+
+
+def of_columns(schema: Any, columns: Sequence[str]) -> Any:
+    """Return what a schema says of each of some columns by itself, or ``None`` where that cannot be told apart.
+
+    What pandera checks across columns is left out.
+
+    Args:
+        schema: as for :func:`validated`, or ``None``.
+        columns: the names of the columns.
+    """
+    whole = schema.to_schema() if callable(getattr(schema, "to_schema", None)) else schema
+    if not isinstance(getattr(whole, "columns", None), Mapping) or not hasattr(whole, "select_columns"):
+        return None
+    kept = [
+        name
+        for name, column in whole.columns.items()
+        if str(name) in columns or (column.regex and any(re.match(str(name), one) for one in columns))
+    ]
+    part = whole.select_columns(kept)  # a copy
+    part.checks, part.parsers, part.ordered = [], [], False
+    if not set(part.unique or ()) <= set(columns):
+        part.unique = None
+    for column in part.columns.values():
+        column.checks = [check for check in column.checks if check.groupby is None]
+    return part
 
 
 def validated(obj: Any, schema: Any, verb: str) -> Any:

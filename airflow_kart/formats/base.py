@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 
@@ -14,9 +14,11 @@ __all__ = [
     "Description",
     "Format",
     "FormatFactory",
+    "LoadsColumns",
     "ReadsByColumns",
     "ReadsByType",
     "ReadsInParts",
+    "VerifiesColumns",
     "Writable",
     "options_of",
     "reader_for",
@@ -112,6 +114,36 @@ class ReadsInParts(Protocol):
 
     def load_parts(self, stream: BinaryIO) -> Iterator[Any]:
         """Read the parts in order, from a stream that can seek."""
+        ...
+
+
+@runtime_checkable
+class LoadsColumns(Protocol):
+    """A format that can read some columns of a table without decoding the rest."""
+
+    def load_columns(self, stream: BinaryIO, columns: Sequence[str]) -> Any:
+        """Read columns, in the order asked for, from a stream that can seek.
+
+        Args:
+            stream: where the bytes are.
+            columns: their names, each once.
+
+        Raises:
+            FormatError: there is no such column, or the bytes are of the wrong kind.
+        """
+        ...
+
+
+@runtime_checkable
+class VerifiesColumns(LoadsColumns, Protocol):
+    """A format whose bytes hold checksums by which columns can be verified without the rest."""
+
+    def verifies_columns(self, dumped: str) -> bool:
+        """Whether :meth:`load_columns` verifies what it reads of an artifact.
+
+        Args:
+            dumped: the class of the dumped object, as :func:`type_name` gives it.
+        """
         ...
 
 

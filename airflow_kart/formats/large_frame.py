@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
@@ -15,6 +15,7 @@ from airflow_kart.formats.base import Description
 from airflow_kart.formats.description import describe
 from airflow_kart.formats.pickle import PickleFormat
 from airflow_kart.formats.tables.kind import TableKind, require_table
+from airflow_kart.formats.tables.selection import select_columns
 
 __all__ = ["LargeFrameFormat"]
 
@@ -65,10 +66,11 @@ class LargeFrameFormat:
 
     def load(self, stream: BinaryIO) -> Any:
         """Read the whole table."""
-        parts = list(self._parts(stream))
-        if not parts:
-            raise FormatError("the archive holds no parts of a table")
-        return parts[0] if len(parts) == 1 else _LIBRARIES[require_table(parts[0], self.name)].join(parts)
+        return _joined(list(self._parts(stream)))
+
+    def load_columns(self, stream: BinaryIO, columns: Sequence[str]) -> Any:
+        """Read columns, part by part."""
+        return _joined([select_columns(part, columns) for part in self._parts(stream)])
 
     def load_parts(self, stream: BinaryIO) -> Iterator[Any]:
         """Read one part after the other."""
@@ -90,6 +92,12 @@ class LargeFrameFormat:
                         raise FormatError(f"the part {name} cannot be read: {error}") from error
                 yield part
                 del part  # or it would be held beside the next one
+
+
+def _joined(parts: list[Any]) -> Any:
+    if not parts:
+        raise FormatError("the archive holds no parts of a table")
+    return parts[0] if len(parts) == 1 else _LIBRARIES[require_table(parts[0], LargeFrameFormat.name)].join(parts)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Final, Literal, Protocol, runtime_checkable
@@ -21,6 +21,7 @@ __all__ = [
     "LOCKS",
     "UPLOADS",
     "Expected",
+    "ExpectsRanges",
     "Found",
     "HashedStream",
     "ListsInBulk",
@@ -119,6 +120,19 @@ class HashedStream(Protocol):
 
         Raises:
             ObjectChangedError: as for reading.
+        """
+        ...
+
+
+@runtime_checkable
+class ExpectsRanges(Protocol):
+    """A stream over a network, of one version of an object, that can be told what will be read of it."""
+
+    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Begin to fetch what will be read, several ranges at once, and nothing beyond them.
+
+        Args:
+            ranges: begin and end of each, in bytes, in order and apart from each other.
         """
         ...
 

@@ -1,7 +1,8 @@
 """Reading an object of a bucket like a file: what is needed of it, when it is needed.
 
 Who reads on and on gets blocks that were asked for in advance, several at once; who jumps about gets what is asked for
-and no more. All of it is of one version of the object.
+and no more; who says in advance what will be read gets that, several ranges at once. All of it is of one version of the
+object.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -47,6 +49,7 @@ class Ranged(io.RawIOBase):
         self._next = 0
         self._run = _SHORT  # how much was read in a row; who begins at the beginning is taken to read on
         self._blocks: dict[int, Future[memoryview]] = {}
+        self._expected: dict[int, tuple[int, Future[memoryview]]] = {}  # by begin: end, and what was read
         self._pool: ThreadPoolExecutor | None = None
         self._sha256 = hashlib.sha256()
         self._hasher: ThreadPoolExecutor | None = None
@@ -84,6 +87,9 @@ class Ranged(io.RawIOBase):
         if self._position != self._next:
             self._run = _SHORT if self._position == 0 else 0
         index = self._position // BLOCK
+        if (count := self._read_expected(view)) > 0:
+            self._position += count
+            return count
         if index not in self._blocks and self._run < _SHORT and len(view) < _SHORT and not self._costs_nothing(index):
             self._fetch(self._position, view)
             count = len(view)
@@ -93,6 +99,14 @@ class Ranged(io.RawIOBase):
         self._next = self._position
         self._run += count
         return count
+
+    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Begin to fetch ranges; see :class:`~airflow_kart.storage.base.ExpectsRanges`."""
+        self._check_open()
+        for start, end in ranges:
+            for begin in range(start, end, BLOCK):
+                stop = min(begin + BLOCK, end)
+                self._expected[begin] = (stop, self._worker().submit(self._load, begin, stop))
 
     def readall(self) -> bytes:
         """Read the rest, with one copy of it in memory."""
@@ -119,6 +133,7 @@ class Ranged(io.RawIOBase):
                 if pool is not None:
                     pool.shutdown(wait=False, cancel_futures=True)
             self._blocks.clear()
+            self._expected.clear()
         super().close()
 
     @property
@@ -131,6 +146,19 @@ class Ranged(io.RawIOBase):
 
     def _costs_nothing(self, index: int) -> bool:
         return self._at_hand and index == 0 and self._size <= BLOCK
+
+    def _read_expected(self, view: memoryview) -> int:
+        """Read from an expected range, and let go of it at its end; return how much was read."""
+        begins = list(self._expected)
+        begin = begins[place - 1] if (place := bisect_right(begins, self._position)) else -1
+        end, loading = self._expected.get(begin, (0, None))
+        if loading is None or self._position >= end:
+            return 0
+        found = loading.result()[self._position - begin : self._position - begin + len(view)]
+        view[: len(found)] = found
+        if self._position + len(found) == end:
+            del self._expected[begin]
+        return len(found)
 
     def _read_block(self, index: int, view: memoryview) -> int:
         wanted = (self._position + len(view) - 1) // BLOCK
@@ -146,7 +174,8 @@ class Ranged(io.RawIOBase):
         for number in range(index, min(through, index + _AHEAD, self._last) + 1):
             if number not in self._blocks:
                 self._make_room(index)
-                self._blocks[number] = self._worker().submit(self._load, number)
+                start = number * BLOCK
+                self._blocks[number] = self._worker().submit(self._load, start, min(start + BLOCK, self._size))
         try:
             block = self._blocks[index].result()
         except BaseException:
@@ -161,9 +190,8 @@ class Ranged(io.RawIOBase):
             farthest = max(self._blocks, key=lambda number: (number < index, abs(number - index)))
             self._blocks.pop(farthest).cancel()
 
-    def _load(self, index: int) -> memoryview:
-        start = index * BLOCK
-        block = memoryview(bytearray(min(BLOCK, self._size - start)))
+    def _load(self, start: int, end: int) -> memoryview:
+        block = memoryview(bytearray(end - start))
         self._fetch(start, block)
         return block
 
@@ -183,7 +211,10 @@ class Ranged(io.RawIOBase):
 
 
 class RangedStream(io.BufferedReader):
-    """An object as a buffered stream, which is a :class:`~airflow_kart.storage.base.HashedStream` too."""
+    """An object as a buffered stream, which is a ``HashedStream`` and ``ExpectsRanges`` too.
+
+    Both are of :mod:`airflow_kart.storage.base`.
+    """
 
     def __init__(self, raw: Ranged) -> None:
         super().__init__(raw, _BUFFER)
@@ -192,3 +223,7 @@ class RangedStream(io.BufferedReader):
     def sha256(self) -> str:
         """Return the SHA-256 of the whole object."""
         return self._ranged.sha256()
+
+    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Begin to fetch what will be read."""
+        self._ranged.expect(ranges)

@@ -123,6 +123,10 @@ class LoadsTheWrongThing(TaskOnKart[int]):
         count: int = self.load(self.table)  # wrong
         self.load(0.5)  # wrong
         self.load({1: self.table})  # wrong
+        self.load(self.table, columns=[1])  # wrong
+        self.load(self.table, columns={"a"})  # wrong
+        self.load(self.table, ["a"])  # wrong
+        one_column: int = self.load(self.table, columns=["a"])  # wrong
         self.dump(self.load([self.table])[0])  # wrong
         self.dump(count)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, ClassVar, Literal
 
@@ -12,12 +12,13 @@ from typing_extensions import Self
 
 from airflow_kart.exceptions import ConfigurationError, FormatError
 from airflow_kart.formats.base import READING, Description, type_name
-from airflow_kart.formats.tables.frame import frame_of, table_of
+from airflow_kart.formats.tables.frame import frame_of, narrowed, table_of
 from airflow_kart.formats.tables.kind import TableKind, check_kind, import_polars, kind_of_type_name, require_table
 from airflow_kart.formats.tables.polars_sink import sink
+from airflow_kart.formats.tables.selection import places_of, select_columns
 from airflow_kart.formats.tables.stream import file_path, reading, writing
 
-__all__ = ["ColumnarFormat", "as_kind", "lazy_description"]
+__all__ = ["ColumnarFormat", "arrow_source", "as_kind", "lazy_description"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,19 @@ class ColumnarFormat(ABC):
                 return getattr(import_polars(), f"scan_{self._polars}")(stream)
             if kind == "polars":
                 return getattr(import_polars(), f"read_{self._polars}")(stream)
-            return as_kind(self._read_arrow(_arrow_source(stream)), kind)
+            return as_kind(self._read_arrow(arrow_source(stream)), kind)
+
+    def load_columns(self, stream: BinaryIO, columns: Sequence[str]) -> Any:
+        """Read columns; see :class:`~airflow_kart.formats.LoadsColumns`."""
+        kind = self.kind or "pandas"
+        with reading(self._title):
+            if kind in ("polars", "polars-lazy"):
+                lazy = select_columns(getattr(import_polars(), f"scan_{self._polars}")(stream), columns)
+                return lazy if kind == "polars-lazy" else lazy.collect()
+            if kind == "pyarrow":
+                return self._read_arrow_columns(stream, lambda schema: places_of(schema.names, columns))[0]
+            table, schema = self._read_arrow_columns(stream, lambda schema: _frame_places(schema, columns))
+            return frame_of(narrowed(table, schema, len(columns)))
 
     @abstractmethod
     def _write_arrow(self, table: Any, stream: Any, compression: str) -> None:
@@ -80,6 +93,18 @@ class ColumnarFormat(ABC):
     @abstractmethod
     def _read_arrow(self, source: Any) -> Any:
         """Read a ``pyarrow.Table``."""
+
+    @abstractmethod
+    def _read_arrow_columns(self, stream: BinaryIO, choose: Callable[[Any], list[int]]) -> tuple[Any, Any]:
+        """Read columns of a ``pyarrow.Table``.
+
+        Args:
+            stream: where the bytes are.
+            choose: gets the schema of the whole, and returns the places of the columns.
+
+        Returns:
+            The columns, in the order of those places, and the schema of the whole.
+        """
 
     def _stored_by_arrow(self, table: Any) -> Any:
         memory = io.BytesIO()
@@ -141,7 +166,18 @@ def as_kind(table: Any, kind: TableKind) -> Any:
     return frame.lazy() if kind == "polars-lazy" else frame
 
 
-def _arrow_source(stream: BinaryIO) -> Any:
+def _frame_places(schema: Any, columns: Sequence[str]) -> list[int]:
+    """Return where columns of a pandas frame are in a table, and after them those of its index."""
+    described = schema.pandas_metadata or {}
+    index = [name for name in described.get("index_columns", ()) if name in schema.names]  # a range has no column
+    own = [name for name in schema.names if name not in index]
+    names = own
+    if len(described.get("column_indexes", ())) > 1:  # Arrow has the labels of each level as text
+        names = [str(label) for label in frame_of(schema.empty_table()).columns]
+    return [schema.names.index(own[place]) for place in places_of(names, columns)] + list(map(schema.names.index, index))
+
+
+def arrow_source(stream: BinaryIO) -> Any:
     """Return what Arrow reads a stream through: the file itself, where it is one, else Python's stream."""
     import pyarrow as pa
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, BinaryIO, ClassVar, Literal, get_args
 
-from airflow_kart.formats.tables.columnar import ColumnarFormat
+from airflow_kart.formats.tables.columnar import ColumnarFormat, arrow_source
+from airflow_kart.storage import HashedStream
 
 __all__ = ["FeatherCompression", "FeatherFormat"]
 
@@ -43,3 +45,18 @@ class FeatherFormat(ColumnarFormat):
 
         with pa.ipc.open_file(source) as reader:
             return reader.read_all()
+
+    def _read_arrow_columns(self, stream: BinaryIO, choose: Callable[[Any], list[int]]) -> tuple[Any, Any]:
+        import pyarrow as pa
+
+        if isinstance(stream, HashedStream):  # all of it is fetched to be verified, which is done in order
+            table = self._read_arrow(arrow_source(stream))
+            return table.select(choose(table.schema)), table.schema
+        with pa.ipc.open_file(arrow_source(stream)) as reader:
+            schema = reader.schema
+        places = choose(schema)
+        stream.seek(0)
+        options = pa.ipc.IpcReadOptions(included_fields=sorted(places))
+        with pa.ipc.open_file(arrow_source(stream), options=options) as reader:
+            table = reader.read_all()
+        return table.select([sorted(places).index(place) for place in places]), schema

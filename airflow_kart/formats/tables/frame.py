@@ -14,7 +14,7 @@ from typing import Any
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.tables.objects import ObjectColumn, same
 
-__all__ = ["frame_of", "table_of"]
+__all__ = ["frame_of", "narrowed", "table_of"]
 
 _NOTES = b"airflow_kart"
 _CATEGORIES = b"airflow_kart.categories."
@@ -99,6 +99,28 @@ def frame_of(table: Any, restore: bool = True) -> Any:
         frame.index.freq = notes["frequency"]
     frame.attrs = notes["attrs"]
     return frame
+
+
+def narrowed(table: Any, whole: Any, columns: int) -> Any:
+    """Return some columns of an Arrow table so that :func:`frame_of` reads them as it would among the others.
+
+    Args:
+        table: a ``pyarrow.Table`` of the columns, and of those of the frame's index after them.
+        whole: the ``pyarrow.Schema`` of the table they are of.
+        columns: how many they are, without those of the index.
+    """
+    metadata = dict(whole.metadata or {})
+    if _NOTES not in metadata:
+        return table.replace_schema_metadata(metadata)
+    notes = json.loads(metadata[_NOTES])
+    before = {str(place): str(whole.names.index(name)) for place, name in enumerate(table.column_names[:columns])}
+    for of_columns in ("objects", "dtypes"):
+        notes[of_columns] = {now: notes[of_columns][then] for now, then in before.items() if then in notes[of_columns]}
+    kept = {key: value for key, value in metadata.items() if not key.startswith(_CATEGORIES) or b"index" in key}
+    for now, then in before.items():
+        if (categories := metadata.get(_CATEGORIES + then.encode())) is not None:
+            kept[_CATEGORIES + now.encode()] = categories
+    return table.replace_schema_metadata({**kept, _NOTES: json.dumps(notes).encode()})
 
 
 def _with_exact_integers(frame: Any, table: Any) -> Any:
