@@ -113,9 +113,9 @@ class ChecksumStream(io.RawIOBase):
 
 
 def sha256_of(stream: BinaryIO) -> str:
-    """Return the SHA-256 of a stream, which is read in chunks or hashes itself."""
-    if isinstance(stream, HashedStream):
-        return stream.sha256()
+    """Return the SHA-256 of a stream, which is at its beginning and is read in chunks, or hashes itself."""
+    if isinstance(stream, HashedStream) and stream.hash_name == "sha256":
+        return stream.hexdigest()
     sha256 = hashlib.sha256()
     while data := stream.read(_CHUNK):
         sha256.update(data)
@@ -125,7 +125,7 @@ def sha256_of(stream: BinaryIO) -> str:
 class Checksum:
     """The XXH3 of an open stream, computed while the ``with`` block reads it too.
 
-    A file is hashed by a thread, any other stream before the block, and then rewound.
+    A file is hashed by a thread; a stream over a network hashes itself; any other is read before the block, and rewound.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -146,6 +146,8 @@ class Checksum:
 
     def __enter__(self) -> Self:
         """Begin to hash."""
+        if isinstance(self._stream, HashedStream):
+            return self
         try:
             descriptor = self._stream.fileno()
         except OSError:
@@ -166,7 +168,9 @@ class Checksum:
 
     @property
     def hexdigest(self) -> str:
-        """The checksum, after the block."""
+        """The checksum, after the block, while the stream is open."""
+        if isinstance(self._stream, HashedStream):
+            return self._stream.hexdigest()
         return self._hash.hexdigest()
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_kart.checksum import sha256_of
 from airflow_kart.exceptions import TargetError
 from airflow_kart.storage import Lookup, is_memory_uri
 from airflow_kart.target import Target, TargetState
@@ -31,17 +30,11 @@ class ExternalTarget(Target):
         return TargetState(True, f"put there {stat.modified:%Y-%m-%d %H:%M:%S} UTC", modified=stat.modified)
 
     def _load(self, columns: Sequence[str] | None = None) -> Any:
-        with self._open() as stream:
-            found, error = self._try_format(stream, None, columns)
-            stream.seek(0)
-            sha256 = sha256_of(stream)
-        return self._loaded(found, sha256, error, columns)
+        return self._loaded(self._reading.unverified(columns), columns)
 
     def _load_parts(self) -> Iterator[Any]:
-        with self._open() as stream:
-            self._note_input(sha256_of(stream))
-            stream.seek(0)
-            yield from self._read_parts(self.format, stream)
+        with self._reading.unverified_parts() as (sha256, parts):
+            yield from self._loaded_parts(parts, sha256)
 
     def dump(self, obj: Any, custom_labels: Mapping[str, str] | None = None) -> None:
         """Refuse: the artifact is somebody else's. Only in a workspace in memory, which a test has to fill, it is not.

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-import io
-import os
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from airflow_kart.checks import Checks
-from airflow_kart.checksum import Checksum, sha256_of, xxh3_of
 from airflow_kart.exceptions import (
     CorruptArtifactError,
     FormatError,
@@ -21,17 +17,14 @@ from airflow_kart.exceptions import (
     ObjectChangedError,
     TargetError,
 )
-from airflow_kart.formats import Format, ReadsInParts, VerifiesColumns, describe, reader_for, with_options
-from airflow_kart.formats.tables.kind import kind_of_type_name
-from airflow_kart.formats.tables.selection import load_columns, places_of
+from airflow_kart.formats import Format, ReadsInParts
 from airflow_kart.publication import Publication
-from airflow_kart.sidecar import ArtifactRecord, Sidecar, read_sidecar, sidecar_uri
+from airflow_kart.reading import Read, Reading
+from airflow_kart.sidecar import Sidecar, read_sidecar, sidecar_uri
 from airflow_kart.staged import begin_replacement
-from airflow_kart.storage import HashedStream, Lookup, ObjectPathStore, Snapshot, Store
+from airflow_kart.storage import Lookup, Snapshot, Store
 
 __all__ = ["Owner", "Target", "TargetState"]
-
-_SMALL = 8 << 20
 
 
 class Owner(Protocol):
@@ -196,74 +189,35 @@ class Target:
             yield located._load()  # noqa: SLF001 - a target too
 
     def _load(self, columns: Sequence[str] | None = None) -> Any:
-        sidecar = self._sidecar_to_load()
+        reading, sidecar = self._reading, self._sidecar_to_load()
         if columns is not None:
-            self._require_columns(sidecar.artifact, columns)
-            if verified := self._load_verified(sidecar, columns):
-                return self._loaded(verified[0], sidecar.artifact.sha256, None, columns)
+            reading.require_columns(sidecar.artifact, columns)
+            alone = reading.columns_alone(sidecar, columns)
+            if alone is not None and self._is_as_before(sidecar):
+                return self._loaded(alone, columns)
         while True:
             try:
-                found, sha256, error = self._decode(sidecar, columns)
+                read = reading.whole(sidecar, columns)
             except ObjectChangedError:
-                found, sha256, error = None, "another than when it was opened", None
-            if sha256 in sidecar.accepted_checksums:
-                break
-            sidecar = self._newer_sidecar(sidecar, sha256)
-        return self._loaded(found, sha256, error, columns)
+                read = Read(None, "another than when it was opened")
+            if read.sha256 in sidecar.accepted_checksums:
+                return self._loaded(read, columns)
+            sidecar = self._newer_sidecar(sidecar, read.sha256)
 
-    def _require_columns(self, record: ArtifactRecord, columns: Sequence[str]) -> None:
-        """Refuse columns that cannot be there, without reading the artifact.
-
-        Raises:
-            FormatError: the sidecar names no such columns.
-        """
-        dumped = kind_of_type_name(record.type)
-        if record.columns is None and dumped is None:
-            raise FormatError(
-                f"could not load columns of {self.uri}: it is a {record.type} and no table; leave columns= out"
-            )
-        if record.columns is not None and getattr(self.format, "kind", dumped) in (dumped, None):
-            try:
-                places_of(list(record.columns), columns)
-            except FormatError as error:
-                raise FormatError(f"could not load {self.uri}: {error}") from None
-
-    def _load_verified(self, sidecar: Sidecar, columns: Sequence[str]) -> tuple[Any] | None:
-        """Read columns and little else; ``None`` where it is not certain that they are right, and all has to be read.
-
-        What is read is verified by the checksums that the format has for its parts. It is of the sidecar's artifact: the
-        sidecar is the same afterwards, and a replacement changes it before it touches the artifact.
-        """
-        record, reader = sidecar.artifact, self._reader(sidecar)
-        if (
-            record.bytes <= _SMALL
-            or sidecar.replaces is not None
-            or not isinstance(reader, VerifiesColumns)
-            or not reader.verifies_columns(record.type)
-            or isinstance(self.store, ObjectPathStore)  # whose streams may be of several versions
-        ):
-            return None
+    def _is_as_before(self, sidecar: Sidecar) -> bool:
+        """Whether an artifact was not replaced since its sidecar was read: its replacement would have begun with that."""
         try:
-            with self._open() as stream:
-                if stream.seek(0, os.SEEK_END) != record.bytes:
-                    return None
-                stream.seek(0)
-                found = reader.load_columns(stream, columns)
-            after = self._sidecar_to_load()
-        except (FormatError, MissingArtifactError, ObjectChangedError):  # reading all of it tells what is wrong
-            return None
-        as_before = (after.version, after.content) == (sidecar.version, sidecar.content)
-        return (found,) if as_before and _agrees(found, record) else None
+            now = self._sidecar_to_load()
+        except MissingArtifactError:
+            return False
+        return (now.version, now.content) == (sidecar.version, sidecar.content)
 
     def _load_parts(self) -> Iterator[Any]:
         sidecar = self._sidecar_to_load()
         while True:
-            with self._open() as stream:
-                sha256 = sha256_of(stream)
+            with self._reading.parts(sidecar) as (sha256, parts):
                 if sha256 in sidecar.accepted_checksums:
-                    self._note_input(sha256)
-                    stream.seek(0)
-                    yield from self._read_parts(self._reader(sidecar), stream)
+                    yield from self._loaded_parts(parts, sha256)
                     return
             sidecar = self._newer_sidecar(sidecar, sha256)
 
@@ -337,19 +291,25 @@ class Target:
             )
         return newer
 
-    def _loaded(self, found: Any, sha256: str, error: Exception | None, columns: Sequence[str] | None = None) -> Any:
+    @property
+    def _reading(self) -> Reading:
+        return Reading(self.uri, self.format, self.store)
+
+    def _loaded(self, read: Read, columns: Sequence[str] | None = None) -> Any:
         """Return what was read, noted and checked, or raise what went wrong in reading right bytes."""
-        if isinstance(error, FormatError):
-            raise FormatError(f"could not load {self.uri}: {error}") from error
-        if isinstance(error, (KartError, MemoryError)):
+        error = read.error
+        if isinstance(error, KartError) and not isinstance(error, FormatError):
+            raise error
+        if isinstance(error, MemoryError):
             raise error
         if error is not None:
-            raise FormatError(f"could not load {self.uri}: {type(error).__name__}: {error}") from error
-        self._note_input(sha256)
-        return self.checks.after_load(found, columns)
+            words = error if isinstance(error, FormatError) else f"{type(error).__name__}: {error}"
+            raise FormatError(f"could not load {self.uri}: {words}") from error
+        self._note_input(read.sha256)
+        return self.checks.after_load(read.found, columns)
 
-    def _read_parts(self, reader: Format, stream: BinaryIO) -> Iterator[Any]:
-        parts = reader.load_parts(stream) if isinstance(reader, ReadsInParts) else iter([reader.load(stream)])
+    def _loaded_parts(self, parts: Iterator[Any], sha256: str) -> Iterator[Any]:
+        self._note_input(sha256)
         try:
             yield from map(self.checks.after_load, parts)
         except FormatError as error:
@@ -372,53 +332,6 @@ class Target:
             return f"the artifact was written in the format {sidecar.artifact.format}, the target is {self.format.name}"
         return None
 
-    def _decode(self, sidecar: Sidecar, columns: Sequence[str] | None) -> tuple[Any, str, Exception | None]:
-        """Return the object, the checksum of the bytes it was read from, and what went wrong in reading it.
-
-        A small artifact is verified before it is decoded, a large one by a thread meanwhile, from the same open file.
-        """
-        record = sidecar.artifact
-        with self._open() as stream:
-            if record.bytes > _SMALL:
-                if isinstance(stream, HashedStream):
-                    found, error = self._try_format(stream, sidecar, columns)
-                    return found, stream.sha256(), error
-                with Checksum(stream) as checksum:
-                    found, error = self._try_format(stream, sidecar, columns)
-                if checksum.hexdigest == record.xxh3:
-                    return found, record.sha256, error
-                stream.seek(0)
-                return found, sha256_of(stream), error
-            data = stream.read()
-        sha256 = record.sha256 if xxh3_of(data) == record.xxh3 else hashlib.sha256(data).hexdigest()
-        if sha256 not in sidecar.accepted_checksums:
-            return None, sha256, None
-        found, failed = self._try_format(io.BytesIO(data), sidecar, columns)
-        return found, sha256, failed
-
-    def _open(self) -> BinaryIO:
-        try:
-            return self.store.open(self.uri)
-        except FileNotFoundError as error:
-            raise MissingArtifactError(f"the artifact {self.uri} is gone; run the task that makes it") from error
-
-    def _try_format(
-        self, stream: BinaryIO, sidecar: Sidecar | None, columns: Sequence[str] | None
-    ) -> tuple[Any, Exception | None]:
-        reader = self.format if sidecar is None else self._reader(sidecar)
-        try:
-            return reader.load(stream) if columns is None else load_columns(reader, stream, columns), None
-        except ObjectChangedError:
-            raise
-        except Exception as error:  # noqa: BLE001 - kept until the checksum says whether the bytes or the reader are to blame
-            return None, error
-
-    def _reader(self, sidecar: Sidecar) -> Format:
-        """Return the format with the options the artifact was written with, for what was dumped."""
-        return reader_for(
-            with_options(self.format, sidecar.artifact.options), sidecar.artifact.type, sidecar.artifact.columns
-        )
-
 
 def _checked_names(columns: object) -> tuple[str, ...] | None:
     """Return the names of columns to load.
@@ -436,11 +349,3 @@ def _checked_names(columns: object) -> tuple[str, ...] | None:
         twice = next(name for name in columns if columns.count(name) > 1)
         raise TargetError(f"columns={columns!r:.200}: {twice!r} is named twice")
     return tuple(columns)
-
-
-def _agrees(found: Any, record: ArtifactRecord) -> bool:
-    """Whether columns are such as a sidecar says: as many rows, and of the same types where the library is the same."""
-    described = describe(found)
-    columns = described.columns or {}
-    alike = described.type != record.type or all((record.columns or {}).get(name) == columns[name] for name in columns)
-    return described.rows == record.rows and alike

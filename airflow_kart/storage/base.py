@@ -23,6 +23,7 @@ __all__ = [
     "Expected",
     "ExpectsRanges",
     "Found",
+    "HashName",
     "HashedStream",
     "ListsInBulk",
     "Lookup",
@@ -46,6 +47,8 @@ class _Anything(enum.Enum):
 
 ANY: Final = _Anything.ANY
 """Whatever is there, or nothing."""
+
+HashName = Literal["sha256", "xxh3"]
 
 Expected = str | None | Literal[_Anything.ANY]
 """What a writer expects to replace: the object of a version, nothing (``None``), or whatever there is."""
@@ -111,10 +114,19 @@ class Upload(Protocol):
 
 @runtime_checkable
 class HashedStream(Protocol):
-    """A stream that hashes the object it reads while it reads it, as far as that goes in order."""
+    """A stream that hashes the object it reads while it reads it, as far as that goes in order: with XXH3, 128 bits."""
 
-    def sha256(self) -> str:
-        """Return the SHA-256 of the whole object, in hex; what was not read yet, or not in order, is read for it.
+    @property
+    def hash_name(self) -> HashName:
+        """What it hashes with."""
+        ...
+
+    def hash_with(self, name: HashName) -> None:
+        """Hash with something else, from the beginning: to be said before anything is read."""
+        ...
+
+    def hexdigest(self) -> str:
+        """Return the hash of the whole object, in hex; what was not read yet, or not in order, is read for it.
 
         The position stays where it is.
 

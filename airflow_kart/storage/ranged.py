@@ -15,6 +15,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import xxhash
+
+from airflow_kart.storage.base import HashName
+
 __all__ = ["BLOCK", "Ranged", "RangedStream"]
 
 BLOCK = 8 << 20
@@ -51,7 +55,8 @@ class Ranged(io.RawIOBase):
         self._blocks: dict[int, Future[memoryview]] = {}
         self._expected: dict[int, tuple[int, Future[memoryview]]] = {}  # by begin: end, and what was read
         self._pool: ThreadPoolExecutor | None = None
-        self._sha256 = hashlib.sha256()
+        self.hash_name: HashName = "xxh3"
+        self._digest: Any = xxhash.xxh3_128()
         self._hasher: ThreadPoolExecutor | None = None
         self._hashing: Future[None] | None = None
         self._hashed = 0
@@ -116,14 +121,20 @@ class Ranged(io.RawIOBase):
             rest.write(view[:count])
         return rest.getvalue()
 
-    def sha256(self) -> str:
-        """Return the SHA-256 of the whole object; see :class:`~airflow_kart.storage.base.HashedStream`."""
+    def hash_with(self, name: HashName) -> None:
+        """Hash with something else; see :class:`~airflow_kart.storage.base.HashedStream`."""
+        if self._hashed:
+            raise ValueError("the stream has been read, and hashed, already")
+        self.hash_name, self._digest = name, hashlib.sha256() if name == "sha256" else xxhash.xxh3_128()
+
+    def hexdigest(self) -> str:
+        """Return the hash of the whole object; see :class:`~airflow_kart.storage.base.HashedStream`."""
         self._check_open()
         for index in range(self._hashed, self._last + 1):
             self._block(index, index + _AHEAD)
         if self._hashing is not None:
             self._hashing.result()
-        return self._sha256.hexdigest()
+        return str(self._digest.hexdigest())
 
     def close(self) -> None:
         """Stop what is under way, and let go of everything."""
@@ -202,7 +213,7 @@ class Ranged(io.RawIOBase):
         if self._hasher is None:
             self._hasher = ThreadPoolExecutor(1, "kart-hash")
         self._hashed += 1
-        self._hashing = self._hasher.submit(self._sha256.update, block)
+        self._hashing = self._hasher.submit(self._digest.update, block)
 
     def _worker(self) -> ThreadPoolExecutor:
         if self._pool is None:
@@ -220,9 +231,18 @@ class RangedStream(io.BufferedReader):
         super().__init__(raw, _BUFFER)
         self._ranged = raw
 
-    def sha256(self) -> str:
-        """Return the SHA-256 of the whole object."""
-        return self._ranged.sha256()
+    @property
+    def hash_name(self) -> HashName:
+        """What it hashes with."""
+        return self._ranged.hash_name
+
+    def hash_with(self, name: HashName) -> None:
+        """Hash with something else."""
+        self._ranged.hash_with(name)
+
+    def hexdigest(self) -> str:
+        """Return the hash of the whole object."""
+        return self._ranged.hexdigest()
 
     def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Begin to fetch what will be read."""

@@ -19,10 +19,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import xxhash
 from conftest import Kind
 from harness import racing
 from harness.store_conformance import MB, EveryStore, get, put
 
+from airflow_kart.checksum import sha256_of
 from airflow_kart.exceptions import ConflictError, ObjectChangedError
 from airflow_kart.storage import ANY, UPLOADS, BucketStore, HashedStream, Snapshot, Store, store_for
 from airflow_kart.storage.faults import ConflictFault
@@ -66,16 +68,24 @@ def test_a_stream_hashes_the_whole_object(store: BucketStore, base: str) -> None
     for length in (0, 1, 100_000, 8 * MB, 20 * MB + 7):
         data = random_bytes(length)
         put(store, f"{base}/a", data)
-        expected = hashlib.sha256(data).hexdigest()
+        expected = xxhash.xxh3_128_hexdigest(data)
         with store.open(f"{base}/a") as stream:
             assert isinstance(stream, HashedStream)
             assert stream.read(10) == data[:10]
-            assert stream.sha256() == expected
+            assert stream.hexdigest() == expected
             assert stream.read() == data[10:]
-            assert stream.sha256() == expected
+            assert stream.hexdigest() == expected
         with store.open(f"{base}/a") as stream:
             assert stream.read() == data
-            assert stream.sha256() == expected  # type: ignore[attr-defined]
+            assert stream.hexdigest() == expected  # type: ignore[attr-defined]
+        with store.open(f"{base}/a") as stream:
+            assert isinstance(stream, HashedStream)
+            stream.hash_with("sha256")
+            assert stream.read(10) == data[:10]
+            assert stream.hexdigest() == sha256_of(stream) == hashlib.sha256(data).hexdigest()
+            if length:
+                with pytest.raises(ValueError, match="has been read"):
+                    stream.hash_with("xxh3")
 
 
 def test_formats_that_jump_about_can_read(store: BucketStore, base: str) -> None:
@@ -107,7 +117,7 @@ def test_an_object_that_changes_while_it_is_read_is_not_mixed(store: BucketStore
         with pytest.raises(ObjectChangedError, match=f"could not read {base}/a: it was replaced or removed"):
             stream.read()
         with pytest.raises(ObjectChangedError):
-            stream.sha256()  # type: ignore[attr-defined]
+            stream.hexdigest()  # type: ignore[attr-defined]
 
 
 def test_metadata_goes_with_an_object_as_far_as_it_fits(store: BucketStore, base: str) -> None:
@@ -276,7 +286,7 @@ def test_more_parts_than_one_request_composes(store: BucketStore, base: str) -> 
     data = random_bytes(8 * MB) * 34
     put(store, f"{base}/a", data)
     with store.open(f"{base}/a") as stream:
-        assert stream.sha256() == hashlib.sha256(data).hexdigest()  # type: ignore[attr-defined]
+        assert stream.hexdigest() == xxhash.xxh3_128_hexdigest(data)  # type: ignore[attr-defined]
     assert everything_below(store, base) == [f"{base}/a"]
 
 

@@ -50,12 +50,12 @@ KINDS: list[Any] = ["pandas", "polars", "polars-lazy", "pyarrow"]
 def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let artifacts count as small, which are verified as a whole before they are decoded, or as large."""
     if request.param == "large":
-        monkeypatch.setattr("airflow_kart.target._SMALL", 0)
+        monkeypatch.setattr("airflow_kart.reading._SMALL", 0)
 
 
 @pytest.fixture
 def all_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_kart.target._SMALL", 0)
+    monkeypatch.setattr("airflow_kart.reading._SMALL", 0)
 
 
 def tables_equal(one: Any, other: Any) -> None:

@@ -40,7 +40,7 @@ def sent(store: Any, base: str, key: str, source: Any) -> float:
 def fetched(store: Any, base: str, key: str, sink: Any) -> None:
     with store.open(base + key) as stream:
         shutil.copyfileobj(stream, sink, MB)
-        stream.sha256()
+        stream.hexdigest()
 
 
 def of_s3() -> tuple[Any, Any, Any]:
