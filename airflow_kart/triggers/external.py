@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
-from asgiref.sync import sync_to_async
 
 from airflow_kart.storage import store_for
+from airflow_kart.triggers.deferral import SHORTEST_DEFERRAL, in_thread
 
 __all__ = ["ExternalArtifactTrigger"]
 
@@ -44,9 +44,8 @@ class ExternalArtifactTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look until everything is there."""
-        # Not asyncio's threads: before Airflow 3.2 a connection can be asked for in those of asgiref only.
-        is_there = sync_to_async(self._is_there, thread_sensitive=False)
-        while absent := [uri for uri in self.uris if not await is_there(uri)]:
+        await asyncio.sleep(SHORTEST_DEFERRAL)
+        while absent := [uri for uri in self.uris if not await in_thread(self._is_there, uri)]:
             self.log.info("Not there yet: %s", ", ".join(absent))
             await asyncio.sleep(self.poll_seconds)
         yield TriggerEvent({"uris": self.uris})  # type: ignore[no-untyped-call]  # as above

@@ -10,13 +10,13 @@ from dataclasses import asdict
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
-from asgiref.sync import sync_to_async
 
 from airflow_kart import settings
 from airflow_kart.exceptions import KartError
 from airflow_kart.locks import Taken, Watch, locks_for
 from airflow_kart.runtime.turns import timeout_message
 from airflow_kart.staged import sidecar_version
+from airflow_kart.triggers.deferral import SHORTEST_DEFERRAL, in_thread
 from airflow_kart.workspace import Workspace
 
 __all__ = ["LockTrigger"]
@@ -83,13 +83,12 @@ class LockTrigger(BaseTrigger):
 
         Where looking fails for a minute, the operator goes on too: it says in its log what is wrong, or waits again.
         """
-        # Not asyncio's threads: before Airflow 3.2 a connection can be asked for in those of asgiref only.
-        look = sync_to_async(self._look, thread_sensitive=False)
-        taken, trouble, reached = Taken(None), "", time.monotonic()
+        taken, trouble, began = Taken(None), "", time.monotonic()
+        reached = began
         while True:
             reason = failed = ""
             try:
-                reason, taken = await look(taken)
+                reason, taken = await in_thread(self._look, taken)
             except KartError as error:
                 if not trouble:
                     self.log.warning("Cannot look whether it is the turn of %s, and tries again: %s", self.task_name, error)
@@ -101,7 +100,7 @@ class LockTrigger(BaseTrigger):
             waited = time.time() - self.since
             if not reason and waited > settings.kart_int("lock_timeout"):
                 failed = timeout_message(self.task_name, waited, taken)
-            if reason or failed:
+            if (reason or failed) and time.monotonic() - began >= SHORTEST_DEFERRAL:
                 dead = self._watch.dead if self._watch is not None else None
                 event = {
                     "unique_id": self.unique_id,
