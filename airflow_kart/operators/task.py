@@ -58,6 +58,7 @@ class KartOperator(KartBaseOperator):
     operator_extra_links = (KartArtifactLink(),)
     ui_color = "#e8f0fb"
     makes_artifact = True
+    _at_work = False
 
     def __init__(
         self,
@@ -94,6 +95,19 @@ class KartOperator(KartBaseOperator):
         """Make the artifact; return its outcome and where it is."""
         return self._execute(context, {}, None)
 
+    def on_kill(self) -> None:
+        """Stop the task where it is: nothing is published, and its lock is let go of.
+
+        Airflow by itself lets it go on and kills it seconds later, and a lock that is not the kernel's would stay for its
+        time to live.
+
+        Raises:
+            SystemExit: in the midst of the task. Airflow tries it again if it has tries left.
+        """
+        if self._at_work:
+            self._at_work = False  # clearing up is not to be stopped
+            raise SystemExit(f"Airflow has told {self.task_id} to end; nothing is published, and its lock is free again")
+
     def _execute(self, context: Any, dead: Mapping[str, Taken], waiting_since: float | None) -> dict[str, Any]:
         """Make the artifact.
 
@@ -102,6 +116,13 @@ class KartOperator(KartBaseOperator):
             dead: by unique id, the locks of other runs that were seen to be dead.
             waiting_since: since when (Unix time) it has waited for other runs, if it has.
         """
+        self._at_work = True
+        try:
+            return self._make(context, dead, waiting_since)
+        finally:
+            self._at_work = False
+
+    def _make(self, context: Any, dead: Mapping[str, Taken], waiting_since: float | None) -> dict[str, Any]:
         blueprint = self.blueprint or Blueprint.single(self.task_id, self.task)
         run_context = RunContext(self, blueprint, context)
         task = run_context.run.tasks.get(self.task_id)

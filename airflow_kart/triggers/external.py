@@ -9,6 +9,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_kart.storage import store_for
+from airflow_kart.triggers.deferral import SHORTEST_DEFERRAL, in_thread
 
 __all__ = ["ExternalArtifactTrigger"]
 
@@ -43,7 +44,8 @@ class ExternalArtifactTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look until everything is there."""
-        while absent := [uri for uri in self.uris if not await asyncio.to_thread(self._is_there, uri)]:
+        await asyncio.sleep(SHORTEST_DEFERRAL)
+        while absent := [uri for uri in self.uris if not await in_thread(self._is_there, uri)]:
             self.log.info("Not there yet: %s", ", ".join(absent))
             await asyncio.sleep(self.poll_seconds)
         yield TriggerEvent({"uris": self.uris})  # type: ignore[no-untyped-call]  # as above

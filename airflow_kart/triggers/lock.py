@@ -16,12 +16,14 @@ from airflow_kart.exceptions import KartError
 from airflow_kart.locks import Taken, Watch, locks_for
 from airflow_kart.runtime.turns import timeout_message
 from airflow_kart.staged import sidecar_version
+from airflow_kart.triggers.deferral import SHORTEST_DEFERRAL, in_thread
 from airflow_kart.workspace import Workspace
 
 __all__ = ["LockTrigger"]
 
 _POLL_SECONDS = 1.0
 _REMOTE_POLL_SECONDS = 4.0  # where looking is a request to a bucket
+_FAILURES_SURVIVED = 60.0
 
 
 class LockTrigger(BaseTrigger):
@@ -60,6 +62,7 @@ class LockTrigger(BaseTrigger):
         self.workspace = Workspace(
             workspace_directory, aws_conn_id, gcp_conn_id, read_from=(), lock=lock, redis_conn_id=redis_conn_id
         )
+        self._watch: Watch | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and its arguments, for the triggerer's process."""
@@ -76,27 +79,29 @@ class LockTrigger(BaseTrigger):
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look until there is a reason to go on."""
-        watch: Watch | None = None
-        taken = Taken(None)
+        """Look until there is a reason to go on.
+
+        Where looking fails for a minute, the operator goes on too: it says in its log what is wrong, or waits again.
+        """
+        taken, trouble, began = Taken(None), "", time.monotonic()
+        reached = began
         while True:
             reason = failed = ""
             try:
-                if watch is None:
-                    watch = Watch(await asyncio.to_thread(locks_for, self.workspace), self.unique_id)
-                found = await asyncio.to_thread(watch.look)
-                if found is None:
-                    reason = "the other run has died" if watch.dead is not None else "the other run has ended"
-                elif await asyncio.to_thread(self._changed):
-                    reason = "the other run has published"
-                taken = found or taken
+                reason, taken = await in_thread(self._look, taken)
             except KartError as error:
-                self.log.warning("Cannot look whether it is the turn of %s: %s", self.task_name, error)
+                if not trouble:
+                    self.log.warning("Cannot look whether it is the turn of %s, and tries again: %s", self.task_name, error)
+                trouble = str(error)
+                if time.monotonic() - reached > _FAILURES_SURVIVED:
+                    reason = f"it could not be told whose turn it is ({trouble})"
+            else:
+                trouble, reached = "", time.monotonic()
             waited = time.time() - self.since
             if not reason and waited > settings.kart_int("lock_timeout"):
                 failed = timeout_message(self.task_name, waited, taken)
-            if reason or failed:
-                dead = watch.dead if watch is not None else None
+            if (reason or failed) and time.monotonic() - began >= SHORTEST_DEFERRAL:
+                dead = self._watch.dead if self._watch is not None else None
                 event = {
                     "unique_id": self.unique_id,
                     "since": self.since,
@@ -109,6 +114,15 @@ class LockTrigger(BaseTrigger):
             await asyncio.sleep(
                 (_POLL_SECONDS if taken.time_to_live is None else _REMOTE_POLL_SECONDS) * random.uniform(0.75, 1.25)
             )
+
+    def _look(self, before: Taken) -> tuple[str, Taken]:
+        """Return the reason to go on, if there is one, and who holds the lock, or did at the last look."""
+        if self._watch is None:
+            self._watch = Watch(locks_for(self.workspace), self.unique_id)
+        found = self._watch.look()
+        if found is None:
+            return "the other run has died" if self._watch.dead is not None else "the other run has ended", before
+        return "the other run has published" if self._changed() else "", found
 
     def _changed(self) -> bool:
         return any(sidecar_version(self.workspace.store_of(uri), uri) != version for uri, version in self.sidecars.items())

@@ -1,4 +1,4 @@
-"""A real Airflow on loopback: API server, DAG processor and scheduler with LocalExecutor, on a database of its own."""
+"""A real Airflow on loopback: API server, DAG processor, scheduler with LocalExecutor, and a triggerer where it is wanted."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ _PROCESSES = {
     "api": ["api-server", "--port", "PORT", "--workers", "1"],
     "dag-processor": ["dag-processor"],
     "scheduler": ["scheduler"],
+    "triggerer": ["triggerer"],
 }
 
 
@@ -34,9 +36,12 @@ class AirflowServer:
         home: the AIRFLOW_HOME to be; DAG files go to its ``dags``.
         database: address of an empty PostgreSQL database, ``user@host:port/name``.
         environment: further environment variables for all processes.
+        triggerer: whether there is a triggerer, for operators that defer.
     """
 
-    def __init__(self, home: Path, database: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, home: Path, database: str, environment: dict[str, str] | None = None, *, triggerer: bool = False
+    ) -> None:
         self.home = home
         self.dags = home / "dags"
         self.dags.mkdir(parents=True, exist_ok=True)
@@ -44,14 +49,28 @@ class AirflowServer:
         self._port = free_port()
         self._environment = {**os.environ, **_configuration(home, self._port, database), **(environment or {})}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._names = [name for name in _PROCESSES if triggerer or name != "triggerer"]
         self._token = ""
 
     def start(self) -> None:
         """Migrate the database, start the processes, wait until the API answers."""
         self.command("db", "migrate")
-        for name in _PROCESSES:
+        for name in self._names:
             self._spawn(name)
         self._wait(self._healthy, 120, "the API server to answer")
+
+    def kill(self, name: str) -> None:
+        """Kill one of the processes, and all they started, as a machine does that loses its power."""
+        process = self._processes.pop(name)
+        for pid in [process.pid, *_below(process.pid)]:  # from above, so that nobody reports another's death
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait(20)
+
+    def spawn_again(self, name: str, environment: dict[str, str] | None = None) -> None:
+        """Start a killed process again, with other environment variables if need be."""
+        self._environment.update(environment or {})
+        self._spawn(name)
 
     def _spawn(self, name: str) -> None:
         arguments = [str(self._port) if part == "PORT" else part for part in _PROCESSES[name]]
@@ -117,6 +136,43 @@ class AirflowServer:
             body["task_ids"] = list(task_ids)
         self.call("POST", f"/dags/{dag_id}/clearTaskInstances", body)
         return self.finished(dag_id, run_id)
+
+    def set_state(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
+        """Mark a task, as the UI does."""
+        path = f"/dags/{dag_id}/dagRuns/{_quoted(run_id)}/taskInstances/{_quoted(task_id)}"
+        self.call("PATCH", path, {"new_state": state})
+
+    def state(self, dag_id: str, run_id: str, task_id: str) -> str:
+        """Return the state of a task at this moment; empty where it has none yet."""
+        path = f"/dags/{dag_id}/dagRuns/{_quoted(run_id)}/taskInstances/{_quoted(task_id)}"
+        return str(self.call("GET", path)["state"] or "")
+
+    def log_of(self, dag_id: str, run_id: str, task_id: str) -> str:
+        """Return what the tries of a task have logged so far, and the triggerer for it."""
+        folder = self.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
+        files = sorted(file for file in folder.glob("*.log*") if file.is_file())
+        return "\n".join(_log_text(line) for file in files for line in file.read_text().splitlines())
+
+    def wait(self, condition: Callable[[], Any], seconds: float, what: str, seen: Callable[[], object] = str) -> Any:
+        """Wait until a condition gives something true; return that.
+
+        Args:
+            condition: is asked several times in a second.
+            seconds: how long to wait at most.
+            what: is waited for, in words.
+            seen: says what there is instead, when it was waited for in vain.
+        """
+        found: list[Any] = []
+
+        def holds() -> bool:
+            found[:] = [condition()]
+            return bool(found[0])
+
+        try:
+            self._wait(holds, seconds, what)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n--- instead: {seen()}") from None
+        return found[0]
 
     def finished(self, dag_id: str, run_id: str, timeout: float = 240) -> DagRun:
         """Wait for the end of a run."""
@@ -191,9 +247,7 @@ class DagRun:
 
     def log(self, task_id: str) -> str:
         """What the tries of a task logged."""
-        folder = self._server.home / "logs" / f"dag_id={self.dag_id}" / f"run_id={self.run_id}" / f"task_id={task_id}"
-        lines = [line for file in sorted(folder.glob("*.log")) for line in file.read_text().splitlines()]
-        return "\n".join(_log_text(line) for line in lines)
+        return self._server.log_of(self.dag_id, self.run_id, task_id)
 
 
 def _log_text(line: str) -> str:
@@ -202,7 +256,8 @@ def _log_text(line: str) -> str:
     except ValueError:
         return line
     errors = [f"{error['exc_type']}: {error['exc_value']}" for error in entry.get("error_detail") or []]
-    return "\n".join([str(entry.get("event", "")), *errors])
+    exited = [str(entry["exit_code"])] if "exit_code" in entry else []
+    return "\n".join([str(entry.get("event", "")), *exited, *errors])
 
 
 def _configuration(home: Path, port: int, database: str) -> dict[str, str]:
@@ -225,7 +280,11 @@ def _configuration(home: Path, port: int, database: str) -> dict[str, str]:
         },
         "dag_processor": {"refresh_interval": 2, "min_file_process_interval": 2},
         "scheduler": {"scheduler_idle_sleep_time": 0.2},
-        "logging": {"logging_level": "INFO"},
+        "logging": {
+            "logging_level": "INFO",
+            "worker_log_server_port": free_port(),
+            "trigger_log_server_port": free_port(),
+        },
     }
     configuration = {
         f"AIRFLOW__{section.upper()}__{option.upper()}": str(value)
@@ -238,6 +297,12 @@ def _configuration(home: Path, port: int, database: str) -> dict[str, str]:
 
 def _airflow() -> str:
     return str(Path(sys.executable).parent / "airflow")
+
+
+def _below(pid: int) -> list[int]:
+    """Return the processes that a process started, and those that they did, the uppermost first."""
+    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False).stdout
+    return [found for child in children.split() for found in (int(child), *_below(int(child)))]
 
 
 def _quoted(text: str) -> str:
