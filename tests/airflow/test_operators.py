@@ -22,6 +22,8 @@ SHARED: dict[str, Any] = {
     "read_from": ["/shared"],
     "aws_conn_id": "own_aws",
     "gcp_conn_id": "own_gcp",
+    "lock": "redis",
+    "redis_conn_id": "own_redis",
 }
 OPERATORS: dict[str, tuple[Any, dict[str, Any]]] = {
     "task": (KartOperator, {"task": TASK}),
