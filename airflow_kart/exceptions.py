@@ -30,7 +30,7 @@
     │   ├── LockLostError           somebody else got the lock while it was held
     │   └── LockTimeoutError        a lock was waited for too long
     ├── MissingInputError           a task was started before its inputs exist
-    ├── TaskFailedError             a task of a DAG run failed
+    ├── TaskFailedError             a task of a DAG run failed, or its process died
     └── BindingError                a DAG's binding does not fit its root task
 
 A message says what happened, to which task and parameter, and what to do next.
@@ -185,7 +185,7 @@ class MissingInputError(KartError):
 
 
 class TaskFailedError(KartError):
-    """A task of a DAG run failed, or could not run because one did."""
+    """A task of a DAG run failed, or could not run because one did; or a process of ``build()`` died in the midst of one."""
 
 
 class BindingError(KartError):

@@ -38,6 +38,8 @@ def build(
 ) -> T:
     """Make what a task dumps, running only what is missing, and return it.
 
+    What another run, anywhere, is making at this moment is waited for and used.
+
     Args:
         task: the task.
         workers: how many tasks may run at once, each in a process of its own; 1 runs them in this one.
@@ -50,6 +52,8 @@ def build(
         What the task dumped, loaded from its artifact; nested as ``output()`` nests its targets.
 
     Raises:
+        LockError: another run makes one of the tasks, and was waited for too long; or a lock was lost.
+        TaskFailedError: a process that ran a task died.
         KartError: the tasks cannot be run, or an artifact cannot be used.
         Exception: whatever a task's ``run()`` raises. What was published before is kept.
     """
