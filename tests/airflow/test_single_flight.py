@@ -46,6 +46,11 @@ if __name__ == "__main__":
 """
 
 
+@pytest.fixture(autouse=True)
+def nothing_ran() -> None:
+    RAN.clear()
+
+
 @pytest.fixture
 def home(tmp_path):
     (tmp_path / "dags").mkdir()
