@@ -22,7 +22,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/unit --numprocesses auto
 	$(BIN)/python -m pytest tests/stores --numprocesses auto
 	$(BIN)/python -m pytest tests/typing
-	$(BIN)/python -m pytest tests/airflow
+	$(BIN)/python -m pytest tests/airflow --numprocesses auto --dist loadfile
 	$(BIN)/python -m pytest tests/scheduler
 
 check: $(VENV)/.dev
