@@ -115,7 +115,8 @@ def _cpu_seconds_of_children() -> float:
 def _environment(airflow_home: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
-    return {**kept, "AIRFLOW_HOME": airflow_home, "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    harness = str(CASES.parents[1])  # absolute, as cases run elsewhere
+    return {**kept, "PYTHONPATH": harness, "AIRFLOW_HOME": airflow_home, "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
 
 
 def _show_progress(text: str) -> None:
