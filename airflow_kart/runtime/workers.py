@@ -23,7 +23,7 @@ from airflow_kart.workspace import Workspace
 
 __all__ = ["make_in_processes"]
 
-_LONGEST_MESSAGE = 3_000  # bytes; a pipe takes as much from several processes without mixing it up
+_LONGEST_TEXT = 150  # characters, of at most 12 bytes; a pipe takes 4 KiB from several processes without mixing it up
 
 logger = logging.getLogger(__name__)
 
@@ -106,9 +106,9 @@ class _Teller:
 
     def happens(self, event: Event) -> None:
         """Tell it, if the parent still listens."""
-        text = json.dumps(event._replace(words=event.words[: _LONGEST_MESSAGE // 12])).encode()
+        short = event._replace(task=event.task[:_LONGEST_TEXT], words=event.words[:_LONGEST_TEXT])
         try:
-            self._speaker.send_bytes(text)
+            self._speaker.send_bytes(json.dumps(short).encode())
         except OSError as error:
             logger.debug("nobody listens: %s", error)
 

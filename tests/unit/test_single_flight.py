@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import multiprocessing
 import os
 import re
+import select
 import subprocess
 import sys
 import threading
@@ -17,8 +20,10 @@ import pytest
 from airflow_kart import IntParameter, TaskOnKart, Workspace, WrapperTask, build
 from airflow_kart.exceptions import ConfigurationError, LockError, LockLostError, LockTimeoutError, TaskFailedError
 from airflow_kart.locks import Holder, Lease, Taken, locks_for
+from airflow_kart.runtime.progress import Event
 from airflow_kart.runtime.runner import run_task
 from airflow_kart.runtime.turns import TakenElsewhere, Turns
+from airflow_kart.runtime.workers import _Teller
 
 RAN: list[str] = []
 
@@ -290,6 +295,15 @@ def test_a_killed_worker_is_an_error_that_says_so(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert f"{TaskFailedError.__name__}: a process that ran one of" in done.stderr
     assert "Part(number=99)" in done.stderr.rpartition("TaskFailedError")[2]
+
+
+@pytest.mark.parametrize("text", ["x", "ä", "\U0001f600", "\ud800", "\0"])
+def test_what_workers_tell_is_short_enough_to_stay_in_one_piece(text: str) -> None:
+    listener, speaker = multiprocessing.Pipe(duplex=False)
+    _Teller(speaker).happens(Event("failed", "0" * 32, text * 100_000, text * 100_000))
+    told = listener.recv_bytes()
+    assert len(told) + 4 <= select.PIPE_BUF
+    assert Event(*json.loads(told)).task.startswith(text)
 
 
 def test_progress_live_on_a_terminal(tmp_path: Path) -> None:
