@@ -11,6 +11,7 @@ import json
 import logging
 import threading
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
 from airflow_kart.exceptions import StorageError
@@ -56,8 +57,9 @@ class Snapshot:
             folders: those in which a pack may be written, each with its store.
         """
         for store, folder in folders:
-            if store in self._listed:
-                self._listed[store].write_pack(folder)
+            listed = self._listed.get(store)
+            if listed is not None and folder in listed.folders:
+                listed.folders[folder].write_pack()
 
 
 class _Listed:
@@ -66,12 +68,8 @@ class _Listed:
     def __init__(self, store: Store, stats: Mapping[str, ObjectStat | None]) -> None:
         self._store = store
         self._stats = stats
-        self._read: dict[str, Found] = {}
-        self._packs: dict[str, _Pack] = {}
-        self._loading = threading.Lock()
-        self._present: dict[str, int] = {}
-        for uri, stat in stats.items():
-            self._present[_folder(uri)] = self._present.get(_folder(uri), 0) + (stat is not None)
+        present = Counter(_folder_and_name(uri)[0] for uri, stat in stats.items() if stat is not None)
+        self.folders = {folder: _Folder(store, folder, count) for folder, count in present.items()}
 
     def stat(self, uri: str) -> ObjectStat | None:
         return self._stats[uri] if uri in self._stats else self._store.stat(uri)
@@ -82,68 +80,63 @@ class _Listed:
         stat = self._stats[uri]
         if stat is None:
             return None
-        found = self._pack(_folder(uri)).get(uri, stat.version)
-        if found is None:
-            found = self._store.read(uri)
-            if found is not None:
-                self._read[uri] = found
+        folder, name = _folder_and_name(uri)
+        return self.folders[folder].read(name, stat.version)
+
+
+class _Folder:
+    """The small objects of one folder: those in its pack, by name with their versions, and those that were read besides."""
+
+    def __init__(self, store: Store, folder: str, present: int) -> None:
+        self._store = store
+        self._folder = folder
+        self._pack = f"{folder}/{UPLOADS}/{_PACK}"
+        self._packed: dict[str, tuple[str, str]] | None = None if present >= _WORTH_A_PACK else {}
+        self._read: dict[str, Found] = {}
+        self._loading = threading.Lock()
+
+    def read(self, name: str, version: str) -> Found | None:
+        packed = self._from_pack().get(name)
+        if packed is not None and packed[0] == version:
+            return Found(packed[1].encode(), version)
+        found = self._store.read(f"{self._folder}/{name}")
+        if found is not None:
+            self._read[name] = found
         return found
 
-    def write_pack(self, folder: str) -> None:
-        fresh = {uri: found for uri, found in self._read.items() if _folder(uri) == folder}
-        if len(fresh) < _WORTH_A_PACK:
+    def write_pack(self) -> None:
+        """Write the pack anew, what was read first; what no longer fits in is forgotten."""
+        if len(self._read) < _WORTH_A_PACK:
             return
+        entries = {name: (found.version, found.data.decode("utf-8", "replace")) for name, found in self._read.items()}
+        for name, entry in self._from_pack().items():
+            if len(entries) < _MOST_PACKED:
+                entries.setdefault(name, entry)
         try:
-            self._pack(folder).write(self._store, fresh)
+            upload = self._store.upload(self._pack)
+            try:
+                upload.write(zlib.compress(json.dumps(entries).encode(), 1))
+                upload.finish()
+                upload.publish(ANY)
+            finally:
+                upload.discard()
         except StorageError as error:
             logger.info("what was looked up is not kept for the next time: %s", error)
 
-    def _pack(self, folder: str) -> _Pack:
+    def _from_pack(self) -> dict[str, tuple[str, str]]:
+        """Return what the pack holds; one that is not there, or that nobody understands, is empty."""
         with self._loading:
-            if folder not in self._packs:
-                worth = self._present.get(folder, 0) >= _WORTH_A_PACK
-                self._packs[folder] = _Pack.read(self._store, folder) if worth else _Pack(folder, {})
-            return self._packs[folder]
+            if self._packed is None:
+                self._packed = {}
+                try:
+                    found = self._store.read(self._pack)
+                    entries = json.loads(zlib.decompress(found.data)) if found is not None else {}
+                    self._packed = {name: (version, text) for name, (version, text) in entries.items()}
+                except (StorageError, zlib.error, ValueError, AttributeError, TypeError) as error:
+                    logger.info("the sidecars of %s are read one by one: %s", self._folder, error)
+            return self._packed
 
 
-class _Pack:
-    """Small objects of one folder, by name with their versions."""
-
-    def __init__(self, folder: str, entries: dict[str, tuple[str, str]]) -> None:
-        self._folder = folder
-        self._entries = entries
-
-    @classmethod
-    def read(cls, store: Store, folder: str) -> _Pack:
-        """Read a folder's pack; one that is not there, or that nobody understands, is empty."""
-        try:
-            found = store.read(f"{folder}/{UPLOADS}/{_PACK}")
-            entries = json.loads(zlib.decompress(found.data)) if found is not None else {}
-            return cls(folder, {name: (version, text) for name, (version, text) in entries.items()})
-        except (StorageError, zlib.error, ValueError, AttributeError, TypeError) as error:
-            logger.info("the sidecars of %s are read one by one: %s", folder, error)
-            return cls(folder, {})
-
-    def get(self, uri: str, version: str) -> Found | None:
-        packed = self._entries.get(uri.rpartition("/")[2])
-        return Found(packed[1].encode(), version) if packed is not None and packed[0] == version else None
-
-    def write(self, store: Store, fresh: Mapping[str, Found]) -> None:
-        """Write the pack anew, the given objects first; those that no longer fit in are forgotten."""
-        entries = {
-            uri.rpartition("/")[2]: (found.version, found.data.decode("utf-8", "replace")) for uri, found in fresh.items()
-        }
-        for name, entry in self._entries.items():
-            if len(entries) < _MOST_PACKED:
-                entries.setdefault(name, entry)
-        upload = store.upload(f"{self._folder}/{UPLOADS}/{_PACK}")
-        try:
-            upload.write(zlib.compress(json.dumps(entries).encode(), 1))
-            upload.finish()
-            upload.publish(ANY)
-        finally:
-            upload.discard()
-
-
-def _folder(uri: str) -> str:
-    return uri.rpartition("/")[0]
+def _folder_and_name(uri: str) -> tuple[str, str]:
+    folder, _, name = uri.rpartition("/")
+    return folder, name
