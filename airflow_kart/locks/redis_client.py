@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_kart.exceptions import ConfigurationError, LockError
+from airflow_kart.storage.connection import require_connection
 
 __all__ = ["RedisClient", "new_client"]
 
@@ -70,15 +71,7 @@ def new_client(conn_id: str, time_to_live: float) -> RedisClient:
         from redis.retry import Retry
     except ImportError as error:
         raise ConfigurationError(f"locks in Redis need its client ({error}): pip install 'airflow-kart[redis]'") from error
-    from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
-
-    try:
-        connection = BaseHook.get_connection(conn_id)
-    except AirflowNotFoundException as error:
-        raise ConfigurationError(
-            f"there is no connection {conn_id!r}: add it under Admin > Connections or as the environment variable "
-            f"AIRFLOW_CONN_{conn_id.upper()}, or correct redis_conn_id where it is set (in the DAG or section [kart])"
-        ) from error
+    connection = require_connection(conn_id, "redis_conn_id where it is set (in the DAG or section [kart])")
     host, port, extra = connection.host or "localhost", int(connection.port or 6379), connection.extra_dejson
     seconds = max(_SHORTEST_ANSWER, min(_LONGEST_ANSWER, time_to_live / 4))
     client = redis.Redis(

@@ -8,15 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_kart import settings
 from airflow_kart.exceptions import ConfigurationError
-from airflow_kart.storage.connection import connection_id
+from airflow_kart.storage.connection import connection_id, pool_size, whose
 from airflow_kart.storage.faults import ConflictFault, ExpiredFault, Fault, MissingFault, RefusedFault, TransientFault
 from airflow_kart.storage.service import Place
 
 __all__ = ["GCSSession", "new_session"]
 
-_LEAST_CONNECTIONS = 32
 _SECONDS = (10, 60)
 _THROTTLED = {"rateLimitExceeded", "userRateLimitExceeded"}
 
@@ -119,7 +117,7 @@ def new_session(given: str | None) -> GCSSession:
             f"gs:// uris need Airflow's Google provider ({error}): pip install 'airflow-kart[gcs]'"
         ) from error
     used = connection_id("gcp_conn_id", "google_cloud_default", given)
-    who = f"connection {used}" if used else "without a connection, as there is no google_cloud_default"
+    who = whose(used, "google_cloud_default")
     try:
         # GCSHook insists on a connection; without one it would come to Google's default credentials too.
         client: Any = GCSHook(gcp_conn_id=used).get_conn() if used else storage.Client(project="none")
@@ -129,7 +127,7 @@ def new_session(given: str | None) -> GCSSession:
             f"no client for Google Cloud Storage could be made ({who}): {type(error).__name__}: {error}; correct the connection"
         ) from error
     if type(session.get_adapter(client.api_endpoint)) is HTTPAdapter:  # not one with a certificate of the client's
-        pool = HTTPAdapter(pool_maxsize=max(_LEAST_CONNECTIONS, settings.kart_int("check_threads") + 8))
+        pool = HTTPAdapter(pool_maxsize=pool_size())
         session.mount(client.api_endpoint, pool)
     return GCSSession(session, client.api_endpoint, f"{who}, {client.api_endpoint}")
 

@@ -7,9 +7,8 @@ import http.client
 from collections.abc import Iterator
 from typing import Any
 
-from airflow_kart import settings
 from airflow_kart.exceptions import ConfigurationError
-from airflow_kart.storage.connection import connection_id
+from airflow_kart.storage.connection import connection_id, pool_size, whose
 from airflow_kart.storage.faults import (
     BusyFault,
     ConflictFault,
@@ -24,7 +23,6 @@ from airflow_kart.storage.service import Place
 
 __all__ = ["faults_of", "new_client"]
 
-_LEAST_CONNECTIONS = 32
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
 
@@ -74,12 +72,12 @@ def new_client(given: str | None) -> tuple[Any, str]:
             f"s3:// uris need Airflow's Amazon provider ({error}): pip install 'airflow-kart[s3]'"
         ) from error
     used = connection_id("aws_conn_id", "aws_default", given)
-    who = f"connection {used}" if used else "without a connection, as there is no aws_default"
+    who = whose(used, "aws_default")
     wanted = botocore.config.Config(
         connect_timeout=_CONNECT_SECONDS,
         read_timeout=_READ_SECONDS,
         retries={"total_max_attempts": 1, "mode": "standard"},
-        max_pool_connections=max(_LEAST_CONNECTIONS, settings.kart_int("check_threads") + 8),
+        max_pool_connections=pool_size(),
     )
     try:
         hook = S3Hook(aws_conn_id=used)
