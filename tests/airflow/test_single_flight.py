@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from harness.airflow_home import airflow_program, environment
 from harness.redis_server import RedisServer
 from pipeline import RAN, Noted, ran
 
@@ -56,28 +57,10 @@ def home(tmp_path):
     (tmp_path / "dags").mkdir()
     (tmp_path / "dags" / "slow.py").write_text(SOURCE)
     done = subprocess.run(
-        [airflow(), "db", "migrate"], env=environment(tmp_path), capture_output=True, text=True, timeout=240
+        [airflow_program(), "db", "migrate"], env=environment(tmp_path), capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr
     return tmp_path
-
-
-def airflow() -> str:
-    return str(Path(sys.executable).parent / "airflow")
-
-
-def environment(home: Path, **more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-    return {
-        **kept,
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
-        "NO_COLOR": "1",
-        "PYTHONUNBUFFERED": "1",
-        **more,
-    }
 
 
 class Started:
@@ -122,9 +105,9 @@ class Started:
 def test_tasks_test_and_dags_test_wait_for_a_build_and_use_what_it_made(home):
     with Started(home, sys.executable, str(home / "dags" / "slow.py")) as building:
         wait_until((home / "ran").exists, building)
-        with Started(home, airflow(), "tasks", "test", "slow", "slow") as task:
+        with Started(home, airflow_program(), "tasks", "test", "slow", "slow") as task:
             task.wait_for("Waiting, as Slow() is being made by process")
-            with Started(home, airflow(), "dags", "test", "slow") as dag:
+            with Started(home, airflow_program(), "dags", "test", "slow") as dag:
                 dag.wait_for("Waiting, as Slow() is being made by process")
                 (home / "gate").touch()
                 assert [each.ended() for each in (building, task, dag)] == [0, 0, 0]

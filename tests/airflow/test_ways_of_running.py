@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from harness.airflow_home import airflow_program, environment
 
 SOURCE = """
 from __future__ import annotations
@@ -62,18 +62,6 @@ def home(tmp_path_factory):
     return home
 
 
-def environment(home: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-    return {
-        **kept,
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
-        "NO_COLOR": "1",
-    }
-
-
 def run(home: Path, *command: str | Path, cwd: Path | None = None) -> str:
     done = subprocess.run(command, env=environment(home), cwd=cwd, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -81,7 +69,7 @@ def run(home: Path, *command: str | Path, cwd: Path | None = None) -> str:
 
 
 def airflow(home: Path, *arguments: str) -> str:
-    return run(home, Path(sys.executable).parent / "airflow", *arguments)
+    return run(home, airflow_program(), *arguments)
 
 
 def artifacts(home: Path) -> set[str]:
@@ -143,6 +131,6 @@ def test_an_artifact_of_a_dag_files_class_loads_in_another_dag_and_from_another_
         }
     ]
     moved = {**environment(home), "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles)}
-    command = [str(Path(sys.executable).parent / "airflow"), "dags", "test", "ways"]
+    command = [str(airflow_program()), "dags", "test", "ways"]
     done = subprocess.run(command, env=moved, capture_output=True, text=True, timeout=240, check=False)
     assert "Plan: 0 to run, 1 cached, 1 not needed" in done.stdout + done.stderr
