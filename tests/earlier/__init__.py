@@ -1,0 +1,1 @@
+"""A workspace of an earlier version of the package, kept to show that its artifacts load and count."""
