@@ -23,14 +23,22 @@ from typing import Any
 from airflow_kart import settings
 
 __all__ = [
+    "PACKAGE",
+    "at_public_address",
     "find_class",
     "find_class_named",
     "find_loaded_class",
     "is_importable",
     "logical_class_name",
     "logical_module_name",
+    "public_address",
+    "public_addresses",
 ]
 
+PACKAGE = __name__.partition(".")[0]
+"""This package's name."""
+_FACES = ("", "parameters", "formats", "exceptions", "testing", "views")
+"""The public modules of this package, below it."""
 _MAIN = ("__main__", "__mp_main__")  # the second in processes that multiprocessing has spawned
 _DAG_FILE_MODULE = re.compile(r"^unusual_prefix_[0-9a-f]{40}_")
 
@@ -43,8 +51,44 @@ def is_importable(name: str) -> bool:
     return not _is_made_up(name) and logical_module_name(name) == name
 
 
+def public_address(obj: Any) -> str | None:
+    """Return the address of a class or function of this package, which no move of its module changes.
+
+    That is a name of the package, ``TaskOnKart``, or of one of its public modules, ``formats.CsvFormat``; ``None`` for
+    what is of another package, or in no public module.
+    """
+    if not (getattr(obj, "__module__", None) or "").startswith(f"{PACKAGE}."):
+        return None
+    return next((address for address in public_addresses(obj.__qualname__) if at_public_address(address) is obj), None)
+
+
+def public_addresses(name: str) -> list[str]:
+    """Return the addresses at which public modules of this package offer something of a name."""
+    return [f"{face}.{name}".lstrip(".") for face in _FACES if name in _face(face).__all__]
+
+
+def at_public_address(address: str) -> Any:
+    """Return what is at a public address.
+
+    Raises:
+        AttributeError: there is no such name.
+    """
+    face, _, name = address.rpartition(".")
+    return getattr(_face(face), name)
+
+
+def _face(name: str) -> Any:
+    return importlib.import_module(f"{PACKAGE}.{name}".rstrip("."))
+
+
 def logical_class_name(cls: type) -> str:
-    """Return the name a class keeps in every process: logical module name and qualified name."""
+    """Return the name a class keeps in every process: logical module name and qualified name.
+
+    A public class of this package has its public address for a name.
+    """
+    address = public_address(cls)
+    if address is not None:
+        return f"{PACKAGE}.{address}"
     return f"{logical_module_name(cls.__module__)}.{cls.__qualname__}"
 
 

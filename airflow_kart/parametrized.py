@@ -17,6 +17,7 @@ from airflow_kart.exceptions import (
 )
 from airflow_kart.modules import logical_class_name
 from airflow_kart.parameters import UNSET, Origin, Parameter, ParameterVisibility, configured_or_default, origins_of
+from airflow_kart.stored import with_values
 
 __all__ = ["Parametrized", "SharedParameters", "private_parameters"]
 
@@ -298,7 +299,7 @@ class Parametrized:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle class and parameters."""
-        return _make, (type(self), {name: getattr(self, name) for name in self._parameters})
+        return with_values, (type(self), {name: getattr(self, name) for name in self._parameters})
 
 
 class SharedParameters(Parametrized):
@@ -327,10 +328,6 @@ def private_parameters(cls: type[Parametrized]) -> list[str]:
 
 def _encode_by_digest(task: identity.Identifiable) -> bytes:
     return identity.encode_id(task.parameter_digest)
-
-
-def _make(cls: type[Parametrized], values: Mapping[str, Any]) -> Parametrized:
-    return cls(**values)
 
 
 def _by_name(cls: type[Parametrized], positional: tuple[Any, ...], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,9 +25,10 @@ import cloudpickle
 from airflow_kart.exceptions import FormatError, KartError
 from airflow_kart.formats.base import Writable, type_name
 from airflow_kart.formats.bulk import Scalars, reduced_bulk
-from airflow_kart.modules import find_loaded_class, is_importable, logical_module_name
+from airflow_kart.modules import is_importable, logical_module_name, public_address
+from airflow_kart.stored import Unpickler, named, restore_class
 
-__all__ = ["PickleFormat", "dumps", "restore_class"]
+__all__ = ["PickleFormat", "dumps"]
 
 _PROTOCOL = 5
 _REGISTRY = threading.RLock()
@@ -54,7 +55,8 @@ class PickleFormat:
 
         class DillPickler(dill.Pickler):  # type: ignore[misc]  # dill ships no types
             def reducer_override(self, inner: Any) -> Any:
-                return _by_value(inner)
+                reduced = _by_public_address(inner)
+                return _by_value(inner) if reduced is NotImplemented else reduced
 
         stream.restart()
         try:
@@ -71,7 +73,7 @@ class PickleFormat:
     def load(self, stream: BinaryIO) -> Any:
         """Read an object. Like any pickle it may run code: load only artifacts you trust."""
         try:
-            return pickle.load(stream)
+            return Unpickler(stream).load()
         except MemoryError:
             raise
         except Exception as error:
@@ -120,8 +122,16 @@ class _Buffer(io.BytesIO):
         self.truncate()
 
 
-class _ArtifactPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships no types
-    """cloudpickle's pickler, which writes by value whatever no other process could import."""
+class _StablePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships no types
+    """cloudpickle's pickler, which names classes and functions of this package by their public addresses."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        reduced = _by_public_address(obj)
+        return super().reducer_override(obj) if reduced is NotImplemented else reduced
+
+
+class _ArtifactPickler(_StablePickler):
+    """Writes by value whatever no other process could import, and large columns without remembering their values."""
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, Scalars):
@@ -140,6 +150,12 @@ class _ArtifactPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickl
             yield from scalars
         finally:
             self.fast = False
+
+
+def _by_public_address(obj: Any) -> Any:
+    """Return how to write a public class or function of this package; ``NotImplemented`` for all else."""
+    address = public_address(obj) if isinstance(obj, (type, types.FunctionType)) else None
+    return NotImplemented if address is None else (named, (address,))
 
 
 def _by_value(obj: Any) -> Any:
@@ -163,13 +179,8 @@ def _by_value(obj: Any) -> Any:
 
 def _cloudpickled(obj: Any) -> bytes:
     stream = io.BytesIO()
-    cloudpickle.Pickler(stream, protocol=_PROTOCOL).dump(obj)
+    _StablePickler(stream, protocol=_PROTOCOL).dump(obj)
     return stream.getvalue()
-
-
-def restore_class(logical_module: str, qualname: str, by_value: bytes) -> type:
-    """Return the loaded class of that logical name, or else the class as it was when it was written."""
-    return find_loaded_class(logical_module, qualname) or pickle.loads(by_value)
 
 
 def _at_module_level(obj: Any) -> bool:

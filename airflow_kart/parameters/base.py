@@ -19,17 +19,21 @@ from typing import Any, ClassVar, Final, Generic, NamedTuple, TypedDict, TypeVar
 from typing_extensions import Unpack
 
 from airflow_kart.exceptions import ParameterError, ParameterValueError
+from airflow_kart.stored import blank, make, named
 
 __all__ = ["UNSET", "Options", "Origin", "Parameter", "ParameterVisibility", "described"]
 
 V = TypeVar("V")
 
 
-class _Unset(enum.Enum):  # a member stays itself through a pickle
+class _Unset(enum.Enum):
     UNSET = enum.auto()
 
     def __repr__(self) -> str:
         return "<required>"
+
+    def __reduce_ex__(self, _protocol: object) -> tuple[Any, ...]:
+        return named, ("parameters.UNSET",)
 
 
 UNSET: Final[Any] = _Unset.UNSET
@@ -59,6 +63,9 @@ class Origin(NamedTuple):
     def of(cls, owner: type, name: str) -> Origin:
         """Return the origin of a class's parameter."""
         return cls(owner.__module__, owner.__qualname__, name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return make, ("parameters.Origin", *self)
 
 
 class Options(TypedDict, total=False):
@@ -225,17 +232,13 @@ class Parameter(Generic[V]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the declaration, as a class that travels by value takes its parameters along."""
-        return _blank, (type(self),), dict(vars(self))
+        return blank, (type(self),), dict(vars(self))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(default={self.default!r})"
 
 
 _KINDS: Final = {"description": str, "significant": bool, "visibility": ParameterVisibility, "kw_only": bool}
-
-
-def _blank(cls: type[Parameter[Any]]) -> Parameter[Any]:
-    return object.__new__(cls)
 
 
 def described(value: object) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 from airflow_kart.parameters.base import described
+from airflow_kart.stored import make
 
 __all__ = ["FrozenDict", "freeze", "thaw"]
 
@@ -32,7 +33,7 @@ class FrozenDict(dict[str, Any]):
         return thawed
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return FrozenDict, (dict(self),)
+        return make, ("parameters.FrozenDict", dict(self))
 
     def __or__(self, other: Any) -> Any:
         return dict(self) | other

@@ -13,6 +13,7 @@ from typing_extensions import Unpack
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
 from airflow_kart.parameters.date import plain_date
 from airflow_kart.parameters.optional import OptionalOf
+from airflow_kart.stored import make
 
 __all__ = ["DateInterval", "DateIntervalParameter", "OptionalDateIntervalParameter"]
 
@@ -104,6 +105,9 @@ class DateInterval:
     def canonical_form(self) -> tuple[str, object]:
         """Return what the interval is in the identity: its two dates."""
         return "date-interval", (self.start, self.end)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return make, ("DateInterval", self.start, self.end)
 
     def _months(self) -> int:
         return (self.end.year - self.start.year) * 12 + self.end.month - self.start.month

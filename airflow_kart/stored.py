@@ -1,0 +1,89 @@
+"""The addresses that artifacts hold, which stay the same in every version.
+
+A pickle names each class and function that it needs by module and name, for as long as the artifact is kept. So pickles
+refer to this package through the functions below only, and to a class or function of a public module by its public
+address, such as ``formats.CsvFormat``, never by the module that defines it. Nothing here may be moved, renamed or
+removed, nor may a name be taken out of a public module's ``__all__``.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from airflow_kart.modules import PACKAGE, at_public_address, find_loaded_class, public_addresses
+
+__all__ = ["Unpickler", "blank", "make", "named", "restore_class", "with_values"]
+
+T = TypeVar("T")
+
+
+def named(address: str) -> Any:
+    """Return what a public module of this package offers.
+
+    Args:
+        address: as :func:`~airflow_kart.modules.public_address` gives it.
+
+    Raises:
+        AttributeError: there is no such name.
+    """
+    return at_public_address(address)
+
+
+def make(address: str, *arguments: Any) -> Any:
+    """Make an instance of a class of this package.
+
+    Args:
+        address: the class, as for :func:`named`.
+        arguments: of its constructor.
+    """
+    return named(address)(*arguments)
+
+
+def with_values(cls: type[T], values: Mapping[str, Any]) -> T:
+    """Make a task, or another instance of a class with parameters.
+
+    Args:
+        cls: the class.
+        values: the parameters by name.
+    """
+    return cls(**values)
+
+
+def blank(cls: type[T]) -> T:
+    """Make an instance without calling its constructor; its state follows in the pickle."""
+    return object.__new__(cls)
+
+
+def restore_class(logical_module: str, qualname: str, by_value: bytes) -> type:
+    """Return a class that other processes cannot import, such as one of a DAG file.
+
+    Args:
+        logical_module: logical name of its module.
+        qualname: its qualified name there.
+        by_value: a pickle of the class itself, for processes that have not loaded its file.
+    """
+    return find_loaded_class(logical_module, qualname) or Unpickler(io.BytesIO(by_value)).load()
+
+
+class Unpickler(pickle.Unpickler):
+    """Reads pickles, those of earlier versions included, which held addresses that have changed since."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what a pickle names."""
+        try:
+            return super().find_class(module, name)
+        except (ImportError, AttributeError):
+            if module.partition(".")[0] != PACKAGE:
+                raise
+            if name in _FORMER:
+                return _FORMER[name]
+            for address in public_addresses(name):
+                return at_public_address(address)
+            raise
+
+
+_FORMER = {"_blank": blank, "_make": with_values, "restore_class": restore_class}
+"""What stood elsewhere in earlier versions, by its name there."""
