@@ -6,11 +6,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow_kart.artifacts.target import Target
     from airflow_kart.compiler.binding import run_date
     from airflow_kart.compiler.dag import KartDag
     from airflow_kart.compiler.decorator import kart_dag
     from airflow_kart.compiler.group import KartTaskGroup
-    from airflow_kart.kinds import ExternalTask, WrapperTask
     from airflow_kart.operators.plan import KartPlanOperator
     from airflow_kart.operators.report import KartReportOperator
     from airflow_kart.operators.task import KartOperator
@@ -74,11 +74,11 @@ if TYPE_CHECKING:
         YearParameter,
         ZonedDateSecondParameter,
     )
-    from airflow_kart.parametrized import SharedParameters
+    from airflow_kart.parameters.parametrized import SharedParameters
     from airflow_kart.runtime.build import build
-    from airflow_kart.target import Target
-    from airflow_kart.task import TaskOnKart
-    from airflow_kart.workspace import Workspace
+    from airflow_kart.storage.workspace import Workspace
+    from airflow_kart.tasks.kinds import ExternalTask, WrapperTask
+    from airflow_kart.tasks.task import TaskOnKart
 
 __version__ = "0.1.0"
 
@@ -159,17 +159,17 @@ __all__ = [
 
 # Where each public name is defined: loaded when first used, so that importing the package costs next to nothing.
 _HOMES = {
-    "ExternalTask": "airflow_kart.kinds",
+    "ExternalTask": "airflow_kart.tasks.kinds",
     "KartDag": "airflow_kart.compiler.dag",
     "KartOperator": "airflow_kart.operators.task",
     "KartPlanOperator": "airflow_kart.operators.plan",
     "KartReportOperator": "airflow_kart.operators.report",
     "KartTaskGroup": "airflow_kart.compiler.group",
-    "SharedParameters": "airflow_kart.parametrized",
-    "Target": "airflow_kart.target",
-    "TaskOnKart": "airflow_kart.task",
-    "Workspace": "airflow_kart.workspace",
-    "WrapperTask": "airflow_kart.kinds",
+    "SharedParameters": "airflow_kart.parameters.parametrized",
+    "Target": "airflow_kart.artifacts.target",
+    "TaskOnKart": "airflow_kart.tasks.task",
+    "Workspace": "airflow_kart.storage.workspace",
+    "WrapperTask": "airflow_kart.tasks.kinds",
     "build": "airflow_kart.runtime.build",
     "kart_dag": "airflow_kart.compiler.decorator",
     "run_date": "airflow_kart.compiler.binding",

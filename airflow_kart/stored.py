@@ -13,7 +13,7 @@ import pickle
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from airflow_kart.modules import PACKAGE, at_public_address, find_loaded_class, public_addresses
+from airflow_kart.identity.names import PACKAGE, at_public_address, find_loaded_class, public_addresses
 
 __all__ = ["Unpickler", "blank", "make", "named", "restore_class", "with_values"]
 
@@ -24,7 +24,7 @@ def named(address: str) -> Any:
     """Return what a public module of this package offers.
 
     Args:
-        address: as :func:`~airflow_kart.modules.public_address` gives it.
+        address: as :func:`~airflow_kart.identity.names.public_address` gives it.
 
     Raises:
         AttributeError: there is no such name.

@@ -15,7 +15,7 @@ from airflow_kart import settings
 from airflow_kart.cli.duration import duration_text
 from airflow_kart.exceptions import ConfigurationError, KartError
 from airflow_kart.storage import UPLOADS, BucketStore, LocalStore, ObjectPathStore
-from airflow_kart.workspace import Workspace
+from airflow_kart.storage.workspace import Workspace
 
 __all__ = ["uploads"]
 

@@ -9,8 +9,8 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from airflow_kart.exceptions import BindingError, ParameterError
+from airflow_kart.operators.blueprint import RootSpec
 from airflow_kart.parameters import UNSET, Parameter, ParameterVisibility
-from airflow_kart.runtime.blueprint import RootSpec
 
 __all__ = ["Binding", "is_template", "make_binding", "run_date"]
 

@@ -15,13 +15,13 @@ from airflow_kart.compiler.naming import task_ids
 from airflow_kart.compiler.structure import Structure, make_structure
 from airflow_kart.exceptions import BindingError
 from airflow_kart.operators.base import KartBaseOperator
+from airflow_kart.operators.blueprint import Blueprint, BlueprintNode, Place, RootSpec
 from airflow_kart.operators.plan import KartPlanOperator
 from airflow_kart.operators.report import KartReportOperator
 from airflow_kart.operators.task import KartOperator
-from airflow_kart.runtime.blueprint import Blueprint, BlueprintNode, Place, RootSpec
 from airflow_kart.settings import below_airflow_home
-from airflow_kart.task import TaskOnKart
-from airflow_kart.workspace import Workspace
+from airflow_kart.storage.workspace import Workspace
+from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["Compilation", "OnCached", "Roots", "Where", "child_id", "compile_roots"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG
@@ -14,12 +13,11 @@ from airflow_kart.compiler.compile import OnCached, Roots, Where, compile_roots
 from airflow_kart.compiler.documentation import class_documentation
 from airflow_kart.compiler.form import add_form, name_fields
 from airflow_kart.exceptions import BindingError
+from airflow_kart.identity.names import own_folder
+from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.parameters import UNSET
-from airflow_kart.runtime.blueprint import Blueprint
 
 __all__ = ["KartDag"]
-
-_PACKAGE = str(Path(__file__).parents[1]) + os.sep
 
 
 class KartDag(DAG):
@@ -106,7 +104,8 @@ class KartDag(DAG):
 
 def _calling_file() -> str:
     """Return the file that makes the DAG: the nearest one that is not part of this package."""
+    package = f"{own_folder()}{os.sep}"
     frame = sys._getframe(1)  # noqa: SLF001 - as Airflow's DAG does for its own fileloc
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
         frame = frame.f_back
     return frame.f_code.co_filename

@@ -9,7 +9,7 @@ from airflow_kart.compiler.compile import OnCached
 from airflow_kart.compiler.dag import KartDag
 from airflow_kart.compiler.naming import snake_case
 from airflow_kart.exceptions import BindingError
-from airflow_kart.task import TaskOnKart
+from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["kart_dag"]
 

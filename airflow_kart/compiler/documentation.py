@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from airflow_kart.modules import logical_class_name
-from airflow_kart.task import TaskOnKart
+from airflow_kart.identity.names import logical_class_name
+from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["class_documentation"]
 

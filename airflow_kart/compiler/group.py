@@ -10,8 +10,8 @@ from airflow.sdk import TaskGroup
 from airflow_kart.compiler.compile import OnCached, Roots, Where, compile_roots
 from airflow_kart.compiler.form import add_form, name_fields
 from airflow_kart.exceptions import BindingError
+from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.parameters import UNSET
-from airflow_kart.runtime.blueprint import Blueprint
 
 __all__ = ["KartTaskGroup"]
 

@@ -17,9 +17,9 @@ from pathlib import PurePath
 from typing import Any, TypeVar
 
 from airflow_kart.compiler.structure import Key, StructureNode
-from airflow_kart.modules import logical_module_name
-from airflow_kart.nesting import KeyPath
+from airflow_kart.identity.names import logical_module_name
 from airflow_kart.parameters import DateInterval
+from airflow_kart.tasks.nesting import KeyPath
 
 __all__ = ["RESERVED", "class_label", "snake_case", "task_ids"]
 

@@ -13,12 +13,12 @@ from typing import Any
 
 from airflow_kart.compiler.binding import Binding
 from airflow_kart.exceptions import BindingError, KartError
-from airflow_kart.graph import Graph
-from airflow_kart.identity import encode
-from airflow_kart.nesting import KeyPath
-from airflow_kart.parametrized import private_parameters
-from airflow_kart.runtime.blueprint import Hops, RootSpec
-from airflow_kart.task import TaskOnKart
+from airflow_kart.identity.encoding import encode
+from airflow_kart.operators.blueprint import Hops, RootSpec
+from airflow_kart.parameters.parametrized import private_parameters
+from airflow_kart.tasks.graph import Graph
+from airflow_kart.tasks.nesting import KeyPath
+from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["Structure", "StructureNode", "make_structure"]
 

@@ -21,7 +21,7 @@ from airflow_kart.formats.base import (
 )
 from airflow_kart.formats.description import describe
 from airflow_kart.formats.registry import format_for, of_kind, register_format, registered_extensions, split_extension
-from airflow_kart.formats.tables.kind import TableKind, table_kind_of
+from airflow_kart.formats.table_kind import TableKind, table_kind_of
 
 if TYPE_CHECKING:
     from airflow_kart.formats.gzip import GzipFormat

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_kart.formats.base import Description, type_name
-from airflow_kart.formats.tables.kind import kind_of_table
+from airflow_kart.formats.table_kind import kind_of_table
 
 __all__ = ["describe"]
 

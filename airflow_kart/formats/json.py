@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.base import READING, Description, require_type
 from airflow_kart.formats.lossless import check_lossless
-from airflow_kart.formats.tables.kind import TableKind, check_kind, kind_of_table, kind_of_type_name
+from airflow_kart.formats.table_kind import TableKind, check_kind, kind_of_table, kind_of_type_name
 from airflow_kart.formats.tables.rows import Rows, table_of_rows
 
 __all__ = ["JsonFormat", "NdjsonFormat"]

@@ -14,7 +14,7 @@ from airflow_kart.formats.archive import add_member, reading_archive, writing_ar
 from airflow_kart.formats.base import Description
 from airflow_kart.formats.description import describe
 from airflow_kart.formats.pickle import PickleFormat
-from airflow_kart.formats.tables.kind import TableKind, require_table
+from airflow_kart.formats.table_kind import TableKind, require_table
 from airflow_kart.formats.tables.selection import select_columns
 
 __all__ = ["LargeFrameFormat"]

@@ -25,7 +25,7 @@ import cloudpickle
 from airflow_kart.exceptions import FormatError, KartError
 from airflow_kart.formats.base import Writable, type_name
 from airflow_kart.formats.bulk import Scalars, reduced_bulk
-from airflow_kart.modules import is_importable, logical_module_name, public_address
+from airflow_kart.identity.names import is_importable, logical_module_name, public_address
 from airflow_kart.stored import Unpickler, named, restore_class
 
 __all__ = ["PickleFormat", "dumps"]

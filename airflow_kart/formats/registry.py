@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from airflow_kart.exceptions import UnknownFormatError
 from airflow_kart.formats.base import Format, FormatFactory
-from airflow_kart.formats.tables.kind import TableKind
+from airflow_kart.formats.table_kind import TableKind
 
 __all__ = ["format_for", "of_kind", "register_format", "registered_extensions", "split_extension"]
 

@@ -7,10 +7,10 @@ import logging
 import uuid
 from typing import TYPE_CHECKING
 
+from airflow_kart.connections import PerProcess
 from airflow_kart.exceptions import LockError, LockLostError
 from airflow_kart.locks.base import Holder, Lease, Taken, checked_name
 from airflow_kart.locks.redis_client import RedisClient, new_client
-from airflow_kart.storage.per_process import PerProcess
 
 if TYPE_CHECKING:
     from redis.lock import Lock

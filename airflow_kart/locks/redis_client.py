@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_kart.connections import require_connection
 from airflow_kart.exceptions import ConfigurationError, LockError
-from airflow_kart.storage.connection import require_connection
 
 __all__ = ["RedisClient", "new_client"]
 

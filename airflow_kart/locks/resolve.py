@@ -15,7 +15,7 @@ from airflow_kart.locks.none import NoLocks
 from airflow_kart.locks.redis import RedisLocks
 from airflow_kart.storage import BucketStore, LocalStore, MemoryStore, Store
 from airflow_kart.storage.local import path_of
-from airflow_kart.workspace import Workspace
+from airflow_kart.storage.workspace import Workspace
 
 __all__ = ["locks_for"]
 

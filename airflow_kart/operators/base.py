@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from airflow.sdk import BaseOperator
 
 from airflow_kart.settings import below_airflow_home
-from airflow_kart.workspace import Workspace
+from airflow_kart.storage.workspace import Workspace
 
 __all__ = ["KartBaseOperator"]
 

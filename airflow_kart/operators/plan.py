@@ -8,11 +8,11 @@ from typing import Any, Literal
 from airflow.providers.common.compat.sdk import DownstreamTasksSkipped
 
 from airflow_kart.operators.base import KartBaseOperator
+from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.operators.run_context import RunContext
 from airflow_kart.operators.table import text_table
-from airflow_kart.runtime.blueprint import Blueprint
 from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask, make_plan
-from airflow_kart.workspace import Workspace
+from airflow_kart.storage.workspace import Workspace
 
 __all__ = ["PLAN_XCOM", "KartPlanOperator"]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from airflow_kart.exceptions import TaskFailedError
 from airflow_kart.operators.base import KartBaseOperator
+from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.operators.plan import PLAN_XCOM
 from airflow_kart.operators.run_context import RunContext
 from airflow_kart.operators.table import text_table
-from airflow_kart.runtime.blueprint import Blueprint
 from airflow_kart.runtime.plan import Outcome, PlannedTask, states_of
 
 __all__ = ["REPORT_XCOM", "KartReportOperator"]

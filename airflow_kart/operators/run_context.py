@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from airflow_kart.exceptions import BindingError
-from airflow_kart.runtime.blueprint import Blueprint, RunGraph
-from airflow_kart.task import TaskOnKart
+from airflow_kart.operators.blueprint import Blueprint, RunGraph
+from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["RERUN_PARAM", "RunContext", "kart_task_ids", "outside_consumers"]
 

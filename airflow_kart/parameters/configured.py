@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from airflow_kart.exceptions import ParameterError, ParameterValueError
-from airflow_kart.modules import logical_module_name
+from airflow_kart.identity.names import logical_module_name
 from airflow_kart.parameters.base import Origin, Parameter
 from airflow_kart.settings import ClassOption, ClassOptions
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from typing_extensions import Unpack
 
-from airflow_kart.identity import is_identifiable
-from airflow_kart.modules import find_class, logical_class_name, logical_module_name
+from airflow_kart.identity.encoding import is_identifiable
+from airflow_kart.identity.names import find_class, logical_class_name, logical_module_name
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
 from airflow_kart.parameters.optional import OptionalOf
 

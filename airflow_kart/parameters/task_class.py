@@ -6,7 +6,7 @@ from typing import Any, TypeVar, overload
 
 from typing_extensions import Unpack
 
-from airflow_kart.modules import find_class, logical_class_name
+from airflow_kart.identity.names import find_class, logical_class_name
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
 from airflow_kart.parameters.optional import OptionalOf
 

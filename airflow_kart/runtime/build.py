@@ -8,19 +8,19 @@ import os
 from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
 
+from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import ConfigurationError, MissingInputError
-from airflow_kart.graph import Graph, require_task
-from airflow_kart.kinds import ExternalTask
-from airflow_kart.nesting import map_leaves
-from airflow_kart.outputs import targets_of
 from airflow_kart.runtime.plan import Outcome, make_plan
 from airflow_kart.runtime.progress import showing
 from airflow_kart.runtime.runner import make_all
 from airflow_kart.runtime.workers import make_in_processes
 from airflow_kart.storage import is_memory_uri
-from airflow_kart.target import Target
-from airflow_kart.task import TaskOnKart
-from airflow_kart.workspace import Workspace
+from airflow_kart.storage.workspace import Workspace
+from airflow_kart.tasks.graph import Graph, require_task
+from airflow_kart.tasks.kinds import ExternalTask
+from airflow_kart.tasks.nesting import map_leaves
+from airflow_kart.tasks.outputs import targets_of
+from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["build"]
 

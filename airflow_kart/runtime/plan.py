@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_kart import settings
-from airflow_kart.graph import Graph, Node
-from airflow_kart.outputs import needed_targets, targets_of
-from airflow_kart.sidecar import Sidecar
+from airflow_kart.artifacts.sidecar import Sidecar
+from airflow_kart.artifacts.target import TargetState
 from airflow_kart.storage import Snapshot
-from airflow_kart.target import TargetState
-from airflow_kart.task import TaskOnKart
+from airflow_kart.tasks.graph import Graph, Node
+from airflow_kart.tasks.outputs import needed_targets, targets_of
+from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["Outcome", "Plan", "PlannedTask", "make_plan", "planned_for", "states_of"]
 

@@ -14,23 +14,23 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_kart.artifacts.publication import Publication
+from airflow_kart.artifacts.sidecar.environment import peak_memory_bytes
+from airflow_kart.artifacts.sidecar.source import source_of
+from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import CycleError, MissingInputError, OutputNotDumpedError, RequirementError
-from airflow_kart.graph import Graph
-from airflow_kart.kinds import ExternalTask
 from airflow_kart.locks import Hold
-from airflow_kart.nesting import KeyPath, NotALeafError, describe_path, leaves, map_leaves
-from airflow_kart.outputs import needed_targets, targets_of
-from airflow_kart.provenance import upstream_part
-from airflow_kart.publication import Publication
 from airflow_kart.runtime.log_tail import LogTail
 from airflow_kart.runtime.plan import Outcome, Plan, make_plan, planned_for
 from airflow_kart.runtime.progress import SILENT, Event, Watcher
 from airflow_kart.runtime.seed import seeded
-from airflow_kart.runtime.turns import IN_TURN, Turns
-from airflow_kart.sidecar.environment import peak_memory_bytes
-from airflow_kart.sidecar.source import source_of
-from airflow_kart.target import Target
-from airflow_kart.task import TaskOnKart
+from airflow_kart.runtime.single_flight import IN_TURN, Turns
+from airflow_kart.tasks.graph import Graph
+from airflow_kart.tasks.kinds import ExternalTask
+from airflow_kart.tasks.nesting import KeyPath, NotALeafError, describe_path, leaves, map_leaves
+from airflow_kart.tasks.outputs import needed_targets, targets_of
+from airflow_kart.tasks.provenance import upstream_part
+from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["RunResult", "make_all", "run_task"]
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from airflow_kart.exceptions import ConfigurationError
-from airflow_kart.task import TaskOnKart
+from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["seed_of", "seeded"]
 

@@ -18,8 +18,8 @@ from airflow_kart.exceptions import IdentityError, TaskFailedError
 from airflow_kart.runtime.plan import Outcome, Plan
 from airflow_kart.runtime.progress import Event, Watcher
 from airflow_kart.runtime.runner import run_task
-from airflow_kart.task import TaskOnKart
-from airflow_kart.workspace import Workspace
+from airflow_kart.storage.workspace import Workspace
+from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["make_in_processes"]
 

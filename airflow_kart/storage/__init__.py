@@ -8,23 +8,20 @@ from airflow_kart.storage.base import (
     LOCKS,
     UPLOADS,
     Expected,
-    ExpectsRanges,
     Found,
-    HashedStream,
-    HashName,
     Lookup,
     ObjectStat,
     Removable,
     Store,
     Upload,
 )
-from airflow_kart.storage.bucket_store import AbandonedUpload, BucketStore
-from airflow_kart.storage.gcs import GCSStore
+from airflow_kart.storage.buckets.gcs import GCSStore
+from airflow_kart.storage.buckets.s3 import S3Store
+from airflow_kart.storage.buckets.store import AbandonedUpload, BucketStore
 from airflow_kart.storage.local import LocalStore
 from airflow_kart.storage.memory import MemoryStore, is_memory_uri
 from airflow_kart.storage.object_path import ObjectPathStore
 from airflow_kart.storage.resolve import join_uri, store_for
-from airflow_kart.storage.s3 import S3Store
 from airflow_kart.storage.snapshot import Snapshot
 
 __all__ = [
@@ -35,11 +32,8 @@ __all__ = [
     "AbandonedUpload",
     "BucketStore",
     "Expected",
-    "ExpectsRanges",
     "Found",
     "GCSStore",
-    "HashName",
-    "HashedStream",
     "LocalStore",
     "Lookup",
     "MemoryStore",

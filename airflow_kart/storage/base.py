@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Final, Literal, Protocol, runtime_checkable
@@ -21,10 +21,7 @@ __all__ = [
     "LOCKS",
     "UPLOADS",
     "Expected",
-    "ExpectsRanges",
     "Found",
-    "HashName",
-    "HashedStream",
     "ListsInBulk",
     "Lookup",
     "ObjectStat",
@@ -47,8 +44,6 @@ class _Anything(enum.Enum):
 
 ANY: Final = _Anything.ANY
 """Whatever is there, or nothing."""
-
-HashName = Literal["sha256", "xxh3"]
 
 Expected = str | None | Literal[_Anything.ANY]
 """What a writer expects to replace: the object of a version, nothing (``None``), or whatever there is."""
@@ -109,43 +104,6 @@ class Upload(Protocol):
 
     def discard(self) -> None:
         """Give the upload up and leave nothing behind. Harmless after :meth:`publish`."""
-        ...
-
-
-@runtime_checkable
-class HashedStream(Protocol):
-    """A stream that hashes the object it reads while it reads it, as far as that goes in order: with XXH3, 128 bits."""
-
-    @property
-    def hash_name(self) -> HashName:
-        """What it hashes with."""
-        ...
-
-    def hash_with(self, name: HashName) -> None:
-        """Hash with something else, from the beginning: to be said before anything is read."""
-        ...
-
-    def hexdigest(self) -> str:
-        """Return the hash of the whole object, in hex; what was not read yet, or not in order, is read for it.
-
-        The position stays where it is.
-
-        Raises:
-            ObjectChangedError: as for reading.
-        """
-        ...
-
-
-@runtime_checkable
-class ExpectsRanges(Protocol):
-    """A stream over a network, of one version of an object, that can be told what will be read of it."""
-
-    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
-        """Begin to fetch what will be read, several ranges at once, and nothing beyond them.
-
-        Args:
-            ranges: begin and end of each, in bytes, in order and apart from each other.
-        """
         ...
 
 

@@ -11,11 +11,11 @@ from urllib.parse import quote
 from airflow_kart import settings
 from airflow_kart.exceptions import ConfigurationError, TargetPathError
 from airflow_kart.storage.base import Store
-from airflow_kart.storage.gcs import GCSStore
+from airflow_kart.storage.buckets.gcs import GCSStore
+from airflow_kart.storage.buckets.s3 import S3Store
 from airflow_kart.storage.local import LocalStore, is_file_uri
 from airflow_kart.storage.memory import MemoryStore
 from airflow_kart.storage.object_path import ObjectPathStore, is_known_scheme
-from airflow_kart.storage.s3 import S3Store
 
 __all__ = ["join_uri", "store_for"]
 

@@ -7,14 +7,14 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from airflow_kart.artifacts.sidecar import ArtifactRecord
 from airflow_kart.exceptions import ConfigurationError
-from airflow_kart.graph import Graph, Node, require_task
-from airflow_kart.nesting import KeyPath, describe_path
-from airflow_kart.outputs import targets_of
 from airflow_kart.runtime.plan import Outcome, states_of
 from airflow_kart.runtime.runner import run_task
-from airflow_kart.sidecar import ArtifactRecord
-from airflow_kart.task import TaskOnKart
+from airflow_kart.tasks.graph import Graph, Node, require_task
+from airflow_kart.tasks.nesting import KeyPath, describe_path
+from airflow_kart.tasks.outputs import targets_of
+from airflow_kart.tasks.task import TaskOnKart
 from airflow_kart.testing.emptiness import emptied
 from airflow_kart.testing.memory import in_memory_workspace
 from airflow_kart.testing.report import EmptyFramesReport, EmptyRun, EmptyRunOutcome

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from airflow_kart.formats.base import type_name
-from airflow_kart.formats.tables.kind import kind_of_table
+from airflow_kart.formats.table_kind import kind_of_table
 
 __all__ = ["assert_frame_contents_equal"]
 

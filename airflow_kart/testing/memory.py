@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from airflow_kart.workspace import Workspace
+from airflow_kart.storage.workspace import Workspace
 
 __all__ = ["in_memory_workspace"]
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_kart.task import TaskOnKart
+from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["EmptyFramesReport", "EmptyRun", "EmptyRunOutcome"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
+from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import ConfigurationError, KartError
-from airflow_kart.target import Target
-from airflow_kart.task import TaskOnKart
-from airflow_kart.workspace import Workspace
+from airflow_kart.storage.workspace import Workspace
+from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["NOTHING", "dump_inputs", "dump_stand_in", "refuse_outside"]
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from airflow_kart.graph import require_task
-from airflow_kart.nesting import map_leaves
-from airflow_kart.outputs import targets_of
+from airflow_kart.artifacts.target import Target
 from airflow_kart.runtime.runner import run_task
-from airflow_kart.target import Target
-from airflow_kart.task import TaskOnKart
+from airflow_kart.tasks.graph import require_task
+from airflow_kart.tasks.nesting import map_leaves
+from airflow_kart.tasks.outputs import targets_of
+from airflow_kart.tasks.task import TaskOnKart
 from airflow_kart.testing.memory import in_memory_workspace
 from airflow_kart.testing.stand_in import NOTHING, dump_inputs, refuse_outside
 
@@ -31,7 +31,7 @@ class Trial(Generic[T]):
     seconds: float
     """How long the task ran."""
     sidecars: Any = field(repr=False)
-    """The :class:`~airflow_kart.sidecar.Sidecar` of each output, nested as ``output()`` nests its targets."""
+    """The :class:`~airflow_kart.artifacts.sidecar.Sidecar` of each output, nested as ``output()`` nests its targets."""
 
 
 def run_in_memory(task: TaskOnKart[T], inputs: Any = NOTHING) -> T:

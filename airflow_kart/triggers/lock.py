@@ -12,12 +12,12 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_kart import settings
+from airflow_kart.artifacts.staged import sidecar_version
 from airflow_kart.exceptions import KartError
 from airflow_kart.locks import Taken, Watch, locks_for
-from airflow_kart.runtime.turns import timeout_message
-from airflow_kart.staged import sidecar_version
+from airflow_kart.runtime.single_flight import timeout_message
+from airflow_kart.storage.workspace import Workspace
 from airflow_kart.triggers.deferral import SHORTEST_DEFERRAL, in_thread
-from airflow_kart.workspace import Workspace
 
 __all__ = ["LockTrigger"]
 

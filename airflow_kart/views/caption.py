@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from airflow_kart.nesting import KeyPath
+from airflow_kart.artifacts.sidecar.jsonable import as_json
 from airflow_kart.parameters import ParameterVisibility
-from airflow_kart.sidecar.jsonable import as_json
-from airflow_kart.task import TaskOnKart
+from airflow_kart.tasks.nesting import KeyPath
+from airflow_kart.tasks.task import TaskOnKart
 from airflow_kart.views.survey import SurveyedTask
 
 __all__ = ["as_text", "key_text", "one_line", "parameter_texts", "public_parameters", "short_id", "state_text", "title"]

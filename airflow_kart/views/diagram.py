@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from airflow_kart.task import TaskOnKart
+from airflow_kart.tasks.task import TaskOnKart
 from airflow_kart.views.caption import key_text, one_line, parameter_texts, short_id, state_text
 from airflow_kart.views.survey import Survey, SurveyedTask, survey
 

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.exceptions import ConfigurationError
-from airflow_kart.sidecar import Sidecar
-from airflow_kart.task import TaskOnKart
+from airflow_kart.tasks.task import TaskOnKart
 from airflow_kart.views.caption import as_text, key_text, one_line, parameter_texts, state_text, title
 from airflow_kart.views.survey import Survey, SurveyedTask, survey, task_log
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
-from airflow_kart.nesting import map_leaves
-from airflow_kart.task import TaskOnKart
+from airflow_kart.tasks.nesting import map_leaves
+from airflow_kart.tasks.task import TaskOnKart
 from airflow_kart.views.caption import public_parameters
 from airflow_kart.views.survey import survey, task_log
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_kart import settings
-from airflow_kart.graph import Graph, Node, require_task
-from airflow_kart.nesting import KeyPath
+from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.runtime.plan import Outcome, PlannedTask, states_of
-from airflow_kart.sidecar import Sidecar
+from airflow_kart.tasks.graph import Graph, Node, require_task
+from airflow_kart.tasks.nesting import KeyPath
 
 __all__ = ["Survey", "SurveyedTask", "survey", "task_log"]
 

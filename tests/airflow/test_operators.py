@@ -13,7 +13,7 @@ from pipeline import Raw
 
 from airflow_kart import KartDag, KartOperator, KartPlanOperator, KartReportOperator, KartTaskGroup, kart_dag
 from airflow_kart.compiler.compile import Where
-from airflow_kart.runtime.blueprint import Blueprint
+from airflow_kart.operators.blueprint import Blueprint
 
 TASK = Raw(day=dt.date(2024, 1, 1))
 SHARED: dict[str, Any] = {

@@ -19,9 +19,9 @@ from harness.counting_proxy import bytes_sent, counting
 from harness.s3_server import make_bucket, s3_connection, s3_server
 from side_by_side import Budget, Facts, alternate, median_of, print_table, run_case, temporary_directory, verdict
 
+from airflow_kart.artifacts.target import Target
 from airflow_kart.formats import ParquetFormat
 from airflow_kart.storage import store_for
-from airflow_kart.target import Target
 
 ROWS = 1_250_000
 COLUMNS = 20

@@ -137,7 +137,9 @@ class Everything(TaskOnKart[Any]):
     secret: str = StrParameter(default="hush", visibility=ParameterVisibility.PRIVATE, significant=False)
 
     def run(self) -> None:
-        self.dump({"task": self, "options": self.options, "days": self.days, "parameter": type(self).get_parameters()["days"]})
+        self.dump(
+            {"task": self, "options": self.options, "days": self.days, "parameter": type(self).get_parameters()["days"]}
+        )
 
 
 class Notes(TaskOnKart[Any]):

@@ -13,7 +13,7 @@ from harness import gcs_server, s3_server
 from harness.loops import Loops
 
 from airflow_kart.storage import BucketStore, GCSStore, S3Store
-from airflow_kart.storage.faults import Retries
+from airflow_kart.storage.buckets.faults import Retries
 
 BUCKET = "kart"
 

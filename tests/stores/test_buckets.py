@@ -24,11 +24,12 @@ from conftest import Kind
 from harness import racing
 from harness.store_conformance import MB, EveryStore, get, put
 
-from airflow_kart.checksum import sha256_of
+from airflow_kart.artifacts.checksum import sha256_of
 from airflow_kart.exceptions import ConflictError, ObjectChangedError
-from airflow_kart.storage import ANY, UPLOADS, BucketStore, HashedStream, Snapshot, Store, store_for
-from airflow_kart.storage.faults import ConflictFault
-from airflow_kart.storage.service import place_of
+from airflow_kart.storage import ANY, UPLOADS, BucketStore, Snapshot, Store, store_for
+from airflow_kart.storage.buckets.faults import ConflictFault
+from airflow_kart.storage.buckets.service import place_of
+from airflow_kart.streams import HashedStream
 
 
 @pytest.fixture
@@ -140,7 +141,7 @@ def metadata_of(store: Any, uri: str) -> dict[str, str]:
     if uri.startswith("s3"):
         found: dict[str, str] = store.service._client.head_object(Bucket=place.bucket, Key=place.key)["Metadata"]
         return found
-    from airflow_kart.storage.gcs import _object
+    from airflow_kart.storage.buckets.gcs import _object
 
     return dict(store.service._json("GET", _object(place), place)["metadata"])
 

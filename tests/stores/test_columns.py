@@ -15,12 +15,12 @@ from conftest import Kind
 from harness.counting_proxy import bytes_sent, counting
 from harness.store_conformance import MB
 
+from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import CorruptArtifactError
 from airflow_kart.formats import CsvFormat, FeatherFormat, ParquetFormat
 from airflow_kart.storage import ANY, BucketStore
-from airflow_kart.storage.ranged import BLOCK
-from airflow_kart.storage.service import place_of
-from airflow_kart.target import Target
+from airflow_kart.storage.buckets.ranged import BLOCK
+from airflow_kart.storage.buckets.service import place_of
 
 COLUMNS = 20
 ROWS = 250_000

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from airflow_kart import StrParameter, Target, TaskOnKart, build
-from airflow_kart.checks.column_types import wrong_columns
+from airflow_kart.artifacts.checks.column_types import wrong_columns
 from airflow_kart.exceptions import ColumnTypeError, ConfigurationError, EmptyDumpError, KartError, SchemaError
 
 VALUES: dict[str, list[Any]] = {

@@ -33,13 +33,13 @@ from test_formats_tables import (
 )
 
 from airflow_kart import ExternalTask, Target, TaskOnKart, build
-from airflow_kart.checks import Checks
+from airflow_kart.artifacts.checks import Checks
+from airflow_kart.artifacts.external import ExternalTarget
+from airflow_kart.artifacts.sidecar import sidecar_uri
 from airflow_kart.exceptions import ColumnTypeError, CorruptArtifactError, FormatError, SchemaError, TargetError
-from airflow_kart.external import ExternalTarget
 from airflow_kart.formats import FeatherFormat, GzipFormat, ParquetFormat, PickleFormat, of_kind
 from airflow_kart.formats.large_frame import LargeFrameFormat
 from airflow_kart.formats.tables.selection import select_columns
-from airflow_kart.sidecar import sidecar_uri
 from airflow_kart.storage import LocalStore, MemoryStore
 
 EVERY = [*ALL, PickleFormat(), LargeFrameFormat(), LargeFrameFormat(max_byte=40), GzipFormat(inner=ParquetFormat())]
@@ -50,12 +50,12 @@ KINDS: list[Any] = ["pandas", "polars", "polars-lazy", "pyarrow"]
 def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let artifacts count as small, which are verified as a whole before they are decoded, or as large."""
     if request.param == "large":
-        monkeypatch.setattr("airflow_kart.reading._SMALL", 0)
+        monkeypatch.setattr("airflow_kart.artifacts.reading._SMALL", 0)
 
 
 @pytest.fixture
 def all_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_kart.reading._SMALL", 0)
+    monkeypatch.setattr("airflow_kart.artifacts.reading._SMALL", 0)
 
 
 def tables_equal(one: Any, other: Any) -> None:

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import pytest
 
 from airflow_kart import ExternalTask, IntParameter, Target, TaskOnKart, WrapperTask, build
-from airflow_kart.graph import Graph
 from airflow_kart.runtime.plan import Outcome, make_plan, planned_for
 from airflow_kart.runtime.runner import run_task
+from airflow_kart.tasks.graph import Graph
 from airflow_kart.views import table
 
 RAN: list[str] = []

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
 
-from airflow_kart.checksum import ChecksumStream
+from airflow_kart.artifacts.checksum import ChecksumStream
 from airflow_kart.exceptions import FormatError, UnknownFormatError
 from airflow_kart.formats import (
     describe,
@@ -466,7 +466,7 @@ import enum, pathlib, sys, threading
 from airflow_kart import Workspace
 from airflow_kart.formats import format_for
 from airflow_kart.storage import LocalStore
-from airflow_kart.target import Target
+from airflow_kart.artifacts.target import Target
 
 SCALE = 10
 
@@ -525,7 +525,7 @@ STRANGER = """
 import sys
 from airflow_kart.formats import format_for
 from airflow_kart.storage import LocalStore
-from airflow_kart.target import Target
+from airflow_kart.artifacts.target import Target
 found = Target(sys.argv[-1], format_for("a.pkl"), LocalStore()).load()
 if isinstance(found, dict):
     assert [model.predict() for model in found["models"]] == [10, 20], found

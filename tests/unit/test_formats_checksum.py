@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_formats import Memory
 
-from airflow_kart.checksum import ChecksumStream
+from airflow_kart.artifacts.checksum import ChecksumStream
+from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats import format_for
 from airflow_kart.storage import LocalStore
-from airflow_kart.target import Target
 
 SIZES = st.sampled_from([0, 1, 100, 127 << 10, 128 << 10, 300_000, 4 << 20, (4 << 20) + 1])
 

@@ -22,7 +22,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from test_formats import Memory, json_values, through, unicode
 
-from airflow_kart.checksum import ChecksumStream
+from airflow_kart.artifacts.checksum import ChecksumStream
+from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import ConfigurationError, FormatError
 from airflow_kart.formats import (
     CsvFormat,
@@ -47,7 +48,6 @@ from airflow_kart.formats import (
     with_options,
 )
 from airflow_kart.storage import LocalStore
-from airflow_kart.target import Target
 
 
 def dumped(target_format: Format, obj: Any) -> bytes:

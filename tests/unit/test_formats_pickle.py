@@ -177,7 +177,7 @@ import resource, sys
 import numpy as np, pandas as pd, pyarrow
 from airflow_kart.formats import format_for
 from airflow_kart.storage import LocalStore
-from airflow_kart.target import Target
+from airflow_kart.artifacts.target import Target
 target = Target("a.pkl", format_for("a.pkl"), LocalStore())
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

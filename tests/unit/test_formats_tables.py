@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from test_formats import Memory, through
 
-from airflow_kart.checksum import ChecksumStream
+from airflow_kart.artifacts.checksum import ChecksumStream
+from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import ConfigurationError, FormatError
 from airflow_kart.formats import (
     CsvFormat,
@@ -36,7 +37,6 @@ from airflow_kart.formats import (
     table_kind_of,
 )
 from airflow_kart.storage import LocalStore
-from airflow_kart.target import Target
 
 BINARY = [
     *(ParquetFormat(compression=name) for name in ("zstd", "snappy", "gzip", "none")),
@@ -316,7 +316,7 @@ WITHOUT_HOLDING_IT = """
 import polars as pl, resource, sys
 from airflow_kart.formats import format_for
 from airflow_kart.storage import LocalStore
-from airflow_kart.target import Target
+from airflow_kart.artifacts.target import Target
 def target(name):
     return Target(name, format_for(name), LocalStore())
 if sys.argv[1:] == ["make"]:

@@ -7,7 +7,7 @@ import pytest
 
 from airflow_kart import IntParameter, StrParameter, TaskOnKart
 from airflow_kart.exceptions import TargetPathError
-from airflow_kart.graph import Graph
+from airflow_kart.tasks.graph import Graph
 
 pytestmark = pytest.mark.usefixtures("workspace")
 

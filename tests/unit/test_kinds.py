@@ -18,9 +18,9 @@ from airflow_kart.exceptions import (
     RequirementError,
     TargetError,
 )
-from airflow_kart.graph import Graph
 from airflow_kart.runtime.plan import Outcome, make_plan
 from airflow_kart.runtime.runner import run_task
+from airflow_kart.tasks.graph import Graph
 
 RAN: list[str] = []
 

@@ -23,9 +23,9 @@ from airflow_kart import (
     parameters,
 )
 from airflow_kart.exceptions import MissingParameterError, ParameterError, ParameterValueError, UnknownParameterError
+from airflow_kart.operators.blueprint import RootSpec
 from airflow_kart.parameters import UNSET
-from airflow_kart.parametrized import Parametrized
-from airflow_kart.runtime.blueprint import RootSpec
+from airflow_kart.parameters.parametrized import Parametrized
 
 
 class Train(TaskOnKart[int]):

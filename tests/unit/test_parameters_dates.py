@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_kart.exceptions import ParameterValueError
-from airflow_kart.identity import encode
+from airflow_kart.identity.encoding import encode
 from airflow_kart.parameters import (
     DateHourParameter,
     DateInterval,

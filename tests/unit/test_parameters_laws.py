@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from airflow_kart import TaskOnKart, parameters
 from airflow_kart.exceptions import ParameterError, ParameterValueError
-from airflow_kart.identity import encode
+from airflow_kart.identity.encoding import encode
 from airflow_kart.parameters import (
     BoolParameter,
     ChoiceListParameter,

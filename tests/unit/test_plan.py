@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from airflow_kart import IntParameter, TaskOnKart, build
-from airflow_kart.graph import Graph
 from airflow_kart.runtime.plan import Outcome, Plan, make_plan
+from airflow_kart.tasks.graph import Graph
 
 pytestmark = pytest.mark.usefixtures("workspace")
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 import airflow_kart
-from airflow_kart import exceptions, formats, parameters, sidecar, storage
+from airflow_kart import exceptions, formats, parameters, storage
+from airflow_kart.artifacts import sidecar
 
 PUBLIC = [
     "BoolParameter",
@@ -147,7 +148,7 @@ print(json.dumps([sorted(set(sys.modules) - before), seconds]))
         "import airflow_kart",
         "from airflow_kart import TaskOnKart, Target, Workspace, IntParameter, TaskInstanceParameter, build",
         "import airflow_kart.formats, airflow_kart.formats.pickle, airflow_kart.formats.tables.csv, airflow_kart.formats.json",
-        "import airflow_kart.get_provider_info, airflow_kart.runtime.blueprint, airflow_kart.runtime.runner",
+        "import airflow_kart.get_provider_info, airflow_kart.operators.blueprint, airflow_kart.runtime.runner",
     ],
 )
 def test_heavy_libraries_are_not_loaded(python: Any, statement: str) -> None:

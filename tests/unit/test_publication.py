@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from airflow_kart import Target
+from airflow_kart.artifacts.publication import Publication
 from airflow_kart.exceptions import FormatError, StorageError
 from airflow_kart.formats import format_for
-from airflow_kart.publication import Publication
 from airflow_kart.storage import LocalStore
 
 
@@ -132,7 +132,7 @@ READ = """
 import pathlib, sys
 from airflow_kart.formats import format_for
 from airflow_kart.storage import LocalStore
-from airflow_kart.target import Target
+from airflow_kart.artifacts.target import Target
 target = Target(sys.argv[1], format_for("a.txt"), LocalStore())
 seen = set()
 count = 0

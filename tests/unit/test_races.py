@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from airflow_kart import Target
+from airflow_kart.artifacts.publication import Publication
 from airflow_kart.exceptions import ArtifactError, StorageError
 from airflow_kart.formats import format_for
-from airflow_kart.publication import Publication
 from airflow_kart.storage import ANY, LocalStore, MemoryStore, Store
 
 UNIQUE_ID = "a" * 32
@@ -105,7 +105,7 @@ def names(store: Store, tmp_path: Path) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_kart.publication._PATIENCE", 0.3)
+    monkeypatch.setattr("airflow_kart.artifacts.publication._PATIENCE", 0.3)
 
 
 def test_what_another_run_published_meanwhile_stays(store: Store, names: list[str]) -> None:

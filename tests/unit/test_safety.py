@@ -25,8 +25,8 @@ from airflow_kart import (
     Workspace,
     build,
 )
+from airflow_kart.artifacts.publication import Publication
 from airflow_kart.exceptions import ConfigurationError, GraphError, MissingArtifactError, ParameterError
-from airflow_kart.publication import Publication
 
 INPUT: dict[str, Any] = {"value": "v1", "fail": False}
 

@@ -21,7 +21,7 @@ from airflow_kart import (
     build,
 )
 
-SCHEMA = json.loads(files("airflow_kart.sidecar").joinpath("sidecar.schema.json").read_text())
+SCHEMA = json.loads(files("airflow_kart.artifacts.sidecar").joinpath("sidecar.schema.json").read_text())
 
 
 class Table(TaskOnKart[pd.DataFrame]):

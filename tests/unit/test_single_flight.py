@@ -22,7 +22,7 @@ from airflow_kart.exceptions import ConfigurationError, LockError, LockLostError
 from airflow_kart.locks import Holder, Lease, Taken, locks_for
 from airflow_kart.runtime.progress import Event
 from airflow_kart.runtime.runner import run_task
-from airflow_kart.runtime.turns import TakenElsewhere, Turns
+from airflow_kart.runtime.single_flight import TakenElsewhere, Turns
 from airflow_kart.runtime.workers import _Teller
 
 RAN: list[str] = []

@@ -149,7 +149,7 @@ import pandas as pd
 from airflow_kart.exceptions import StorageError
 from airflow_kart.formats import format_for
 from airflow_kart.storage import LocalStore
-from airflow_kart.target import Target
+from airflow_kart.artifacts.target import Target
 
 small, text = pathlib.Path(sys.argv[1]), os.urandom(1 << 20).hex()
 frame = pd.DataFrame({"a": [text[n : n + 8] for n in range(0, len(text), 8)]})

@@ -14,13 +14,13 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_kart.connections import PerProcess
 from airflow_kart.exceptions import StorageError
-from airflow_kart.storage.faults import ExpiredFault, RefusedFault, Retries, TransientFault
-from airflow_kart.storage.object_metadata import UPLOAD_KEY, fitted
-from airflow_kart.storage.parts import PART, Parts, part_size
-from airflow_kart.storage.per_process import PerProcess
-from airflow_kart.storage.ranged import BLOCK, Ranged, RangedStream
-from airflow_kart.storage.service import Place, place_of
+from airflow_kart.storage.buckets.faults import ExpiredFault, RefusedFault, Retries, TransientFault
+from airflow_kart.storage.buckets.metadata import UPLOAD_KEY, fitted
+from airflow_kart.storage.buckets.parts import PART, Parts, part_size
+from airflow_kart.storage.buckets.ranged import BLOCK, Ranged, RangedStream
+from airflow_kart.storage.buckets.service import Place, place_of
 
 MB = 1 << 20
 DATA = random.Random(1).randbytes(MB) * 75 + b"the end"

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_kart import IntParameter, Target, TaskOnKart
+from airflow_kart.artifacts.publication import Publication
 from airflow_kart.exceptions import CorruptArtifactError, FormatError, MissingArtifactError
 from airflow_kart.formats import format_for
 from airflow_kart.formats.text import TextFormat
-from airflow_kart.publication import Publication
 from airflow_kart.storage import LocalStore
 
 SMALL = "small"

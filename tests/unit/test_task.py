@@ -29,7 +29,7 @@ from airflow_kart.exceptions import (
     UnknownFormatError,
     UnknownParameterError,
 )
-from airflow_kart.outputs import targets_of
+from airflow_kart.tasks.outputs import targets_of
 
 pytestmark = pytest.mark.usefixtures("workspace")
 

@@ -30,7 +30,7 @@ from airflow_kart import (
     views,
 )
 from airflow_kart.exceptions import ConfigurationError, TargetError
-from airflow_kart.graph import Graph, Node
+from airflow_kart.tasks.graph import Graph, Node
 from airflow_kart.testing import in_memory_workspace
 from airflow_kart.views import graphviz, mermaid, table, tree
 from airflow_kart.views.survey import Survey

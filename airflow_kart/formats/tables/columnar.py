@@ -12,8 +12,8 @@ from typing_extensions import Self
 
 from airflow_kart.exceptions import ConfigurationError, FormatError
 from airflow_kart.formats.base import READING, Description, type_name
+from airflow_kart.formats.table_kind import TableKind, check_kind, import_polars, kind_of_type_name, require_table
 from airflow_kart.formats.tables.frame import frame_of, narrowed, table_of
-from airflow_kart.formats.tables.kind import TableKind, check_kind, import_polars, kind_of_type_name, require_table
 from airflow_kart.formats.tables.polars_sink import sink
 from airflow_kart.formats.tables.selection import places_of, select_columns
 from airflow_kart.formats.tables.stream import file_path, reading, writing

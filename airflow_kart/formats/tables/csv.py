@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from airflow_kart.exceptions import ConfigurationError, FormatError
 from airflow_kart.formats.base import READING, Description
 from airflow_kart.formats.encoding import EncodingStream, check_encoding
-from airflow_kart.formats.tables.kind import TableKind, check_kind, kind_of_type_name, require_table
+from airflow_kart.formats.table_kind import TableKind, check_kind, kind_of_type_name, require_table
 from airflow_kart.formats.tables.plain import PlainTable, as_written, plain_schema, table_from_plain
 from airflow_kart.formats.tables.stream import Attempt, file_path, reading, writing
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, ClassVar, Literal, get_args
 
 from airflow_kart.formats.tables.columnar import ColumnarFormat, arrow_source
-from airflow_kart.storage import HashedStream
+from airflow_kart.streams import HashedStream
 
 __all__ = ["FeatherCompression", "FeatherFormat"]
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, ClassVar, Literal, get_args
 
+from airflow_kart.formats.table_kind import kind_of_type_name
 from airflow_kart.formats.tables.columnar import ColumnarFormat, arrow_source
-from airflow_kart.formats.tables.kind import kind_of_type_name
-from airflow_kart.storage import ExpectsRanges
+from airflow_kart.streams import ExpectsRanges
 
 __all__ = ["ParquetCompression", "ParquetFormat"]
 

@@ -14,8 +14,8 @@ from typing import Any
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.base import Description
 from airflow_kart.formats.description import describe
+from airflow_kart.formats.table_kind import TableKind, import_polars
 from airflow_kart.formats.tables.columnar import as_kind, lazy_description
-from airflow_kart.formats.tables.kind import TableKind, import_polars
 from airflow_kart.formats.tables.polars_sink import batches
 
 __all__ = ["PlainTable", "as_written", "plain_schema", "table_from_plain"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.lossless import check_lossless
-from airflow_kart.formats.tables.kind import TableKind
+from airflow_kart.formats.table_kind import TableKind
 from airflow_kart.formats.tables.objects import missing
 from airflow_kart.formats.tables.plain import PlainTable, as_written, plain_schema, table_from_plain
 from airflow_kart.formats.tables.stream import reading

@@ -50,9 +50,9 @@ def timed(request: Any) -> Any:
 
 
 def target_of_kart(name: str) -> Any:
+    from airflow_kart.artifacts.target import Target
     from airflow_kart.formats import PickleFormat
     from airflow_kart.storage import store_for
-    from airflow_kart.target import Target
 
     os.environ["AIRFLOW_CONN_KART"] = s3_server.s3_connection(address) if service == "s3" else gcs_server.gcs_connection()
     os.environ["STORAGE_EMULATOR_HOST"] = address

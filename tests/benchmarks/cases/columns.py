@@ -10,9 +10,9 @@ import time
 
 from harness.s3_server import s3_connection
 
+from airflow_kart.artifacts.target import Target
 from airflow_kart.formats import ParquetFormat
 from airflow_kart.storage import store_for
-from airflow_kart.target import Target
 
 what, uri, *address = sys.argv[1:]
 if address:

@@ -48,9 +48,9 @@ def megabytes(frame: pd.DataFrame) -> float:
 
 library, contents, action = sys.argv[1:]
 if library == "kart":
+    from airflow_kart.artifacts.target import Target
     from airflow_kart.formats import PickleFormat
     from airflow_kart.storage import LocalStore
-    from airflow_kart.target import Target
 
     target: Any = Target("frame.pkl", PickleFormat(), LocalStore())
 else:

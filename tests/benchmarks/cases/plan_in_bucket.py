@@ -17,9 +17,9 @@ from typing import Any
 from harness import s3_server
 
 from airflow_kart import IntParameter, Target, TaskOnKart, Workspace
-from airflow_kart.graph import Graph
-from airflow_kart.outputs import targets_of
 from airflow_kart.runtime.plan import Outcome, make_plan
+from airflow_kart.tasks.graph import Graph
+from airflow_kart.tasks.outputs import targets_of
 
 what, tasks, address = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 os.environ["AIRFLOW_CONN_KART"] = s3_server.s3_connection(address)

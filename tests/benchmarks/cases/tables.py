@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from gokart.target import make_target
 
+from airflow_kart.artifacts.target import Target
 from airflow_kart.formats import FeatherFormat, ParquetFormat
 from airflow_kart.storage import LocalStore
-from airflow_kart.target import Target
 
 ROWS = 4_000_000
 

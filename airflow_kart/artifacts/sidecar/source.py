@@ -1,0 +1,69 @@
+"""Where a task's code comes from: file, checksum of its text, fingerprint of the code it uses, git commit."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from airflow_kart.identity.code import fingerprint, fingerprint_parts
+
+__all__ = ["source_of"]
+
+
+def source_of(cls: type) -> dict[str, Any]:
+    """Return a class's file, line, the SHA-256 of its source text, and the state of the git checkout it lies in.
+
+    Also the fingerprint of its code, ``None`` where it has none, and for ``code_version = "auto"`` what that is made of.
+    """
+    if getattr(cls, "code_version", None) != "auto":
+        return _source_of(cls)
+    # As it is in the unique id: made anew when the module was loaded anew, even where the class stayed the same.
+    return {**_source_of(cls), "fingerprint": fingerprint(cls), "parts": fingerprint_parts(cls)}
+
+
+@functools.lru_cache(maxsize=4096)
+def _source_of(cls: type) -> dict[str, Any]:
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    try:
+        lines, line = inspect.getsourcelines(cls)
+    except Exception:  # noqa: BLE001 - a notebook, or a file that was edited meanwhile: never a reason to lose a run
+        return {"file": file, "line": None, "sha256": None, "git": None, "fingerprint": None}
+    text = "".join(lines)
+    return {
+        "file": file,
+        "line": line,
+        "sha256": hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest(),
+        "git": _git_state(str(Path(file).parent)) if file else None,
+        "fingerprint": _fingerprint_of(cls),
+    }
+
+
+def _fingerprint_of(cls: type) -> str | None:
+    try:
+        return fingerprint(cls)
+    except Exception:  # noqa: BLE001 - where it counts, the unique id has raised it; elsewhere no reason to lose a run
+        return None
+
+
+@functools.lru_cache(maxsize=64)
+def _git_state(folder: str) -> dict[str, Any] | None:
+    """Return the commit of a folder's checkout and whether it has uncommitted changes; asked once per process."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    return {"commit": commit.strip(), "dirty": None if changes is None else bool(changes.strip())}
+
+
+def _git(folder: str, *arguments: str) -> str | None:
+    command = ["git", "-C", folder, *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - no shell
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout

@@ -1,7 +1,0 @@
-"""What a class's code is, in one digest: ``code_version = "auto"``."""
-
-from __future__ import annotations
-
-from airflow_kart.fingerprint.closure import fingerprint, fingerprint_parts
-
-__all__ = ["fingerprint", "fingerprint_parts"]

@@ -1,0 +1,213 @@
+"""Canonical encoding of values, and the unique ids made from it.
+
+A unique id names what a task will produce. It is the BLAKE2b digest (16 bytes, RFC 7693) of a canonical encoding
+that is typed (``1``, ``True``, ``1.0`` and ``"1"`` differ), length-prefixed (no two values share an encoding),
+order-free for dicts and sets, and tagged with its domain and version. It depends on nothing but the values: not on
+time, process, hash seed or import order.
+
+What may not change an id: the order of a dict, list against tuple, the time zone an instant is written in, comments
+in the code. What changes every id: the encoding's version below, and with it the golden vectors of the tests.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import hashlib
+import math
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from pathlib import PurePath
+from typing import Any, Protocol, cast
+from uuid import UUID
+
+from airflow_kart.exceptions import IdentityError
+from airflow_kart.identity.names import logical_class_name
+
+__all__ = [
+    "Canonical",
+    "Identifiable",
+    "TaskEncoder",
+    "digest",
+    "encode",
+    "encode_id",
+    "is_identifiable",
+    "parameter_digest",
+    "unique_id",
+]
+
+_UNIQUE_ID_DOMAIN = b"airflow-kart/unique-id/1"
+_PARAMETERS_DOMAIN = b"airflow-kart/parameters/1"
+
+
+class Identifiable(Protocol):
+    """A task, as far as the encoding knows it: something that has digests of its own."""
+
+    @property
+    def unique_id(self) -> str:
+        """The id of what the task produces."""
+        ...
+
+    @property
+    def parameter_digest(self) -> bytes:
+        """The digest of the task's class and all its parameters."""
+        ...
+
+
+class Canonical(Protocol):
+    """A value of a type of its own that says what it is made of."""
+
+    def canonical_form(self) -> tuple[str, object]:
+        """Return the name of the kind of value, which no other kind has, and a value that has a canonical encoding."""
+        ...
+
+
+TaskEncoder = Callable[[Identifiable], bytes]
+
+
+def unique_id(class_name: str, code_version: str | None, parameters: Mapping[str, bytes], requirements: bytes) -> str:
+    """Return the unique id of a task as 32 hex digits.
+
+    Args:
+        class_name: logical name of the task's class.
+        code_version: version of the task's code that counts as part of its identity.
+        parameters: encoded values of the significant parameters, by name.
+        requirements: encoded structure of ``requires()``, with unique ids for tasks.
+    """
+    parts = [encode(class_name), encode(code_version), _encode_items(parameters), requirements]
+    return digest(_UNIQUE_ID_DOMAIN, parts).hex()
+
+
+def parameter_digest(class_name: str, parameters: Mapping[str, bytes]) -> bytes:
+    """Return the digest by which equal tasks are recognised: class and all parameters, without ``requires()``."""
+    return digest(_PARAMETERS_DOMAIN, [encode(class_name), _encode_items(parameters)])
+
+
+def digest(domain: bytes, parts: Iterable[bytes]) -> bytes:
+    """Return the 16-byte BLAKE2b digest of encodings under a domain tag."""
+    return hashlib.blake2b(_sized(b"D", domain) + b"".join(parts), digest_size=16).digest()
+
+
+def encode(value: object, task: TaskEncoder | None = None) -> bytes:
+    """Return the canonical encoding of a value.
+
+    Args:
+        value: ``None``, bool, int, float, str, bytes, date, datetime, time, timedelta, Decimal, UUID, path, enum
+            member, task, task class, an object with ``canonical_form()`` or ``gokart_serialize()``, or any nesting of
+            list, tuple, dict, set and frozenset of these.
+        task: how a task inside the value is encoded; by default by its unique id.
+
+    Raises:
+        IdentityError: the value, or something inside it, has no canonical form.
+    """
+    scalar = _SCALARS.get(type(value))
+    if scalar is not None:
+        return scalar(value)
+    if isinstance(value, (list, tuple)):
+        return _sized(b"l", b"".join([encode(item, task) for item in value]))
+    if isinstance(value, Mapping):
+        items = sorted((encode(key, task), encode(item, task)) for key, item in value.items())
+        return _sized(b"m", b"".join([part for pair in items for part in pair]))
+    if isinstance(value, (set, frozenset)):
+        return _sized(b"S", b"".join(sorted(encode(item, task) for item in value)))
+    if isinstance(value, enum.Enum):
+        return _sized(b"e", _text(logical_class_name(type(value))) + _text(value.name))
+    for base, scalar in _SUBCLASSABLE.items():
+        if isinstance(value, base):
+            return scalar(value)
+    if is_identifiable(value):
+        identifiable = cast(Identifiable, value)
+        return task(identifiable) if task is not None else encode_id(identifiable.unique_id)
+    return _encode_own_type(value, task)
+
+
+def _encode_own_type(value: object, task: TaskEncoder | None) -> bytes:
+    """Return the encoding of a task class, or of a value whose type says what it is made of."""
+    if isinstance(value, type) and hasattr(value, "unique_id"):
+        return _sized(b"k", _text(logical_class_name(value)))
+    if hasattr(type(value), "canonical_form"):
+        kind, form = cast(Canonical, value).canonical_form()
+        return _sized(b"o", _text(kind) + encode(form, task))
+    if hasattr(type(value), "gokart_serialize"):
+        return _sized(b"z", _text(cast(Any, value).gokart_serialize()))
+    raise IdentityError(
+        f"a {type(value).__module__}.{type(value).__qualname__} has no canonical form; use None, bool, int, float, str, "
+        "bytes, dates and times, timedelta, Decimal, UUID, paths, enum members, tasks, task classes, or lists, dicts and sets "
+        "of these; or give it a method canonical_form()"
+    )
+
+
+def is_identifiable(value: object) -> bool:
+    """Whether a value is a task (asked of its type, since asking the value would compute its digest)."""
+    return hasattr(type(value), "unique_id")
+
+
+def encode_id(task_id: str | bytes) -> bytes:
+    """Return the encoding of a task by one of its digests."""
+    return _sized(b"t", task_id.encode() if isinstance(task_id, str) else task_id)
+
+
+def _encode_items(items: Mapping[str, bytes]) -> bytes:
+    return _sized(b"m", b"".join([_text(name) + items[name] for name in sorted(items)]))
+
+
+def _sized(tag: bytes, content: bytes) -> bytes:
+    return b"%b%d:%b" % (tag, len(content), content)
+
+
+def _text(value: str) -> bytes:
+    return _sized(b"s", value.encode("utf-8", "surrogatepass"))
+
+
+def _float(value: float) -> bytes:
+    if math.isnan(value):
+        value = math.nan  # one of the many
+    return b"f:" + struct.pack(">d", value + 0.0)  # + 0.0: the two zeros are equal, so they have one form
+
+
+def _datetime(value: dt.datetime) -> bytes:
+    offset = value.utcoffset()
+    if offset is None:
+        return _sized(b"c", value.replace(tzinfo=None).isoformat().encode())
+    # Counted by hand: in UTC, the first and the last hours of the calendar lie outside it.
+    instant = value.replace(tzinfo=None) - dt.datetime(1, 1, 1) - offset  # noqa: DTZ001 - the zone is the offset
+    return _sized(b"C", b"%d" % (instant // dt.timedelta(microseconds=1)))
+
+
+def _decimal(value: Decimal) -> bytes:
+    if not value.is_finite():
+        return _sized(b"x", str(value).encode())
+    sign, digits, exponent = value.as_tuple()
+    number = "".join(map(str, digits)).lstrip("0")
+    significant = number.rstrip("0")
+    power = int(exponent) + len(number) - len(significant) if significant else 0
+    return _sized(b"x", f"{'-' if sign and significant else ''}{significant or '0'}e{power}".encode())
+
+
+def _timedelta(value: dt.timedelta) -> bytes:
+    return _sized(b"w", b"%d,%d,%d" % (value.days, value.seconds, value.microseconds))
+
+
+_SCALARS: dict[type, Callable[..., bytes]] = {
+    type(None): lambda _: b"n",
+    bool: lambda value: b"b1" if value else b"b0",
+    int: lambda value: _sized(b"i", b"%x" % value),  # Python limits the digits of decimals
+    float: _float,
+    str: _text,
+    bytes: lambda value: _sized(b"y", value),
+    dt.date: lambda value: _sized(b"d", value.isoformat().encode()),
+    dt.datetime: _datetime,
+    dt.time: lambda value: _sized(b"h", value.isoformat().encode()),
+    dt.timedelta: _timedelta,
+    Decimal: _decimal,
+    UUID: lambda value: _sized(b"u", value.bytes),
+}
+# Subclasses that add behaviour, not value: pendulum's dates and times, paths of every flavour.
+_SUBCLASSABLE: dict[type, Callable[..., bytes]] = {
+    dt.datetime: _datetime,
+    dt.date: _SCALARS[dt.date],
+    dt.time: _SCALARS[dt.time],
+    dt.timedelta: _timedelta,
+    PurePath: lambda value: _sized(b"p", value.as_posix().encode("utf-8", "surrogatepass")),
+}

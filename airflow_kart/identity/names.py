@@ -1,0 +1,222 @@
+"""Logical module names: one name for a source file, however it was loaded.
+
+Airflow names a DAG file's module after its absolute path, versioned bundles move with every version, and
+``python file.py`` says ``__main__``, and a notebook may import ``dags.file``. Whatever is hashed, put into a path or
+pickled uses the logical name instead: the file's dotted path below the root of its DAG bundle or the DAG folder; else,
+for a module that was imported by its own name, that name; else the path below the ``sys.path`` entry that holds it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from airflow_kart import settings
+
+__all__ = [
+    "PACKAGE",
+    "at_public_address",
+    "find_class",
+    "find_class_named",
+    "find_loaded_class",
+    "is_importable",
+    "is_own",
+    "logical_class_name",
+    "logical_module_name",
+    "own_folder",
+    "public_address",
+    "public_addresses",
+]
+
+PACKAGE = __name__.partition(".")[0]
+"""This package's name."""
+_FACES = ("", "parameters", "formats", "exceptions", "testing", "views")
+"""The public modules of this package, below it."""
+_MAIN = ("__main__", "__mp_main__")  # the second in processes that multiprocessing has spawned
+_DAG_FILE_MODULE = re.compile(r"^unusual_prefix_[0-9a-f]{40}_")
+
+
+def is_importable(name: str) -> bool:
+    """Whether other processes, and other DAGs, can import a module by this name.
+
+    They cannot where Airflow made the name up, where it is ``__main__``, or where it depends on ``sys.path`` here.
+    """
+    return not _is_made_up(name) and logical_module_name(name) == name
+
+
+def is_own(obj: Any) -> bool:
+    """Whether a class or function is defined in this package."""
+    return (getattr(obj, "__module__", None) or "").startswith(f"{PACKAGE}.")
+
+
+def own_folder() -> Path:
+    """Return the folder of this package."""
+    return Path(__file__).parents[1]
+
+
+def public_address(obj: Any) -> str | None:
+    """Return the address of a class or function of this package, which no move of its module changes.
+
+    That is a name of the package, ``TaskOnKart``, or of one of its public modules, ``formats.CsvFormat``; ``None`` for
+    what is of another package, or in no public module.
+    """
+    if not is_own(obj):
+        return None
+    return next((address for address in public_addresses(obj.__qualname__) if at_public_address(address) is obj), None)
+
+
+def public_addresses(name: str) -> list[str]:
+    """Return the addresses at which public modules of this package offer something of a name."""
+    return [f"{face}.{name}".lstrip(".") for face in _FACES if name in _face(face).__all__]
+
+
+def at_public_address(address: str) -> Any:
+    """Return what is at a public address.
+
+    Raises:
+        AttributeError: there is no such name.
+    """
+    face, _, name = address.rpartition(".")
+    return getattr(_face(face), name)
+
+
+def _face(name: str) -> Any:
+    return importlib.import_module(f"{PACKAGE}.{name}".rstrip("."))
+
+
+def logical_class_name(cls: type) -> str:
+    """Return the name a class keeps in every process: logical module name and qualified name.
+
+    A public class of this package has its public address for a name.
+    """
+    address = public_address(cls)
+    if address is not None:
+        return f"{PACKAGE}.{address}"
+    return f"{logical_module_name(cls.__module__)}.{cls.__qualname__}"
+
+
+def logical_module_name(name: str) -> str:
+    """Return the name a module keeps in every process."""
+    module = sys.modules.get(name)
+    file = getattr(module, "__file__", None)
+    if not file:  # a builtin, a notebook, `python -c`, or a module that was dropped from sys.modules
+        return _DAG_FILE_MODULE.sub("", name)
+    if name in _MAIN:  # python -m package.module tells its name, python file.py does not
+        name = getattr(getattr(module, "__spec__", None), "name", "__main__")
+    return _name_of_file(file, name)
+
+
+def _is_made_up(name: str) -> bool:
+    return name in _MAIN or _DAG_FILE_MODULE.match(name) is not None
+
+
+@functools.lru_cache(maxsize=8192)
+def _name_of_file(file: str, name: str) -> str:
+    path = Path(os.path.abspath(file))
+    installed = "site-packages" in path.parts or "dist-packages" in path.parts
+    relative = None if installed else _below_bundle_root(path)
+    if relative is None:
+        if not _is_made_up(name):
+            return name
+        relative = _below_search_path(path)
+    parts = relative.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+def _below_search_path(path: Path) -> Path:
+    """Return a file's path below the innermost ``sys.path`` entry that holds it, packages around it included."""
+    relative = _below_innermost([Path(entry or ".") for entry in sys.path], path) or Path(path.name)
+    package = path.parents[len(relative.parts) - 1]
+    while (package / "__init__.py").exists():  # python package/module.py, which puts the package itself on sys.path
+        relative = Path(package.name, relative)
+        package = package.parent
+    return relative
+
+
+def _below_bundle_root(path: Path) -> Path | None:
+    """Return a file's path below the root of the DAG bundle it lies in, from the configuration, or ``None``."""
+    roots = [Path(settings.airflow_option("core", "dags_folder") or settings.airflow_home() / "dags")]
+    subfolders: dict[str, str] = {}
+    for bundle in _configured_bundles():
+        kwargs = bundle.get("kwargs") or {}
+        if kwargs.get("path"):
+            roots.append(Path(kwargs["path"]))
+        if kwargs.get("subdir"):
+            subfolders[bundle.get("name", "")] = kwargs["subdir"]
+    storage = settings.airflow_option("dag_processor", "dag_bundle_storage_path")
+    checkouts = Path(storage) if storage else Path(tempfile.gettempdir(), "airflow", "dag_bundles")
+    checked_out = _below_innermost([checkouts], path)
+    if checked_out is not None:
+        parts = checked_out.parts
+        if len(parts) > 1:
+            # <bundle>/tracking_repo/..., <bundle>/versions/<version>/... (git), or <bundle>/...
+            depth = {"tracking_repo": 2, "versions": 3}.get(parts[1], 1)
+            roots.append(checkouts.joinpath(*parts[:depth], subfolders.get(parts[0], "")))
+    return _below_innermost(roots, path)
+
+
+def _configured_bundles() -> list[dict[str, Any]]:
+    text = settings.airflow_option("dag_processor", "dag_bundle_config_list")
+    try:
+        bundles = json.loads(text) if text else []
+    except ValueError:
+        return []  # Airflow itself refuses to start with it, and says so
+    return [bundle for bundle in bundles if isinstance(bundle, dict)]
+
+
+def _below_innermost(folders: Iterable[Path], path: Path) -> Path | None:
+    """Return a path below the innermost of the folders that hold it, as written or with links resolved, or ``None``."""
+    spelled = [Path(os.path.abspath(folder.expanduser())) for folder in folders]
+    for candidates, candidate in ((spelled, path), ([folder.resolve() for folder in spelled], path.resolve())):
+        inside = [folder for folder in candidates if candidate.is_relative_to(folder)]
+        if inside:
+            return candidate.relative_to(max(inside, key=lambda folder: len(folder.parts)))
+    return None
+
+
+def find_loaded_class(logical_module: str, qualname: str) -> type | None:
+    """Return the class of that logical name from a module this process has loaded, or ``None``."""
+    stem = logical_module.rpartition(".")[2]
+    for name in [name for name in sys.modules if _is_made_up(name) or name.rpartition(".")[2] == stem]:
+        if logical_module_name(name) == logical_module:
+            found = _attribute(sys.modules[name], qualname)
+            if found is not None:
+                return found
+    return None
+
+
+def find_class(logical_module: str, qualname: str) -> type | None:
+    """Return the class of that logical name, importing its module where none is loaded, or ``None``."""
+    found = find_loaded_class(logical_module, qualname)
+    if found is not None:
+        return found
+    try:
+        return _attribute(importlib.import_module(logical_module), qualname)
+    except ImportError:
+        return None
+
+
+def find_class_named(logical_name: str) -> type | None:
+    """Return the class of that logical name, as :func:`logical_class_name` gives it, or ``None``."""
+    parts = logical_name.split(".")
+    for length in range(len(parts) - 1, 0, -1):  # classes may be nested: the module's name is the longest that fits
+        found = find_class(".".join(parts[:length]), ".".join(parts[length:]))
+        if found is not None:
+            return found
+    return None
+
+
+def _attribute(module: ModuleType, qualname: str) -> type | None:
+    found: Any = module
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    return found if isinstance(found, type) else None

@@ -1,0 +1,350 @@
+"""Parametrized: an immutable value made of typed parameters, which is what a task is before it does anything."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, NoReturn, TypeVar, overload
+
+from typing_extensions import Self, dataclass_transform
+
+from airflow_kart import parameters, settings
+from airflow_kart.exceptions import (
+    IdentityError,
+    MissingParameterError,
+    ParameterError,
+    UnknownParameterError,
+)
+from airflow_kart.identity import encoding
+from airflow_kart.identity.names import is_own, logical_class_name
+from airflow_kart.parameters import UNSET, Origin, Parameter, ParameterVisibility, configured_or_default, origins_of
+from airflow_kart.stored import with_values
+
+__all__ = ["Parametrized", "SharedParameters", "private_parameters"]
+
+Other = TypeVar("Other", bound="Parametrized")
+
+
+@dataclass_transform(
+    kw_only_default=True,
+    frozen_default=True,
+    field_specifiers=(
+        parameters.BoolParameter,
+        parameters.ChoiceListParameter,
+        parameters.ChoiceParameter,
+        parameters.DateHourParameter,
+        parameters.DateIntervalParameter,
+        parameters.DateMinuteParameter,
+        parameters.DateParameter,
+        parameters.DateSecondParameter,
+        parameters.DictParameter,
+        parameters.EnumListParameter,
+        parameters.EnumParameter,
+        parameters.ExplicitBoolParameter,
+        parameters.FloatParameter,
+        parameters.IntParameter,
+        parameters.ListParameter,
+        parameters.ListTaskInstanceParameter,
+        parameters.MonthParameter,
+        parameters.NumericalParameter,
+        parameters.OptionalBoolParameter,
+        parameters.OptionalChoiceListParameter,
+        parameters.OptionalChoiceParameter,
+        parameters.OptionalDateHourParameter,
+        parameters.OptionalDateIntervalParameter,
+        parameters.OptionalDateMinuteParameter,
+        parameters.OptionalDateParameter,
+        parameters.OptionalDateSecondParameter,
+        parameters.OptionalDictParameter,
+        parameters.OptionalEnumListParameter,
+        parameters.OptionalEnumParameter,
+        parameters.OptionalFloatParameter,
+        parameters.OptionalIntParameter,
+        parameters.OptionalListParameter,
+        parameters.OptionalListTaskInstanceParameter,
+        parameters.OptionalMonthParameter,
+        parameters.OptionalNumericalParameter,
+        parameters.OptionalParameter,
+        parameters.OptionalPathParameter,
+        parameters.OptionalSerializableParameter,
+        parameters.OptionalStrParameter,
+        parameters.OptionalTaskInstanceParameter,
+        parameters.OptionalTaskParameter,
+        parameters.OptionalTimeDeltaParameter,
+        parameters.OptionalTupleParameter,
+        parameters.OptionalYearParameter,
+        parameters.OptionalZonedDateSecondParameter,
+        parameters.Parameter,
+        parameters.PathParameter,
+        parameters.SerializableParameter,
+        parameters.StrParameter,
+        parameters.TaskInstanceParameter,
+        parameters.TaskParameter,
+        parameters.TimeDeltaParameter,
+        parameters.TupleParameter,
+        parameters.YearParameter,
+        parameters.ZonedDateSecondParameter,
+    ),
+)
+class Parametrized:
+    """A value whose class declares its parameters as annotated attributes. Equal class and parameters: equal value."""
+
+    _parameters: ClassVar[Mapping[str, Parameter[Any]]] = {}
+    _task_parameters: ClassVar[tuple[str, ...]] = ()
+    _positional: ClassVar[tuple[str, ...]] = ()
+    _origins: ClassVar[Mapping[str, tuple[Origin, ...]]] = {}  # the classes that may be configured to set each parameter
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Collect and check the class's parameters."""
+        super().__init_subclass__(**kwargs)
+        found: dict[str, Parameter[Any]] = {}
+        declaring: dict[str, type] = {}
+        for base in reversed(cls.__mro__):
+            for name, value in vars(base).items():
+                if isinstance(value, Parameter):
+                    found[name], declaring[name] = value, base
+                elif isinstance(value, type) and issubclass(value, Parameter):
+                    raise ParameterError(
+                        f"{base.__qualname__}.{name} is the class {value.__name__}; make it a parameter: add ()"
+                    )
+                else:
+                    found.pop(name, None)
+        for name, parameter in found.items():
+            if any(name in vars(base) for base in cls.__mro__ if is_own(base)):
+                raise ParameterError(f"{cls.__qualname__}.{name}: TaskOnKart has a method of this name; choose another")
+            if parameter.origin is None:
+                parameter.bind(Origin.of(declaring[name], name))
+        cls._parameters = found
+        cls._task_parameters = tuple(name for name, parameter in found.items() if parameter.holds_tasks)
+        cls._positional = tuple(name for name, parameter in found.items() if not parameter.kw_only)
+        cls._origins = {name: origins_of(cls, name, parameter) for name, parameter in found.items()}
+
+    def __init__(self, *positional: Any, **values: Any) -> None:
+        """Take the parameters: by keyword, those with ``kw_only=False`` also by position, in order of declaration.
+
+        A parameter that is not given has its configured value, else its default.
+
+        Raises:
+            MissingParameterError: a parameter without a default was not given.
+            UnknownParameterError: a keyword names no parameter.
+            ParameterValueError: a value does not fit its parameter.
+            ParameterError: there are too many values, or two for one parameter.
+        """
+        cls = type(self)
+        if positional:
+            values = _by_name(cls, positional, values)
+        if values.keys() - cls._parameters.keys():
+            _refuse_unknown(cls, values)
+        options = settings.class_options() if len(values) < len(cls._parameters) else None
+        made = {}
+        for name, parameter in cls._parameters.items():
+            if options is None or name in values:
+                made[name] = parameter.accept(values[name], cls.__qualname__, name)
+                continue
+            made[name] = configured_or_default(parameter, cls._origins[name], options)
+            if made[name] is UNSET:
+                raise MissingParameterError(f"{cls.__qualname__} needs the parameter {name}: {cls.__qualname__}({name}=...)")
+        self.__dict__.update(made)
+
+    @classmethod
+    def get_parameters(cls) -> Mapping[str, Parameter[Any]]:
+        """Return the class's parameters by name, in the order of their declaration."""
+        return cls._parameters
+
+    @classmethod
+    def configured_default(cls, name: str) -> Any:
+        """Return the value of a parameter that is not given in code.
+
+        That is the configured one, from the section of the first class that has one: ``[kart.package.module.Train]`` or
+        ``[kart.Train]``, then those of the base classes it has the parameter from, then those of the class that declared
+        it. An environment variable, ``AIRFLOW__KART_TRAIN__DEPTH``, comes before the section it stands for. Without any
+        of these it is the declared default, and :data:`~airflow_kart.parameters.UNSET` where there is none either.
+
+        Raises:
+            ParameterValueError: the configured value does not fit the parameter; the message names section and option.
+            UnknownParameterError: there is no such parameter.
+        """
+        if name not in cls._parameters:
+            _refuse_unknown(cls, {name: None})
+        return configured_or_default(cls._parameters[name], cls._origins[name], settings.class_options())
+
+    @classmethod
+    def from_written(cls, parameters: Mapping[str, Any]) -> Self:
+        """Make a task from parameters written as text, or as JSON where they hold tasks."""
+        known = cls._parameters
+        return cls(
+            **{
+                name: known[name].read(written, cls.__qualname__, name) if name in known else written
+                for name, written in parameters.items()
+            }
+        )
+
+    @property
+    def parameter_digest(self) -> bytes:
+        """The digest of class and parameters, significant or not, by which equal tasks are recognised."""
+        if "_digest" not in self.__dict__:
+            pending = [self]
+            while pending:  # tasks held as parameters first, without recursion: chains of them may be long
+                held = [task for task in pending[-1].held_tasks() if "_digest" not in task.__dict__]
+                if held:
+                    pending += held
+                else:
+                    pending.pop()._compute_digest()  # noqa: SLF001 - of the same class
+        digest: bytes = self.__dict__["_digest"]
+        return digest
+
+    def held_tasks(self) -> Iterator[Parametrized]:
+        """Return the tasks that are values of the parameters.
+
+        Raises:
+            ParameterError: a parameter has no value, as its class's own ``__init__`` did not pass it on.
+        """
+        for name in self._parameters:
+            if name not in self.__dict__:
+                raise ParameterError(
+                    f"{type(self).__qualname__}.{name} has no value: does its __init__ call super().__init__({name}=...)?"
+                )
+        for name in self._task_parameters:
+            value = getattr(self, name)
+            if value is not None:
+                yield from value if isinstance(value, tuple) else (value,)
+
+    def _compute_digest(self) -> None:
+        cls = type(self)
+        encoded = {name: self._encode(name) for name in cls._parameters}
+        self.__dict__["_digest"] = encoding.parameter_digest(logical_class_name(cls), encoded)
+        self.__dict__["_encoded"] = {
+            name: None if parameter.holds_tasks else encoded[name]
+            for name, parameter in cls._parameters.items()
+            if parameter.significant
+        }
+
+    @property
+    def encoded_parameters(self) -> Mapping[str, bytes | None]:
+        """The encoded significant parameters by name; ``None`` for those that hold tasks."""
+        if "_encoded" not in self.__dict__:
+            _ = self.parameter_digest
+        encoded: Mapping[str, bytes | None] = self.__dict__["_encoded"]
+        return encoded
+
+    def _encode(self, name: str) -> bytes:
+        try:
+            return encoding.encode(getattr(self, name), _encode_by_digest)
+        except IdentityError as error:
+            raise IdentityError(f"{type(self).__qualname__}.{name}: {error}") from error
+
+    @overload
+    def clone(self, cls: None = None, **changes: Any) -> Self: ...
+
+    @overload
+    def clone(self, cls: type[Other], **changes: Any) -> Other: ...
+
+    def clone(self, cls: type[Parametrized] | None = None, **changes: Any) -> Parametrized:
+        """Make a task with this one's parameters, some of them changed.
+
+        Args:
+            cls: class of the new task; by default this one's. Parameters it does not have are left out.
+            changes: parameters that differ, by name.
+        """
+        wanted = cls or type(self)
+        own = {name: getattr(self, name) for name in self._parameters if name in wanted.get_parameters()}
+        return wanted(**{**own, **changes})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse to change a parameter."""
+        if name in self._parameters:
+            raise AttributeError(f"{type(self).__qualname__}.{name} is fixed; make another task: task.clone({name}=...)")
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        """Refuse to remove a parameter."""
+        if name in self._parameters:
+            raise AttributeError(f"{type(self).__qualname__}.{name} is fixed and cannot be removed")
+        object.__delattr__(self, name)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other is a task of the same class and parameters."""
+        if self is other:
+            return True
+        return isinstance(other, Parametrized) and self.parameter_digest == other.parameter_digest
+
+    def __hash__(self) -> int:
+        """Hash class and parameters."""
+        return hash(self.parameter_digest)
+
+    def __repr__(self) -> str:
+        """Return class and parameters; tasks inside are named without theirs, private values not at all."""
+        parts = [f"{name}={self._short(name, parameter)}" for name, parameter in self._parameters.items()]
+        return f"{type(self).__qualname__}({', '.join(parts)})"
+
+    def _short(self, name: str, parameter: Parameter[Any]) -> str:
+        value = self.__dict__.get(name)
+        if parameter.visibility is ParameterVisibility.PRIVATE:
+            return "***"
+        if isinstance(value, Parametrized):
+            return f"{type(value).__qualname__}(...)"
+        if parameter.holds_tasks and isinstance(value, tuple):
+            return f"[{len(value)} tasks]"
+        plain = value is None or isinstance(value, (str, int, float))
+        text = repr(value) if plain else parameter.serialize(value)
+        return text if len(text) <= 80 else f"{text[:77]}..."
+
+    def __copy__(self) -> Self:
+        """Return the task: it cannot change."""
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        """Return the task: it cannot change."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle class and parameters."""
+        return with_values, (type(self), {name: getattr(self, name) for name in self._parameters})
+
+
+class SharedParameters(Parametrized):
+    """Base of a class of settings that several tasks share.
+
+    A task class takes all of them by inheriting from it, and single ones, under any name, by assignment. Both have their
+    values from the section of the class that declared them, unless the task's own section has one::
+
+        class Region(SharedParameters):
+            country: str = StrParameter(default="jp")
+
+
+        class Visits(Region, TaskOnKart[pd.DataFrame]): ...
+
+
+        class Holidays(TaskOnKart[list[str]]):
+            land: str = Region.country
+    """
+
+
+def private_parameters(cls: type[Parametrized]) -> list[str]:
+    """Return the names of a class's private parameters."""
+    parameters = cls.get_parameters().items()
+    return [name for name, parameter in parameters if parameter.visibility is ParameterVisibility.PRIVATE]
+
+
+def _encode_by_digest(task: encoding.Identifiable) -> bytes:
+    return encoding.encode_id(task.parameter_digest)
+
+
+def _by_name(cls: type[Parametrized], positional: tuple[Any, ...], values: Mapping[str, Any]) -> dict[str, Any]:
+    names = cls._positional
+    if len(positional) > len(names):
+        by_keyword = ", ".join(f"{name}=..." for name in cls.get_parameters())
+        most = f"only {', '.join(names)} by position, not {len(positional)} values" if names else "its parameters by keyword"
+        raise ParameterError(f"{cls.__qualname__} takes {most}: {cls.__qualname__}({by_keyword})")
+    given = dict(zip(names, positional, strict=False))
+    if twice := sorted(given.keys() & values.keys()):
+        raise ParameterError(f"{cls.__qualname__} got {', '.join(twice)} twice: by position and by keyword; give it once")
+    return {**given, **values}
+
+
+def _refuse_unknown(cls: type[Parametrized], values: Mapping[str, Any]) -> NoReturn:
+    known = list(cls.get_parameters())
+    unknown = sorted(values.keys() - set(known))
+    close = difflib.get_close_matches(unknown[0], known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known) or 'none'}"
+    raise UnknownParameterError(f"{cls.__qualname__} has no parameter {', '.join(unknown)}; {hint}")

@@ -1,0 +1,58 @@
+"""Bytes of an object as they come over the network, and how long to wait for them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+from airflow_kart.storage.buckets.faults import TransientFault
+
+__all__ = ["Body", "fill"]
+
+_CHUNK = 256 << 10
+_PATIENCE = 10.0
+_SLOWEST = 16 << 10
+
+
+class Body(Protocol):
+    """An answer with bytes of an object, which are read from it as they come."""
+
+    @property
+    def size(self) -> int:
+        """Length of the whole object in bytes."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Version of the object."""
+        ...
+
+    def read(self, most: int, /) -> bytes:
+        """Return the bytes that have come, ``most`` of them at most, or none at the end."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        ...
+
+
+def fill(view: memoryview, body: Body) -> Iterator[int]:
+    """Fill a buffer from a body; yield how many bytes each step has brought.
+
+    Raises:
+        TransientFault: the body is too short, or comes so slowly that asking anew is better.
+    """
+    had = 0
+    began = time.monotonic()
+    while had < len(view):
+        data = body.read(min(_CHUNK, len(view) - had))
+        if not data:
+            raise TransientFault(f"the answer ended after {had} of {len(view)} bytes")
+        view[had : had + len(data)] = data
+        had += len(data)
+        yield len(data)
+        waited = time.monotonic() - began
+        if had < len(view) and waited > _PATIENCE and had / waited < _SLOWEST:
+            raise TransientFault(f"the answer comes at {had / waited:.0f} bytes a second")
+    body.read(1)  # at its end a body gives its connection back to the pool

@@ -1,0 +1,252 @@
+"""Objects in buckets: what the stores of S3 and of Google Cloud Storage have in common.
+
+Every request is tried again after transient faults; what is refused becomes a
+:class:`~airflow_kart.exceptions.StorageError` that names the uri, the reason and the connection. Buckets have no locks:
+writers are told apart by what they expect to replace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import posixpath
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, BinaryIO, TypeVar
+
+from airflow_kart import settings
+from airflow_kart.exceptions import ConflictError, ObjectChangedError, StorageError
+from airflow_kart.storage.base import ANY, HIDDEN, UPLOADS, Found, ObjectStat, Removable
+from airflow_kart.storage.buckets.body import Body, fill
+from airflow_kart.storage.buckets.faults import ConflictFault, Fault, MissingFault, RefusedFault, Retries, TransientFault
+from airflow_kart.storage.buckets.ranged import BLOCK, Ranged, RangedStream
+from airflow_kart.storage.buckets.service import Page, Place, Service, place_of
+from airflow_kart.storage.buckets.upload import ObjectUpload
+
+__all__ = ["AbandonedUpload", "BucketStore"]
+
+_T = TypeVar("_T")
+_LOOKS_PER_PAGE = 20
+
+
+@dataclass(frozen=True)
+class AbandonedUpload:
+    """An upload that was begun and neither published nor discarded: its process died, or is still writing."""
+
+    uri: str
+    """The uri the object would have."""
+    upload: str
+    """What the service calls it."""
+    begun: dt.datetime
+    """With a time zone."""
+
+
+class BucketStore:
+    """Objects by uri, ``scheme://bucket/key``. Threads may share it, and processes may inherit it.
+
+    Args:
+        service: where the buckets are.
+        retries: how often a request is tried again; by default as ``[kart] storage_retries`` says.
+    """
+
+    turns_exclude = False
+
+    def __init__(self, service: Service, retries: Retries | None = None) -> None:
+        self.service = service
+        self._retries = retries or Retries()
+
+    def stat(self, uri: str) -> ObjectStat | None:
+        """Return an object's size, time and version, or ``None``."""
+        try:
+            return self.call("look up", uri, lambda: self.service.head(place_of(uri)), (MissingFault,)).stat
+        except MissingFault:
+            return None
+
+    def stat_by_listing(self, uris: Iterable[str]) -> dict[str, ObjectStat | None]:
+        """Return what listings of folders tell of objects, where they take fewer requests than looking those up."""
+        folders: dict[str, list[str]] = {}
+        for uri in dict.fromkeys(uris):
+            folders.setdefault(uri.rpartition("/")[0] + "/", []).append(uri)
+        crowded = {folder: inside for folder, inside in folders.items() if len(inside) > _LOOKS_PER_PAGE}
+        found: dict[str, ObjectStat | None] = {}
+        with ThreadPoolExecutor(settings.kart_int("check_threads"), "kart-check") as pool:
+            for listed in pool.map(self._stat_in_folder, crowded, crowded.values()):
+                found.update(listed)
+        return found
+
+    def open(self, uri: str) -> BinaryIO:
+        """Open an object for reading: a :class:`~airflow_kart.storage.base.HashedStream` over blocks of one version."""
+        try:
+            body = self.call("read", uri, lambda: self.service.get(place_of(uri), 0, BLOCK), (MissingFault,))
+        except MissingFault as fault:
+            raise FileNotFoundError(uri) from fault
+        source = _Source(self, uri, body)
+        return RangedStream(Ranged(body.size, source.fetch, at_hand=True, end=source.end))
+
+    def read(self, uri: str) -> Found | None:
+        """Return an object's bytes and version, in one request, or ``None``."""
+
+        def request() -> Found:
+            with contextlib.closing(self.service.get(place_of(uri))) as body:
+                data = bytearray(body.size)
+                for _ in fill(memoryview(data), body):
+                    pass
+            return Found(bytes(data), body.version)
+
+        try:
+            return self.call("read", uri, request, (MissingFault,))
+        except MissingFault:
+            return None
+
+    def upload(self, uri: str, *, metadata: Mapping[str, str] | None = None) -> ObjectUpload:
+        """Begin to write an object."""
+        return ObjectUpload(self, uri, metadata or {})
+
+    def publishing(self, uris: Iterable[str]) -> contextlib.AbstractContextManager[None]:  # noqa: ARG002 - the protocol's
+        """Return at once: buckets have no turns."""
+        return contextlib.nullcontext()
+
+    def remove(self, uri: str, expected: Removable = ANY) -> bool:
+        """Remove an object."""
+        found = self.stat(uri)  # asked first, as a request that is made twice finds nothing the second time
+        if found is None:
+            return False
+        try:
+            # Some services that speak S3's protocol remove whatever there is, so what was found is compared too.
+            if expected is not ANY and found.version != expected:
+                raise ConflictFault
+            self.call("remove", uri, lambda: self.service.remove(place_of(uri), expected), (ConflictFault,))
+        except ConflictFault as fault:
+            raise ConflictError(f"could not remove {uri}: another writer has replaced it") from fault
+        return True
+
+    def check_writable(self, uri: str) -> None:
+        """Put a probe below a uri, where no listing shows it, and remove it."""
+        probe = posixpath.join(uri, UPLOADS, f"probe-{uuid.uuid4().hex}")
+        upload = self.upload(probe)
+        upload.write(b"probe")
+        upload.publish(None)
+        self.remove(probe)
+
+    def abandoned_uploads(self, prefix: str) -> Iterator[AbandonedUpload]:
+        """Return the uploads of large objects below a prefix that are neither published nor discarded.
+
+        They cost what their parts take up. That of a living process looks no different from that of a dead one.
+        """
+        base, place = _base_and_place(prefix)
+        for entry in self._entries("list", prefix, partial(self.service.list_unfinished, place)):
+            yield AbandonedUpload(base + entry.key, entry.upload, entry.begun)
+
+    def abort_abandoned(self, prefix: str, older_than: dt.timedelta) -> int:
+        """Give up the uploads below a prefix that were begun longer ago than that; return how many they were.
+
+        Choose a time in which the longest task writes its largest output.
+        """
+        before = dt.datetime.now(dt.timezone.utc) - older_than
+        found = [upload for upload in self.abandoned_uploads(prefix) if upload.begun < before]
+        for upload in found:
+            self.call("give up", upload.uri, partial(self.service.abandon, place_of(upload.uri), upload.upload))
+        return len(found)
+
+    def call(self, action: str, uri: str, request: Callable[[], _T], known: tuple[type[Fault], ...] = ()) -> _T:
+        """Make a request, again if need be; raise faults of the ``known`` kinds as they are, others as StorageError."""
+        try:
+            return self._retries.call(f"{action} {uri}", request, self.service.renew)
+        except known:
+            raise
+        except Fault as fault:
+            raise self.refused(action, uri, fault) from fault
+
+    def refused(self, action: str, uri: str, fault: Fault) -> StorageError:
+        """Return the error that tells of a fault."""
+        words = str(fault) if not isinstance(fault, TransientFault) else f"{fault}, and trying again did not help"
+        return StorageError(f"could not {action} {uri}: {words} ({self.service.who})")
+
+    def _entries(self, action: str, uri: str, request: Callable[[Any], Page]) -> Iterator[Any]:
+        page = self.call(action, uri, partial(request, None))
+        yield from page.entries
+        while page.next is not None:
+            page = self.call(action, uri, partial(request, page.next))
+            yield from page.entries
+
+    def _stat_in_folder(self, folder: str, uris: Sequence[str]) -> dict[str, ObjectStat | None]:
+        """Return what a folder's listing tells of some uris in it: nothing where so few are looked for, or so many are there.
+
+        The listing goes on as long as it is cheaper than looking up what is left.
+        """
+        found: dict[str, ObjectStat | None] = {}
+        left = sorted(uris, key=lambda uri: uri.encode())
+        base, place = _base_and_place(folder)
+        page: Any = None
+        while len(left) > _LOOKS_PER_PAGE:
+            try:
+                listed = self.call("list", folder, partial(self.service.list, place, page, deep=False))
+            except StorageError:
+                break  # who may not list may still look up
+            stats = {base + entry.key: entry.stat for entry in listed.entries}
+            through = max(stats, key=lambda uri: uri.encode(), default="").encode()
+            known = [uri for uri in left if listed.next is None or uri.encode() <= through]
+            found.update({uri: stats.get(uri) for uri in known})
+            left = left[len(known) :]
+            if listed.next is None or len(known) < _LOOKS_PER_PAGE:
+                break
+            page = listed.next
+        return found
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Return the uris below a prefix, page by page; those of parts of uploads and of locks left out."""
+        base, place = _base_and_place(prefix)
+        for entry in self._entries("list", prefix, partial(self.service.list, place)):
+            if not set(HIDDEN).intersection(entry.key.split("/")):
+                yield base + entry.key
+
+
+def _base_and_place(prefix: str) -> tuple[str, Place]:
+    """Return what the uris below a prefix begin with, up to their keys, and the place of the prefix."""
+    place = place_of(prefix)
+    return prefix[: len(prefix) - len(place.key)], place
+
+
+class _Source:
+    """Where a stream gets its bytes: one version of an object, the first block of which is on its way already."""
+
+    def __init__(self, store: BucketStore, uri: str, body: Body) -> None:
+        self._store = store
+        self._uri = uri
+        self._first: Body | None = body
+        self._version = body.version
+        self._ended = False
+
+    def fetch(self, start: int, view: memoryview) -> None:
+        """Fill a buffer with the bytes from an offset on; go on where a broken answer ended."""
+        had = 0
+
+        def request() -> None:
+            nonlocal had
+            if self._ended:
+                raise RefusedFault("the stream was closed")
+            body = None
+            if start + had == 0:
+                body, self._first = self._first, None
+            if body is None:
+                body = self._store.service.get(place_of(self._uri), start + had, start + len(view), self._version)
+            with contextlib.closing(body):
+                for count in fill(view[had:], body):
+                    had += count
+
+        try:
+            self._store.call("read", self._uri, request, (ConflictFault, MissingFault))
+        except (ConflictFault, MissingFault) as fault:
+            raise ObjectChangedError(
+                f"could not read {self._uri}: it was replaced or removed after reading began; read it again from the start"
+            ) from fault
+
+    def end(self) -> None:
+        """Let go of the connection, and stop what is under way."""
+        self._ended = True
+        if self._first is not None:
+            self._first.close()
+            self._first = None

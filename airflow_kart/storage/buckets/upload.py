@@ -1,0 +1,186 @@
+"""An object on its way into a bucket.
+
+A small one is held, and publishing puts it; a large one is sent in parts meanwhile, and publishing makes an object of
+them. Either way it is one conditional request that makes it visible. When the answer to that request is lost, the token
+that each upload puts into its object's metadata tells whether it was this one that got there.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from airflow_kart.exceptions import ConflictError, StorageError
+from airflow_kart.storage.base import ANY, Expected
+from airflow_kart.storage.buckets.faults import (
+    BusyFault,
+    ConflictFault,
+    Fault,
+    LostUploadFault,
+    MissingFault,
+    TransientFault,
+)
+from airflow_kart.storage.buckets.metadata import fitted
+from airflow_kart.storage.buckets.parts import Parts, part_size
+from airflow_kart.storage.buckets.service import Place, Service, place_of
+
+__all__ = ["Caller", "ObjectUpload"]
+
+_T = TypeVar("_T")
+_OF_PUBLISHING = (ConflictFault, MissingFault, LostUploadFault, TransientFault)
+
+log = logging.getLogger(__name__)
+
+
+class Caller(Protocol):
+    """Makes requests for an upload."""
+
+    @property
+    def service(self) -> Service:
+        """What the requests go to."""
+        ...
+
+    def call(self, action: str, uri: str, request: Callable[[], _T], known: tuple[type[Fault], ...] = ()) -> _T:
+        """Make a request, again if need be; raise faults of the ``known`` kinds as they are, others as StorageError."""
+        ...
+
+    def refused(self, action: str, uri: str, fault: Fault) -> StorageError:
+        """Return the error that tells of a fault."""
+        ...
+
+
+class ObjectUpload:
+    """An object on its way; see :class:`~airflow_kart.storage.base.Upload`."""
+
+    def __init__(self, caller: Caller, uri: str, metadata: Mapping[str, str]) -> None:
+        self._caller = caller
+        self._service = caller.service
+        self._uri = uri
+        self._place = place_of(uri)
+        self._token = uuid.uuid4().hex
+        self._metadata = fitted(metadata, self._token, self._service.metadata_limit)
+        self._buffer = io.BytesIO()
+        self._data: bytes | None = None
+        self._parts: Parts | None = None
+        self._upload = ""
+        self._version = ""
+        self._discarded = False
+        self._sent: Sequence[Any] = ()
+
+    def write(self, data: bytes | memoryview, /) -> int:
+        """Add bytes; once there is more than a part of them, send that."""
+        view = memoryview(data).cast("B")
+        rest = view
+        while len(rest):
+            room = self._room()
+            if not room:
+                self._send_part()
+                room = self._room()
+            self._buffer.write(rest[:room])
+            rest = rest[room:]
+        return len(view)
+
+    def restart(self) -> None:
+        """Give up what was sent, and begin anew."""
+        self._abandon()
+        self._buffer, self._data, self._sent = io.BytesIO(), None, ()
+
+    def finish(self) -> None:
+        """Send the last part, and wait until all are there."""
+        if self._data is not None or self._sent:
+            return
+        if self._parts is None:
+            self._data = self._take()
+            return
+        if self._buffer.tell():
+            self._send_part()
+        sent = self._parts.finish()
+        self._sent = self._call("write", lambda: self._service.arrange(self._place, self._upload, sent))
+
+    def publish(self, expected: Expected = ANY) -> str:
+        """Make the object visible."""
+        if self._version:
+            return self._version
+        if self._discarded:
+            raise ValueError(f"the upload of {self._uri} was discarded")
+        self.finish()
+        try:
+            self._version = self._call("publish", lambda: self._publish(expected), _OF_PUBLISHING)
+        except (ConflictFault, MissingFault, BusyFault) as fault:
+            self._version = self._version_if_ours()
+            if not self._version:
+                raise ConflictError(
+                    f"could not publish {self._uri}: another writer was first; what is there now is not what was expected"
+                ) from fault
+        except LostUploadFault as fault:
+            self._version = self._version_if_ours()
+            if not self._version:
+                raise StorageError(
+                    f"could not publish {self._uri}: its parts are gone, as somebody gave the upload up "
+                    "(a lifecycle rule of the bucket, perhaps); run the task again"
+                ) from fault
+        except TransientFault as fault:
+            self._version = self._version_if_ours()
+            if not self._version:
+                raise self._caller.refused("publish", self._uri, fault) from fault
+        self._data, self._parts = b"", None
+        self._tidy(self._service.clear)
+        return self._version
+
+    def discard(self) -> None:
+        """Give the upload up."""
+        self._discarded = True
+        self._buffer, self._data = io.BytesIO(), b""
+        self._abandon()
+
+    def _room(self) -> int:
+        return part_size(self._parts.next_number if self._parts is not None else 1) - self._buffer.tell()
+
+    def _take(self) -> bytes:
+        data = self._buffer.getvalue()  # takes no copy, where nothing is written any more
+        self._buffer = io.BytesIO()
+        return data
+
+    def _send_part(self) -> None:
+        if self._parts is None:
+            self._upload = self._call("write", lambda: self._service.begin(self._place, self._metadata))
+            self._parts = Parts(self._put_part)
+        self._parts.add(self._take())
+
+    def _put_part(self, number: int, data: bytes) -> Any:
+        return self._call("write", lambda: self._service.put_part(self._place, self._upload, number, data))
+
+    def _publish(self, expected: Expected) -> str:
+        if self._sent:
+            return self._service.complete(self._place, self._upload, self._sent, expected, self._metadata)
+        return self._service.put(self._place, self._data or b"", expected, self._metadata)
+
+    def _version_if_ours(self) -> str:
+        """Return the version of the object, where this upload made it, else nothing."""
+        try:
+            found = self._call("look up", lambda: self._service.head(self._place), (MissingFault,))
+        except MissingFault:
+            return ""
+        return found.stat.version if found.token == self._token else ""
+
+    def _abandon(self) -> None:
+        if self._parts is not None:
+            self._parts.stop()
+            self._parts = None
+            self._tidy(self._service.abandon)
+
+    def _tidy(self, remove: Callable[[Place, str], None]) -> None:
+        """Remove what is left of the parts. They are seen by nobody, so failing to is no failure of the upload."""
+        if not self._upload:
+            return
+        try:
+            self._call("tidy up after", lambda: remove(self._place, self._upload))
+        except StorageError as error:
+            log.warning("parts of an upload are left: %s", error)
+        self._upload = ""
+
+    def _call(self, action: str, request: Callable[[], _T], known: tuple[type[Fault], ...] = ()) -> _T:
+        return self._caller.call(action, self._uri, request, known)

@@ -1,0 +1,45 @@
+"""What a task class declares besides parameters, checked when the class is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_kart.exceptions import ParameterError
+from airflow_kart.identity.names import is_own
+
+__all__ = ["check_declarations"]
+
+_SWITCHES = ("inline", "rerun", "strict_check", "modification_time_check", "fail_on_empty_dump")
+
+
+def check_declarations(cls: Any) -> None:
+    """Check the class attributes of a :class:`~airflow_kart.tasks.task.TaskOnKart` subclass.
+
+    Raises:
+        ParameterError: one is of a wrong kind, or is one that nobody would ask.
+    """
+    if "complete" in vars(cls) and not is_own(cls):
+        raise ParameterError(
+            f"{cls.__qualname__}.complete() would not be asked: what counts as complete is what the sidecars of output() say; "
+            "make it an ExternalTask where others make the artifact, or set strict_check, modification_time_check or rerun"
+        )
+    _require(cls, "code_version", cls.code_version is None or isinstance(cls.code_version, str), 'a str, "auto", or None')
+    for name in _SWITCHES:
+        _require(cls, name, isinstance(getattr(cls, name), bool), "True or False")
+    _require(cls, "column_types", _is_mapping_by_name(cls.column_types), "a dict of types by column name")
+    names = cls.seed_functions
+    dotted = isinstance(names, tuple) and all(isinstance(name, str) and "." in name for name in names)
+    _require(cls, "seed_functions", dotted, 'a tuple of dotted names, such as ("torch.manual_seed",)')
+    value = cls.seed_value
+    number = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32
+    _require(cls, "seed_value", value is None or number, "an int from 0 to 2**32 - 1, or None")
+
+
+def _is_mapping_by_name(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
+
+
+def _require(cls: Any, name: str, holds: bool, wanted: str) -> None:
+    if not holds:
+        raise ParameterError(f"{cls.__qualname__}.{name} is {getattr(cls, name)!r}; give {wanted}")

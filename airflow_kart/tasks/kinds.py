@@ -1,0 +1,96 @@
+"""Kinds of tasks that do no work of their own: those that group others, and those whose artifact comes from elsewhere."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any, ClassVar, TypeVar
+
+from airflow_kart.artifacts.external import ExternalTarget
+from airflow_kart.artifacts.target import Target
+from airflow_kart.exceptions import MissingArtifactError
+from airflow_kart.formats import Format
+from airflow_kart.storage import Store, is_memory_uri
+from airflow_kart.storage.workspace import Workspace
+from airflow_kart.tasks.outputs import targets_of
+from airflow_kart.tasks.task import TaskOnKart
+
+__all__ = ["ExternalTask", "WrapperTask"]
+
+T = TypeVar("T")
+
+
+class WrapperTask(TaskOnKart[None]):
+    """A task that only groups others: without an artifact of its own, and complete when all that it requires is."""
+
+    is_wrapper: ClassVar[bool] = True
+    has_sidecar: ClassVar[bool] = False
+
+    def output(self) -> None:
+        """There is none."""
+
+    def run(self) -> None:
+        """There is nothing to do."""
+
+
+class ExternalTask(TaskOnKart[T]):
+    """A task whose artifact somebody else puts in place.
+
+    It has no ``run``, only an output::
+
+        class Prices(ExternalTask[pd.DataFrame]):
+            day: dt.date = DateParameter()
+
+            def output(self):
+                return self.make_target(f"/data/incoming/prices_{self.day}.csv")
+
+    The file counts as complete as soon as it is there; nothing is asked of a sidecar. In a DAG its operator waits for
+    it without holding a worker slot; in :func:`~airflow_kart.build` its absence is an error. Whoever writes the file
+    should rename it into place, so that it is never seen half written. In a workspace in memory, as tests use, it is
+    looked for below the workspace, wherever it is otherwise.
+    """
+
+    poll_seconds: ClassVar[float] = 60.0
+    """How often a waiting operator looks, in seconds."""
+    timeout: ClassVar[dt.timedelta | None] = None
+    """How long an operator waits before it fails; ``None``: without end."""
+    _target_class: ClassVar[type[Target]] = ExternalTarget
+
+    has_sidecar: ClassVar[bool] = False
+
+    def make_target(
+        self,
+        relative_file_path: str | None = None,
+        use_unique_id: bool = False,
+        *,
+        format: Format | None = None,  # noqa: A002 - as in the base class
+        schema: Any = None,
+    ) -> Target:
+        """Return a target that somebody else writes: below the workspace, or anywhere by an absolute path or uri.
+
+        Args:
+            relative_file_path: path below the workspace, absolute path, or uri.
+            use_unique_id: whether the unique id is put into the file's name; by default it is not.
+            format: as in :meth:`TaskOnKart.make_target`.
+            schema: as in :meth:`TaskOnKart.make_target`.
+        """
+        return super().make_target(relative_file_path, use_unique_id, format=format, schema=schema)
+
+    def _locate(self, path: str) -> list[tuple[str, Store]]:
+        if "://" not in path and not path.startswith("/"):
+            return super()._locate(path)
+        workspace = Workspace.current()
+        if is_memory_uri(workspace.directory):
+            return super()._locate(path.replace("://", "/").lstrip("/"))
+        return [(path, workspace.store_of(path))]
+
+    def run(self) -> Iterator[Any] | None:
+        """Say that nothing here can make the artifact.
+
+        Raises:
+            MissingArtifactError: always.
+        """
+        missing = ", ".join(target.uri for _, target in targets_of(self) if not target.exists())
+        raise MissingArtifactError(
+            f"{self!r} is made elsewhere, and is not there yet: {missing}; put it there, or wait for it"
+        )

@@ -1,0 +1,96 @@
+"""What a sidecar says of a task: its class and parameters, what it required, its source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_kart.artifacts.sidecar.private import private_digest
+from airflow_kart.artifacts.sidecar.source import source_of
+from airflow_kart.identity.names import logical_class_name
+from airflow_kart.parameters import Parameter, ParameterVisibility
+from airflow_kart.tasks.nesting import KeyPath
+from airflow_kart.tasks.outputs import targets_of
+
+__all__ = ["object_metadata", "task_parts", "upstream_part"]
+
+
+def task_parts(task: Any, input_checksums: Mapping[str, str]) -> dict[str, Any]:
+    """Return the parts of a sidecar that describe a task: itself, what it required, its source and its log.
+
+    Args:
+        task: a :class:`~airflow_kart.tasks.task.TaskOnKart`.
+        input_checksums: the SHA-256 of each input's artifact that is known, by uri.
+    """
+    cls = type(task)
+    return {
+        "task": {
+            "class": logical_class_name(cls),
+            "unique_id": task.unique_id,
+            "code_version": cls.code_version,
+            "parameters": _parameters(task),
+        },
+        "upstream": [upstream_part(path, required, input_checksums) for path, required in task.lineage.inputs],
+        "source": source_of(cls),
+        "task_log": dict(task.task_log),
+    }
+
+
+def upstream_part(
+    path: KeyPath, required: Any, input_checksums: Mapping[str, str], *, dynamic: bool = False
+) -> dict[str, Any]:
+    """Return what a sidecar says of one task that was required.
+
+    Args:
+        path: its keys in ``requires()``, or in what ``run()`` yielded.
+        required: the task.
+        input_checksums: the SHA-256 of each input's artifact that is known, by uri.
+        dynamic: whether ``run()`` asked for it.
+    """
+    return {
+        "key": list(path),
+        "class": logical_class_name(type(required)),
+        "unique_id": required.unique_id,
+        "artifacts": [
+            {"uri": target.located().uri, "sha256": input_checksums.get(target.uri)} for _, target in targets_of(required)
+        ],
+        **({"dynamic": True} if dynamic else {}),
+    }
+
+
+def object_metadata(task: Any) -> dict[str, str]:
+    """Return what an artifact of a task says about itself in a bucket: task, unique id, upstream, public parameters."""
+    public = {
+        f"kart-parameter-{name}": parameter.serialize(getattr(task, name))
+        for name, parameter in type(task).get_parameters().items()
+        if parameter.significant and not parameter.holds_tasks and parameter.visibility is not ParameterVisibility.PRIVATE
+    }
+    upstream = ",".join(dict.fromkeys(required.unique_id for _, required in task.lineage.inputs))
+    return {
+        "kart-task": logical_class_name(type(task)),
+        "kart-unique-id": task.unique_id,
+        **({"kart-upstream": upstream} if upstream else {}),
+        **public,
+    }
+
+
+def _parameters(task: Any) -> dict[str, dict[str, Any]]:
+    return {name: _parameter_part(getattr(task, name), parameter) for name, parameter in task.get_parameters().items()}
+
+
+def _parameter_part(value: Any, parameter: Parameter[Any]) -> dict[str, Any]:
+    described: dict[str, Any] = {"type": type(parameter).__name__, "significant": parameter.significant}
+    if parameter.visibility is ParameterVisibility.PRIVATE:
+        return {**described, "private": True, "digest": private_digest(parameter.serialize(value))}
+    written = parameter.to_json(value)
+    if parameter.holds_tasks and value is not None:
+        if isinstance(value, tuple):
+            written = [_held_task(held, part) for held, part in zip(value, written, strict=True)]
+        else:
+            written = _held_task(value, written)
+    return {**described, "value": written}
+
+
+def _held_task(held: Any, written: dict[str, Any]) -> dict[str, Any]:
+    """Return what is written of a task that is a parameter, with its parameters where no sidecar of its own has them."""
+    return written if held.has_sidecar else {**written, "parameters": _parameters(held)}

@@ -1,0 +1,308 @@
+"""Logical module names: one file, loaded in every way there is, has one unique id and one path."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import airflow_kart.formats
+from airflow_kart.identity.names import (
+    find_class,
+    find_class_named,
+    find_loaded_class,
+    is_importable,
+    logical_class_name,
+    logical_module_name,
+)
+
+PIPELINE = """
+import enum, json
+from airflow_kart import EnumParameter, TaskOnKart, Workspace
+
+class Colour(enum.Enum):
+    RED = 1
+
+class Upstream(TaskOnKart):
+    pass
+
+class Thing(TaskOnKart):
+    colour = EnumParameter(enum=Colour, default=Colour.RED)
+    def requires(self):
+        return Upstream()
+
+def report():
+    with Workspace("/ws"):
+        print(json.dumps([Thing().unique_id, Thing().output().uri, __name__]))
+
+if __name__ == "__main__":
+    report()
+"""
+
+AS_AIRFLOW_LOADS = """
+import hashlib, importlib.machinery, importlib.util, pathlib, sys
+path = sys.argv[1]
+name = f"unusual_prefix_{hashlib.sha1(path.encode()).hexdigest()}_{pathlib.Path(path).stem}"
+loader = importlib.machinery.SourceFileLoader(name, path)
+module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+sys.modules[name] = module
+loader.exec_module(module)
+module.report()
+"""
+SHA = "3f786850e387550fdab836ed7e6dc881de23001b"
+LAYOUTS: dict[str, Callable[..., Any]] = {}
+
+
+def layout(found: Callable[..., Any]) -> Callable[..., Any]:
+    """A way to load a file at ``folder/sub/pipe.py``; it returns the folder, the environment and the arguments."""
+    LAYOUTS[found.__name__] = found
+    return found
+
+
+@layout
+def imported(base: Path) -> Any:
+    return base / "src", {"PYTHONPATH": str(base / "src")}, ["-c", "import sub.pipe; sub.pipe.report()"]
+
+
+@layout
+def imported_by_a_longer_name_from_the_dag_folder(base: Path) -> Any:
+    env = {"AIRFLOW__CORE__DAGS_FOLDER": str(base / "dags"), "PYTHONPATH": str(base)}
+    return base / "dags", env, ["-c", "import dags.sub.pipe; dags.sub.pipe.report()"]
+
+
+@layout
+def imported_by_a_shorter_name_from_the_dag_folder(base: Path) -> Any:
+    env = {"AIRFLOW__CORE__DAGS_FOLDER": str(base / "dags"), "PYTHONPATH": str(base / "dags/sub")}
+    return base / "dags", env, ["-c", "import pipe; pipe.report()"]
+
+
+@layout
+def run_as_a_module(base: Path) -> Any:
+    return base / "src", {"PYTHONPATH": str(base / "src")}, ["-m", "sub.pipe"]
+
+
+@layout
+def run_as_a_module_in_the_dag_folder(base: Path) -> Any:
+    return (
+        base / "dags",
+        {"AIRFLOW__CORE__DAGS_FOLDER": str(base / "dags"), "PYTHONPATH": str(base / "dags")},
+        ["-m", "sub.pipe"],
+    )
+
+
+@layout
+def run_as_a_file_in_the_dag_folder(base: Path) -> Any:
+    return base / "dags", {"AIRFLOW__CORE__DAGS_FOLDER": str(base / "dags")}, [base / "dags/sub/pipe.py"]
+
+
+@layout
+def loaded_from_the_dag_folder(base: Path) -> Any:
+    return base / "dags", {"AIRFLOW__CORE__DAGS_FOLDER": str(base / "dags")}, [base / "load.py", base / "dags/sub/pipe.py"]
+
+
+@layout
+def loaded_from_the_default_dag_folder(base: Path) -> Any:
+    return base / "home/dags", {"AIRFLOW_HOME": str(base / "home")}, [base / "load.py", base / "home/dags/sub/pipe.py"]
+
+
+@layout
+def loaded_from_the_dag_folder_of_the_configuration(base: Path) -> Any:
+    (base / "home").mkdir()
+    (base / "home/airflow.cfg").write_text(f"[core]\ndags_folder = {base / 'dags'}\n")
+    return base / "dags", {"AIRFLOW_HOME": str(base / "home")}, [base / "load.py", base / "dags/sub/pipe.py"]
+
+
+@layout
+def loaded_from_a_folder_in_the_dag_folder_that_is_on_the_path(base: Path) -> Any:
+    env = {"AIRFLOW__CORE__DAGS_FOLDER": str(base / "dags"), "PYTHONPATH": str(base / "dags/sub")}
+    return base / "dags", env, [base / "load.py", base / "dags/sub/pipe.py"]
+
+
+def git_bundle(base: Path, inside: str, subfolder: str = "", **more: Any) -> Any:
+    storage = base / "bundles"
+    folder = storage / "team" / inside / subfolder
+    bundles = [
+        {
+            "name": "team",
+            "classpath": "airflow.providers.git.bundles.git.GitDagBundle",
+            "kwargs": {"subdir": subfolder} if subfolder else {},
+        }
+    ]
+    env = {
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(storage),
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
+        **more,
+    }
+    return folder, env, [base / "load.py", folder / "sub/pipe.py"]
+
+
+@layout
+def loaded_from_a_version_of_a_git_bundle(base: Path) -> Any:
+    return git_bundle(base, f"versions/{SHA}")
+
+
+@layout
+def loaded_from_the_tracking_checkout_of_a_git_bundle(base: Path) -> Any:
+    return git_bundle(base, "tracking_repo")
+
+
+@layout
+def loaded_from_a_folder_of_a_git_bundle(base: Path) -> Any:
+    return git_bundle(base, f"versions/{SHA}", "team/dags")
+
+
+@layout
+def loaded_from_a_folder_of_a_tracking_checkout(base: Path) -> Any:
+    return git_bundle(base, "tracking_repo", "team/dags")
+
+
+@layout
+def loaded_from_a_git_bundle_without_a_configured_list(base: Path) -> Any:
+    folder, env, arguments = git_bundle(base, f"versions/{SHA}")
+    del env["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"]
+    return folder, env, arguments
+
+
+@layout
+def loaded_from_a_bundle_that_is_not_git(base: Path) -> Any:
+    return git_bundle(base, "")
+
+
+@layout
+def loaded_from_the_default_bundle_storage(base: Path) -> Any:
+    folder = base / f"tmp/airflow/dag_bundles/team/versions/{SHA}"
+    return folder, {"TMPDIR": str(base / "tmp")}, [base / "load.py", folder / "sub/pipe.py"]
+
+
+@layout
+def loaded_from_a_local_bundle(base: Path) -> Any:
+    bundles = [
+        {
+            "name": "here",
+            "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+            "kwargs": {"path": str(base / "here")},
+        }
+    ]
+    env = {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles)}
+    return base / "here", env, [base / "load.py", base / "here/sub/pipe.py"]
+
+
+@layout
+def loaded_from_a_local_bundle_inside_the_dag_folder(base: Path) -> Any:
+    folder, env, arguments = loaded_from_a_local_bundle(base)
+    return folder, {**env, "AIRFLOW__CORE__DAGS_FOLDER": str(base)}, arguments
+
+
+@layout
+def found_through_the_search_path(base: Path) -> Any:
+    return base / "lib", {"PYTHONPATH": str(base / "lib")}, [base / "load.py", base / "lib/sub/pipe.py"]
+
+
+@layout
+def loaded_from_a_dag_folder_that_is_a_link(base: Path) -> Any:
+    (base / "dags").symlink_to(base / "checkout")
+    return (
+        base / "checkout",
+        {"AIRFLOW__CORE__DAGS_FOLDER": str(base / "dags")},
+        [base / "load.py", base / "dags/sub/pipe.py"],
+    )
+
+
+@layout
+def run_by_its_real_path_in_a_dag_folder_that_is_a_link(base: Path) -> Any:
+    (base / "dags").symlink_to(base / "checkout")
+    return base / "checkout", {"AIRFLOW__CORE__DAGS_FOLDER": str(base / "dags")}, [base / "checkout/sub/pipe.py"]
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, Any]:
+    return {}
+
+
+@pytest.mark.parametrize("way", LAYOUTS)
+def test_a_file_has_one_name_however_it_was_loaded(
+    way: str, tmp_path: Path, python: Any, script: Any, expected: Any
+) -> None:
+    script("load.py", AS_AIRFLOW_LOADS)
+    folder, env, arguments = LAYOUTS[way](tmp_path)
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub/pipe.py").write_text(PIPELINE)
+    unique_id, uri, _ = json.loads(python(*arguments, env=env))
+    assert uri == f"/ws/sub/pipe/Thing_{unique_id}.pkl"
+    assert expected.setdefault("unique_id", unique_id) == unique_id
+
+
+def test_airflow_really_gives_another_name(tmp_path: Path, python: Any, script: Any) -> None:
+    script("load.py", AS_AIRFLOW_LOADS)
+    script("dags/pipe.py", PIPELINE)
+    env = {"AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path / "dags")}
+    one, other = (json.loads(python(*how, env=env)) for how in [["load.py", tmp_path / "dags/pipe.py"], ["dags/pipe.py"]])
+    assert one[2].startswith("unusual_prefix_")
+    assert other[2] == "__main__"
+    assert one[:2] == other[:2]
+
+
+def test_a_lone_file_is_named_by_its_stem(tmp_path: Path, python: Any, script: Any) -> None:
+    assert "/ws/pipe/Thing_" in python(script("anywhere/pipe.py", PIPELINE))
+
+
+def test_code_without_a_file_is_main(python: Any) -> None:
+    code = "from airflow_kart.identity.names import logical_module_name\nprint(logical_module_name('__main__'))"
+    assert python(code=code).strip() == "__main__"
+
+
+def test_a_broken_bundle_list_is_left_to_airflow(tmp_path: Path, python: Any, script: Any) -> None:
+    script("load.py", AS_AIRFLOW_LOADS)
+    file = script("dags/sub/pipe.py", PIPELINE)
+    env = {
+        "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path / "dags"),
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": "{not json",
+    }
+    assert "/ws/sub/pipe/" in python("load.py", file, env=env)
+
+
+@pytest.mark.parametrize(
+    ("name", "importable"),
+    [
+        ("__main__", False),
+        (f"unusual_prefix_{SHA}_pipe", False),
+        ("unusual_prefix_pipe", True),
+        (f"my_unusual_prefix_{SHA}_pipe", True),
+        ("json.decoder", True),
+        ("pytest", True),
+        ("builtins", True),
+    ],
+)
+def test_names_that_airflow_makes_up_are_known(name: str, importable: bool) -> None:
+    assert is_importable(name) is importable
+
+
+def test_a_package_is_named_without_init(tmp_path: Path, python: Any, script: Any) -> None:
+    script("load.py", AS_AIRFLOW_LOADS)
+    file = script("dags/sub/__init__.py", PIPELINE)
+    env = {"AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path / "dags"), "PYTHONPATH": str(tmp_path / "dags")}
+    loaded = json.loads(python("load.py", file, env=env))
+    assert loaded[1].startswith("/ws/sub/Thing_")
+    assert json.loads(python("-c", "import sub; sub.report()", env=env))[:2] == loaded[:2]
+
+
+def test_an_imported_module_keeps_its_name() -> None:
+    assert logical_module_name("json.decoder") == "json.decoder"
+    assert logical_class_name(json.JSONDecoder) == "json.decoder.JSONDecoder"
+
+
+def test_a_class_is_found_by_its_logical_name() -> None:
+    assert find_loaded_class("json.decoder", "JSONDecoder") is json.JSONDecoder
+    assert find_loaded_class("json.decoder", "Nothing") is None
+    assert find_loaded_class("json.decoder", "scanstring") is None
+    assert find_class("wsgiref.types", "WSGIApplication") is None
+    assert find_class("no.such.module", "Thing") is None
+
+
+def test_public_classes_of_the_package_are_named_by_their_public_addresses() -> None:
+    assert logical_class_name(airflow_kart.TaskOnKart) == "airflow_kart.TaskOnKart"
+    assert logical_class_name(airflow_kart.formats.CsvFormat) == "airflow_kart.formats.CsvFormat"
+    assert find_class_named("airflow_kart.ExternalTask") is airflow_kart.ExternalTask
