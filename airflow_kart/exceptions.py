@@ -33,7 +33,8 @@
     ├── TaskFailedError             a task of a DAG run failed, or its process died
     └── BindingError                a DAG's binding does not fit its root task
 
-A message says what happened, to which task and parameter, and what to do next.
+A message says what happened, to which task and parameter, and what to do next. Programs find the same in attributes:
+``task``, ``uri`` and ``parameter``, where the error knows them.
 """
 
 from __future__ import annotations
@@ -73,7 +74,38 @@ __all__ = [
 
 
 class KartError(Exception):
-    """Root of every error airflow_kart raises on purpose."""
+    """Root of every error airflow_kart raises on purpose.
+
+    Args:
+        message: what happened, to which task and parameter, and what to do next.
+        task: the task, as ``repr()`` writes it, or the name of its class.
+        uri: the artifact, or another object of a store.
+        parameter: the parameter's name.
+    """
+
+    def __init__(
+        self, message: str = "", *, task: str | None = None, uri: str | None = None, parameter: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.task = task
+        self.uri = uri
+        self.parameter = parameter
+
+    def add_context(
+        self, context: str, *, task: str | None = None, uri: str | None = None, parameter: str | None = None
+    ) -> None:
+        """Add context to the error, for a caller that knows more and raises the same error again.
+
+        Args:
+            context: precedes the message, with a colon between them.
+            task: as in the constructor; counts where the error names no task yet. The same goes for the others.
+            uri: as in the constructor.
+            parameter: as in the constructor.
+        """
+        self.args = (f"{context}: {self}",)
+        self.task = self.task or task
+        self.uri = self.uri or uri
+        self.parameter = self.parameter or parameter
 
 
 class ConfigurationError(KartError):

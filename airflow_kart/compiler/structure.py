@@ -82,9 +82,7 @@ def make_structure(roots: Sequence[RootSpec], binding: Binding) -> Structure:
             samples = ", ".join(
                 f"{name}={'***' if name in private else repr(value)}" for name, value in binding.samples.items()
             )
-            raise type(error)(
-                f"{error} (compiled with {samples}; a parameter's compile_value changes its sample)"
-            ) from error
+            error.add_context(f"compiled with {samples}; a parameter's compile_value changes its sample")
         raise
     return _walk(first, _second(roots, binding, first))
 

@@ -269,7 +269,8 @@ class TaskOnKart(Parametrized, Generic[T]):
                 path = f"{stem}_{self.unique_id}{extension}"
             own, *others = self._locate(path)
         except (TargetError, ConfigurationError) as error:
-            raise type(error)(f"{cls.__qualname__}.output(): {error}") from error
+            error.add_context(f"{cls.__qualname__}.output()", task=cls.__qualname__)
+            raise
         checks = Checks(cls.fail_on_empty_dump, cls._all_column_types(), schema or typed_schema)
         target_class = self._target_class
         found = tuple(target_class(uri, target_format, store, owner=self, checks=checks) for uri, store in others)
@@ -428,7 +429,8 @@ class TaskOnKart(Parametrized, Generic[T]):
         try:
             target.dump(obj, custom_labels)
         except KartError as error:
-            raise type(error)(f"{self!r}: {error}") from error
+            error.add_context(repr(self), task=repr(self), uri=target.uri)
+            raise
 
     def _output_at(self, key: str | int | None) -> Target:
         outputs = self.output()

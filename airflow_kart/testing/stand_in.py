@@ -86,7 +86,8 @@ def _dump(target: Target, value: Any, where: str) -> None:
     try:
         target.dump(value)
     except KartError as error:
-        raise type(error)(f"{where}: {error}") from error
+        error.add_context(where)
+        raise
 
 
 def _checksum(target: Target) -> str | None:

@@ -123,7 +123,7 @@ WRONG = {
             def requires(self): return {dt.date(2024, 1, 1): []}[self.day]
         KartDag("wrong", A, bind={"day": run_date()}, schedule=None)
         """,
-        "(compiled with day=datetime.date(2021, 3, 17); a parameter's compile_value changes its sample)",
+        "compiled with day=datetime.date(2021, 3, 17); a parameter's compile_value changes its sample: ",
     ),
     "a workspace in no known store": (
         """
