@@ -7,19 +7,19 @@ from typing import Any
 
 from airflow_kart.artifacts.sidecar.jsonable import as_json
 from airflow_kart.parameters import ParameterVisibility
+from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import KeyPath
-from airflow_kart.tasks.task import TaskOnKart
 from airflow_kart.views.survey import SurveyedTask
 
 __all__ = ["as_text", "key_text", "one_line", "parameter_texts", "public_parameters", "short_id", "state_text", "title"]
 
 
-def title(task: TaskOnKart[Any]) -> str:
+def title(task: Task) -> str:
     """Return a task's class and short unique id."""
     return f"{one_line(type(task).__name__)}[{short_id(task)}]"
 
 
-def short_id(task: TaskOnKart[Any]) -> str:
+def short_id(task: Task) -> str:
     """Return the first eight digits of a task's unique id."""
     return task.unique_id[:8]
 
@@ -37,7 +37,7 @@ def key_text(path: KeyPath) -> str:
     return one_line(str(first) + "".join(f"[{key!r}]" for key in rest))
 
 
-def public_parameters(task: TaskOnKart[Any]) -> dict[str, Any]:
+def public_parameters(task: Task) -> dict[str, Any]:
     """Return a task's parameters as JSON, without the private ones; a task among them is its class and unique id."""
     return {
         name: as_json(parameter.to_json(getattr(task, name)))
@@ -46,7 +46,7 @@ def public_parameters(task: TaskOnKart[Any]) -> dict[str, Any]:
     }
 
 
-def parameter_texts(task: TaskOnKart[Any], longest: int) -> list[str]:
+def parameter_texts(task: Task, longest: int) -> list[str]:
     """Return a task's parameters but the private ones, each as ``name=value`` of at most so many characters."""
     texts = []
     for name, value in public_parameters(task).items():

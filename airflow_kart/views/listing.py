@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import map_leaves
+from airflow_kart.tasks.resolution import resolve
 from airflow_kart.tasks.task import TaskOnKart
 from airflow_kart.views.caption import public_parameters
 from airflow_kart.views.survey import survey, task_log
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["table"]
 
 
-def table(task: TaskOnKart[Any], *, ignore: Collection[str] = ()) -> pd.DataFrame:
+def table(task: Task, *, ignore: Collection[str] = ()) -> pd.DataFrame:
     """Return a task and everything below it as a table with one row for each distinct task, the root first.
 
     Its columns are ``class``, ``unique_id``, ``complete``, ``reason``, ``seconds`` (how long it ran), ``finished_at``
@@ -50,7 +52,7 @@ def table(task: TaskOnKart[Any], *, ignore: Collection[str] = ()) -> pd.DataFram
             "finished_at": pd.to_datetime(pd.Series(finished, dtype=object), utc=True, format="ISO8601", errors="coerce"),
             "uris": [[target.uri for target in one.node.targets] for one in found],
             "parameters": [public_parameters(one) for one in tasks],
-            "requires": [map_leaves(_unique_id, one.lineage.requirements, TaskOnKart) for one in tasks],
+            "requires": [map_leaves(_unique_id, resolve(one).requirements, TaskOnKart) for one in tasks],
             "task_log": [task_log(of_task) for of_task in read],
             "bytes": pd.Series([_sum(one.artifact.bytes for one in of_task) for of_task in read], dtype="Int64"),
             "rows": pd.Series([_sum(one.artifact.rows for one in of_task) for of_task in read], dtype="Int64"),
@@ -59,7 +61,7 @@ def table(task: TaskOnKart[Any], *, ignore: Collection[str] = ()) -> pd.DataFram
     return rows
 
 
-def _unique_id(task: TaskOnKart[Any]) -> str:
+def _unique_id(task: Task) -> str:
     return task.unique_id
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_kart import settings
 from airflow_kart.artifacts.sidecar import Sidecar
-from airflow_kart.runtime.plan import Outcome, PlannedTask, states_of
+from airflow_kart.tasks.completeness import Completeness, asks_inputs, completeness_of
 from airflow_kart.tasks.graph import Graph, Node, require_task
 from airflow_kart.tasks.nesting import KeyPath
 
@@ -91,8 +91,8 @@ def _ignored(node: Node, patterns: list[str]) -> bool:
     return any(fnmatch.fnmatchcase(type(node.task).__name__, pattern) for pattern in patterns)
 
 
-def _states(graph: Graph, shown: Iterable[str]) -> dict[str, PlannedTask]:
-    """Look at the tasks; one that has no output of its own, or asks for it, is complete only where what it needs is."""
+def _states(graph: Graph, shown: Iterable[str]) -> dict[str, Completeness]:
+    """Look at the tasks that are shown, and at those that their completeness depends on."""
     wanted: set[str] = set()
     pending = list(shown)
     while pending:
@@ -100,26 +100,10 @@ def _states(graph: Graph, shown: Iterable[str]) -> dict[str, PlannedTask]:
         if unique_id not in wanted:
             wanted.add(unique_id)
             node = graph.nodes[unique_id]
-            pending += [key for _, key in node.inputs] if _asks_below(node) else []
-    nodes = [node for unique_id, node in graph.nodes.items() if unique_id in wanted]
-    with_targets = [node for node in nodes if node.targets]
-    found = {node.unique_id: state for node, state in zip(with_targets, states_of(with_targets), strict=True)}
-    for node in nodes:  # upstream first
-        if not _asks_below(node):
-            continue
-        if not all(found[key].outcome is Outcome.CACHED for _, key in node.inputs):
-            if not node.targets or found[node.unique_id].outcome is Outcome.CACHED:
-                found[node.unique_id] = PlannedTask(Outcome.RUN, "what it needs is not complete")
-        elif not node.targets:
-            found[node.unique_id] = PlannedTask(Outcome.CACHED, "what it needs is complete")
-    return found
+            pending += [key for _, key in node.inputs] if asks_inputs(node.task) else []
+    return completeness_of({unique_id: node for unique_id, node in graph.nodes.items() if unique_id in wanted})
 
 
-def _asks_below(node: Node) -> bool:
-    return not node.targets or node.task.strict_check
-
-
-def _surveyed(node: Node, inputs: tuple[tuple[KeyPath, str], ...], state: PlannedTask) -> SurveyedTask:
-    complete = state.outcome is Outcome.CACHED
-    seconds = state.seconds if complete and node.targets else None
-    return SurveyedTask(node, inputs, complete, state.reason, seconds, state.finished_at)
+def _surveyed(node: Node, inputs: tuple[tuple[KeyPath, str], ...], state: Completeness) -> SurveyedTask:
+    seconds = state.seconds if state.complete and node.targets else None
+    return SurveyedTask(node, inputs, state.complete, state.reason, seconds, state.finished_at)
