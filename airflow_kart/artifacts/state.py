@@ -30,13 +30,13 @@ class TargetState:
     def readable(self) -> bool:
         """Whether the artifact can be loaded.
 
-        An artifact stays readable while a writer replaces it, although it is incomplete until the new one is there.
+        An artifact stays readable, though incomplete, while a writer replaces it.
         """
         return self.complete or (self.sidecar is not None and bool(self.sidecar.replaces))
 
     @property
     def sha256(self) -> str | None:
-        """The artifact's checksum, as the sidecar records it; ``None`` without a sidecar."""
+        """The artifact's checksum in the sidecar; ``None`` without a sidecar."""
         return self.sidecar.artifact.sha256 if self.sidecar is not None else None
 
 

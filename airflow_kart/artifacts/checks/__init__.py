@@ -1,4 +1,4 @@
-"""What a target asks of the tables that are dumped to it and loaded from it."""
+"""Checks of the tables that a task dumps to a target or loads from one."""
 
 from __future__ import annotations
 
