@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 
-from airflow_kart.artifacts.checks import Checks, require_schema, schema_in
+from airflow_kart.artifacts.checks import Checks, Schema, require_schema, schema_in
 from airflow_kart.artifacts.sidecar.document import SIDECAR_SUFFIX
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import ConfigurationError, TargetError, TargetPathError
@@ -52,7 +52,7 @@ def make_target(
     if path is None:
         path = f"{logical_module_name(cls.__module__).replace('.', '/')}/{cls.__name__}{extension}"
     try:
-        require_schema(schema)
+        given_schema = require_schema(schema)
         if path.lower().endswith(SIDECAR_SUFFIX):
             raise TargetPathError(f"{path!r}: names that end with {SIDECAR_SUFFIX} are those of sidecars")
         kind, typed_schema = _what_is_dumped(cls, generic)
@@ -66,7 +66,7 @@ def make_target(
     except (TargetError, ConfigurationError) as error:
         error.add_context(f"{cls.__qualname__}.output()", task=cls.__qualname__)
         raise
-    checks = Checks(cls.fail_on_empty_dump, _column_types(cls), schema or typed_schema)
+    checks = Checks(cls.fail_on_empty_dump, _column_types(cls), given_schema or typed_schema)
     target_class, owner = kind_of(cls).target_class, TaskOwner(task)
     found = tuple(target_class(other, target_format, its, owner=owner, checks=checks) for other, its in others)
     return target_class(uri, target_format, store, owner=owner, checks=checks, others=found)
@@ -96,7 +96,7 @@ def _column_types(cls: type[Task]) -> dict[str, object]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _what_is_dumped(cls: type, generic: type) -> tuple[TableKind | None, object]:
+def _what_is_dumped(cls: type, generic: type) -> tuple[TableKind | None, Schema | None]:
     """Return what the type argument of a class says: the library of its tables, and their schema."""
     dumped = type_argument(cls, generic)
     return table_kind_of(dumped), schema_in(dumped)

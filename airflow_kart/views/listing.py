@@ -19,16 +19,16 @@ __all__ = ["table"]
 
 
 def table(task: Task, *, ignore: Collection[str] = ()) -> pd.DataFrame:
-    """Return a task and everything below it as a table with one row for each distinct task, the root first.
+    """Return a task and everything upstream as a table with one row for each distinct task, the root first.
 
-    Its columns are ``class``, ``unique_id``, ``complete``, ``reason``, ``seconds`` (how long it ran), ``finished_at``
+    The columns are ``class``, ``unique_id``, ``complete``, ``reason``, ``seconds`` (how long the task ran), ``finished_at``
     (UTC), ``uris`` (a list), ``parameters`` (a dict, without private ones), ``requires`` (unique ids, nested as
-    ``requires()`` nests the tasks), ``task_log`` (a dict), ``bytes`` and ``rows`` (of all its outputs). What only a
-    complete task has is missing for others.
+    ``requires()`` nests the tasks), ``task_log`` (a dict), ``bytes`` and ``rows`` (of all its outputs). Incomplete
+    tasks have missing values in the columns that only a run fills.
 
     Args:
         task: the root.
-        ignore: names of task classes, or globs of them, to leave out with what only they need. The root stays.
+        ignore: names of task classes, or globs, to leave out together with tasks that only these require. The root stays.
 
     Raises:
         KartError: the tasks do not make a graph, or a store cannot be asked.

@@ -1,4 +1,4 @@
-"""A survey: the tasks that a view shows, each with its state."""
+"""A survey: the tasks in a view, each with its state."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import fnmatch
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from airflow_kart import settings
 from airflow_kart.artifacts.sidecar import Sidecar
@@ -23,31 +22,31 @@ class SurveyedTask:
 
     node: Node
     inputs: tuple[tuple[KeyPath, str], ...]
-    """The unique ids of the required tasks that the view shows, each with its keys in ``requires()``."""
+    """The unique ids of the required tasks in the view, each with its keys in ``requires()``."""
     complete: bool
     reason: str
-    """When and by which run it was made, or why it is not complete."""
+    """The time and the run that made the artifacts, or the reason why the task is incomplete."""
     seconds: float | None = None
-    """How long making it took, where it is complete."""
+    """The duration of a complete task's run."""
     finished_at: str = ""
-    """When it was published (ISO 8601, UTC), where it is complete."""
+    """The time of a complete task's publication (ISO 8601, UTC)."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """The tasks that a view shows."""
+    """The tasks in a view."""
 
     root: str
     tasks: Mapping[str, SurveyedTask]
-    """By unique id: the root, then what it requires, depth first."""
+    """By unique id: the root, then its upstream tasks, depth first."""
 
     @classmethod
     def of(cls, graph: Graph, ignore: Collection[str] = ()) -> Survey:
-        """Look at the tasks below the first root of a graph.
+        """Look at the first root of a graph and all tasks upstream.
 
         Args:
             graph: the tasks.
-            ignore: names of task classes, or globs of them. Their tasks, and what only those need, are left out.
+            ignore: names of task classes, or globs, to leave out together with tasks that only these require.
         """
         patterns = [ignore] if isinstance(ignore, str) else list(ignore)
         root = graph.roots[0]
@@ -72,16 +71,16 @@ class Survey:
 
 
 def survey(task: object, ignore: Collection[str], view: str) -> Survey:
-    """Look at a task and everything below it.
+    """Look at a task and everything upstream.
 
     Raises:
-        ConfigurationError: it is no task.
+        ConfigurationError: the argument is not a task.
         KartError: the tasks do not make a graph, or a store cannot be asked.
     """
     return Survey.of(Graph.of([require_task(task, view)]), ignore)
 
 
-def task_log(sidecars: tuple[Sidecar, ...]) -> dict[str, Any]:
+def task_log(sidecars: tuple[Sidecar, ...]) -> dict[str, object]:
     """Return the task log that the sidecars of one run hold."""
     log = sidecars[0].content.get("task_log") if sidecars else None
     return dict(log) if isinstance(log, Mapping) else {}
