@@ -32,7 +32,7 @@ class _Unset(enum.Enum):
     def __repr__(self) -> str:
         return "<required>"
 
-    def __reduce_ex__(self, _protocol: object) -> tuple[Any, ...]:
+    def __reduce_ex__(self, _protocol: object) -> tuple[object, ...]:
         return named, ("parameters.UNSET",)
 
 
@@ -64,7 +64,7 @@ class Origin(NamedTuple):
         """Return the origin of a class's parameter."""
         return cls(owner.__module__, owner.__qualname__, name)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return make, ("parameters.Origin", *self)
 
 
@@ -77,7 +77,7 @@ class Options(TypedDict, total=False):
     """Whether the value is part of the task's identity (default: yes)."""
     visibility: ParameterVisibility
     """Who sees the value (default: everyone)."""
-    compile_value: Any
+    compile_value: object
     """Value a DAG's structure is compiled with while a template stands for the real one."""
     kw_only: bool
     """Whether the value is given by keyword only (default: yes). Write ``False`` itself, as type checkers read it."""
@@ -97,7 +97,7 @@ class Parameter(Generic[V]):
     compile_value: V
     kw_only: bool
 
-    def __new__(cls, *, default: Any = UNSET, **options: Unpack[Options]) -> Any:
+    def __new__(cls, *, default: object = UNSET, **options: Unpack[Options]) -> Any:
         """Declare a parameter of a task class.
 
         Args:
@@ -107,7 +107,7 @@ class Parameter(Generic[V]):
         return cls._declare(default, options)
 
     @classmethod
-    def _declare(cls, default: Any, options: Options, **specifics: Any) -> Any:
+    def _declare(cls, default: object, options: Options, **specifics: object) -> Any:
         unknown = sorted(set(options) - Options.__annotations__.keys())
         if unknown:
             raise ParameterError(f"{cls.__name__} takes no option {', '.join(unknown)}")
@@ -117,14 +117,7 @@ class Parameter(Generic[V]):
                     f"{cls.__name__}({name}=...): give a {kind.__name__}, not {described(options.get(name))}"
                 )
         parameter = object.__new__(cls)
-        parameter.__dict__.update(specifics)
-        parameter.origin = None
-        parameter.default = default
-        parameter.description = options.get("description", "")
-        parameter.significant = options.get("significant", True)
-        parameter.visibility = options.get("visibility", ParameterVisibility.PUBLIC)
-        parameter.compile_value = options.get("compile_value", UNSET)
-        parameter.kw_only = options.get("kw_only", True)
+        parameter.__dict__.update(_DEFAULTS, **options, **specifics, default=default)
         try:
             parameter.check_options()
         except (ValueError, TypeError, OverflowError) as error:
@@ -157,7 +150,7 @@ class Parameter(Generic[V]):
             ValueError: they are wrong, or contradict each other.
         """
 
-    def normalize(self, value: Any) -> V:
+    def normalize(self, value: object) -> V:
         """Return the value in its one immutable form.
 
         Raises:
@@ -183,7 +176,7 @@ class Parameter(Generic[V]):
         """Return the value as JSON, for the trigger form and the sidecar."""
         return self.serialize(value)
 
-    def from_json(self, value: Any) -> V:
+    def from_json(self, value: object) -> V:
         """Return the value that JSON other than text stands for, as a form field or :meth:`to_json` gives it.
 
         Raises:
@@ -230,7 +223,7 @@ class Parameter(Generic[V]):
                 raise ParameterValueError(f"{owner}.{name}: the value does not fit (it is private, so not shown)") from None
             raise ParameterValueError(f"{owner}.{name}: {error}") from error
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickle the declaration, as a class that travels by value takes its parameters along."""
         return blank, (type(self),), dict(vars(self))
 
@@ -238,6 +231,14 @@ class Parameter(Generic[V]):
         return f"{type(self).__name__}(default={self.default!r})"
 
 
+_DEFAULTS: Final = {
+    "origin": None,
+    "description": "",
+    "significant": True,
+    "visibility": ParameterVisibility.PUBLIC,
+    "compile_value": UNSET,
+    "kw_only": True,
+}
 _KINDS: Final = {"description": str, "significant": bool, "visibility": ParameterVisibility, "kw_only": bool}
 
 

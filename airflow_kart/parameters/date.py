@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import re
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from typing_extensions import Unpack
 
@@ -25,7 +25,7 @@ __all__ = [
 EPOCH = dt.date(1970, 1, 1)
 
 
-def plain_date(value: Any) -> dt.date:
+def plain_date(value: object) -> dt.date:
     """Return a plain date (pendulum's become one). A datetime is refused: which day it is depends on its zone.
 
     Raises:
@@ -73,7 +73,7 @@ class DateParameter(Parameter[dt.date]):
         except ValueError as error:
             raise ValueError(f"start: {error}") from error
 
-    def normalize(self, value: Any) -> dt.date:
+    def normalize(self, value: object) -> dt.date:
         """Return the first day of the interval that the date is in, as a plain date."""
         return self.first_day(plain_date(value))
 
@@ -93,7 +93,7 @@ class DateParameter(Parameter[dt.date]):
         """Return ``YYYY-MM-DD``."""
         return value.isoformat()
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, object]:
         """Return a ``date`` schema, which the trigger form shows as a calendar."""
         return {"type": "string", "format": "date"}
 
@@ -109,7 +109,7 @@ class DateParameter(Parameter[dt.date]):
         return value
 
 
-class OptionalDateParameter(OptionalOf[Any], DateParameter):
+class OptionalDateParameter(OptionalOf[dt.date], DateParameter):
     """A ``datetime.date``, or ``None``; see :class:`DateParameter`."""
 
     def __new__(  # type: ignore[misc]
@@ -136,7 +136,7 @@ class MonthParameter(DateParameter):
         """Return ``YYYY-MM``."""
         return value.isoformat()[:7]
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, object]:
         """Return a ``string`` schema of the text's form."""
         return {"type": "string", "pattern": r"^\d{4}-\d{2}$"}
 
@@ -160,7 +160,7 @@ class YearParameter(DateParameter):
         """Return ``YYYY``."""
         return value.isoformat()[:4]
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, object]:
         """Return a ``string`` schema of the text's form."""
         return {"type": "string", "pattern": r"^\d{4}$"}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import Any
 
 from typing_extensions import Unpack
 
@@ -46,7 +45,7 @@ class TimeDeltaParameter(Parameter[dt.timedelta]):
         """Declare a duration; see :class:`Options`."""
         return cls._declare(default, options)  # type: ignore[no-any-return]
 
-    def normalize(self, value: Any) -> dt.timedelta:
+    def normalize(self, value: object) -> dt.timedelta:
         """Return a plain timedelta (pendulum's become one)."""
         if not isinstance(value, dt.timedelta):
             raise ValueError(f"give a datetime.timedelta, not {described(value)}")

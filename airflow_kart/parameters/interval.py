@@ -6,7 +6,6 @@ import datetime as dt
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from typing_extensions import Unpack
 
@@ -106,7 +105,7 @@ class DateInterval:
         """Return what the interval is in the identity: its two dates."""
         return "date-interval", (self.start, self.end)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return make, ("DateInterval", self.start, self.end)
 
     def _months(self) -> int:
@@ -146,7 +145,7 @@ class DateIntervalParameter(Parameter[DateInterval]):
         """Declare an interval of dates; see :class:`Options`."""
         return cls._declare(default, options)  # type: ignore[no-any-return]
 
-    def normalize(self, value: Any) -> DateInterval:
+    def normalize(self, value: object) -> DateInterval:
         """Return the interval."""
         if not isinstance(value, DateInterval):
             raise ValueError(f"give a DateInterval, not {described(value)}")
@@ -156,7 +155,7 @@ class DateIntervalParameter(Parameter[DateInterval]):
         """Read a year, month, week, day or two dates."""
         return DateInterval.parse(text)
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, object]:
         """Return a ``string`` schema of the texts' forms."""
         day = r"\d{4}-\d{2}-\d{2}"
         return {"type": "string", "pattern": rf"^(\d{{4}}|\d{{4}}-\d{{2}}|\d{{4}}-W\d{{2}}|{day}|{day}-{day})$"}

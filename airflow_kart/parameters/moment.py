@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import re
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from typing_extensions import Unpack
 
@@ -66,7 +66,7 @@ class DateSecondParameter(Parameter[dt.datetime]):
         except ValueError as error:
             raise ValueError(f"start: {error}") from error
 
-    def normalize(self, value: Any) -> dt.datetime:
+    def normalize(self, value: object) -> dt.datetime:
         """Return the start of the interval that the moment is in, as a plain datetime."""
         moment = _without_zone(value)
         return moment - (moment - self.start) % (self.unit * self.interval)
@@ -83,7 +83,7 @@ class DateSecondParameter(Parameter[dt.datetime]):
         """Return the text, ``T`` between date and time and no colons."""
         return value.isoformat().replace(":", "")[: len(self.text_form)]
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, object]:
         """Return a ``string`` schema of the text's form; a ``date-time`` field would add a zone."""
         times = r"(:?\d{2})" * ((len(self.text_form) - len("YYYY-MM-DDTHH")) // 2)
         return {"type": "string", "pattern": rf"^\d{{4}}-\d{{2}}-\d{{2}}T\d{{2}}{times}$"}
@@ -100,7 +100,7 @@ class DateSecondParameter(Parameter[dt.datetime]):
         return value
 
 
-class OptionalDateSecondParameter(OptionalOf[Any], DateSecondParameter):
+class OptionalDateSecondParameter(OptionalOf[dt.datetime], DateSecondParameter):
     """A ``datetime.datetime`` without a zone, to the second, or ``None``."""
 
     def __new__(  # type: ignore[misc]
@@ -149,7 +149,7 @@ class ZonedDateSecondParameter(Parameter[dt.datetime]):
         """Declare a moment with a zone; see :class:`Options`."""
         return cls._declare(default, options)  # type: ignore[no-any-return]
 
-    def normalize(self, value: Any) -> dt.datetime:
+    def normalize(self, value: object) -> dt.datetime:
         """Return the second the moment is in, with a fixed offset in place of a zone's rules, as text keeps no more."""
         if not isinstance(value, dt.datetime):
             raise ValueError(f"give a datetime.datetime, not {described(value)}")
@@ -174,7 +174,7 @@ class ZonedDateSecondParameter(Parameter[dt.datetime]):
         """Return ISO 8601 with the offset."""
         return value.isoformat()
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, object]:
         """Return a ``date-time`` schema, which the trigger form shows as a calendar with a clock."""
         return {"type": "string", "format": "date-time"}
 
@@ -191,7 +191,7 @@ class OptionalZonedDateSecondParameter(OptionalOf[dt.datetime], ZonedDateSecondP
     """A ``datetime.datetime`` with its offset from UTC, to the second, or ``None``."""
 
 
-def _without_zone(value: Any) -> dt.datetime:
+def _without_zone(value: object) -> dt.datetime:
     if not isinstance(value, dt.datetime):
         raise ValueError(f"give a datetime.datetime, not {described(value)}")
     if value.tzinfo is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePath
-from typing import Any
 
 from typing_extensions import Unpack
 
@@ -38,7 +37,7 @@ class PathParameter(Parameter[Path]):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name}: give True or False, not {described(getattr(self, name))}")
 
-    def normalize(self, value: Any) -> Path:
+    def normalize(self, value: object) -> Path:
         """Return the path, absolute where that is asked for."""
         if not isinstance(value, PurePath):
             raise ValueError(f"give a pathlib.Path, not {described(value)}")
@@ -53,7 +52,7 @@ class PathParameter(Parameter[Path]):
             raise ValueError("the text of a path is empty; write . for the current directory")
         return self.normalize(Path(text))
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, object]:
         """Return a ``string`` schema."""
         return {"type": "string", "minLength": 1}
 
@@ -66,7 +65,7 @@ class PathParameter(Parameter[Path]):
         return self.normalize(Path(value.absolute().anchor) if self.exists else value.parent / f"{value.name}_")
 
 
-class OptionalPathParameter(OptionalOf[Any], PathParameter):
+class OptionalPathParameter(OptionalOf[Path], PathParameter):
     """A ``pathlib.Path``, or ``None``."""
 
     def __new__(  # type: ignore[misc]

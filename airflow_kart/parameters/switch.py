@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from typing_extensions import Unpack
 
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
@@ -19,7 +17,7 @@ class BoolParameter(Parameter[bool]):
         """Declare a switch; see :class:`Options`."""
         return cls._declare(default, options)  # type: ignore[no-any-return]
 
-    def normalize(self, value: Any) -> bool:
+    def normalize(self, value: object) -> bool:
         """Return the bool; nothing else is taken for one."""
         if not isinstance(value, bool):
             raise ValueError(f"give True or False, not {described(value)}")
@@ -40,7 +38,7 @@ class BoolParameter(Parameter[bool]):
         """Return the bool itself."""
         return value
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, object]:
         """Return a ``boolean`` schema."""
         return {"type": "boolean"}
 
