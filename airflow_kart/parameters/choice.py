@@ -77,7 +77,7 @@ _JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
 class ChoiceParameter(_Choices[Any]):
-    """One of a few values, all str, int, float or bool; as text, as the parameter of that type writes it."""
+    """One of a few values, all str, int, float or bool; as text, the text of the parameter of that type."""
 
     # Two overloads, as pyright checks a __new__ that returns a type variable only through them.
     @overload
@@ -97,7 +97,7 @@ class ChoiceParameter(_Choices[Any]):
 
         Args:
             choices: the values to choose from.
-            default: choice where none is made.
+            default: choice where the caller makes none.
             var_type: type of the choices; by default that of the first.
             options: see :class:`Options`.
         """
@@ -152,14 +152,14 @@ class OptionalChoiceParameter(OptionalOf[Choice], ChoiceParameter):
         return cls._declare(default, options, choices=choices, var_type=var_type)
 
     def check_options(self) -> None:
-        """Check the choices; none is written as empty text, which stands for ``None``."""
+        """Check the choices: empty text stands for ``None``, and so cannot be a choice."""
         super().check_options()
         if "" in self.choices:
             raise ValueError("choices has '', which as text stands for None; leave it out")
 
 
 class ChoiceListParameter(_Choices["tuple[Any, ...]"]):
-    """Some of a few values, in any order and number, kept as a tuple; as text, with commas between them."""
+    """Some of a few values, in any order and number, held as a tuple; as text, comma-separated."""
 
     @overload
     def __new__(  # type: ignore[misc]
@@ -191,11 +191,11 @@ class ChoiceListParameter(_Choices["tuple[Any, ...]"]):
         return tuple(self._chosen(item) for item in value)
 
     def parse(self, text: str) -> tuple[Any, ...]:
-        """Read chosen values with commas between them."""
+        """Read comma-separated values."""
         return tuple(self._written(part.strip()) for part in text.split(",")) if text.strip() else ()
 
     def serialize(self, value: tuple[Choice, ...]) -> str:
-        """Return the values with commas between them."""
+        """Return the comma-separated values."""
         return ",".join(self.one.serialize(item) for item in value)
 
     def to_json(self, value: tuple[Choice, ...]) -> list[object]:

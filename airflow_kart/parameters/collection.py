@@ -65,7 +65,7 @@ class _JsonParameter(Parameter[V]):
 
 
 class ListParameter(_JsonParameter["tuple[Any, ...]"]):
-    """A list of JSON values, kept as a tuple; lists and dicts inside are frozen too."""
+    """A list of JSON values, held as a tuple; inner lists and dicts are immutable too."""
 
     def __new__(  # type: ignore[misc]
         cls, *, default: Sequence[V] = UNSET, schema: Mapping[str, object] | None = None, **options: Unpack[Options]
@@ -73,7 +73,7 @@ class ListParameter(_JsonParameter["tuple[Any, ...]"]):
         """Declare a list.
 
         Args:
-            default: list where none is given.
+            default: list where the caller gives none.
             schema: JSON Schema that the list must satisfy.
             options: see :class:`Options`.
         """
@@ -103,7 +103,7 @@ class ListParameter(_JsonParameter["tuple[Any, ...]"]):
 
 
 class OptionalListParameter(OptionalOf["tuple[object, ...]"], ListParameter):
-    """A list of JSON values, kept as a tuple, or ``None``."""
+    """A list of JSON values, held as a tuple, or ``None``."""
 
     def __new__(  # type: ignore[misc]
         cls, *, default: Sequence[V] | None = UNSET, schema: Mapping[str, object] | None = None, **options: Unpack[Options]
@@ -113,7 +113,7 @@ class OptionalListParameter(OptionalOf["tuple[object, ...]"], ListParameter):
 
 
 class TupleParameter(ListParameter):
-    """A tuple of JSON values, tuples inside it included; as text, JSON, or a tuple as Python writes it."""
+    """A tuple of JSON values, inner tuples included; as text, JSON or a Python literal."""
 
     # Two overloads, as pyright checks a __new__ that returns a type variable only through them.
     @overload
@@ -133,7 +133,7 @@ class TupleParameter(ListParameter):
         return cls._declare(default, options, schema=schema)
 
     def parse(self, text: str) -> tuple[Any, ...]:
-        """Read JSON text, or a tuple as Python writes it: ``((12, 3), (4, 15))``."""
+        """Read JSON text, or a Python literal: ``((12, 3), (4, 15))``."""
         try:
             value = json.loads(text)
         except ValueError:
@@ -165,7 +165,7 @@ class OptionalTupleParameter(OptionalOf["tuple[object, ...]"], TupleParameter):
 
 
 class DictParameter(_JsonParameter[FrozenDict]):
-    """A dict of JSON values by str, kept as a :class:`FrozenDict`. The order of its keys is not part of its identity."""
+    """A dict of JSON values by str, held as a :class:`FrozenDict`. The order of keys is not part of the identity."""
 
     def __new__(  # type: ignore[misc]
         cls, *, default: Mapping[str, V] = UNSET, schema: Mapping[str, object] | None = None, **options: Unpack[Options]
@@ -173,7 +173,7 @@ class DictParameter(_JsonParameter[FrozenDict]):
         """Declare a dict.
 
         Args:
-            default: dict where none is given.
+            default: dict where the caller gives none.
             schema: JSON Schema that the dict must satisfy.
             options: see :class:`Options`.
         """

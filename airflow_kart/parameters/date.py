@@ -26,10 +26,10 @@ EPOCH = dt.date(1970, 1, 1)
 
 
 def plain_date(value: object) -> dt.date:
-    """Return a plain date (pendulum's become one). A datetime is refused: which day it is depends on its zone.
+    """Return a plain ``datetime.date``, also of a pendulum date. A datetime is an error: its day depends on the zone.
 
     Raises:
-        ValueError: it is not a date.
+        ValueError: the value is not a date.
     """
     if isinstance(value, dt.datetime):
         raise ValueError(f"give a date, not the datetime {value.isoformat()}; call .date() on it")
@@ -41,7 +41,7 @@ def plain_date(value: object) -> dt.date:
 class DateParameter(Parameter[dt.date]):
     """A ``datetime.date``; as text, ``YYYY-MM-DD`` (ISO 8601).
 
-    With an ``interval`` of several days it is the first day of the interval that a given day lies in.
+    With an ``interval`` of several days the value is the first day of the interval around the given day.
     """
 
     interval: int
@@ -57,8 +57,8 @@ class DateParameter(Parameter[dt.date]):
         """Declare a date.
 
         Args:
-            default: date where none is given.
-            interval: length of an interval, in days, months or years. A given date stands for the interval it is in.
+            default: date where the caller gives none.
+            interval: length of an interval, in days, months or years. A given date stands for the interval that contains the date.
             start: a date at which an interval starts.
             options: see :class:`Options`.
         """
@@ -74,15 +74,15 @@ class DateParameter(Parameter[dt.date]):
             raise ValueError(f"start: {error}") from error
 
     def normalize(self, value: object) -> dt.date:
-        """Return the first day of the interval that the date is in, as a plain date."""
+        """Return the first day of the date's interval, as a plain date."""
         return self.first_day(plain_date(value))
 
     def first_day(self, day: dt.date) -> dt.date:
-        """Return the first day of the interval that a day is in."""
+        """Return the first day of a day's interval."""
         return day - dt.timedelta(days=(day - self.start).days % self.interval)
 
     def parse(self, text: str) -> dt.date:
-        """Read the date as :meth:`serialize` writes it."""
+        """Read the text of :meth:`serialize`."""
         found = re.fullmatch(self.text_pattern, text.strip(), re.ASCII)
         if found is None:
             raise ValueError(f"{text!r} is not a date; write it as {self.text_form}")
@@ -98,7 +98,7 @@ class DateParameter(Parameter[dt.date]):
         return {"type": "string", "format": "date"}
 
     def sample(self) -> dt.date:
-        """Return a day that is no edge of a week, month or year, or the first day of its interval."""
+        """Return a day in the middle of a week, month and year, or the first day of its interval."""
         return self.normalize(dt.date(2021, 3, 17))
 
     def variation(self, value: dt.date) -> dt.date:

@@ -18,7 +18,7 @@ V = TypeVar("V")
 
 
 class _Members(Parameter[V]):
-    """What parameters of an enum's members share: the enum."""
+    """The common part of parameters of an enum's members: the enum."""
 
     enum: type[enumeration.Enum]
 
@@ -100,7 +100,7 @@ class OptionalEnumParameter(OptionalOf[enumeration.Enum], EnumParameter):
 
 
 class EnumListParameter(_Members["tuple[enumeration.Enum, ...]"]):
-    """Members of an ``enum.Enum``, kept as a tuple; as text, their names with commas between them."""
+    """Members of an ``enum.Enum``, held as a tuple; as text, their comma-separated names."""
 
     @overload
     def __new__(cls, *, enum: type[E], **options: Unpack[Options]) -> tuple[E, ...]: ...  # type: ignore[misc]
@@ -129,11 +129,11 @@ class EnumListParameter(_Members["tuple[enumeration.Enum, ...]"]):
         return tuple(self._member(item) for item in value)
 
     def parse(self, text: str) -> tuple[enumeration.Enum, ...]:
-        """Read names with commas between them."""
+        """Read comma-separated names."""
         return tuple(self._named(name) for name in text.split(",")) if text.strip() else ()
 
     def serialize(self, value: tuple[enumeration.Enum, ...]) -> str:
-        """Return the names with commas between them."""
+        """Return the comma-separated names."""
         return ",".join(member.name for member in value)
 
     def to_json(self, value: tuple[enumeration.Enum, ...]) -> list[str]:
@@ -141,7 +141,7 @@ class EnumListParameter(_Members["tuple[enumeration.Enum, ...]"]):
         return [member.name for member in value]
 
     def from_json(self, value: object) -> tuple[enumeration.Enum, ...]:
-        """Read a list of names; members, as a binding may have them, stand for themselves."""
+        """Read a list of names; return members, which a binding may hold, unchanged."""
         if not isinstance(value, (list, tuple)) or not all(isinstance(item, (str, self.enum)) for item in value):
             raise ValueError(f"give a list of names of {self.enum.__name__}, not {described(value)}")
         return tuple(self._member(item) if isinstance(item, self.enum) else self._named(item) for item in value)

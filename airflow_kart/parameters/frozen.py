@@ -44,11 +44,11 @@ class FrozenDict(dict[str, Any]):
 
 
 @overload
-def freeze(value: list[Any] | tuple[Any, ...]) -> tuple[Frozen, ...]: ...
+def freeze(value: list[object] | tuple[object, ...]) -> tuple[Frozen, ...]: ...
 
 
 @overload
-def freeze(value: Mapping[Any, Any]) -> FrozenDict: ...
+def freeze(value: Mapping[str, object]) -> FrozenDict: ...
 
 
 @overload

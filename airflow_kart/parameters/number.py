@@ -37,7 +37,7 @@ class _Number(Parameter[N]):
     include_max: bool = True
 
     def check_options(self) -> None:
-        """Check that the bounds are numbers that leave something between them."""
+        """Check that the bounds are numbers, and that a number lies between them."""
         if self.var_type not in (int, float):
             raise ValueError(f"var_type is {described(self.var_type)}; give int or float")
         for name in ("min_value", "max_value"):
@@ -77,7 +77,7 @@ class _Number(Parameter[N]):
         return number
 
     def parse(self, text: str) -> N:
-        """Read decimal digits with an optional sign, or what ``float()`` reads, ``nan`` and ``inf`` included."""
+        """Read decimal digits with an optional sign; for floats any text that ``float()`` reads, also ``nan`` and ``inf``."""
         if self.var_type is int:
             if not _WHOLE_NUMBER.fullmatch(text):
                 raise ValueError(f"{text!r} is not a whole number")
@@ -93,7 +93,7 @@ class _Number(Parameter[N]):
         return repr(value)
 
     def to_json(self, value: N) -> N | str:
-        """Return the number, or ``nan`` and ``inf`` as text, since JSON has no such numbers."""
+        """Return the number; ``nan`` and ``inf`` as text, as JSON has no numbers for them."""
         return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
 
     def json_schema(self) -> dict[str, object]:
@@ -246,7 +246,7 @@ class NumericalParameter(_Number[Any]):
 
         Args:
             var_type: ``int`` or ``float``.
-            default: value where none is given.
+            default: value where the caller gives none.
             min_value: lower end of the range.
             max_value: upper end of the range.
             include_min: whether the lower end itself is allowed.

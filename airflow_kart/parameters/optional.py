@@ -59,11 +59,11 @@ class OptionalOf(Parameter[V]):
         return super().sample() if value is None else super().variation(value)
 
 
-def _nullable(schema: Mapping[str, Any]) -> dict[str, Any]:
-    if "type" not in schema:
+def _nullable(schema: Mapping[str, object]) -> dict[str, object]:
+    kind, choices = schema.get("type"), schema.get("enum")
+    if kind is None:
         return {"anyOf": [dict(schema), {"type": "null"}]}
-    types = [schema["type"]] if isinstance(schema["type"], str) else list(schema["type"])
-    nullable = {**schema, "type": [*types, "null"]}
-    if "enum" in schema:
-        nullable["enum"] = [*schema["enum"], None]
+    nullable = {**schema, "type": [*(kind if isinstance(kind, list) else [kind]), "null"]}
+    if isinstance(choices, list):
+        nullable["enum"] = [*choices, None]
     return nullable

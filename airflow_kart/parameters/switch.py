@@ -18,7 +18,7 @@ class BoolParameter(Parameter[bool]):
         return cls._declare(default, options)  # type: ignore[no-any-return]
 
     def normalize(self, value: object) -> bool:
-        """Return the bool; nothing else is taken for one."""
+        """Return the bool. Every other value is an error."""
         if not isinstance(value, bool):
             raise ValueError(f"give True or False, not {described(value)}")
         return value
@@ -52,7 +52,7 @@ class BoolParameter(Parameter[bool]):
 
 
 class ExplicitBoolParameter(BoolParameter):
-    """A ``bool`` that is always written out. :class:`BoolParameter` is one too; this is gokart's name for it."""
+    """gokart's name for a ``bool`` whose value is always explicit, as that of :class:`BoolParameter` is."""
 
 
 class OptionalBoolParameter(OptionalOf[bool], BoolParameter):
