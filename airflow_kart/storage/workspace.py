@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
-import threading
-from contextvars import ContextVar, Token
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from typing_extensions import Self
 
 from airflow_kart import settings
+from airflow_kart.ambient import Ambient
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.storage import Store, join_uri, store_for
 
@@ -44,7 +43,6 @@ class Workspace:
     read_from: tuple[str, ...] | None = None
     lock: str | None = None
     redis_conn_id: str | None = None
-    _tokens: dict[int, list[Token[Workspace | None]]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Make a path absolute, so that it means the same wherever it is used."""
@@ -61,10 +59,10 @@ class Workspace:
         Raises:
             ConfigurationError: the process is in several, with different workspaces.
         """
-        current = _CURRENT.get()
+        current = _WORKSPACES.current
         if current is not None:
             return current
-        entered = set(_ENTERED)
+        entered = set(_WORKSPACES.entered)
         if len(entered) > 1:
             raise ConfigurationError(
                 "this thread is in no `with Workspace(...)` block, and the process is in several: "
@@ -93,23 +91,20 @@ class Workspace:
 
     def __reduce__(self) -> tuple[type[Workspace], tuple[Any, ...]]:
         """Go to other processes without what this one has entered."""
-        return type(self), tuple(getattr(self, each.name) for each in fields(self) if each.init)
+        return type(self), tuple(getattr(self, each.name) for each in fields(self))
 
     def __enter__(self) -> Self:
         """Make this the current workspace."""
-        self._tokens.setdefault(threading.get_ident(), []).append(_CURRENT.set(self))
-        _ENTERED.append(self)
+        _WORKSPACES.enter(self)
         return self
 
     def __exit__(self, *_exception: object) -> None:
         """Go back to the workspace before."""
-        _CURRENT.reset(self._tokens[threading.get_ident()].pop())
-        _ENTERED.remove(self)
+        _WORKSPACES.leave(self)
 
 
 def _absolute(directory: str) -> str:
     return directory if "://" in directory else os.path.abspath(os.path.expanduser(directory))
 
 
-_ENTERED: list[Workspace] = []
-_CURRENT: ContextVar[Workspace | None] = ContextVar("airflow_kart_workspace", default=None)
+_WORKSPACES: Ambient[Workspace] = Ambient("airflow_kart_workspace")
