@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_kart.artifacts.target import Target, TargetState
 from airflow_kart.exceptions import TargetError
-from airflow_kart.storage import Lookup, is_memory_uri
+from airflow_kart.storage import Lookup
 
 __all__ = ["ExternalTarget"]
 
@@ -42,7 +42,7 @@ class ExternalTarget(Target):
         Raises:
             TargetError: it is not in memory.
         """
-        if not is_memory_uri(self.uri):
+        if self.store.shared:
             raise TargetError(
                 f"{self.uri} is made elsewhere; a {type(obj).__name__} cannot be dumped to an ExternalTask's target"
             )

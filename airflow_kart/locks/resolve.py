@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 
 from airflow_kart import settings
 from airflow_kart.exceptions import ConfigurationError
@@ -13,8 +12,7 @@ from airflow_kart.locks.file import FileLocks
 from airflow_kart.locks.lease import LeaseLocks
 from airflow_kart.locks.none import NoLocks
 from airflow_kart.locks.redis import RedisLocks
-from airflow_kart.storage import BucketStore, LocalStore, MemoryStore, Store
-from airflow_kart.storage.local import path_of
+from airflow_kart.storage import KeepsFiles, Store
 from airflow_kart.storage.workspace import Workspace
 
 __all__ = ["locks_for"]
@@ -49,42 +47,38 @@ def locks_for(workspace: Workspace) -> Locks:
             )
         return _redis_locks(conn_id, f"kart:{_one_spelling(workspace.directory, store)}:", stays)
     if kind == "file":
-        if not isinstance(store, LocalStore):
+        if not isinstance(store, KeepsFiles):
             raise ConfigurationError(
                 f"lock is 'file', and {workspace.directory} is no directory; set it to "
-                f"{'lease, redis or none' if _can_lease(store) else 'redis or none'}"
+                f"{'lease, redis or none' if store.conditional else 'redis or none'}"
             )
-        return FileLocks(path_of(workspace.directory))
+        return FileLocks(store.path(workspace.directory))
     if kind == "lease":
-        if not _can_lease(store):
+        if not store.conditional:
             raise ConfigurationError(
                 f"lock is 'lease', and the file system of {workspace.directory} has no conditional writes; set it to redis or none"
             )
         return LeaseLocks(store, workspace.directory, stays)
-    if asked == "auto" and not _can_lease(store):
+    if asked == "auto" and not store.conditional:
         _warn_of_none(workspace.directory)
     return NoLocks()
 
 
 def _chosen(store: Store, conn_id: str) -> str:
     """Return the kind of locks that ``auto`` stands for."""
-    if isinstance(store, MemoryStore):
-        return "none"  # no other process sees what is there
+    if not store.shared:
+        return "none"
     if conn_id:
         return "redis"
-    if isinstance(store, LocalStore):
+    if isinstance(store, KeepsFiles):
         return "file"
-    return "lease" if _can_lease(store) else "none"
-
-
-def _can_lease(store: Store) -> bool:
-    return isinstance(store, (LocalStore, MemoryStore, BucketStore))
+    return "lease" if store.conditional else "none"
 
 
 def _one_spelling(directory: str, store: Store) -> str:
     """Return a workspace's directory as it is written in names of keys: whichever way it is written elsewhere."""
-    if isinstance(store, LocalStore):
-        return os.path.normpath(path_of(directory))
+    if isinstance(store, KeepsFiles):
+        return store.path(directory)
     scheme, _, rest = directory.partition("://")
     bucket, slash, path = rest.partition("/")
     scheme = scheme.lower()

@@ -9,19 +9,22 @@ from airflow_kart.storage.base import (
     UPLOADS,
     Expected,
     Found,
+    KeepsFiles,
+    KeepsUploads,
     Lookup,
     ObjectStat,
     Removable,
     Store,
+    UnfinishedUpload,
     Upload,
 )
 from airflow_kart.storage.buckets.gcs import GCSStore
 from airflow_kart.storage.buckets.s3 import S3Store
-from airflow_kart.storage.buckets.store import AbandonedUpload, BucketStore
+from airflow_kart.storage.buckets.store import BucketStore
 from airflow_kart.storage.local import LocalStore
-from airflow_kart.storage.memory import MemoryStore, is_memory_uri
+from airflow_kart.storage.memory import MemoryStore
 from airflow_kart.storage.object_path import ObjectPathStore
-from airflow_kart.storage.resolve import join_uri, store_for
+from airflow_kart.storage.resolve import join_uri, register_store, store_for
 from airflow_kart.storage.snapshot import Snapshot
 
 __all__ = [
@@ -29,11 +32,12 @@ __all__ = [
     "HIDDEN",
     "LOCKS",
     "UPLOADS",
-    "AbandonedUpload",
     "BucketStore",
     "Expected",
     "Found",
     "GCSStore",
+    "KeepsFiles",
+    "KeepsUploads",
     "LocalStore",
     "Lookup",
     "MemoryStore",
@@ -43,8 +47,9 @@ __all__ = [
     "S3Store",
     "Snapshot",
     "Store",
+    "UnfinishedUpload",
     "Upload",
-    "is_memory_uri",
     "join_uri",
+    "register_store",
     "store_for",
 ]

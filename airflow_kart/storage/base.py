@@ -22,11 +22,14 @@ __all__ = [
     "UPLOADS",
     "Expected",
     "Found",
+    "KeepsFiles",
+    "KeepsUploads",
     "ListsInBulk",
     "Lookup",
     "ObjectStat",
     "Removable",
     "Store",
+    "UnfinishedUpload",
     "Upload",
 ]
 
@@ -120,11 +123,35 @@ class Lookup(Protocol):
 
 
 class Store(Lookup, Protocol):
-    """A place that keeps objects by uri."""
+    """A place that keeps objects by uri. Threads share a store; equal uris have the same one in a process.
+
+    Four attributes say what the place can do. Whoever uses a store asks these, never of which class the store is.
+    """
+
+    @property
+    def conditional(self) -> bool:
+        """Whether publishing and removing what is expected is one step, of which no other writer sees a half.
+
+        Only such a store can keep leases (:mod:`airflow_kart.locks`).
+        """
+        ...
 
     @property
     def turns_exclude(self) -> bool:
         """Whether :meth:`publishing` keeps all other writers out, so that what is half published is a dead one's."""
+        ...
+
+    @property
+    def steady_reads(self) -> bool:
+        """Whether all bytes of an open stream are of one version of the object, or reading fails.
+
+        Where this is false, an artifact is read from its beginning to its end and compared with its checksum, never in part.
+        """
+        ...
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes see what is published here."""
         ...
 
     def open(self, uri: str) -> BinaryIO:
@@ -188,4 +215,38 @@ class ListsInBulk(Protocol):
 
         Objects of which listing would take more requests than looking them up are left out.
         """
+        ...
+
+
+@runtime_checkable
+class KeepsFiles(Protocol):
+    """A store whose objects are files of this machine, so that the kernel can lock files beside them."""
+
+    def path(self, uri: str) -> str:
+        """Return the path of an object or a folder: absolute, and one for all ways to write the uri."""
+        ...
+
+
+@dataclass(frozen=True)
+class UnfinishedUpload:
+    """An upload that was begun and neither published nor discarded: its process died, or is still writing."""
+
+    uri: str
+    """The uri the object would have."""
+    upload: str
+    """What the service calls it."""
+    begun: dt.datetime
+    """With a time zone."""
+
+
+@runtime_checkable
+class KeepsUploads(Protocol):
+    """A store in which the upload of a process that died stays, and costs, until somebody removes it."""
+
+    def abandoned_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
+        """Return the uploads below a prefix that are neither published nor discarded; living processes have some too."""
+        ...
+
+    def abort_abandoned(self, prefix: str, older_than: dt.timedelta) -> int:
+        """Remove the uploads below a prefix that were begun longer ago than that; return how many they were."""
         ...

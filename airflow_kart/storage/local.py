@@ -52,10 +52,17 @@ class LocalStore:
         fsync: whether publishing waits until the bytes are on the disk; by default as ``[kart] fsync`` says.
     """
 
+    conditional = True
     turns_exclude = True
+    steady_reads = True  # a file is never written over, and an open one stays readable when it is replaced
+    shared = True
 
     def __init__(self, fsync: bool | None = None) -> None:
         self.fsync = settings.kart_bool("fsync") if fsync is None else fsync
+
+    def path(self, uri: str) -> str:
+        """Return the normal path of a uri."""
+        return os.path.normpath(path_of(uri))
 
     def stat(self, uri: str) -> ObjectStat | None:
         """Return a file's size and modification time, or ``None``."""

@@ -17,7 +17,7 @@ from typing import BinaryIO
 from airflow_kart.exceptions import ConfigurationError, ConflictError
 from airflow_kart.storage.base import ANY, HIDDEN, Expected, Found, ObjectStat, Removable
 
-__all__ = ["MemoryStore", "is_memory_uri"]
+__all__ = ["MemoryStore"]
 
 _SCHEME = "memory://"
 
@@ -25,7 +25,10 @@ _SCHEME = "memory://"
 class MemoryStore:
     """Objects by ``memory://`` uri, for as long as the store lives. Threads may share it."""
 
+    conditional = True
     turns_exclude = True
+    steady_reads = True
+    shared = False
 
     def __init__(self) -> None:
         self._objects: dict[str, tuple[bytes, ObjectStat]] = {}
@@ -128,7 +131,7 @@ class MemoryUpload:
         self._data = b""
 
 
-def is_memory_uri(uri: str) -> bool:
+def _is_memory_uri(uri: str) -> bool:
     """Whether a uri is of the ``memory`` scheme."""
     return uri[: len(_SCHEME)].lower() == _SCHEME
 
@@ -140,6 +143,6 @@ def _key(uri: str) -> str:
         ConfigurationError: it names no workspace.
     """
     key = uri[len(_SCHEME) :]
-    if not is_memory_uri(uri) or not key or key.startswith("/"):
+    if not _is_memory_uri(uri) or not key or key.startswith("/"):
         raise ConfigurationError(f"{uri!r} names no place in memory; write memory:// and a name, as in memory://trial")
     return key

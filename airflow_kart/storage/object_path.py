@@ -29,7 +29,10 @@ _TELLING = ("ETag", "etag", "version_id", "generation", "ino", "mtime", "last_mo
 class ObjectPathStore:
     """Objects by the uris of Airflow's ObjectStoragePath, ``scheme://conn_id@container/path``."""
 
+    conditional = False
     turns_exclude = False
+    steady_reads = False
+    shared = True
 
     def __init__(self) -> None:
         self._turn = threading.Lock()

@@ -6,6 +6,7 @@ import functools
 import os
 import posixpath
 import re
+from collections.abc import Callable
 from urllib.parse import quote
 
 from airflow_kart import settings
@@ -17,9 +18,33 @@ from airflow_kart.storage.local import LocalStore, is_file_uri
 from airflow_kart.storage.memory import MemoryStore
 from airflow_kart.storage.object_path import ObjectPathStore, is_known_scheme
 
-__all__ = ["join_uri", "store_for"]
+__all__ = ["StoreFactory", "join_uri", "register_store", "store_for"]
 
-_SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*)://")
+StoreFactory = Callable[[], Store]
+"""A class, or a function without arguments, that makes the store of a scheme."""
+
+_SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
+_BUILT_IN = frozenset({"file", "gcs", "gs", "memory", "s3", "s3a"})
+_REGISTERED: dict[str, StoreFactory] = {}
+
+
+def register_store(scheme: str, factory: StoreFactory, *, replace: bool = False) -> None:
+    """Have a store keep the uris of a scheme, in this process, for workspaces that are used after this.
+
+    Args:
+        scheme: what stands before ``://``.
+        factory: makes the :class:`Store`, when it is first used.
+        replace: whether a scheme that was registered before may get another store.
+
+    Raises:
+        ConfigurationError: it is no scheme, a scheme of the stores that come with this package, or registered already.
+    """
+    key = scheme.lower()
+    if not _SCHEME.fullmatch(f"{scheme}://") or key in _BUILT_IN:
+        raise ConfigurationError(f"{scheme!r} cannot have a store of its own; take another scheme, such as 'webdav'")
+    if key in _REGISTERED and not replace:
+        raise ConfigurationError(f"{scheme} has a store already; pass replace=True to give it another")
+    _REGISTERED[key] = factory
 
 
 def store_for(uri: str, *, aws_conn_id: str | None = None, gcp_conn_id: str | None = None) -> Store:
@@ -46,10 +71,12 @@ def store_for(uri: str, *, aws_conn_id: str | None = None, gcp_conn_id: str | No
         return memory
     if scheme == "file":
         return _local_store()
+    if scheme in _REGISTERED:
+        return _registered_store(_REGISTERED[scheme])
     if not is_known_scheme(scheme):
         raise ConfigurationError(
             f"no store keeps {scheme}:// uris ({uri}); give a path, an s3:// or gs:// uri, or one of a file system that "
-            "Airflow knows as workspace_directory"
+            "Airflow knows as workspace_directory, or add a store with airflow_kart.storage.register_store"
         )
     return _object_path_store()
 
@@ -67,6 +94,11 @@ def _s3_store(conn_id: str) -> S3Store:
 @functools.lru_cache(maxsize=32)
 def _gcs_store(conn_id: str) -> GCSStore:
     return GCSStore(conn_id)
+
+
+@functools.lru_cache(maxsize=32)
+def _registered_store(factory: StoreFactory) -> Store:
+    return factory()
 
 
 @functools.lru_cache(maxsize=1)

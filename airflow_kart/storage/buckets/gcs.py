@@ -143,7 +143,14 @@ class _GCS:
             parts = keys
         return parts
 
-    def complete(self, place: Place, upload: str, parts: Sequence[str], expected: Expected, metadata: dict[str, str]) -> str:  # noqa: ARG002 - the parts say it
+    def complete(
+        self,
+        place: Place,
+        upload: str,  # noqa: ARG002 - the parts say it
+        parts: Sequence[str],
+        expected: Expected,
+        metadata: dict[str, str],
+    ) -> str:
         try:
             return self._compose(place, parts, expected, metadata)
         except MissingFault as fault:

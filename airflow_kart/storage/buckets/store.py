@@ -13,35 +13,22 @@ import posixpath
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, BinaryIO, TypeVar
 
 from airflow_kart import settings
 from airflow_kart.exceptions import ConflictError, ObjectChangedError, StorageError
-from airflow_kart.storage.base import ANY, HIDDEN, UPLOADS, Found, ObjectStat, Removable
+from airflow_kart.storage.base import ANY, HIDDEN, UPLOADS, Found, ObjectStat, Removable, UnfinishedUpload
 from airflow_kart.storage.buckets.body import Body, fill
 from airflow_kart.storage.buckets.faults import ConflictFault, Fault, MissingFault, RefusedFault, Retries, TransientFault
 from airflow_kart.storage.buckets.ranged import BLOCK, Ranged, RangedStream
 from airflow_kart.storage.buckets.service import Page, Place, Service, place_of
 from airflow_kart.storage.buckets.upload import ObjectUpload
 
-__all__ = ["AbandonedUpload", "BucketStore"]
+__all__ = ["BucketStore"]
 
 _T = TypeVar("_T")
 _LOOKS_PER_PAGE = 20
-
-
-@dataclass(frozen=True)
-class AbandonedUpload:
-    """An upload that was begun and neither published nor discarded: its process died, or is still writing."""
-
-    uri: str
-    """The uri the object would have."""
-    upload: str
-    """What the service calls it."""
-    begun: dt.datetime
-    """With a time zone."""
 
 
 class BucketStore:
@@ -52,7 +39,10 @@ class BucketStore:
         retries: how often a request is tried again; by default as ``[kart] storage_retries`` says.
     """
 
+    conditional = True
     turns_exclude = False
+    steady_reads = True
+    shared = True
 
     def __init__(self, service: Service, retries: Retries | None = None) -> None:
         self.service = service
@@ -131,14 +121,14 @@ class BucketStore:
         upload.publish(None)
         self.remove(probe)
 
-    def abandoned_uploads(self, prefix: str) -> Iterator[AbandonedUpload]:
+    def abandoned_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
         """Return the uploads of large objects below a prefix that are neither published nor discarded.
 
         They cost what their parts take up. That of a living process looks no different from that of a dead one.
         """
         base, place = _base_and_place(prefix)
         for entry in self._entries("list", prefix, partial(self.service.list_unfinished, place)):
-            yield AbandonedUpload(base + entry.key, entry.upload, entry.begun)
+            yield UnfinishedUpload(base + entry.key, entry.upload, entry.begun)
 
     def abort_abandoned(self, prefix: str, older_than: dt.timedelta) -> int:
         """Give up the uploads below a prefix that were begun longer ago than that; return how many they were.
