@@ -6,10 +6,10 @@ import time
 
 from airflow_kart.locks.base import Locks, Taken
 
-__all__ = ["Watch"]
+__all__ = ["LockWatch"]
 
 
-class Watch:
+class LockWatch:
     """Looks at one lock, and tells a holder that is dead from one that works.
 
     A holder that has to renew its lock changes its version by that. Time is what passed here between two looks, by a clock

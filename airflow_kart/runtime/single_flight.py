@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from airflow_kart import settings
 from airflow_kart.exceptions import LockError, LockTimeoutError
-from airflow_kart.locks import Hold, Holder, Lease, Locks, Taken, Watch, locks_for
+from airflow_kart.locks import Hold, Holder, Lease, Locks, LockWatch, Taken, locks_for
 from airflow_kart.runtime.progress import SILENT, Event, Watcher
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.task import TaskOnKart
@@ -85,7 +85,7 @@ IN_TURN: Final = Turns()
 
 
 def _wait(locks: Locks, task: TaskOnKart[Any], holder: Holder, taken: Taken, watcher: Watcher) -> Lease:
-    watch = Watch(locks, task.unique_id)
+    watch = LockWatch(locks, task.unique_id)
     limit = settings.kart_int("lock_timeout")
     began = reached = time.monotonic()
     said = -_SAY_AGAIN

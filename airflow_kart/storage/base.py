@@ -21,11 +21,11 @@ __all__ = [
     "LOCKS",
     "UPLOADS",
     "Expected",
-    "Found",
     "KeepsFiles",
     "KeepsUploads",
     "ListsInBulk",
     "Lookup",
+    "ObjectContent",
     "ObjectStat",
     "Removable",
     "Store",
@@ -71,7 +71,7 @@ class ObjectStat:
 
 
 @dataclass(frozen=True)
-class Found:
+class ObjectContent:
     """A small object that was read as a whole."""
 
     data: bytes
@@ -117,7 +117,7 @@ class Lookup(Protocol):
         """Return what is known of an object, or ``None`` where there is none."""
         ...
 
-    def read(self, uri: str) -> Found | None:
+    def read(self, uri: str) -> ObjectContent | None:
         """Read a small object as a whole, or return ``None`` where there is none."""
         ...
 

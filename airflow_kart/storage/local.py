@@ -26,7 +26,7 @@ from urllib.parse import quote, unquote
 
 from airflow_kart import settings
 from airflow_kart.exceptions import ConflictError, StorageError
-from airflow_kart.storage.base import ANY, HIDDEN, UPLOADS, Expected, Found, ObjectStat, Removable
+from airflow_kart.storage.base import ANY, HIDDEN, UPLOADS, Expected, ObjectContent, ObjectStat, Removable
 
 __all__ = ["LocalStore", "is_file_uri", "path_of"]
 
@@ -86,11 +86,11 @@ class LocalStore:
         except OSError as error:
             _refused("read", uri, error)
 
-    def read(self, uri: str) -> Found | None:
+    def read(self, uri: str) -> ObjectContent | None:
         """Return a file's bytes and version, or ``None``."""
         try:
             with self.open(uri) as stream:
-                return Found(stream.read(), _version(os.fstat(stream.fileno())))
+                return ObjectContent(stream.read(), _version(os.fstat(stream.fileno())))
         except FileNotFoundError:
             return None
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO
 
 from airflow_kart.exceptions import ConfigurationError, ConflictError
-from airflow_kart.storage.base import ANY, HIDDEN, Expected, Found, ObjectStat, Removable
+from airflow_kart.storage.base import ANY, HIDDEN, Expected, ObjectContent, ObjectStat, Removable
 
 __all__ = ["MemoryStore"]
 
@@ -48,10 +48,10 @@ class MemoryStore:
             raise FileNotFoundError(uri)
         return io.BytesIO(found[0])  # takes no copy of bytes that nobody changes
 
-    def read(self, uri: str) -> Found | None:
+    def read(self, uri: str) -> ObjectContent | None:
         """Return an object's bytes and version, or ``None``."""
         found = self._objects.get(_key(uri))
-        return None if found is None else Found(found[0], found[1].version)
+        return None if found is None else ObjectContent(found[0], found[1].version)
 
     def upload(self, uri: str, *, metadata: Mapping[str, str] | None = None) -> MemoryUpload:  # noqa: ARG002 - the protocol's
         """Begin to write an object; nobody would see its metadata."""

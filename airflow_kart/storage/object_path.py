@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 from airflow_kart.exceptions import ConfigurationError, ConflictError, KartError, StorageError
-from airflow_kart.storage.base import ANY, HIDDEN, UPLOADS, Expected, Found, ObjectStat, Removable
+from airflow_kart.storage.base import ANY, HIDDEN, UPLOADS, Expected, ObjectContent, ObjectStat, Removable
 
 __all__ = ["ObjectPathStore", "is_known_scheme"]
 
@@ -60,7 +60,7 @@ class ObjectPathStore:
             stream: BinaryIO = files.open(path, "rb")
             return stream
 
-    def read(self, uri: str) -> Found | None:
+    def read(self, uri: str) -> ObjectContent | None:
         """Return a file's bytes and version, or ``None``."""
         while True:
             before = self.stat(uri)
@@ -69,7 +69,7 @@ class ObjectPathStore:
             with contextlib.suppress(FileNotFoundError), self.open(uri) as stream:
                 data = stream.read()
                 if self.stat(uri) == before:
-                    return Found(data, before.version)
+                    return ObjectContent(data, before.version)
 
     def upload(self, uri: str, *, metadata: Mapping[str, str] | None = None) -> ObjectPathUpload:  # noqa: ARG002 - the protocol's
         """Begin to write a file; files carry no metadata."""

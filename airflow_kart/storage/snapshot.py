@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
 from airflow_kart.exceptions import StorageError
-from airflow_kart.storage.base import ANY, UPLOADS, Found, ListsInBulk, Lookup, ObjectStat, Store
+from airflow_kart.storage.base import ANY, UPLOADS, ListsInBulk, Lookup, ObjectContent, ObjectStat, Store
 
 __all__ = ["Snapshot"]
 
@@ -39,11 +39,11 @@ class Snapshot:
         wanted: dict[Store, list[str]] = {}
         for store, uri in objects:
             wanted.setdefault(store, []).append(uri)
-        self._listed: dict[Store, _Listed] = {}
+        self._listed: dict[Store, _StoreSnapshot] = {}
         for store, uris in wanted.items():
             stats = store.stat_by_listing(uris) if isinstance(store, ListsInBulk) else {}
             if stats:
-                self._listed[store] = _Listed(store, stats)
+                self._listed[store] = _StoreSnapshot(store, stats)
 
     def of(self, store: Store) -> Lookup:
         """Return what the objects of a store are to be looked up with."""
@@ -62,19 +62,19 @@ class Snapshot:
                 listed.folders[folder].write_pack()
 
 
-class _Listed:
+class _StoreSnapshot:
     """A store's objects, as far as a listing and packs tell of them."""
 
     def __init__(self, store: Store, stats: Mapping[str, ObjectStat | None]) -> None:
         self._store = store
         self._stats = stats
         present = Counter(_folder_and_name(uri)[0] for uri, stat in stats.items() if stat is not None)
-        self.folders = {folder: _Folder(store, folder, count) for folder, count in present.items()}
+        self.folders = {folder: _FolderSnapshot(store, folder, count) for folder, count in present.items()}
 
     def stat(self, uri: str) -> ObjectStat | None:
         return self._stats[uri] if uri in self._stats else self._store.stat(uri)
 
-    def read(self, uri: str) -> Found | None:
+    def read(self, uri: str) -> ObjectContent | None:
         if uri not in self._stats:
             return self._store.read(uri)
         stat = self._stats[uri]
@@ -84,7 +84,7 @@ class _Listed:
         return self.folders[folder].read(name, stat.version)
 
 
-class _Folder:
+class _FolderSnapshot:
     """The small objects of one folder: those in its pack, by name with their versions, and those that were read besides."""
 
     def __init__(self, store: Store, folder: str, present: int) -> None:
@@ -92,13 +92,13 @@ class _Folder:
         self._folder = folder
         self._pack = f"{folder}/{UPLOADS}/{_PACK}"
         self._packed: dict[str, tuple[str, str]] | None = None if present >= _WORTH_A_PACK else {}
-        self._read: dict[str, Found] = {}
+        self._read: dict[str, ObjectContent] = {}
         self._loading = threading.Lock()
 
-    def read(self, name: str, version: str) -> Found | None:
+    def read(self, name: str, version: str) -> ObjectContent | None:
         packed = self._from_pack().get(name)
         if packed is not None and packed[0] == version:
-            return Found(packed[1].encode(), version)
+            return ObjectContent(packed[1].encode(), version)
         found = self._store.read(f"{self._folder}/{name}")
         if found is not None:
             self._read[name] = found

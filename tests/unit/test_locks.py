@@ -19,7 +19,7 @@ from harness.own_store import OwnStore
 
 from airflow_kart import Workspace
 from airflow_kart.exceptions import ConfigurationError, LockError, LockLostError, StorageError
-from airflow_kart.locks import Holder, Locks, Taken, Watch, locks_for
+from airflow_kart.locks import Holder, Locks, LockWatch, Taken, locks_for
 from airflow_kart.locks.file import FileLocks
 from airflow_kart.locks.lease import LeaseLocks
 from airflow_kart.locks.none import NoLocks
@@ -230,7 +230,7 @@ def test_the_holders_time_to_live_counts() -> None:
     store = MemoryStore()
     patient, hasty = LeaseLocks(store, "memory://a", 60), LeaseLocks(store, "memory://a", 0.1)
     taken(patient)
-    watch = Watch(hasty, NAME)
+    watch = LockWatch(hasty, NAME)
     for _ in range(6):
         assert watch.look() is not None
         time.sleep(0.05)
@@ -251,7 +251,7 @@ def test_a_watch_survives_looks_that_fail() -> None:
             return locks.look(name)
 
     failing: Any = Failing()
-    watch = Watch(failing, NAME)
+    watch = LockWatch(failing, NAME)
     assert watch.look() is not None
     failing.fails = True
     with pytest.raises(LockError):

@@ -18,7 +18,7 @@ from airflow_kart.storage.buckets.faults import (
     RefusedFault,
     TransientFault,
 )
-from airflow_kart.storage.buckets.service import Place
+from airflow_kart.storage.buckets.service import BucketKey
 
 __all__ = ["GCSSession", "new_session"]
 
@@ -36,7 +36,7 @@ class GCSSession:
     who: str
     """For messages: the connection and the endpoint."""
 
-    def request(self, method: str, path: str, place: Place, **options: Any) -> Any:
+    def request(self, method: str, path: str, place: BucketKey, **options: Any) -> Any:
         """Make a request; return the answer, which is not an error.
 
         Raises:
@@ -81,7 +81,7 @@ class GCSSession:
         except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             raise TransientFault(f"no good answer came from the service: {error}") from error
 
-    def _fault_of_answer(self, answer: Any, place: Place) -> Fault:
+    def _fault_of_answer(self, answer: Any, place: BucketKey) -> Fault:
         """Return the fault for an answer that is an error."""
         status = int(answer.status_code)
         reasons, text = _told(answer)

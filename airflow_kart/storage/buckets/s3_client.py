@@ -19,7 +19,7 @@ from airflow_kart.storage.buckets.faults import (
     RefusedFault,
     TransientFault,
 )
-from airflow_kart.storage.buckets.service import Place
+from airflow_kart.storage.buckets.service import BucketKey
 
 __all__ = ["faults_of", "new_client"]
 
@@ -91,7 +91,7 @@ def new_client(given: str | None) -> tuple[Any, str]:
 
 
 @contextlib.contextmanager
-def faults_of(client: Any, place: Place) -> Iterator[None]:
+def faults_of(client: Any, place: BucketKey) -> Iterator[None]:
     """Raise the fault for whatever goes wrong inside the block."""
     import botocore.exceptions as botocore_errors
     import urllib3.exceptions

@@ -15,7 +15,7 @@ from airflow_kart.storage.base import ANY, Expected, ObjectStat, Removable
 from airflow_kart.storage.buckets.body import Body
 from airflow_kart.storage.buckets.faults import ExpiredFault
 
-__all__ = ["Head", "Listed", "Page", "Place", "Service", "Unfinished", "place_of"]
+__all__ = ["BucketKey", "Head", "ListedObject", "Page", "Service", "Unfinished", "bucket_key_of"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedObject:
     """An entry of a listing."""
 
     key: str
@@ -55,7 +55,7 @@ class Page:
     """What to ask for the next page with, or ``None`` after the last one."""
 
 
-class Place(NamedTuple):
+class BucketKey(NamedTuple):
     """What a uri names in a service."""
 
     bucket: str
@@ -81,11 +81,11 @@ class Service(Protocol):
         """Get new credentials in place of those that have expired."""
         ...
 
-    def head(self, place: Place) -> Head:
+    def head(self, place: BucketKey) -> Head:
         """Look an object up."""
         ...
 
-    def get(self, place: Place, start: int = 0, stop: int | None = None, version: str | None = None) -> Body:
+    def get(self, place: BucketKey, start: int = 0, stop: int | None = None, version: str | None = None) -> Body:
         """Ask for the bytes of an object, from ``start`` up to ``stop``, or for all of them.
 
         Raises:
@@ -93,7 +93,7 @@ class Service(Protocol):
         """
         ...
 
-    def put(self, place: Place, data: bytes, expected: Expected, metadata: dict[str, str]) -> str:
+    def put(self, place: BucketKey, data: bytes, expected: Expected, metadata: dict[str, str]) -> str:
         """Make an object; return its version.
 
         Raises:
@@ -101,19 +101,21 @@ class Service(Protocol):
         """
         ...
 
-    def begin(self, place: Place, metadata: dict[str, str]) -> str:
+    def begin(self, place: BucketKey, metadata: dict[str, str]) -> str:
         """Begin to send parts; return the id of the upload."""
         ...
 
-    def put_part(self, place: Place, upload: str, number: int, data: bytes) -> Any:
+    def put_part(self, place: BucketKey, upload: str, number: int, data: bytes) -> Any:
         """Send a part, counted from 1; return what the service knows the part by."""
         ...
 
-    def arrange(self, place: Place, upload: str, parts: Sequence[Any]) -> Sequence[Any]:
+    def arrange(self, place: BucketKey, upload: str, parts: Sequence[Any]) -> Sequence[Any]:
         """Do beforehand what completing would need besides its one request, after the last part; return the parts now."""
         ...
 
-    def complete(self, place: Place, upload: str, parts: Sequence[Any], expected: Expected, metadata: dict[str, str]) -> str:
+    def complete(
+        self, place: BucketKey, upload: str, parts: Sequence[Any], expected: Expected, metadata: dict[str, str]
+    ) -> str:
         """Make an object of parts; return its version.
 
         Raises:
@@ -122,15 +124,15 @@ class Service(Protocol):
         """
         ...
 
-    def clear(self, place: Place, upload: str) -> None:
+    def clear(self, place: BucketKey, upload: str) -> None:
         """Remove what completing has left of the parts."""
         ...
 
-    def abandon(self, place: Place, upload: str) -> None:
+    def abandon(self, place: BucketKey, upload: str) -> None:
         """Remove the parts of an upload that is given up; none being left is no fault."""
         ...
 
-    def remove(self, place: Place, expected: Removable = ANY) -> None:
+    def remove(self, place: BucketKey, expected: Removable = ANY) -> None:
         """Remove an object; there being none is no fault.
 
         Raises:
@@ -138,19 +140,19 @@ class Service(Protocol):
         """
         ...
 
-    def list(self, place: Place, page: Any, *, deep: bool = True) -> Page:
-        """Return one page of the objects whose keys begin so, in the order of their keys, as :class:`Listed`.
+    def list(self, place: BucketKey, page: Any, *, deep: bool = True) -> Page:
+        """Return one page of the objects whose keys begin so, in the order of their keys, as :class:`ListedObject`.
 
         With ``deep=False`` only those with no further slash in their keys.
         """
         ...
 
-    def list_unfinished(self, place: Place, page: Any) -> Page:
+    def list_unfinished(self, place: BucketKey, page: Any) -> Page:
         """Return one page of the uploads that were begun for keys that begin so, as :class:`Unfinished`."""
         ...
 
 
-def place_of(uri: str) -> Place:
+def bucket_key_of(uri: str) -> BucketKey:
     """Return what a uri names. What stands before an ``@`` is a connection's id, for those who choose the store."""
     bucket, _, key = uri.partition("://")[2].partition("/")
-    return Place(bucket.rpartition("@")[2], key)
+    return BucketKey(bucket.rpartition("@")[2], key)

@@ -18,11 +18,11 @@ from typing import Any, BinaryIO, TypeVar
 
 from airflow_kart import settings
 from airflow_kart.exceptions import ConflictError, ObjectChangedError, StorageError
-from airflow_kart.storage.base import ANY, HIDDEN, UPLOADS, Found, ObjectStat, Removable, UnfinishedUpload
+from airflow_kart.storage.base import ANY, HIDDEN, UPLOADS, ObjectContent, ObjectStat, Removable, UnfinishedUpload
 from airflow_kart.storage.buckets.body import Body, fill
 from airflow_kart.storage.buckets.faults import ConflictFault, Fault, MissingFault, RefusedFault, Retries, TransientFault
 from airflow_kart.storage.buckets.ranged import BLOCK, Ranged, RangedStream
-from airflow_kart.storage.buckets.service import Page, Place, Service, place_of
+from airflow_kart.storage.buckets.service import BucketKey, Page, Service, bucket_key_of
 from airflow_kart.storage.buckets.upload import ObjectUpload
 
 __all__ = ["BucketStore"]
@@ -51,7 +51,7 @@ class BucketStore:
     def stat(self, uri: str) -> ObjectStat | None:
         """Return an object's size, time and version, or ``None``."""
         try:
-            return self.call("look up", uri, lambda: self.service.head(place_of(uri)), (MissingFault,)).stat
+            return self.call("look up", uri, lambda: self.service.head(bucket_key_of(uri)), (MissingFault,)).stat
         except MissingFault:
             return None
 
@@ -70,21 +70,21 @@ class BucketStore:
     def open(self, uri: str) -> BinaryIO:
         """Open an object for reading: a :class:`~airflow_kart.storage.base.HashedStream` over blocks of one version."""
         try:
-            body = self.call("read", uri, lambda: self.service.get(place_of(uri), 0, BLOCK), (MissingFault,))
+            body = self.call("read", uri, lambda: self.service.get(bucket_key_of(uri), 0, BLOCK), (MissingFault,))
         except MissingFault as fault:
             raise FileNotFoundError(uri) from fault
         source = _Source(self, uri, body)
         return RangedStream(Ranged(body.size, source.fetch, at_hand=True, end=source.end))
 
-    def read(self, uri: str) -> Found | None:
+    def read(self, uri: str) -> ObjectContent | None:
         """Return an object's bytes and version, in one request, or ``None``."""
 
-        def request() -> Found:
-            with contextlib.closing(self.service.get(place_of(uri))) as body:
+        def request() -> ObjectContent:
+            with contextlib.closing(self.service.get(bucket_key_of(uri))) as body:
                 data = bytearray(body.size)
                 for _ in fill(memoryview(data), body):
                     pass
-            return Found(bytes(data), body.version)
+            return ObjectContent(bytes(data), body.version)
 
         try:
             return self.call("read", uri, request, (MissingFault,))
@@ -108,7 +108,7 @@ class BucketStore:
             # Some services that speak S3's protocol remove whatever there is, so what was found is compared too.
             if expected is not ANY and found.version != expected:
                 raise ConflictFault
-            self.call("remove", uri, lambda: self.service.remove(place_of(uri), expected), (ConflictFault,))
+            self.call("remove", uri, lambda: self.service.remove(bucket_key_of(uri), expected), (ConflictFault,))
         except ConflictFault as fault:
             raise ConflictError(f"could not remove {uri}: another writer has replaced it") from fault
         return True
@@ -126,7 +126,7 @@ class BucketStore:
 
         They cost what their parts take up. That of a living process looks no different from that of a dead one.
         """
-        base, place = _base_and_place(prefix)
+        base, place = _base_and_key(prefix)
         for entry in self._entries("list", prefix, partial(self.service.list_unfinished, place)):
             yield UnfinishedUpload(base + entry.key, entry.upload, entry.begun)
 
@@ -138,7 +138,7 @@ class BucketStore:
         before = dt.datetime.now(dt.timezone.utc) - older_than
         found = [upload for upload in self.abandoned_uploads(prefix) if upload.begun < before]
         for upload in found:
-            self.call("give up", upload.uri, partial(self.service.abandon, place_of(upload.uri), upload.upload))
+            self.call("give up", upload.uri, partial(self.service.abandon, bucket_key_of(upload.uri), upload.upload))
         return len(found)
 
     def call(self, action: str, uri: str, request: Callable[[], _T], known: tuple[type[Fault], ...] = ()) -> _T:
@@ -169,7 +169,7 @@ class BucketStore:
         """
         found: dict[str, ObjectStat | None] = {}
         left = sorted(uris, key=lambda uri: uri.encode())
-        base, place = _base_and_place(folder)
+        base, place = _base_and_key(folder)
         page: Any = None
         while len(left) > _LOOKS_PER_PAGE:
             try:
@@ -188,15 +188,15 @@ class BucketStore:
 
     def list(self, prefix: str) -> Iterator[str]:
         """Return the uris below a prefix, page by page; those of parts of uploads and of locks left out."""
-        base, place = _base_and_place(prefix)
+        base, place = _base_and_key(prefix)
         for entry in self._entries("list", prefix, partial(self.service.list, place)):
             if not set(HIDDEN).intersection(entry.key.split("/")):
                 yield base + entry.key
 
 
-def _base_and_place(prefix: str) -> tuple[str, Place]:
+def _base_and_key(prefix: str) -> tuple[str, BucketKey]:
     """Return what the uris below a prefix begin with, up to their keys, and the place of the prefix."""
-    place = place_of(prefix)
+    place = bucket_key_of(prefix)
     return prefix[: len(prefix) - len(place.key)], place
 
 
@@ -222,7 +222,7 @@ class _Source:
             if start + had == 0:
                 body, self._first = self._first, None
             if body is None:
-                body = self._store.service.get(place_of(self._uri), start + had, start + len(view), self._version)
+                body = self._store.service.get(bucket_key_of(self._uri), start + had, start + len(view), self._version)
             with contextlib.closing(body):
                 for count in fill(view[had:], body):
                     had += count

@@ -25,7 +25,7 @@ from airflow_kart.storage.buckets.faults import (
 )
 from airflow_kart.storage.buckets.metadata import fitted
 from airflow_kart.storage.buckets.parts import Parts, part_size
-from airflow_kart.storage.buckets.service import Place, Service, place_of
+from airflow_kart.storage.buckets.service import BucketKey, Service, bucket_key_of
 
 __all__ = ["Caller", "ObjectUpload"]
 
@@ -59,7 +59,7 @@ class ObjectUpload:
         self._caller = caller
         self._service = caller.service
         self._uri = uri
-        self._place = place_of(uri)
+        self._place = bucket_key_of(uri)
         self._token = uuid.uuid4().hex
         self._metadata = fitted(metadata, self._token, self._service.metadata_limit)
         self._buffer = io.BytesIO()
@@ -172,7 +172,7 @@ class ObjectUpload:
             self._parts = None
             self._tidy(self._service.abandon)
 
-    def _tidy(self, remove: Callable[[Place, str], None]) -> None:
+    def _tidy(self, remove: Callable[[BucketKey, str], None]) -> None:
         """Remove what is left of the parts. They are seen by nobody, so failing to is no failure of the upload."""
         if not self._upload:
             return
