@@ -1,4 +1,4 @@
-"""What surrounds a piece of code: the value that a ``with`` block makes current."""
+"""Values that a ``with`` block makes current for the code inside: the workspace, the publication of a run."""
 
 from __future__ import annotations
 

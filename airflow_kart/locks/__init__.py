@@ -1,4 +1,7 @@
-"""Who may produce an artifact: one at a time, wherever they run."""
+"""Locks: one run at a time makes an artifact, on whatever host.
+
+Locks live here: in files, in objects of stores, in Redis. Locks know no task and no artifact, only a name and a holder.
+"""
 
 from __future__ import annotations
 

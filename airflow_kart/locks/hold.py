@@ -1,4 +1,4 @@
-"""A lock that a run holds while it works: renewed meanwhile, released afterwards."""
+"""Holding a lock while a run works: renewal meanwhile, release afterwards."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Hold:
     """Holds a lock for the time of its ``with`` block.
 
     A thread renews the lock four times in its time to live. When the lock is lost, the thread logs an error and ends; the
-    work goes on, as nobody can stop it safely. :attr:`lost` tells, and :meth:`check` refuses when the work is done: a run
-    that has lost its lock publishes nothing.
+    work goes on, as nobody can stop foreign code safely. :attr:`lost` tells of the loss, and :meth:`check` raises it when
+    the work is done: a run that has lost its lock publishes nothing.
 
     Args:
         lease: the lock, just acquired.
@@ -102,7 +102,7 @@ class Hold:
                 return
 
     def _renew(self) -> None:
-        """Renew the lock; decide whether it is lost."""
+        """Renew the lock; judge from the outcome whether the lock is lost."""
         began, stays = _now(), self._lease.time_to_live
         gap = began - self._renewed
         try:
@@ -157,7 +157,7 @@ class Hold:
 
 
 def _now() -> float:
-    """Return the seconds of a clock that nobody sets, and that goes on while the machine sleeps where there is such a one."""
+    """Return the seconds of a clock that nobody sets; on Linux the clock counts the machine's sleep too."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()

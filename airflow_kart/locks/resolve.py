@@ -1,4 +1,4 @@
-"""Which locks a workspace has."""
+"""The choice of locks for a workspace."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ log = logging.getLogger(__name__)
 
 
 def locks_for(workspace: Workspace) -> Locks:
-    """Return what keeps the locks of a workspace. What has open connections is one and the same for equal workspaces.
+    """Return the locks of a workspace. Equal workspaces share locks that have open connections.
 
-    The lock of an artifact has the unique id of its task for a name.
+    A task's lock has the unique id of the task as its name.
 
     Raises:
-        ConfigurationError: the locks that are asked for do not exist, or not for such a workspace.
+        ConfigurationError: ``lock`` names no kind of locks, or one that the workspace cannot have.
     """
     asked = (workspace.lock or settings.kart_option("lock")).strip().lower()
     if asked not in _WORDS:
@@ -50,13 +50,15 @@ def locks_for(workspace: Workspace) -> Locks:
         if not isinstance(store, KeepsFiles):
             raise ConfigurationError(
                 f"lock is 'file', and {workspace.directory} is no directory; set it to "
-                f"{'lease, redis or none' if store.conditional else 'redis or none'}"
+                f"{'lease, redis or none' if store.conditional else 'redis or none'}",
+                uri=workspace.directory,
             )
         return FileLocks(store.path(workspace.directory))
     if kind == "lease":
         if not store.conditional:
             raise ConfigurationError(
-                f"lock is 'lease', and the file system of {workspace.directory} has no conditional writes; set it to redis or none"
+                f"lock is 'lease', and the file system of {workspace.directory} has no conditional writes; set it to redis or none",
+                uri=workspace.directory,
             )
         return LeaseLocks(store, workspace.directory, stays)
     if asked == "auto" and not store.conditional:
@@ -65,7 +67,7 @@ def locks_for(workspace: Workspace) -> Locks:
 
 
 def _chosen(store: Store, conn_id: str) -> str:
-    """Return the kind of locks that ``auto`` stands for."""
+    """Return the kind of locks that ``auto`` means for a store."""
     if not store.shared:
         return "none"
     if conn_id:
@@ -76,7 +78,7 @@ def _chosen(store: Store, conn_id: str) -> str:
 
 
 def _one_spelling(directory: str, store: Store) -> str:
-    """Return a workspace's directory as it is written in names of keys: whichever way it is written elsewhere."""
+    """Return the one spelling of a workspace's directory for the names of keys."""
     if isinstance(store, KeepsFiles):
         return store.path(directory)
     scheme, _, rest = directory.partition("://")
@@ -92,9 +94,9 @@ def _redis_locks(conn_id: str, prefix: str, time_to_live: float) -> RedisLocks:
 
 @functools.lru_cache(maxsize=128)
 def _warn_of_none(directory: str) -> None:
-    """Say once that there are no locks."""
+    """Log once per workspace that its runs take no locks."""
     log.warning(
         "%s has no locks, as its file system has no conditional writes: two runs may do the same work at once; set [kart] "
-        "redis_conn_id to have locks in Redis, or [kart] lock to none to leave it at that",
+        "redis_conn_id to keep locks in Redis, or [kart] lock to none to accept this",
         directory,
     )

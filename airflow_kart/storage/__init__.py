@@ -1,4 +1,8 @@
-"""Where bytes live: one small protocol, and the stores that keep it."""
+"""Stores: the bytes of objects, by uri, behind one small protocol.
+
+Directories, buckets, memory and other file systems live here, and the workspace that chooses among them. Stores know no
+format, no sidecar and no task.
+"""
 
 from __future__ import annotations
 

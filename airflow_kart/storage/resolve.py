@@ -1,4 +1,4 @@
-"""Which store a uri belongs to."""
+"""The choice of a store for a uri."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _REGISTERED: dict[str, StoreFactory] = {}
 
 
 def register_store(scheme: str, factory: StoreFactory, *, replace: bool = False) -> None:
-    """Have a store keep the uris of a scheme, in this process, for workspaces that are used after this.
+    """Let a store keep the uris of a scheme, in this process.
 
     Args:
-        scheme: what stands before ``://``.
-        factory: makes the :class:`Store`, when it is first used.
-        replace: whether a scheme that was registered before may get another store.
+        scheme: the part of the uris before ``://``.
+        factory: makes the :class:`Store`, at first use.
+        replace: whether a registered scheme may get another store.
 
     Raises:
-        ConfigurationError: it is no scheme, a scheme of the stores that come with this package, or registered already.
+        ConfigurationError: the scheme is malformed, belongs to a store of this package, or has a store already.
     """
     key = scheme.lower()
     if not _SCHEME.fullmatch(f"{scheme}://") or key in _BUILT_IN:
@@ -48,10 +48,10 @@ def register_store(scheme: str, factory: StoreFactory, *, replace: bool = False)
 
 
 def store_for(uri: str, *, aws_conn_id: str | None = None, gcp_conn_id: str | None = None) -> Store:
-    """Return the store that keeps a uri; equal uris and connections have one store in a process.
+    """Return the store that keeps a uri. A process has one store for each scheme and connection.
 
     Args:
-        uri: a path, or a uri. What stands before an ``@``, as in ``s3://conn@bucket/prefix``, is a connection's id too.
+        uri: a path, or a uri. The part before an ``@``, as in ``s3://conn@bucket/prefix``, is a connection's id too.
         aws_conn_id: id of the Airflow connection for S3; by default as ``[kart] aws_conn_id`` says.
         gcp_conn_id: id of the Airflow connection for Google Cloud Storage; by default as ``[kart] gcp_conn_id`` says.
 
@@ -76,7 +76,8 @@ def store_for(uri: str, *, aws_conn_id: str | None = None, gcp_conn_id: str | No
     if not is_known_scheme(scheme):
         raise ConfigurationError(
             f"no store keeps {scheme}:// uris ({uri}); give a path, an s3:// or gs:// uri, or one of a file system that "
-            "Airflow knows as workspace_directory, or add a store with airflow_kart.storage.register_store"
+            "Airflow knows as workspace_directory, or add a store with airflow_kart.storage.register_store",
+            uri=uri,
         )
     return _object_path_store()
 

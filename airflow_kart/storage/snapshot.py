@@ -1,8 +1,8 @@
-"""What stores said of many objects at one moment, in few requests.
+"""The facts of many objects at one moment, in few requests.
 
-Which objects there are, and in which versions, a listing tells. The bytes of small ones, such as sidecars, are read one by
-one; where they were many, they are also kept together in one object of their folder, a pack. A pack is only a memory: what
-it holds counts where the listing names the very version, so that it may be old, lost or overwritten without harm.
+A listing names the objects and their versions. A snapshot reads small objects, such as sidecars, one by one, and keeps many
+of them together in one object of their folder, a pack. A pack is only a memory: an entry counts where the listing names the
+very same version. So a pack may be old, lost, overwritten or damaged without harm.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ logger = logging.getLogger(__name__)
 
 
 class Snapshot:
-    """What listings and packs tell of many objects, so that they need not be asked for one by one.
+    """Facts of many objects from listings and packs, in place of one request for each object.
 
-    It is as old as its making. What it does not know is asked of the stores. Threads may share it.
+    A snapshot shows the moment of its making, and asks the stores for all other objects. Threads may share a snapshot.
 
     Args:
-        objects: the uris that are going to be looked at, each with its store.
+        objects: the uris of interest, each with its store.
     """
 
     def __init__(self, objects: Iterable[tuple[Store, str]]) -> None:
@@ -46,15 +46,15 @@ class Snapshot:
                 self._listed[store] = _StoreSnapshot(store, stats)
 
     def of(self, store: Store) -> Lookup:
-        """Return what the objects of a store are to be looked up with."""
+        """Return the lookup for the objects of a store."""
         listed = self._listed.get(store)
         return store if listed is None else listed
 
     def remember(self, folders: Collection[tuple[Store, str]]) -> None:
-        """Keep the small objects that were read together in packs, where they were many.
+        """Write the small objects of folders with many of them into packs.
 
         Args:
-            folders: those in which a pack may be written, each with its store.
+            folders: the folders in which a pack may be written, each with its store.
         """
         for store, folder in folders:
             listed = self._listed.get(store)
@@ -63,7 +63,7 @@ class Snapshot:
 
 
 class _StoreSnapshot:
-    """A store's objects, as far as a listing and packs tell of them."""
+    """A store's objects, as listings and packs show them."""
 
     def __init__(self, store: Store, stats: Mapping[str, ObjectStat | None]) -> None:
         self._store = store
@@ -85,7 +85,7 @@ class _StoreSnapshot:
 
 
 class _FolderSnapshot:
-    """The small objects of one folder: those in its pack, by name with their versions, and those that were read besides."""
+    """The small objects of one folder: the entries of its pack, by name with versions, and the objects read besides."""
 
     def __init__(self, store: Store, folder: str, present: int) -> None:
         self._store = store
@@ -105,7 +105,7 @@ class _FolderSnapshot:
         return found
 
     def write_pack(self) -> None:
-        """Write the pack anew, what was read first; what no longer fits in is forgotten."""
+        """Write the pack anew, recently read objects first; the pack drops old entries beyond its limit."""
         if len(self._read) < _WORTH_A_PACK:
             return
         entries = {name: (found.version, found.data.decode("utf-8", "replace")) for name, found in self._read.items()}
@@ -124,7 +124,7 @@ class _FolderSnapshot:
             logger.info("what was looked up is not kept for the next time: %s", error)
 
     def _from_pack(self) -> dict[str, tuple[str, str]]:
-        """Return what the pack holds; one that is not there, or that nobody understands, is empty."""
+        """Return the entries of the pack; a missing or strange pack has none."""
         with self._loading:
             if self._packed is None:
                 self._packed = {}

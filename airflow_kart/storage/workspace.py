@@ -1,4 +1,4 @@
-"""Where the artifacts of a run are."""
+"""The workspace: the place of a run's artifacts."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ __all__ = ["Workspace"]
 class Workspace:
     """A directory or bucket prefix that holds artifacts.
 
-    As a context manager it is the workspace of every target made inside the ``with`` block::
+    As a context manager, a workspace holds every target made inside the ``with`` block::
 
         with Workspace("/data/experiments"):
             build(Train())
 
     Args:
-        directory: path or uri. A relative path is taken from the current directory.
+        directory: path or uri. A relative path starts at the current directory.
         aws_conn_id: id of the Airflow connection for S3; by default ``[kart] aws_conn_id``.
         gcp_conn_id: id of the Airflow connection for Google Cloud Storage; by default ``[kart] gcp_conn_id``.
-        read_from: other workspaces, whose artifacts count where this one has none, and which are only read; by default
+        read_from: other workspaces, only for reading, whose artifacts count where this workspace has none; by default
             ``[kart] read_from``.
-        lock: what keeps the locks by which one run at a time makes an artifact: ``auto``, ``file``, ``lease``, ``redis`` or
+        lock: the kind of locks by which one run at a time makes an artifact: ``auto``, ``file``, ``lease``, ``redis`` or
             ``none``; by default ``[kart] lock``.
         redis_conn_id: id of the Airflow connection for locks in Redis; by default ``[kart] redis_conn_id``.
     """
@@ -45,7 +45,7 @@ class Workspace:
     redis_conn_id: str | None = None
 
     def __post_init__(self) -> None:
-        """Make a path absolute, so that it means the same wherever it is used."""
+        """Make a path absolute, so that the path means the same in every working directory."""
         object.__setattr__(self, "directory", _absolute(os.fspath(self.directory)))
         if self.read_from is not None:
             object.__setattr__(self, "read_from", tuple(_absolute(os.fspath(other)) for other in self.read_from))
@@ -54,10 +54,10 @@ class Workspace:
     def current(cls) -> Workspace:
         """Return the workspace of the surrounding ``with`` block, else the configured one.
 
-        A thread that is in no block of its own, such as a task's, is in the block that the process is in.
+        A thread without a block of its own, for example a thread of a task, belongs to the block of the process.
 
         Raises:
-            ConfigurationError: the process is in several, with different workspaces.
+            ConfigurationError: the process is in several blocks, with different workspaces.
         """
         current = _WORKSPACES.current
         if current is not None:
@@ -76,7 +76,7 @@ class Workspace:
 
     @functools.cached_property
     def others(self) -> tuple[str, ...]:
-        """The directories of the workspaces that are read too."""
+        """The directories of the workspaces to read from besides."""
         found = settings.read_from() if self.read_from is None else self.read_from
         return tuple(other for other in found if other.rstrip("/") != self.directory.rstrip("/"))
 
@@ -86,11 +86,11 @@ class Workspace:
         return self.store_of(self.directory)
 
     def store_of(self, uri: str) -> Store:
-        """Return the store that keeps a uri, reached by the workspace's connections."""
+        """Return the store of a uri, with the workspace's connections."""
         return store_for(uri, aws_conn_id=self.aws_conn_id, gcp_conn_id=self.gcp_conn_id)
 
     def __reduce__(self) -> tuple[type[Workspace], tuple[Any, ...]]:
-        """Go to other processes without what this one has entered."""
+        """Pickle the arguments alone."""
         return type(self), tuple(getattr(self, each.name) for each in fields(self))
 
     def __enter__(self) -> Self:
@@ -99,7 +99,7 @@ class Workspace:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        """Go back to the workspace before."""
+        """Return to the workspace before."""
         _WORKSPACES.leave(self)
 
 

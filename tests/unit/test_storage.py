@@ -135,7 +135,7 @@ def test_a_workspace_may_be_a_file_uri(tmp_path: Path) -> None:
 
 
 def test_a_file_uri_of_another_host_is_refused() -> None:
-    with pytest.raises(StorageError, match="cannot name another host; mount it and use its path"):
+    with pytest.raises(StorageError, match="cannot name another host; mount its disk and use the path"):
         LocalStore().stat("file://elsewhere/a")
 
 

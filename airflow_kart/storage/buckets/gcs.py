@@ -1,8 +1,8 @@
 """Objects in Google Cloud Storage.
 
-A resumable upload has to name its condition when it begins, which is too early: what is expected is known only when an
-object is published. So a large object is sent as hidden objects, its parts, and composed of them by one conditional
-request. The service compares each part with the MD5 that comes with it.
+A resumable upload must name its condition at its beginning. That is too early: a writer knows the expected version only
+when it publishes. So the store sends a large object as hidden objects, its parts, and composes them by one conditional
+request. The service compares each part with the MD5 in the request.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class GCSStore(BucketStore):
         self.gcp_conn_id = gcp_conn_id
 
     def __reduce__(self) -> tuple[type[GCSStore], tuple[str | None]]:
-        """Be pickled by the connection's id alone."""
+        """Pickle the connection's id alone."""
         return GCSStore, (self.gcp_conn_id,)
 
 
@@ -131,7 +131,7 @@ class _GCS:
         return key
 
     def arrange(self, place: BucketKey, upload: str, parts: Sequence[str]) -> Sequence[str]:
-        """Compose parts of parts until there are no more than one request takes."""
+        """Compose parts of parts until one request takes the rest."""
         level = 0
         while len(parts) > _COMPOSED_AT_ONCE:
             level += 1
@@ -244,7 +244,7 @@ def _object(place: BucketKey) -> str:
 
 
 def _hidden(place: BucketKey, upload: str) -> str:
-    """Return what the keys of an upload's parts begin with."""
+    """Return the common beginning of the keys of an upload's parts."""
     return posixpath.join(posixpath.dirname(place.key), UPLOADS, upload, "")
 
 

@@ -1,6 +1,6 @@
-"""Objects in S3, and in services that speak its protocol with conditional writes.
+"""Objects in S3, and in services with the protocol of S3 and conditional writes.
 
-The integrity of what is sent is botocore's affair, which has the service verify a checksum of each request.
+botocore adds a checksum to each request, and the service verifies the checksum.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class S3Store(BucketStore):
         self.aws_conn_id = aws_conn_id
 
     def __reduce__(self) -> tuple[type[S3Store], tuple[str | None]]:
-        """Be pickled by the connection's id alone."""
+        """Pickle the connection's id alone."""
         return S3Store, (self.aws_conn_id,)
 
 
@@ -140,7 +140,7 @@ class _S3:
         return str(answer["ETag"])
 
     def clear(self, place: BucketKey, upload: str) -> None:
-        """Do nothing: completing has taken the parts."""
+        """Do nothing: completing has used the parts up."""
 
     def abandon(self, place: BucketKey, upload: str) -> None:
         client = self._client
@@ -205,10 +205,9 @@ class _S3Body:
 
 
 def _checksum_of_parts(client: Any) -> dict[str, str]:
-    """Return the checksum for the parts of an upload: a service refuses parts with one that was not named at the start.
+    """Return the checksum for the parts of an upload, which a service wants to hear when the upload begins.
 
-    Where the connection's ``config_kwargs`` ask for checksums only where they are required, as some other services want it,
-    there is none.
+    There is none where the connection's ``config_kwargs`` ask for required checksums only, as some services need.
     """
     wanted = getattr(client.meta.config, "request_checksum_calculation", None) == "when_supported"
     return {"ChecksumAlgorithm": "CRC32"} if wanted else {}
