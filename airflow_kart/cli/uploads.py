@@ -14,7 +14,7 @@ from airflow.utils.cli import suppress_logs_and_warning
 from airflow_kart import settings
 from airflow_kart.cli.duration import duration_text
 from airflow_kart.exceptions import ConfigurationError, KartError
-from airflow_kart.storage import UPLOADS, BucketStore, LocalStore, ObjectPathStore
+from airflow_kart.storage import UPLOADS, KeepsFiles, KeepsUploads
 from airflow_kart.storage.workspace import Workspace
 
 __all__ = ["uploads"]
@@ -43,7 +43,7 @@ def uploads(arguments: argparse.Namespace) -> None:
 def _uploads_below(workspace: Workspace, arguments: argparse.Namespace) -> None:
     store, directory = workspace.store, workspace.directory.rstrip("/") + "/"
     older_than: dt.timedelta | None = arguments.older_than
-    if isinstance(store, BucketStore):
+    if isinstance(store, KeepsUploads):
         if not arguments.abort:
             AirflowConsole().print_as(_rows(store, directory, older_than), arguments.output)
             return
@@ -52,7 +52,7 @@ def _uploads_below(workspace: Workspace, arguments: argparse.Namespace) -> None:
         print(
             f"gave up {count} upload{'' if count == 1 else 's'} begun more than {duration_text(age)} ago below {directory}"
         )
-    elif isinstance(store, LocalStore):
+    elif isinstance(store, KeepsFiles):
         if not arguments.abort:
             AirflowConsole().print_as([], arguments.output)
         print(
@@ -61,11 +61,11 @@ def _uploads_below(workspace: Workspace, arguments: argparse.Namespace) -> None:
             file=sys.stderr,
         )
     else:
-        hint = f"; old files in its hidden folders {UPLOADS} may be removed" if isinstance(store, ObjectPathStore) else ""
+        hint = f"; old files in its hidden folders {UPLOADS} may be removed" if store.shared else ""
         raise ConfigurationError(f"uploads are listed below s3:// and gs:// directories only, not below {directory}{hint}")
 
 
-def _rows(store: BucketStore, directory: str, older_than: dt.timedelta | None) -> list[dict[str, Any]]:
+def _rows(store: KeepsUploads, directory: str, older_than: dt.timedelta | None) -> list[dict[str, Any]]:
     """Return what is shown of the uploads below a directory, the oldest first."""
     now = dt.datetime.now(dt.timezone.utc)
     found = [
