@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from airflow.sdk import TaskGroup
 
-from airflow_kart.compiler.binding import Binding, is_template, make_binding
+from airflow_kart.compiler.binding import Binding, make_binding
 from airflow_kart.compiler.documentation import class_documentation
 from airflow_kart.compiler.grouping import group_labels
 from airflow_kart.compiler.naming import task_ids
@@ -19,38 +19,16 @@ from airflow_kart.operators.blueprint import Blueprint, BlueprintNode, Place, Ro
 from airflow_kart.operators.plan import KartPlanOperator
 from airflow_kart.operators.report import KartReportOperator
 from airflow_kart.operators.task import KartOperator
-from airflow_kart.settings import below_airflow_home
+from airflow_kart.operators.workspace_field import given_workspace, workspace_to_compile_in
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.task import TaskOnKart
 
-__all__ = ["Compilation", "OnCached", "Roots", "Where", "child_id", "compile_roots"]
+__all__ = ["Compilation", "OnCached", "Roots", "child_id", "compile_roots"]
 
 OnCached = Literal["skip", "success"]
 Roots = TaskOnKart[Any] | type[TaskOnKart[Any]] | Sequence[TaskOnKart[Any] | type[TaskOnKart[Any]]]
 
 _OURS = frozenset({"task", "task_id", "blueprint", "on_cached", "dag", "task_group", *KartBaseOperator.template_fields})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Where:
-    """Where a DAG's artifacts are, as its author says it; any of it may be a template.
-
-    The fields are arguments of :class:`~airflow_kart.operators.base.KartBaseOperator`.
-    """
-
-    workspace_directory: str | None = None
-    read_from: Sequence[str] | None = None
-    aws_conn_id: str | None = None
-    gcp_conn_id: str | None = None
-    lock: str | None = None
-    redis_conn_id: str | None = None
-
-    def sample(self) -> Workspace:
-        """Return a workspace to compile in, in which nothing is looked up."""
-        directory = self.workspace_directory
-        return (
-            Workspace.current() if directory is None or is_template(directory) else Workspace(below_airflow_home(directory))
-        )
 
 
 @dataclass(frozen=True)
@@ -62,7 +40,7 @@ class Compilation:
     structure: Structure
     task_ids: Mapping[tuple[str, str], str]
     """A task id for each node, without the prefix of a group."""
-    where: Where
+    workspace: str | Workspace | None
 
     def add_operators(
         self,
@@ -86,7 +64,7 @@ class Compilation:
             raise BindingError(f"on_cached is {on_cached!r}; use 'skip' or 'success'")
         ids: dict[tuple[str, str], str] = {key: child_id(group, task_id) for key, task_id in self.task_ids.items()}
         blueprint = self._blueprint(ids, fields)
-        shared: dict[str, Any] = {"bind": dict(self.binding.bind), **asdict(self.where)}
+        shared: dict[str, Any] = {"bind": dict(self.binding.bind), "workspace": self.workspace, "workspace_directory": None}
         subgroups: dict[str, TaskGroup] = {}
         labels = group_labels(self.structure.nodes, self.task_ids)
         operators: dict[tuple[str, str], KartOperator] = {}
@@ -138,8 +116,19 @@ class Compilation:
             operators[consumer].set_upstream(needed)
 
 
-def compile_roots(root: Roots, bind: Mapping[str, Any] | None, where: Where) -> Compilation:
+def compile_roots(
+    root: Roots,
+    bind: Mapping[str, Any] | None,
+    workspace: str | Workspace | None,
+    workspace_directory: str | None,
+) -> Compilation:
     """Compile one or several roots.
+
+    Args:
+        root: a task, a task class, or a list of these.
+        bind: values and templates for the roots' parameters.
+        workspace: as for :class:`~airflow_kart.operators.base.KartBaseOperator`.
+        workspace_directory: as ``workspace``.
 
     Raises:
         KartError: the roots, their binding, or the tasks below them are wrong; Airflow shows it as an import error.
@@ -149,9 +138,11 @@ def compile_roots(root: Roots, bind: Mapping[str, Any] | None, where: Where) -> 
         raise BindingError("root is empty; give a task, a task class, or a list of these")
     roots = tuple(RootSpec.of(one) for one in given)
     binding = make_binding(roots, bind or {})
-    with where.sample():
+    with workspace_to_compile_in(given_workspace(workspace, workspace_directory)):
         structure = make_structure(roots, binding)
-    return Compilation(roots, binding, structure, task_ids(structure.nodes), where)
+    return Compilation(
+        roots, binding, structure, task_ids(structure.nodes), workspace_directory if workspace is None else workspace
+    )
 
 
 def child_id(group: TaskGroup, label: str) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from airflow.sdk import TaskGroup
 
-from airflow_kart.compiler.compile import OnCached, Roots, Where, compile_roots
+from airflow_kart.compiler.compile import OnCached, Roots, compile_roots
 from airflow_kart.compiler.form import add_form, name_fields
 from airflow_kart.exceptions import BindingError
 from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.parameters import UNSET
+from airflow_kart.storage.workspace import Workspace
 
 __all__ = ["KartTaskGroup"]
 
@@ -27,12 +28,8 @@ class KartTaskGroup(TaskGroup):
         group_id: the group's id, which prefixes the task ids.
         root: the task the group is made for, its class, or several of them.
         bind: see :class:`~airflow_kart.KartDag`.
+        workspace: see :class:`~airflow_kart.KartDag`.
         workspace_directory: see :class:`~airflow_kart.KartDag`.
-        read_from: see :class:`~airflow_kart.KartDag`.
-        aws_conn_id: see :class:`~airflow_kart.KartDag`.
-        gcp_conn_id: see :class:`~airflow_kart.KartDag`.
-        lock: see :class:`~airflow_kart.KartDag`.
-        redis_conn_id: see :class:`~airflow_kart.KartDag`.
         on_cached: see :class:`~airflow_kart.KartDag`.
         plan: see :class:`~airflow_kart.KartDag`.
         operator_kwargs: see :class:`~airflow_kart.KartDag`.
@@ -48,27 +45,15 @@ class KartTaskGroup(TaskGroup):
         root: Roots,
         *,
         bind: Mapping[str, Any] | None = None,
+        workspace: str | Workspace | None = None,
         workspace_directory: str | None = None,
-        read_from: Sequence[str] | None = None,
-        aws_conn_id: str | None = None,
-        gcp_conn_id: str | None = None,
-        lock: str | None = None,
-        redis_conn_id: str | None = None,
         on_cached: OnCached = "skip",
         plan: bool = True,
         operator_kwargs: Mapping[str, Any] | None = None,
         **group_kwargs: Any,
     ) -> None:
         try:
-            where = Where(
-                workspace_directory=workspace_directory,
-                read_from=read_from,
-                aws_conn_id=aws_conn_id,
-                gcp_conn_id=gcp_conn_id,
-                lock=lock,
-                redis_conn_id=redis_conn_id,
-            )
-            compilation = compile_roots(root, bind, where)
+            compilation = compile_roots(root, bind, workspace, workspace_directory)
             super().__init__(group_id, **group_kwargs)
             for name, (spec, default) in compilation.binding.form.items():
                 if default is UNSET and name not in self.dag.params:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 
-__all__ = ["SHORTEST_DEFERRAL", "in_thread"]
+from airflow_kart.storage.workspace import Workspace
+
+__all__ = ["SHORTEST_DEFERRAL", "in_thread", "workspace_of_trigger"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -27,3 +30,8 @@ async def in_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwa
     triggerer dies of it.
     """
     return await sync_to_async(function, thread_sensitive=False)(*args, **kwargs)
+
+
+def workspace_of_trigger(given: Workspace | Mapping[str, Any]) -> Workspace:
+    """Return a workspace that other processes understand as this one does: its paths are absolute when written, too."""
+    return replace(given) if isinstance(given, Workspace) else Workspace(**given)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_kart.storage import store_for
-from airflow_kart.triggers.deferral import SHORTEST_DEFERRAL, in_thread
+from airflow_kart import settings
+from airflow_kart.storage.workspace import Workspace
+from airflow_kart.triggers.deferral import SHORTEST_DEFERRAL, in_thread, workspace_of_trigger
 
 __all__ = ["ExternalArtifactTrigger"]
 
@@ -20,27 +21,34 @@ class ExternalArtifactTrigger(BaseTrigger):
     Args:
         uris: the objects.
         poll_seconds: how often it looks, in seconds.
-        aws_conn_id: id of the Airflow connection for S3; by default ``[kart] aws_conn_id``.
-        gcp_conn_id: id of the Airflow connection for Google Cloud Storage; by default ``[kart] gcp_conn_id``.
+        workspace: whose connections reach the objects: a :class:`~airflow_kart.Workspace`, or its fields as JSON; by default
+            those of ``[kart]``.
+        aws_conn_id: as a task that an earlier version deferred names the connection for S3.
+        gcp_conn_id: as such a task names the connection for Google Cloud Storage.
     """
 
     def __init__(
         self,
         uris: Sequence[str],
         poll_seconds: float,
+        workspace: Workspace | Mapping[str, Any] | None = None,
+        *,
         aws_conn_id: str | None = None,
         gcp_conn_id: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's is not annotated
         self.uris = list(uris)
         self.poll_seconds = poll_seconds
-        self.aws_conn_id = aws_conn_id
-        self.gcp_conn_id = gcp_conn_id
+        earlier = {"directory": settings.workspace_directory(), "aws_conn_id": aws_conn_id, "gcp_conn_id": gcp_conn_id}
+        self.workspace = workspace_of_trigger(earlier if workspace is None else workspace)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and its arguments, for the triggerer's process."""
-        names = ("uris", "poll_seconds", "aws_conn_id", "gcp_conn_id")
-        return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
+        return f"{type(self).__module__}.{type(self).__qualname__}", {
+            "uris": self.uris,
+            "poll_seconds": self.poll_seconds,
+            "workspace": self.workspace.as_written(),
+        }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look until everything is there."""
@@ -51,4 +59,4 @@ class ExternalArtifactTrigger(BaseTrigger):
         yield TriggerEvent({"uris": self.uris})  # type: ignore[no-untyped-call]  # as above
 
     def _is_there(self, uri: str) -> bool:
-        return store_for(uri, aws_conn_id=self.aws_conn_id, gcp_conn_id=self.gcp_conn_id).stat(uri) is not None
+        return self.workspace.store_of(uri).stat(uri) is not None

@@ -17,7 +17,7 @@ from airflow_kart.exceptions import KartError
 from airflow_kart.locks import Taken, Watch, locks_for
 from airflow_kart.runtime.single_flight import timeout_message
 from airflow_kart.storage.workspace import Workspace
-from airflow_kart.triggers.deferral import SHORTEST_DEFERRAL, in_thread
+from airflow_kart.triggers.deferral import SHORTEST_DEFERRAL, in_thread, workspace_of_trigger
 
 __all__ = ["LockTrigger"]
 
@@ -34,11 +34,9 @@ class LockTrigger(BaseTrigger):
         unique_id: its unique id, the name of its lock.
         sidecars: the versions of the sidecars of its artifacts, by the artifacts' uris.
         since: when waiting began (Unix time).
-        workspace_directory: where the artifacts are.
-        aws_conn_id: id of the Airflow connection for S3.
-        gcp_conn_id: id of the Airflow connection for Google Cloud Storage.
-        lock: who keeps the locks.
-        redis_conn_id: id of the Airflow connection for Redis.
+        workspace: the workspace of the artifacts and of the lock: a :class:`~airflow_kart.Workspace`, or its fields as JSON.
+        workspace_directory: as a task that an earlier version deferred names the workspace.
+        earlier: the other fields of the workspace, as such a task names them.
     """
 
     def __init__(
@@ -48,19 +46,17 @@ class LockTrigger(BaseTrigger):
         unique_id: str,
         sidecars: Mapping[str, str | None],
         since: float,
-        workspace_directory: str,
-        aws_conn_id: str | None = None,
-        gcp_conn_id: str | None = None,
-        lock: str | None = None,
-        redis_conn_id: str | None = None,
+        workspace: Workspace | Mapping[str, Any] | None = None,
+        workspace_directory: str | None = None,
+        **earlier: str | None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's is not annotated
         self.task_name = task
         self.unique_id = unique_id
         self.sidecars = dict(sidecars)
         self.since = since
-        self.workspace = Workspace(
-            workspace_directory, aws_conn_id, gcp_conn_id, read_from=(), lock=lock, redis_conn_id=redis_conn_id
+        self.workspace = workspace_of_trigger(
+            {"directory": workspace_directory, **earlier} if workspace is None else workspace
         )
         self._watch: Watch | None = None
 
@@ -71,11 +67,7 @@ class LockTrigger(BaseTrigger):
             "unique_id": self.unique_id,
             "sidecars": self.sidecars,
             "since": self.since,
-            "workspace_directory": self.workspace.directory,
-            "aws_conn_id": self.workspace.aws_conn_id,
-            "gcp_conn_id": self.workspace.gcp_conn_id,
-            "lock": self.workspace.lock,
-            "redis_conn_id": self.workspace.redis_conn_id,
+            "workspace": self.workspace.as_written(),
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
