@@ -7,6 +7,7 @@ between the samples is kept out of task ids.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,8 @@ from airflow_kart.tasks.nesting import KeyPath
 from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["Structure", "StructureNode", "make_structure"]
+
+logger = logging.getLogger(__name__)
 
 Key = tuple[str, str]
 """A node's unique ids with the two samples; the second is empty where there is no second sample."""
@@ -78,17 +81,14 @@ def make_structure(roots: Sequence[RootSpec], binding: Binding) -> Structure:
         Graph.of(first)  # reports wrong outputs and shared files now, as an import error, rather than in a run
     except KartError as error:
         if binding.samples and not isinstance(error, BindingError):
-            private = {name for root in roots for name in private_parameters(root.cls)}
-            samples = ", ".join(
-                f"{name}={'***' if name in private else repr(value)}" for name, value in binding.samples.items()
-            )
-            error.add_context(f"compiled with {samples}; a parameter's compile_value changes its sample")
+            shown = _shown(binding.samples, roots)
+            error.add_context(f"compiled with {shown}; a parameter's compile_value changes its sample")
         raise
     return _walk(first, _second(roots, binding, first))
 
 
 def _second(roots: Sequence[RootSpec], binding: Binding, first: list[TaskOnKart[Any]]) -> Sequence[TaskOnKart[Any] | None]:
-    """Return the roots with the other sample; where that fails (a sample is only a guess) there is none to compare."""
+    """Return the roots with the other sample; ``None`` for each where the tasks do not take it: a sample is only a guess."""
     if binding.samples == binding.variations:
         return first
     if binding.variations is None:
@@ -97,9 +97,22 @@ def _second(roots: Sequence[RootSpec], binding: Binding, first: list[TaskOnKart[
         second = [root.make(binding.variations) for root in roots]
         for root in second:
             _ = root.unique_id
-    except Exception:  # noqa: BLE001 - the user's requires() may not like a guessed value
+    except Exception as error:  # noqa: BLE001 - the user's requires() may not like a guessed value
+        logger.warning(
+            "%s does not compile with a second sample, %s: %s. So task ids come from the keys of requires() alone, as no value "
+            "is known to be the same in all runs",
+            ", ".join(root.cls.__qualname__ for root in roots),
+            _shown(binding.variations, roots),
+            error if isinstance(error, KartError) else f"{type(error).__name__}: {error}",
+        )
         return [None] * len(first)
     return second
+
+
+def _shown(samples: Mapping[str, Any], roots: Sequence[RootSpec]) -> str:
+    """Return samples as text that hides private ones."""
+    private = {name for root in roots for name in private_parameters(root.cls)}
+    return ", ".join(f"{name}={'***' if name in private else repr(value)}" for name, value in samples.items())
 
 
 def _walk(first: Sequence[TaskOnKart[Any]], second: Sequence[TaskOnKart[Any] | None]) -> Structure:
