@@ -15,7 +15,7 @@ from airflow_kart.compiler.naming import task_ids
 from airflow_kart.compiler.structure import Structure, make_structure
 from airflow_kart.exceptions import BindingError
 from airflow_kart.operators.base import KartBaseOperator
-from airflow_kart.operators.blueprint import Blueprint, BlueprintNode, Place, RootSpec
+from airflow_kart.operators.blueprint import Blueprint, BlueprintNode, RootSpec, Route
 from airflow_kart.operators.plan import KartPlanOperator
 from airflow_kart.operators.report import KartReportOperator
 from airflow_kart.operators.task import KartOperator
@@ -92,8 +92,8 @@ class Compilation:
             retries=0,
             **common,
         )
-        consumed = {key for key, node in self.structure.nodes.items() if any(consumer for consumer, _ in node.places)}
-        needing = {consumer for node in self.structure.nodes.values() for consumer, _ in node.places}
+        consumed = {key for key, node in self.structure.nodes.items() if any(consumer for consumer, _ in node.routes)}
+        needing = {consumer for node in self.structure.nodes.values() for consumer, _ in node.routes}
         last.set_upstream([operator for key, operator in operators.items() if key not in consumed])
         if first is not None:
             first.set_downstream([operator for key, operator in operators.items() if key not in needing])
@@ -102,14 +102,14 @@ class Compilation:
     def _blueprint(self, ids: Mapping[tuple[str, str], str], fields: Mapping[str, str]) -> Blueprint:
         nodes = {}
         for key, node in self.structure.nodes.items():
-            places = tuple(Place(ids[consumer] if consumer else None, hops) for consumer, hops in node.places)
-            nodes[ids[key]] = BlueprintNode(ids[key], node.task, places)
+            routes = tuple(Route(ids[consumer] if consumer else None, hops) for consumer, hops in node.routes)
+            nodes[ids[key]] = BlueprintNode(ids[key], node.task, routes)
         return Blueprint(self.roots, nodes, dict(fields), self.structure.inline)
 
     def _connect(self, operators: Mapping[tuple[str, str], KartOperator]) -> None:
         needs: dict[tuple[str, str], list[KartOperator]] = {}
         for key, node in self.structure.nodes.items():
-            for consumer in dict.fromkeys(consumer for consumer, _ in node.places):
+            for consumer in dict.fromkeys(consumer for consumer, _ in node.routes):
                 if consumer is not None:
                     needs.setdefault(consumer, []).append(operators[key])
         for consumer, needed in needs.items():

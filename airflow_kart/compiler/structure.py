@@ -45,7 +45,7 @@ class StructureNode:
 
     Where ``requires()`` is a single task, so that there is no key, the number of steps from the root stands for it.
     """
-    places: list[tuple[Key | None, Hops]] = field(default_factory=list)
+    routes: list[tuple[Key | None, Hops]] = field(default_factory=list)
     """Each consumer (``None``: the DAG itself) and the way from it, through inline tasks where there are any."""
 
     def fixed_values(self) -> dict[str, Any]:
@@ -171,16 +171,16 @@ def _merged(
         if len(node.trail) < len(kept.trail):
             kept.trail = node.trail
     for consumer, hops, key in arrivals:
-        place = (merged[consumer] if consumer is not None else None, hops)
-        places = nodes[merged[key]].places
-        if place not in places:
-            places.append(place)
+        route = (merged[consumer] if consumer is not None else None, hops)
+        routes = nodes[merged[key]].routes
+        if route not in routes:
+            routes.append(route)
     return nodes
 
 
 def _upstream_first(nodes: Mapping[Key, StructureNode]) -> dict[Key, StructureNode]:
     """Order the nodes so that each comes after all it requires, otherwise as they were found."""
-    consumers = {key: {consumer for consumer, _ in node.places if consumer is not None} for key, node in nodes.items()}
+    consumers = {key: {consumer for consumer, _ in node.routes if consumer is not None} for key, node in nodes.items()}
     needs: dict[Key, list[Key]] = {key: [] for key in nodes}
     for key in reversed(list(nodes)):  # taken from the end back, so that the order they were found in comes out
         for consumer in consumers[key]:

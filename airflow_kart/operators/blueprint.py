@@ -19,7 +19,7 @@ from airflow_kart.tasks.graph import Graph
 from airflow_kart.tasks.nesting import KeyPath, follow
 from airflow_kart.tasks.task import TaskOnKart
 
-__all__ = ["Blueprint", "BlueprintNode", "Place", "RootSpec", "RunGraph", "check_single"]
+__all__ = ["Blueprint", "BlueprintNode", "RootSpec", "Route", "RunGraph", "check_single"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ Hops = tuple[KeyPath, ...]
 
 
 @dataclass(frozen=True)
-class Place:
+class Route:
     """One way to find a task: below which operator's task (``None``: the DAG), on which way."""
 
     consumer: str | None
@@ -74,7 +74,7 @@ class BlueprintNode:
     task_id: str
     task: TaskOnKart[Any]
     """The task as it is with sample values."""
-    places: tuple[Place, ...]
+    routes: tuple[Route, ...]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Blueprint:
     @classmethod
     def single(cls, task_id: str, task: TaskOnKart[Any]) -> Blueprint:
         """Return the structure of one operator that makes a task and everything below it."""
-        node = BlueprintNode(task_id, task, (Place(None, ((0,),)),))
+        node = BlueprintNode(task_id, task, (Route(None, ((0,),)),))
         return cls((RootSpec.of(task),), {task_id: node})
 
     def for_run(self, bind: Mapping[str, Any], params: Mapping[str, Any]) -> RunGraph:
@@ -152,14 +152,14 @@ class RunGraph:
         """The task of each operator; an operator whose task is not part of this run is left out."""
         found: dict[str, TaskOnKart[Any]] = {}
         for node in reversed(list(self._blueprint.nodes.values())):  # consumers first
-            for place in node.places:
-                if place.consumer is None:
+            for route in node.routes:
+                if route.consumer is None:
                     within: Any = self.roots
-                elif place.consumer in found:
-                    within = found[place.consumer].lineage.requirements
+                elif route.consumer in found:
+                    within = found[route.consumer].lineage.requirements
                 else:
                     continue
-                task = _at_the_end(place.hops, within)
+                task = _at_the_end(route.hops, within)
                 if task is not None:
                     found[node.task_id] = task
                     break
