@@ -1,4 +1,4 @@
-"""Compilation: operators, their order and their groups, from the structure of the roots."""
+"""Compilation: from the structure of the roots to operators, their order and their groups."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Compilation:
     binding: Binding
     structure: Structure
     task_ids: Mapping[tuple[str, str], str]
-    """A task id for each node, without the prefix of a group."""
+    """Each node's task id, without the prefix of a group."""
     workspace: str | Workspace | None
 
     def add_operators(
@@ -49,16 +49,19 @@ class Compilation:
         *,
         on_cached: OnCached,
         plan: bool,
-        operator_kwargs: Mapping[str, Any],
+        operator_kwargs: Mapping[str, object],
     ) -> Blueprint:
-        """Add an operator for each node, the plan before them and the report after them, to a task group.
+        """Add to a task group: an operator for each node, a plan upstream of all, a report downstream of all.
 
         Args:
             group: the group, or a DAG's root group.
-            fields: the trigger form's field for each parameter it offers.
-            on_cached: how the operator of a cached task ends.
-            plan: whether a plan comes first.
-            operator_kwargs: arguments for all the tasks' operators; those of a task's class win.
+            fields: the trigger form's field for each parameter in the form.
+            on_cached: how the operator of a cached task ends: ``"skip"`` or ``"success"``.
+            plan: whether the group has a plan.
+            operator_kwargs: arguments for the operators of all tasks; a class's own ``operator_kwargs`` win.
+
+        Raises:
+            BindingError: ``on_cached`` or ``operator_kwargs`` is wrong.
         """
         if on_cached not in ("skip", "success"):
             raise BindingError(f"on_cached is {on_cached!r}; use 'skip' or 'success'")
@@ -118,7 +121,7 @@ class Compilation:
 
 def compile_roots(
     root: Roots,
-    bind: Mapping[str, Any] | None,
+    bind: Mapping[str, object] | None,
     workspace: str | Workspace | None,
     workspace_directory: str | None,
 ) -> Compilation:
@@ -131,7 +134,7 @@ def compile_roots(
         workspace_directory: as ``workspace``.
 
     Raises:
-        KartError: the roots, their binding, or the tasks below them are wrong; Airflow shows it as an import error.
+        KartError: a root, the binding or a task is wrong; Airflow shows the error as the file's import error.
     """
     given = list(root) if isinstance(root, (list, tuple)) else [root]
     if not given:
@@ -146,13 +149,15 @@ def compile_roots(
 
 
 def child_id(group: TaskGroup, label: str) -> str:
-    """Return the id of a task in a group."""
+    """Return a task's id in a group."""
     return str(group.child_id(label))  # type: ignore[no-untyped-call]  # Airflow's is not annotated
 
 
-def _operator_kwargs(task: TaskOnKart[Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+def _operator_kwargs(task: TaskOnKart[object], shared: Mapping[str, object]) -> dict[str, Any]:
     cls = type(task)
     own = {"trigger_rule": "none_failed", "doc_md": class_documentation(cls), **shared, **cls.operator_kwargs}
     if ours := sorted(_OURS & own.keys()):
-        raise BindingError(f"{cls.__qualname__}: operator_kwargs cannot set {', '.join(ours)}; the compiler does")
+        raise BindingError(
+            f"{cls.__qualname__}: operator_kwargs cannot set {', '.join(ours)}; the compiler does", task=cls.__qualname__
+        )
     return own

@@ -1,4 +1,4 @@
-"""``@kart_dag``: a DAG from the class it decorates."""
+"""``@kart_dag``: a DAG from the decorated class."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ C = TypeVar("C", bound=type[TaskOnKart[Any]])
 def kart_dag(
     dag_id: str | None = None,
     *,
-    bind: Mapping[str, Any] | None = None,
+    bind: Mapping[str, object] | None = None,
     workspace: str | Workspace | None = None,
     workspace_directory: str | None = None,
     on_cached: OnCached = "skip",
     plan: bool = True,
-    operator_kwargs: Mapping[str, Any] | None = None,
+    operator_kwargs: Mapping[str, object] | None = None,
     **dag_kwargs: Any,
 ) -> Callable[[C], C]:
-    """Make a DAG whose root is the decorated class. Dropping the file into the DAG folder is enough.
+    """Make a DAG whose root is the decorated class. Drop the file into the DAG folder; nothing else is needed.
 
     Args:
         dag_id: the DAG's id; by default the class's name in snake case.
@@ -42,7 +42,7 @@ def kart_dag(
     """
     if dag_id is not None and not isinstance(dag_id, str):
         raise BindingError(
-            f"@kart_dag is used without arguments on {dag_id!r}; write @kart_dag(schedule=None), or what you need"
+            f"@kart_dag is used without arguments on {dag_id!r}; write @kart_dag(schedule=None), or the arguments you need"
         )
 
     def decorate(cls: C) -> C:

@@ -1,4 +1,4 @@
-"""Which tasks are drawn together: those of one class, where a graph has many."""
+"""Which tasks the UI draws together: tasks of one class, where a graph has many."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _WORTH_A_GROUP = 3
 
 
 def group_labels(nodes: Mapping[Key, StructureNode], task_ids: Mapping[Key, str]) -> dict[Key, str]:
-    """Return the label of the task group for each node that is drawn in one.
+    """Return the label of the task group for each node in a group.
 
-    Classes whose groups would need each other are not grouped: Airflow cannot order groups in a circle.
+    Classes whose groups would need each other form no groups: Airflow cannot order groups in a circle.
     """
     labels = {key: class_label(node) for key, node in nodes.items()}
     sizes: dict[str, int] = {}
@@ -38,7 +38,7 @@ def group_labels(nodes: Mapping[Key, StructureNode], task_ids: Mapping[Key, str]
 
 
 def _circular(needs: Mapping[str | Key, set[str | Key]]) -> set[str | Key]:
-    """Return the boxes that lie on, or between, circles: what is left when ends are taken off from both sides."""
+    """Return the boxes on and between circles, by taking off loose ends from both sides until none is left."""
     left = set(needs)
     wanted_by: dict[str | Key, set[str | Key]] = {box: set() for box in needs}
     for box, found in needs.items():

@@ -1,8 +1,8 @@
 """The structure of a DAG: the graph of the roots, compiled with one sample and compared with another.
 
-The comparison tells what a run's values can change. Two tasks that are equal only by the accident of a sample (the
-features of the first of the month, and those of the month's first day) stay two operators; a value that differs
-between the samples is kept out of task ids.
+The comparison shows the effect of a run's values. Two tasks that are equal only by the accident of a sample (features of a
+day, and features of its month's first day) stay two operators. A value that differs between the samples is never part of a
+task id.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from airflow_kart.compiler.binding import Binding
 from airflow_kart.exceptions import BindingError, KartError
@@ -29,27 +28,27 @@ Key = tuple[str, str]
 """A node's unique ids with the two samples; the second is empty where there is no second sample."""
 
 
-_Arrival = tuple[Key | None, Hops, KeyPath, TaskOnKart[Any], TaskOnKart[Any] | None]
-# A consumer, the way to below it, the keys from the roots, and the task there with either sample.
+_Arrival = tuple[Key | None, Hops, KeyPath, TaskOnKart[object], TaskOnKart[object] | None]
+# A consumer, the hops from the consumer, the keys from the roots, and the task found there with either sample.
 
 
 @dataclass
 class StructureNode:
-    """One operator to be: a task, where it is found, and what of it no run can change."""
+    """One future operator: a task, the routes to it, and the values that no run can change."""
 
-    task: TaskOnKart[Any]
-    twin: TaskOnKart[Any] | None
-    """The task in the same place with the other sample."""
+    task: TaskOnKart[object]
+    twin: TaskOnKart[object] | None
+    """The task at the same keys with the other sample."""
     trail: KeyPath
-    """The keys that lead to it from the roots: of all ways the first of the shortest.
+    """The keys that lead from the roots to the task: of all routes, the first of the shortest.
 
-    Where ``requires()`` is a single task, so that there is no key, the number of steps from the root stands for it.
+    Where ``requires()`` returns a single task, there is no key: the number of steps from the root takes its place.
     """
     routes: list[tuple[Key | None, Hops]] = field(default_factory=list)
-    """Each consumer (``None``: the DAG itself) and the way from it, through inline tasks where there are any."""
+    """Each consumer (``None``: the DAG itself), and the hops from the consumer, also through inline tasks."""
 
-    def fixed_values(self) -> dict[str, Any]:
-        """Return the significant parameters whose values no run changes; without a second sample to tell, none."""
+    def fixed_values(self) -> dict[str, object]:
+        """Return the significant parameters whose values no run changes; none without a second sample."""
         if self.twin is None or type(self.twin) is not type(self.task):
             return {}
         values = {}
@@ -67,18 +66,18 @@ class Structure:
 
     nodes: Mapping[Key, StructureNode]
     inline: frozenset[str]
-    """The class names of the tasks that have no operator of their own."""
+    """The class names of the tasks without an operator of their own."""
 
 
 def make_structure(roots: Sequence[RootSpec], binding: Binding) -> Structure:
     """Compile the roots with the binding's samples.
 
     Raises:
-        KartError: the tasks do not make a graph, or declare their outputs wrongly.
+        KartError: the tasks do not make a graph, or declare outputs wrongly.
     """
     try:
         first = [root.make(binding.samples) for root in roots]
-        Graph.of(first)  # reports wrong outputs and shared files now, as an import error, rather than in a run
+        Graph.of(first)  # reports wrong outputs and shared files as an import error, rather than in a run
     except KartError as error:
         if binding.samples and not isinstance(error, BindingError):
             shown = _shown(binding.samples, roots)
@@ -87,7 +86,9 @@ def make_structure(roots: Sequence[RootSpec], binding: Binding) -> Structure:
     return _walk(first, _second(roots, binding, first))
 
 
-def _second(roots: Sequence[RootSpec], binding: Binding, first: list[TaskOnKart[Any]]) -> Sequence[TaskOnKart[Any] | None]:
+def _second(
+    roots: Sequence[RootSpec], binding: Binding, first: list[TaskOnKart[object]]
+) -> Sequence[TaskOnKart[object] | None]:
     """Return the roots with the other sample; ``None`` for each where the tasks do not take it: a sample is only a guess."""
     if binding.samples == binding.variations:
         return first
@@ -109,16 +110,16 @@ def _second(roots: Sequence[RootSpec], binding: Binding, first: list[TaskOnKart[
     return second
 
 
-def _shown(samples: Mapping[str, Any], roots: Sequence[RootSpec]) -> str:
+def _shown(samples: Mapping[str, object], roots: Sequence[RootSpec]) -> str:
     """Return samples as text that hides private ones."""
     private = {name for root in roots for name in private_parameters(root.cls)}
     return ", ".join(f"{name}={'***' if name in private else repr(value)}" for name, value in samples.items())
 
 
-def _walk(first: Sequence[TaskOnKart[Any]], second: Sequence[TaskOnKart[Any] | None]) -> Structure:
+def _walk(first: Sequence[TaskOnKart[object]], second: Sequence[TaskOnKart[object] | None]) -> Structure:
     """Visit both graphs together, breadth first from the roots; return the nodes upstream first.
 
-    An inline task is no node: what it requires is required by its consumer.
+    An inline task is no node: its consumer takes over its requirements.
     """
     found: dict[Key, StructureNode] = {}
     arrivals: list[tuple[Key | None, Hops, Key]] = []
@@ -135,7 +136,7 @@ def _walk(first: Sequence[TaskOnKart[Any]], second: Sequence[TaskOnKart[Any] | N
         following: list[_Arrival] = []
         for consumer, hops, trail, task, twin in frontier:
             key = _key(task, twin)
-            steps: list[tuple[KeyPath, TaskOnKart[Any]]] = list(task.lineage.inputs)
+            steps: list[tuple[KeyPath, TaskOnKart[object]]] = list(task.lineage.inputs)
             twins = dict(twin.lineage.inputs) if twin is not None else {}
             if task.inline and key not in roots:
                 names.add(type(task).__name__)
@@ -143,26 +144,29 @@ def _walk(first: Sequence[TaskOnKart[Any]], second: Sequence[TaskOnKart[Any] | N
                     continue
                 inline.add((consumer, key))
                 following += [
-                    (consumer, (*hops, step), (*trail, *(step or (depth,))), below, twins.get(step)) for step, below in steps
+                    (consumer, (*hops, step), (*trail, *(step or (depth,))), upstream, twins.get(step))
+                    for step, upstream in steps
                 ]
                 continue
             arrivals.append((consumer, hops, key))
             if key in found:
                 continue
             found[key] = StructureNode(task, twin, trail)
-            following += [(key, (step,), (*trail, *(step or (depth,))), below, twins.get(step)) for step, below in steps]
+            following += [
+                (key, (step,), (*trail, *(step or (depth,))), upstream, twins.get(step)) for step, upstream in steps
+            ]
         frontier = following
     return Structure(_upstream_first(_merged(found, arrivals)), frozenset(names))
 
 
-def _key(task: TaskOnKart[Any], twin: TaskOnKart[Any] | None) -> Key:
+def _key(task: TaskOnKart[object], twin: TaskOnKart[object] | None) -> Key:
     return task.unique_id, twin.unique_id if twin is not None else ""
 
 
 def _merged(
     found: Mapping[Key, StructureNode], arrivals: Sequence[tuple[Key | None, Hops, Key]]
 ) -> dict[Key, StructureNode]:
-    """Let a task that has no twin in some of its places be one node with itself where it has one."""
+    """Merge a task that lacks a twin on some routes with the node of the same task that has one."""
     with_twin = {key[0]: key for key in reversed(list(found)) if key[1]}
     merged: dict[Key, Key] = {key: with_twin.get(key[0], key) if not key[1] else key for key in found}
     nodes = {key: node for key, node in found.items() if merged[key] == key}
@@ -179,10 +183,10 @@ def _merged(
 
 
 def _upstream_first(nodes: Mapping[Key, StructureNode]) -> dict[Key, StructureNode]:
-    """Order the nodes so that each comes after all it requires, otherwise as they were found."""
+    """Order the nodes so that each follows its requirements; otherwise keep the order of discovery."""
     consumers = {key: {consumer for consumer, _ in node.routes if consumer is not None} for key, node in nodes.items()}
     needs: dict[Key, list[Key]] = {key: [] for key in nodes}
-    for key in reversed(list(nodes)):  # taken from the end back, so that the order they were found in comes out
+    for key in reversed(list(nodes)):  # from the end back, so that the order of discovery comes out
         for consumer in consumers[key]:
             needs[consumer].append(key)
     waiting = {key: len(found) for key, found in consumers.items()}

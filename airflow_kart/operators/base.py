@@ -33,7 +33,7 @@ class KartBaseOperator(BaseOperator):
     def __init__(
         self,
         *,
-        bind: Mapping[str, Any] | None = None,
+        bind: Mapping[str, object] | None = None,
         workspace: str | Workspace | None = None,
         workspace_directory: str | None = None,
         **kwargs: Any,

@@ -1,4 +1,4 @@
-"""The trigger that waits for artifacts which are made elsewhere."""
+"""The trigger that waits for artifacts of others."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ __all__ = ["ExternalArtifactTrigger"]
 
 
 class ExternalArtifactTrigger(BaseTrigger):
-    """Fires when all the objects are there.
+    """Fires when all objects exist.
 
     Args:
         uris: the objects.
-        poll_seconds: how often it looks, in seconds.
+        poll_seconds: seconds between two looks.
         workspace: whose connections reach the objects: a :class:`~airflow_kart.Workspace`, or its fields as JSON; by default
             those of ``[kart]``.
-        aws_conn_id: as a task that an earlier version deferred names the connection for S3.
-        gcp_conn_id: as such a task names the connection for Google Cloud Storage.
+        aws_conn_id: the connection for S3, in arguments that an earlier version wrote.
+        gcp_conn_id: the connection for Google Cloud Storage, likewise.
     """
 
     def __init__(
         self,
         uris: Sequence[str],
         poll_seconds: float,
-        workspace: Workspace | Mapping[str, Any] | None = None,
+        workspace: Workspace | Mapping[str, object] | None = None,
         *,
         aws_conn_id: str | None = None,
         gcp_conn_id: str | None = None,
@@ -51,10 +51,10 @@ class ExternalArtifactTrigger(BaseTrigger):
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look until everything is there."""
+        """Look until all objects exist."""
         await asyncio.sleep(SHORTEST_DEFERRAL)
         while absent := [uri for uri in self.uris if not await in_thread(self._is_there, uri)]:
-            self.log.info("Not there yet: %s", ", ".join(absent))
+            self.log.info("Still missing: %s", ", ".join(absent))
             await asyncio.sleep(self.poll_seconds)
         yield TriggerEvent({"uris": self.uris})  # type: ignore[no-untyped-call]  # as above
 

@@ -239,7 +239,7 @@ class TestTriggerWithoutItsServer:
         locks.acquire("b", Holder("Slow()"))
         redis.stop()
         event = asyncio.run(asyncio.wait_for(anext_of(trigger.run()), 60))
-        assert "it could not be told whose turn it is (could not look up the lock" in event.payload["reason"]
+        assert "nobody could look up the lock's holder (could not look up the lock" in event.payload["reason"]
         assert event.payload["dead"] is None
 
     def test_an_operator_that_cannot_reach_the_server_fails_and_says_so(self, run_dag, workspace, redis, capfd):
