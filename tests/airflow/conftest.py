@@ -113,7 +113,7 @@ def parse(tmp_path: Path) -> Callable[[str], Any]:
         try:
             from airflow.dag_processing.dagbag import DagBag
         except ImportError:  # Airflow 3.1
-            from airflow.models.dagbag import DagBag
+            from airflow.models.dagbag import DagBag  # type: ignore[no-redef]
 
         folder = tmp_path / "dags"
         folder.mkdir(exist_ok=True)

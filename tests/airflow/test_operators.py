@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from pipeline import Raw
+from harness.pipeline import Raw
 
 from airflow_kart import KartDag, KartOperator, KartPlanOperator, KartReportOperator, KartTaskGroup, kart_dag
 from airflow_kart.compiler.compile import Where

@@ -38,7 +38,7 @@ def clean_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.fixture
 def workspace(tmp_path: Path) -> Iterator[Path]:
     """Enter a workspace; give its directory."""
-    with Workspace(tmp_path / "ws") as entered:
+    with Workspace(str(tmp_path / "ws")) as entered:
         yield Path(entered.directory)
 
 

@@ -201,7 +201,7 @@ def pandas_frames(draw: Any, kinds: dict[str, Any], indexed: bool = False) -> pd
     for name in draw(names):
         kind = draw(st.sampled_from(list(kinds)))
         columns[name] = pandas_column(kind, draw(st.lists(kinds[kind], min_size=rows, max_size=rows)))
-    frame = pd.DataFrame(columns)
+    frame: pd.DataFrame = pd.DataFrame(columns)
     if indexed:
         frame.index = draw(
             st.sampled_from(

@@ -237,7 +237,7 @@ class TestExternal:
         production = tmp_path / "production"
         production.mkdir()
         (production / "prices.txt").write_text("1 2 3")
-        with Workspace(tmp_path / "laptop", read_from=(str(production),)):
+        with Workspace(str(tmp_path / "laptop"), read_from=(str(production),)):
             assert Prices().complete()
             assert Prices().output().load() == "1 2 3"
             assert list(Prices().output().load_parts()) == ["1 2 3"]

@@ -47,7 +47,8 @@ class Table(TaskOnKart[pd.DataFrame]):
 
 
 def sidecar_of(task: TaskOnKart[Any]) -> dict[str, Any]:
-    return json.loads(Path(f"{task.output().uri}.kart.json").read_text())
+    content: dict[str, Any] = json.loads(Path(f"{task.output().uri}.kart.json").read_text())
+    return content
 
 
 def task_that(run: Any, **more: Any) -> TaskOnKart[Any]:
@@ -143,7 +144,7 @@ def test_missing_inputs_are_all_listed() -> None:
 
     run_task(Number(n=2))
     with pytest.raises(MissingInputError) as caught:
-        run_task(Needy(), how_to_make=lambda task: f"make {task.n}")
+        run_task(Needy(), how_to_make=lambda task: f"make {task.n}")  # type: ignore[attr-defined]
     lines = str(caught.value).splitlines()
     assert "needs 2 input(s) that are not there" in lines[0]
     assert lines[1] == "  ['a'] Number(n=1, note='')"

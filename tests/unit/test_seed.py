@@ -57,8 +57,8 @@ def with_functions(*names: str, value: int | None = None, run: Callable[[Any], N
         self.dump(1)
 
     space = {"seed_functions": names, "seed_value": value, "run": run or dump_one, "__module__": __name__}
-    made: Any = type("Seeded", (TaskOnKart,), space)
-    return made()
+    made: TaskOnKart[Any] = type("Seeded", (TaskOnKart,), space)()
+    return made
 
 
 @pytest.fixture
