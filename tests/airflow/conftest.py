@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.checkout import pytest_sessionfinish, pytest_sessionstart, pytest_terminal_summary  # noqa: F401
 
 _HOME = Path(tempfile.mkdtemp(prefix="kart-airflow-"))
 (_HOME / "dags").mkdir()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from harness import gcs_server, s3_server
 from harness.bucket_kind import BUCKET, Kind
+from harness.checkout import pytest_sessionfinish, pytest_sessionstart, pytest_terminal_summary  # noqa: F401
 from harness.loops import Loops
 
 

@@ -145,10 +145,10 @@ def test_a_task_that_runs_inside_another_disturbs_nothing() -> None:
         assert [draw(task := Nested()), draw(task)] == [before, after]
 
 
-def test_a_task_runs_in_a_thread_as_elsewhere() -> None:
+def test_a_task_runs_in_a_thread_as_elsewhere(tmp_path: Path) -> None:
     expected = build(Draws())
     found: list[Any] = []
-    thread = threading.Thread(target=lambda: found.append(build(Draws(), workspace_directory="other")))
+    thread = threading.Thread(target=lambda: found.append(build(Draws(), workspace_directory=str(tmp_path / "other"))))
     thread.start()
     thread.join()
     assert found == [expected]
