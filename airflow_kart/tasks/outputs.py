@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import KartError, TargetError, TargetPathError
 from airflow_kart.tasks.model import Task, kind_of
-from airflow_kart.tasks.nesting import KeyPath, NotALeafError, describe_path, leaves
+from airflow_kart.tasks.nesting import KeyPath, NotALeafError, describe_path, follow, leaves
 from airflow_kart.tasks.resolution import resolve
 
-__all__ = ["needed_targets", "targets_of"]
+__all__ = ["needed_targets", "output_at", "targets_of"]
 
 
 def targets_of(task: Task) -> list[tuple[KeyPath, Target]]:
@@ -39,6 +39,28 @@ def targets_of(task: Task) -> list[tuple[KeyPath, Target]]:
             task=repr(task),
         )
     _refuse_shared_paths(task, found)
+    return found
+
+
+def output_at(task: Task, key: str | int | None) -> Target:
+    """Return one output of a task.
+
+    Args:
+        task: the task.
+        key: the output's key in ``output()``; ``None`` for the only output.
+
+    Raises:
+        TargetError: there is no such output; or there are several, and no key.
+    """
+    outputs = task.output()
+    try:
+        found = outputs if key is None else follow(outputs, (key,))
+    except LookupError:
+        found = None
+    if not isinstance(found, Target):
+        names = ", ".join(describe_path(path) for path, _ in targets_of(task))
+        which = "which output?" if key is None else f"there is no output {key!r};"
+        raise TargetError(f"{task!r}.dump(): {which} Name one of them by its key: {names}", task=repr(task))
     return found
 
 
