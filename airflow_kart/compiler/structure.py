@@ -17,8 +17,9 @@ from airflow_kart.identity.encoding import encode
 from airflow_kart.operators.blueprint import Hops, RootSpec
 from airflow_kart.parameters.parametrized import private_parameters
 from airflow_kart.tasks.graph import Graph
+from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import KeyPath
-from airflow_kart.tasks.task import TaskOnKart
+from airflow_kart.tasks.resolution import resolve
 
 __all__ = ["Structure", "StructureNode", "make_structure"]
 
@@ -28,7 +29,7 @@ Key = tuple[str, str]
 """A node's unique ids with the two samples; the second is empty where there is no second sample."""
 
 
-_Arrival = tuple[Key | None, Hops, KeyPath, TaskOnKart[object], TaskOnKart[object] | None]
+_Arrival = tuple[Key | None, Hops, KeyPath, Task, Task | None]
 # A consumer, the hops from the consumer, the keys from the roots, and the task found there with either sample.
 
 
@@ -36,8 +37,8 @@ _Arrival = tuple[Key | None, Hops, KeyPath, TaskOnKart[object], TaskOnKart[objec
 class StructureNode:
     """One future operator: a task, the routes to it, and the values that no run can change."""
 
-    task: TaskOnKart[object]
-    twin: TaskOnKart[object] | None
+    task: Task
+    twin: Task | None
     """The task at the same keys with the other sample."""
     trail: KeyPath
     """The keys that lead from the roots to the task: of all routes, the first of the shortest.
@@ -86,9 +87,7 @@ def make_structure(roots: Sequence[RootSpec], binding: Binding) -> Structure:
     return _walk(first, _second(roots, binding, first))
 
 
-def _second(
-    roots: Sequence[RootSpec], binding: Binding, first: list[TaskOnKart[object]]
-) -> Sequence[TaskOnKart[object] | None]:
+def _second(roots: Sequence[RootSpec], binding: Binding, first: list[Task]) -> Sequence[Task | None]:
     """Return the roots with the other sample; ``None`` for each where the tasks do not take it: a sample is only a guess."""
     if binding.samples == binding.variations:
         return first
@@ -116,7 +115,7 @@ def _shown(samples: Mapping[str, object], roots: Sequence[RootSpec]) -> str:
     return ", ".join(f"{name}={'***' if name in private else repr(value)}" for name, value in samples.items())
 
 
-def _walk(first: Sequence[TaskOnKart[object]], second: Sequence[TaskOnKart[object] | None]) -> Structure:
+def _walk(first: Sequence[Task], second: Sequence[Task | None]) -> Structure:
     """Visit both graphs together, breadth first from the roots; return the nodes upstream first.
 
     An inline task is no node: its consumer takes over its requirements.
@@ -136,8 +135,8 @@ def _walk(first: Sequence[TaskOnKart[object]], second: Sequence[TaskOnKart[objec
         following: list[_Arrival] = []
         for consumer, hops, trail, task, twin in frontier:
             key = _key(task, twin)
-            steps: list[tuple[KeyPath, TaskOnKart[object]]] = list(task.lineage.inputs)
-            twins = dict(twin.lineage.inputs) if twin is not None else {}
+            steps: list[tuple[KeyPath, Task]] = list(resolve(task).inputs)
+            twins = dict(resolve(twin).inputs) if twin is not None else {}
             if task.inline and key not in roots:
                 names.add(type(task).__name__)
                 if (consumer, key) in inline:
@@ -159,7 +158,7 @@ def _walk(first: Sequence[TaskOnKart[object]], second: Sequence[TaskOnKart[objec
     return Structure(_upstream_first(_merged(found, arrivals)), frozenset(names))
 
 
-def _key(task: TaskOnKart[object], twin: TaskOnKart[object] | None) -> Key:
+def _key(task: Task, twin: Task | None) -> Key:
     return task.unique_id, twin.unique_id if twin is not None else ""
 
 

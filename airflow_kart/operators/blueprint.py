@@ -13,9 +13,11 @@ from functools import cached_property
 
 from airflow_kart.exceptions import BindingError, ParameterError
 from airflow_kart.parameters import UNSET
-from airflow_kart.parameters.parametrized import private_parameters
+from airflow_kart.parameters.parametrized import configured_default, private_parameters
 from airflow_kart.tasks.graph import Graph
+from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import KeyPath, follow
+from airflow_kart.tasks.resolution import resolve
 from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["Blueprint", "BlueprintNode", "RootSpec", "Route", "RunGraph", "check_single"]
@@ -39,11 +41,11 @@ class RootSpec:
         if isinstance(root, TaskOnKart):
             return cls(type(root), {name: getattr(root, name) for name in root.get_parameters()})
         if isinstance(root, type) and issubclass(root, TaskOnKart):
-            values = {name: root.configured_default(name) for name in root.get_parameters()}
+            values = {name: configured_default(root, name) for name in root.get_parameters()}
             return cls(root, {name: value for name, value in values.items() if value is not UNSET})
         raise BindingError(f"root is {root!r}; give a task, a task class, or a list of these")
 
-    def make(self, values: Mapping[str, object]) -> TaskOnKart[object]:
+    def make(self, values: Mapping[str, object]) -> Task:
         """Make the task; values without a parameter in its class do not count."""
         own = {name: value for name, value in values.items() if name in self.cls.get_parameters()}
         return self.cls(**{**self.values, **own})
@@ -71,7 +73,7 @@ class BlueprintNode:
     """One operator of a compiled DAG."""
 
     task_id: str
-    task: TaskOnKart[object]
+    task: Task
     """The task with sample values."""
     routes: tuple[Route, ...]
 
@@ -89,7 +91,7 @@ class Blueprint:
     """The class names of the tasks without an operator of their own."""
 
     @classmethod
-    def single(cls, task_id: str, task: TaskOnKart[object]) -> Blueprint:
+    def single(cls, task_id: str, task: Task) -> Blueprint:
         """Return the structure of one operator that makes a task and everything upstream of it."""
         node = BlueprintNode(task_id, task, (Route(None, ((0,),)),))
         return cls((RootSpec.of(task),), {task_id: node})
@@ -148,20 +150,20 @@ def check_single(task_id: str, task: object, bind: object) -> None:
 class RunGraph:
     """The tasks of one run, by operator."""
 
-    def __init__(self, blueprint: Blueprint, roots: tuple[TaskOnKart[object], ...]) -> None:
+    def __init__(self, blueprint: Blueprint, roots: tuple[Task, ...]) -> None:
         self._blueprint = blueprint
         self.roots = roots
 
     @cached_property
-    def tasks(self) -> Mapping[str, TaskOnKart[object]]:
+    def tasks(self) -> Mapping[str, Task]:
         """The task of each operator; operators whose tasks are not part of this run are left out."""
-        found: dict[str, TaskOnKart[object]] = {}
+        found: dict[str, Task] = {}
         for node in reversed(list(self._blueprint.nodes.values())):  # consumers first
             for route in node.routes:
                 if route.consumer is None:
                     within: object = self.roots
                 elif route.consumer in found:
-                    within = found[route.consumer].lineage.requirements
+                    within = resolve(found[route.consumer]).requirements
                 else:
                     continue
                 task = _at_the_end(route.hops, within)
@@ -180,7 +182,7 @@ class RunGraph:
         """The tasks as a graph, with targets in the current workspace."""
         return Graph.of(self.roots)
 
-    def inline_tasks(self) -> list[TaskOnKart[object]]:
+    def inline_tasks(self) -> list[Task]:
         """Return the tasks without an operator of their own."""
         return [node.task for unique_id, node in self.graph.nodes.items() if unique_id not in self.task_ids]
 
@@ -189,7 +191,7 @@ class RunGraph:
         return {self.tasks[task_id].unique_id for task_id in task_ids if task_id in self.tasks}
 
 
-def _at_the_end(hops: Hops, within: object) -> TaskOnKart[object] | None:
+def _at_the_end(hops: Hops, within: object) -> Task | None:
     """Return the task at the end of the hops; ``None`` if a hop leads nowhere."""
     task: object = None
     for hop in hops:
@@ -199,5 +201,5 @@ def _at_the_end(hops: Hops, within: object) -> TaskOnKart[object] | None:
             return None
         if not isinstance(task, TaskOnKart):
             return None
-        within = task.lineage.requirements
+        within = resolve(task).requirements
     return task if isinstance(task, TaskOnKart) else None
