@@ -14,7 +14,7 @@ from airflow.utils.cli import suppress_logs_and_warning
 from airflow_kart import settings
 from airflow_kart.cli.duration import duration_text
 from airflow_kart.exceptions import ConfigurationError, KartError
-from airflow_kart.storage import UPLOADS, BucketStore, LocalStore, ObjectPathStore
+from airflow_kart.storage import UPLOADS, KeepsFiles, KeepsUploads
 from airflow_kart.storage.workspace import Workspace
 
 __all__ = ["uploads"]
@@ -43,14 +43,14 @@ def uploads(arguments: argparse.Namespace) -> None:
 def _uploads_below(workspace: Workspace, arguments: argparse.Namespace) -> None:
     store, directory = workspace.store, workspace.directory.rstrip("/") + "/"
     older_than: dt.timedelta | None = arguments.older_than
-    if isinstance(store, BucketStore):
+    if isinstance(store, KeepsUploads):
         if not arguments.abort:
             AirflowConsole().print_as(_rows(store, directory, older_than), arguments.output)
             return
         age = _A_DAY if older_than is None else older_than
         count = store.abort_abandoned(directory, age)
         print(f"aborted {count} upload{'' if count == 1 else 's'} begun more than {duration_text(age)} ago in {directory}")
-    elif isinstance(store, LocalStore):
+    elif isinstance(store, KeepsFiles):
         if not arguments.abort:
             AirflowConsole().print_as([], arguments.output)
         print(
@@ -59,13 +59,13 @@ def _uploads_below(workspace: Workspace, arguments: argparse.Namespace) -> None:
             file=sys.stderr,
         )
     else:
-        hint = f"; you may delete old files in the hidden folders {UPLOADS}" if isinstance(store, ObjectPathStore) else ""
+        hint = f"; you may delete old files in the hidden folders {UPLOADS}" if store.shared else ""
         raise ConfigurationError(
             f"this command lists uploads in s3:// and gs:// directories only, not in {directory}{hint}", uri=directory
         )
 
 
-def _rows(store: BucketStore, directory: str, older_than: dt.timedelta | None) -> list[dict[str, Any]]:
+def _rows(store: KeepsUploads, directory: str, older_than: dt.timedelta | None) -> list[dict[str, Any]]:
     """Return the rows of the list, the oldest upload first."""
     now = dt.datetime.now(dt.timezone.utc)
     found = [

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from airflow_kart.exceptions import BindingError, ParameterError
 from airflow_kart.parameters import UNSET
@@ -27,7 +28,7 @@ __all__ = ["Blueprint", "BlueprintNode", "RootSpec", "Route", "RunGraph", "check
 class RootSpec:
     """A root as its author gave it: a class, and the values fixed so far."""
 
-    cls: type[TaskOnKart[object]]
+    cls: type[TaskOnKart[Any]]
     values: Mapping[str, object]
 
     @classmethod

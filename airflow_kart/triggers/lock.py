@@ -14,7 +14,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_kart import settings
 from airflow_kart.artifacts.staged import sidecar_version
 from airflow_kart.exceptions import KartError
-from airflow_kart.locks import Taken, Watch, locks_for
+from airflow_kart.locks import LockWatch, Taken, locks_for
 from airflow_kart.runtime.single_flight import timeout_message
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.triggers.deferral import SHORTEST_DEFERRAL, in_thread, workspace_of_trigger
@@ -58,7 +58,7 @@ class LockTrigger(BaseTrigger):
         self.workspace = workspace_of_trigger(
             {"directory": workspace_directory, **earlier} if workspace is None else workspace
         )
-        self._watch: Watch | None = None
+        self._watch: LockWatch | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and its arguments, for the triggerer's process."""
@@ -110,7 +110,7 @@ class LockTrigger(BaseTrigger):
     def _look(self, before: Taken) -> tuple[str, Taken]:
         """Return the reason to go on, empty if there is none, and the lock's holder at this look, else at the last one."""
         if self._watch is None:
-            self._watch = Watch(locks_for(self.workspace), self.unique_id)
+            self._watch = LockWatch(locks_for(self.workspace), self.unique_id)
         found = self._watch.look()
         if found is None:
             return "the other run has died" if self._watch.dead is not None else "the other run has ended", before

@@ -707,7 +707,7 @@ def test_a_tuple_is_read_as_python_writes_it() -> None:
 def test_a_schema_says_where_a_value_is_wrong() -> None:
     parameter: Any = DictParameter(schema={"properties": {"a": {"items": {"type": "integer"}}}})
     with pytest.raises(
-        ParameterValueError, match=r"Owner\.knob: it does not satisfy its schema: at \$\.a\[1\], 'x' is not of"
+        ParameterValueError, match=r"Owner\.knob: the value does not satisfy its schema: at \$\.a\[1\], 'x' is not of"
     ):
         parameter.accept({"a": [1, "x"]}, "Owner", "knob")
 
