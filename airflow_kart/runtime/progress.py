@@ -21,7 +21,7 @@ _MOST_SHOWN = 20
 class Event(NamedTuple):
     """Something that happens to a task."""
 
-    kind: Literal["runs", "waits", "ran", "cached", "failed"]
+    kind: Literal["runs", "waits", "ran", "cached", "skipped", "failed"]
     """``cached`` is what another run has made meanwhile."""
     unique_id: str
     task: str
