@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCKS = [
     pytest.param(block, id=f"{document.name}-{number}")
     for document in DOCUMENTS
@@ -18,10 +18,11 @@ BLOCKS = [
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_a_block_runs_as_a_module_and_its_dags_run(load_module, run_dag, block):
+def test_a_block_runs_as_a_module_and_its_dags_run(load_module, run_dag, block, monkeypatch, tmp_path):
     from airflow.sdk import DAG
     from airflow.sdk.definitions._internal.contextmanager import DagContext
 
+    monkeypatch.chdir(tmp_path)  # a block may write files
     DagContext.current_autoregister_module_name = "documented"
     try:
         module = load_module(block, "documented")

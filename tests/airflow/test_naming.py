@@ -7,7 +7,7 @@ import enum
 import re
 from typing import Any
 
-from pipeline import Clean, Judged, Noted, Raw, Window
+from harness.pipeline import Clean, Judged, Noted, Raw, Window
 
 from airflow_kart import (
     DateParameter,
@@ -171,7 +171,7 @@ def test_documentation_comes_from_docstrings_and_descriptions():
     documentation: Any = dag.get_task("judged").doc_md
     assert documentation.startswith("A model, judged on a day.")
     assert "- `day`: Day to judge on" in documentation
-    assert "Class `pipeline.Judged`" in documentation
+    assert "Class `harness.pipeline.Judged`" in documentation
 
 
 def test_operator_arguments_of_the_class_win_over_those_of_the_dag():

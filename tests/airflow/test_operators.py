@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from pipeline import Raw
+from harness.pipeline import Raw
 
 from airflow_kart import (
     KartDag,
@@ -154,7 +154,7 @@ def test_a_wrong_workspace_is_an_error_of_the_dag(maker):
 
 def test_the_workspace_of_a_dag_wins_over_its_default_args():
     dag = KartDag("operators_won", TASK, schedule=None, workspace="/a", default_args={"workspace_directory": "/b"})
-    assert {operator.workspace["directory"] for operator in dag.tasks} == {"/a"}
+    assert {vars(operator)["workspace"]["directory"] for operator in dag.tasks} == {"/a"}
 
 
 def test_a_workspace_of_templates_is_where_the_artifacts_are(run_dag, tmp_path):
@@ -165,7 +165,7 @@ def test_a_workspace_of_templates_is_where_the_artifacts_are(run_dag, tmp_path):
     made = build(Number(), workspace_directory=tmp_path / "shared")
     directory = f"{tmp_path}/{{{{ dag.dag_id }}}}"
     shared = (f"{tmp_path}/{{{{ params.shared }}}}",)
-    given = {"schedule": None, "params": {"shared": "shared"}}
+    given: dict[str, Any] = {"schedule": None, "params": {"shared": "shared"}}
     run = run_dag(KartDag("operators_read", Number(), workspace=Workspace(directory, read_from=shared), **given))
     assert run.states["number"] == "skipped"
     run = run_dag(KartDag("operators_own", Number(), workspace=Workspace(directory, lock="none"), **given))

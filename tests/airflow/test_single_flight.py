@@ -16,11 +16,11 @@ from typing import Any, ClassVar
 
 import pytest
 from harness.airflow_home import airflow_program, environment
+from harness.pipeline import RAN, Noted, ran
 from harness.redis_server import RedisServer
-from pipeline import RAN, Noted, ran
 
-from airflow_kart import KartDag, StrParameter, Workspace, build
-from airflow_kart.locks import Holder, locks_for
+from airflow_kart import KartDag, KartOperator, StrParameter, Workspace, build
+from airflow_kart.locks import Holder, Taken, locks_for
 from airflow_kart.triggers import external as external_module
 from airflow_kart.triggers import lock as lock_module
 from airflow_kart.triggers.external import ExternalArtifactTrigger
@@ -135,6 +135,7 @@ def test_who_waits_too_long_fails_and_says_for_whom_it_waited(run_dag, workspace
     monkeypatch.setenv("AIRFLOW__KART__LOCK_TIMEOUT", "3")
     coordinates = {"dag_id": "other", "run_id": "its_run", "task_id": "its_task"}
     lease = locks_for(Workspace(str(workspace))).acquire(Wanted().unique_id, Holder("Wanted()", coordinates))
+    assert not isinstance(lease, Taken)
     began = time.monotonic()
     run = run_dag(KartDag("impatient", Wanted(), schedule=None))
     assert 3 < time.monotonic() - began < 30
@@ -161,7 +162,8 @@ class Asking(Noted):
 def test_an_operator_defers_for_a_task_that_its_run_asks_for(run_dag, workspace, capfd):
     locks = locks_for(Workspace(str(workspace)))
     lease = locks.acquire(Wanted().unique_id, Holder("Wanted()", {"dag_id": "other", "run_id": "its", "task_id": "w"}))
-    seen = []
+    assert not isinstance(lease, Taken)
+    seen: list[str] = []
 
     def let_go():
         while "Waiting, as Wanted() is being made by dag other" not in "".join(seen):
@@ -219,7 +221,9 @@ def test_a_task_that_is_told_to_end_does_so_and_lets_go_of_all_it_has(run_dag, w
 
 def test_to_be_told_to_end_while_it_does_nothing_is_nothing():
     dag = KartDag("idle", Stopped(name="idle"), schedule=None)
-    dag.task_dict["stopped"].on_kill()
+    operator = dag.task_dict["stopped"]
+    assert isinstance(operator, KartOperator)
+    operator.on_kill()
 
 
 class TestTriggerWithoutItsServer:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from harness import gcs_server, s3_server
 from harness.airflow_server import AirflowServer
+from harness.checkout import pytest_sessionfinish, pytest_sessionstart, pytest_terminal_summary  # noqa: F401
 from harness.postgres import postgres
 
 HERE = Path(__file__).parent

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Kind
+from harness.bucket_kind import Kind
 from harness.loopback import free_port
 from harness.store_conformance import MB
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def test_threads_make_a_task_once(lock: str, tmp_path: Path) -> None:
     found: list[int] = []
 
     def want() -> None:
-        with Workspace(tmp_path / "ws", lock=lock):
+        with Workspace(str(tmp_path / "ws"), lock=lock):
             found.append(build(Both()))
 
     threads = [threading.Thread(target=want) for _ in range(4)]
@@ -89,7 +89,7 @@ def test_without_locks_both_run_and_one_publishes(tmp_path: Path, caplog: pytest
             self.dump(1)
 
     def want() -> None:
-        with Workspace(tmp_path / "ws", lock="none"):
+        with Workspace(str(tmp_path / "ws"), lock="none"):
             build(Meeting())
 
     threads = [threading.Thread(target=want) for _ in range(2)]
@@ -168,7 +168,7 @@ class Asking(TaskOnKart[int]):
 
     dumps_first: bool = BoolParameter(default=False)
 
-    def run(self) -> Iterator[Any]:
+    def run(self) -> Generator[Any, Any, None]:
         RAN.append(repr(self))
         if self.dumps_first:
             self.dump(0)
@@ -303,14 +303,14 @@ def test_who_has_lost_its_lock_publishes_nothing(
 
 
 def test_a_wrong_lock_is_refused(tmp_path: Path) -> None:
-    with Workspace(tmp_path / "ws", lock="padlock"), pytest.raises(ConfigurationError, match=r"padlock.*file, lease"):
+    with Workspace(str(tmp_path / "ws"), lock="padlock"), pytest.raises(ConfigurationError, match=r"padlock.*file, lease"):
         build(Slow())
 
 
 def test_a_workspace_that_cannot_be_locked(tmp_path: Path) -> None:
     (tmp_path / "ws").mkdir()
     (tmp_path / "ws" / ".kart-locks").write_text("in the way")
-    with Workspace(tmp_path / "ws"), pytest.raises(LockError, match=r"\.kart-locks.*set \[kart\] lock"):
+    with Workspace(str(tmp_path / "ws")), pytest.raises(LockError, match=r"\.kart-locks.*set \[kart\] lock"):
         build(Slow())
     assert RAN == []
 
