@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 from airflow.sdk import DAG, BaseOperator, task
 from airflow.sdk.exceptions import AirflowSkipException
-from pipeline import Clean, Judged, Noted, Raw, Window, ran
+from harness.pipeline import Clean, Judged, Noted, Raw, Window, ran
 
 from airflow_kart import IntParameter, KartDag, KartOperator, KartTaskGroup, TaskOnKart, build
 
