@@ -14,6 +14,7 @@ from airflow_kart.runtime.plan import Outcome, make_plan
 from airflow_kart.runtime.progress import showing
 from airflow_kart.runtime.runner import make_all
 from airflow_kart.runtime.session import Session
+from airflow_kart.runtime.skipping import Skips
 from airflow_kart.runtime.workers import make_in_processes
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.graph import Graph, require_task
@@ -56,6 +57,7 @@ def build(
         LockError: the wait for another run took too long, or a lock was lost.
         TaskFailedError: a process that ran a task died.
         KartError: the tasks cannot run, or an artifact cannot be used.
+        AirflowSkipException: a ``run()`` raised it. Tasks that do not need the skipped task were made before.
         Exception: any error of a task's ``run()``. Artifacts that were published before stay.
     """
     require_task(task, "build")
@@ -75,11 +77,15 @@ def build(
         if todo:
             cached = len(plan.with_outcome(Outcome.CACHED))
             logger.info("%d of %d tasks to run, %d reused", len(todo), len(graph.nodes), cached)
+        skips = Skips(graph)
         with showing(plan, progress) as shown:
             if workers == 1 or len(todo) < 2:
-                make_all(plan, session=Session(listener=shown))
+                make_all(plan, session=Session(listener=shown), skips=skips)
             else:
-                make_in_processes(plan, workers, shown)
+                make_in_processes(plan, workers, shown, skips)
+        if skips.first is not None:  # all that runs is upstream of the task, so the task was skipped too
+            logger.warning("%r has no value: %s", task, skips.reasons[task.unique_id])
+            raise skips.first
         result: T = map_leaves(lambda target: target.load(), task.output(), Target)
         return result
 
