@@ -7,9 +7,8 @@ import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from airflow_kart.tasks.task import TaskOnKart
+from airflow_kart.tasks.model import Task
 
 __all__ = ["EmptyFramesReport", "EmptyRun", "EmptyRunOutcome"]
 
@@ -36,7 +35,7 @@ class EmptyRunOutcome(str, enum.Enum):
 class EmptyRun:
     """The run of one task, or the reason why the task did not run."""
 
-    task: TaskOnKart[Any]
+    task: Task
     outcome: EmptyRunOutcome
     inputs: Mapping[str, str]
     """The inputs in words, by the keys of ``requires()``."""
@@ -44,7 +43,7 @@ class EmptyRun:
     """The error of a failed task."""
     seconds: float = 0.0
     """Duration, loading of the result included."""
-    needs: tuple[TaskOnKart[Any], ...] = ()
+    needs: tuple[Task, ...] = ()
     """For a task that was not tried: the required tasks that failed or were not tried."""
 
     def __str__(self) -> str:
@@ -89,7 +88,7 @@ class EmptyFramesReport:
         return "\n  ".join([head, *map(str, self.failures), *map(str, idle)])
 
 
-def _place(task: object, error: Exception) -> str:
+def _place(task: Task, error: Exception) -> str:
     """Return the last line of the task's own file in an error's traceback, or an empty text."""
     file = getattr(sys.modules.get(type(task).__module__), "__file__", None)
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import ConfigurationError, KartError
 from airflow_kart.storage.workspace import Workspace
+from airflow_kart.tasks.model import Task, kind_of
+from airflow_kart.tasks.resolution import resolve
 from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["NOTHING", "dump_inputs", "dump_stand_in", "refuse_outside"]
@@ -19,7 +21,7 @@ K = TypeVar("K")
 L = TypeVar("L")
 
 
-def dump_inputs(task: TaskOnKart[Any], values: object) -> None:
+def dump_inputs(task: Task, values: object) -> None:
     """Dump a value for each required task, in the current workspace.
 
     Args:
@@ -33,7 +35,7 @@ def dump_inputs(task: TaskOnKart[Any], values: object) -> None:
         FormatError: a target's format cannot write its value.
     """
     dumped: dict[str, tuple[str, object]] = {}
-    for where, required, value in _pairs(task.lineage.requirements, values, TaskOnKart, f"{task!r}: inputs", "requires()"):
+    for where, required, value in _pairs(resolve(task).requirements, values, TaskOnKart, f"{task!r}: inputs", "requires()"):
         for target, part in _parts(required, value, where):
             before = dumped.setdefault(target.uri, (where, part))
             checksum = _checksum(target)
@@ -44,7 +46,7 @@ def dump_inputs(task: TaskOnKart[Any], values: object) -> None:
                 )
 
 
-def dump_stand_in(task: TaskOnKart[Any], value: object) -> None:
+def dump_stand_in(task: Task, value: object) -> None:
     """Dump a value in place of a task's result, in the current workspace.
 
     Args:
@@ -73,11 +75,11 @@ def refuse_outside(target: Target) -> None:
         )
 
 
-def _parts(task: TaskOnKart[Any], value: object, where: str) -> Iterator[tuple[Target, object]]:
-    if task.is_wrapper:
+def _parts(task: Task, value: object, where: str) -> Iterator[tuple[Target, object]]:
+    if kind_of(task).wrapper:
         if value is None:  # the values of the grouped tasks are given elsewhere
             return
-        grouped = _pairs(task.lineage.requirements, value, TaskOnKart, where, f"requires() of {task!r}")
+        grouped = _pairs(resolve(task).requirements, value, TaskOnKart, where, f"requires() of {task!r}")
         for inner_where, required, part in grouped:
             yield from _parts(required, part, inner_where)
         return

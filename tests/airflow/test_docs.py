@@ -39,7 +39,8 @@ def test_a_block_runs_as_a_module_and_its_dags_run(load_module, run_dag, block, 
 
 
 def _is_in_a_bucket(task):
-    return str(getattr(task, "workspace_directory", "")).startswith(("s3://", "gs://"))
+    workspace = getattr(task, "workspace", None) or {}
+    return workspace.get("directory", "").startswith(("s3://", "gs://"))
 
 
 def test_there_are_blocks_to_run():

@@ -28,7 +28,7 @@ from airflow_kart.artifacts.checksum import sha256_of
 from airflow_kart.exceptions import ConflictError, ObjectChangedError
 from airflow_kart.storage import ANY, UPLOADS, BucketStore, Snapshot, Store, store_for
 from airflow_kart.storage.buckets.faults import ConflictFault
-from airflow_kart.storage.buckets.service import place_of
+from airflow_kart.storage.buckets.service import bucket_key_of
 from airflow_kart.streams import HashedStream
 
 
@@ -53,11 +53,11 @@ def test_the_service_itself_refuses_to_remove_another_version(store: BucketStore
     put(store, uri, b"two")
     assert old is not None
     with pytest.raises(ConflictFault):
-        store.service.remove(place_of(uri), old.version)
+        store.service.remove(bucket_key_of(uri), old.version)
     new = store.stat(uri)
     assert new is not None
-    store.service.remove(place_of(uri), new.version)
-    store.service.remove(place_of(uri), new.version)
+    store.service.remove(bucket_key_of(uri), new.version)
+    store.service.remove(bucket_key_of(uri), new.version)
     assert store.stat(uri) is None
 
 
@@ -137,7 +137,7 @@ def test_metadata_goes_with_an_object_as_far_as_it_fits(store: BucketStore, base
 
 
 def metadata_of(store: Any, uri: str) -> dict[str, str]:
-    place = place_of(uri)
+    place = bucket_key_of(uri)
     if uri.startswith("s3"):
         found: dict[str, str] = store.service._client.head_object(Bucket=place.bucket, Key=place.key)["Metadata"]
         return found
@@ -213,7 +213,7 @@ def test_what_is_only_read_is_not_remembered_there(store: BucketStore, base: str
 def test_a_long_listing_has_many_pages(store: BucketStore, base: str) -> None:
     uris = [f"{base}/{number:04}" for number in range(1050)]
     for uri in uris:
-        store.service.put(place_of(uri), b"", ANY, {})
+        store.service.put(bucket_key_of(uri), b"", ANY, {})
     assert sorted(store.list(f"{base}/")) == uris
     found = store.stat_by_listing([*uris, f"{base}/x"])
     assert [uri for uri, stat in found.items() if stat is None] == [f"{base}/x"]
@@ -281,7 +281,7 @@ def test_a_large_upload_leaves_nothing_but_its_object(store: BucketStore, base: 
 
 def everything_below(store: BucketStore, base: str) -> list[str]:
     """Everything that the service lists, hidden things too."""
-    place = place_of(f"{base}/")
+    place = bucket_key_of(f"{base}/")
     listed = store.service.list(place, None).entries
     return [f"{base.partition('://')[0]}://{place.bucket}/{entry.key}" for entry in listed]
 

@@ -20,7 +20,7 @@ from airflow_kart.exceptions import CorruptArtifactError
 from airflow_kart.formats import CsvFormat, FeatherFormat, ParquetFormat
 from airflow_kart.storage import ANY, BucketStore
 from airflow_kart.storage.buckets.ranged import BLOCK
-from airflow_kart.storage.buckets.service import place_of
+from airflow_kart.storage.buckets.service import bucket_key_of
 
 COLUMNS = 20
 ROWS = 250_000
@@ -113,7 +113,7 @@ def test_a_changed_byte_is_noticed(kind: Kind, wide: pd.DataFrame) -> None:
         data = bytearray(stream.read())
     place = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0).column(7)
     data[place.dictionary_page_offset + place.total_compressed_size // 2] ^= 0x10
-    store.service.put(place_of(uri), bytes(data), ANY, {})
+    store.service.put(bucket_key_of(uri), bytes(data), ANY, {})
     assert target.load(["c6", "c8"]).equals(wide[["c6", "c8"]])
     for columns in (["c7"], ["c6", "c7"]):
         with pytest.raises(CorruptArtifactError, match="was changed after it was published"):

@@ -126,12 +126,12 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 def test_on_a_disk_there_is_nothing_to_list(said: list[str]) -> None:
     assert said[0] == "[]"
-    assert said[1].startswith("HOME/ws/ is on a disk: what a killed process leaves there is removed by the next one")
+    assert said[1].startswith("HOME/ws/ is on a disk, where there is nothing to list: the next process")
     assert said[2].startswith("HOME/here/ is on a disk")
 
 
 def test_where_uploads_are_not_listed(said: list[str]) -> None:
     memory, other, unknown = said[3:]
-    assert memory == "uploads are listed below s3:// and gs:// directories only, not below memory://x/"
-    assert other.endswith("not below abfs://c@x/y/; old files in its hidden folders .kart-uploads may be removed")
+    assert memory == "this command lists uploads in s3:// and gs:// directories only, not in memory://x/"
+    assert other.endswith("not in abfs://c@x/y/; you may delete old files in the hidden folders .kart-uploads")
     assert unknown.startswith("no store keeps gopher:// uris")

@@ -30,6 +30,7 @@ from airflow_kart import (
 from airflow_kart.exceptions import ConfigurationError, FormatError, OutputNotDumpedError
 from airflow_kart.formats import format_for
 from airflow_kart.storage import LocalStore, store_for
+from airflow_kart.tasks.provenance import TaskOwner
 from airflow_kart.testing import (
     EmptyRunOutcome,
     assert_frame_contents_equal,
@@ -239,7 +240,7 @@ class TestRunInMemory:
     def test_a_target_outside_the_workspace_is_not_touched(self, tmp_path: Path) -> None:
         class Fixed(TaskOnKart[int]):
             def output(self) -> Target:
-                return Target(str(tmp_path / "fixed.pkl"), format_for("a.pkl"), LocalStore(), owner=self)
+                return Target(str(tmp_path / "fixed.pkl"), format_for("a.pkl"), LocalStore(), owner=TaskOwner(self))
 
             def run(self) -> None:
                 self.dump(1)
