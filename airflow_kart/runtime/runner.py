@@ -16,6 +16,7 @@ from typing import Any
 
 from airflow_kart.artifacts.publication import Publication
 from airflow_kart.artifacts.sidecar.environment import peak_memory_bytes
+from airflow_kart.artifacts.sidecar.jsonable import as_json
 from airflow_kart.artifacts.sidecar.source import source_of
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import CycleError, OutputNotDumpedError, RequirementError
@@ -24,6 +25,7 @@ from airflow_kart.runtime.inputs import input_checksums
 from airflow_kart.runtime.log_tail import LogTail
 from airflow_kart.runtime.plan import ASKED_AGAIN, Outcome, Plan, PlannedTask, make_plan
 from airflow_kart.runtime.progress import Event, Listener
+from airflow_kart.runtime.redaction import Redaction
 from airflow_kart.runtime.seed import seeded
 from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.single_flight import TakenElsewhere, holding, whereabouts
@@ -190,7 +192,9 @@ def _make(
     source_of(type(task))  # read now and remembered: the file may be edited while the task runs
     logger.info("%r runs: %s", task, reason)
     task.task_log.clear()
-    with Publication({target.uri: target.store for target in targets}) as publication, LogTail() as tail:
+    redaction = Redaction(task)
+    redaction.tell_airflow()
+    with Publication({target.uri: target.store for target in targets}) as publication, LogTail(redaction) as tail:
         publication.input_checksums.update(checksums)
         started, clock = dt.datetime.now(dt.timezone.utc), time.perf_counter()
         try:
@@ -209,6 +213,7 @@ def _make(
         described["upstream"] += [
             upstream_part(path, required, publication.input_checksums, dynamic=True) for path, required in yielded
         ]
+        described["task_log"] = redaction.json(as_json(described["task_log"]))
         hold.check()
         publication.publish(
             {
