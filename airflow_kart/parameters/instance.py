@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Unpack
 
@@ -28,6 +28,12 @@ class TaskInstanceParameter(Parameter[Any]):
 
     holds_tasks = True
     expected_type: type | None
+
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, _task_class: object) -> type:
+            """Return the class: gokart's ``TaskInstanceParameter[Train]`` names the task class for type checkers only."""
+            return cls
 
     def __new__(cls, *, expected_type: type | None = None, default: object = UNSET, **options: Unpack[Options]) -> Any:
         """Declare a task-valued parameter.
