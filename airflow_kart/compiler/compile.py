@@ -21,6 +21,7 @@ from airflow_kart.operators.report import KartReportOperator
 from airflow_kart.operators.task import KartOperator
 from airflow_kart.settings import below_airflow_home
 from airflow_kart.storage.workspace import Workspace
+from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["Compilation", "OnCached", "Roots", "Where", "child_id", "compile_roots"]
@@ -159,7 +160,7 @@ def child_id(group: TaskGroup, label: str) -> str:
     return str(group.child_id(label))  # type: ignore[no-untyped-call]  # Airflow's is not annotated
 
 
-def _operator_kwargs(task: TaskOnKart[Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+def _operator_kwargs(task: Task, shared: Mapping[str, Any]) -> dict[str, Any]:
     cls = type(task)
     own = {"trigger_rule": "none_failed", "doc_md": class_documentation(cls), **shared, **cls.operator_kwargs}
     if ours := sorted(_OURS & own.keys()):

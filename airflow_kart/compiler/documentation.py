@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
 
 from airflow_kart.identity.names import logical_class_name
-from airflow_kart.tasks.task import TaskOnKart
+from airflow_kart.tasks.model import Task
 
 __all__ = ["class_documentation"]
 
 
-def class_documentation(cls: type[TaskOnKart[Any]]) -> str:
+def class_documentation(cls: type[Task]) -> str:
     """Return a class's docstring, its name and its parameters, as Markdown; the same for every run."""
     parts = [inspect.cleandoc(cls.__doc__)] if cls.__doc__ else []
     parts.append(f"Class `{logical_class_name(cls)}`")

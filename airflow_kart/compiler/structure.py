@@ -17,8 +17,9 @@ from airflow_kart.identity.encoding import encode
 from airflow_kart.operators.blueprint import Hops, RootSpec
 from airflow_kart.parameters.parametrized import private_parameters
 from airflow_kart.tasks.graph import Graph
+from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import KeyPath
-from airflow_kart.tasks.task import TaskOnKart
+from airflow_kart.tasks.resolution import resolve
 
 __all__ = ["Structure", "StructureNode", "make_structure"]
 
@@ -26,7 +27,7 @@ Key = tuple[str, str]
 """A node's unique ids with the two samples; the second is empty where there is no second sample."""
 
 
-_Arrival = tuple[Key | None, Hops, KeyPath, TaskOnKart[Any], TaskOnKart[Any] | None]
+_Arrival = tuple[Key | None, Hops, KeyPath, Task, Task | None]
 # A consumer, the way to below it, the keys from the roots, and the task there with either sample.
 
 
@@ -34,8 +35,8 @@ _Arrival = tuple[Key | None, Hops, KeyPath, TaskOnKart[Any], TaskOnKart[Any] | N
 class StructureNode:
     """One operator to be: a task, where it is found, and what of it no run can change."""
 
-    task: TaskOnKart[Any]
-    twin: TaskOnKart[Any] | None
+    task: Task
+    twin: Task | None
     """The task in the same place with the other sample."""
     trail: KeyPath
     """The keys that lead to it from the roots: of all ways the first of the shortest.
@@ -87,7 +88,7 @@ def make_structure(roots: Sequence[RootSpec], binding: Binding) -> Structure:
     return _walk(first, _second(roots, binding, first))
 
 
-def _second(roots: Sequence[RootSpec], binding: Binding, first: list[TaskOnKart[Any]]) -> Sequence[TaskOnKart[Any] | None]:
+def _second(roots: Sequence[RootSpec], binding: Binding, first: list[Task]) -> Sequence[Task | None]:
     """Return the roots with the other sample; where that fails (a sample is only a guess) there is none to compare."""
     if binding.samples == binding.variations:
         return first
@@ -102,7 +103,7 @@ def _second(roots: Sequence[RootSpec], binding: Binding, first: list[TaskOnKart[
     return second
 
 
-def _walk(first: Sequence[TaskOnKart[Any]], second: Sequence[TaskOnKart[Any] | None]) -> Structure:
+def _walk(first: Sequence[Task], second: Sequence[Task | None]) -> Structure:
     """Visit both graphs together, breadth first from the roots; return the nodes upstream first.
 
     An inline task is no node: what it requires is required by its consumer.
@@ -122,8 +123,8 @@ def _walk(first: Sequence[TaskOnKart[Any]], second: Sequence[TaskOnKart[Any] | N
         following: list[_Arrival] = []
         for consumer, hops, trail, task, twin in frontier:
             key = _key(task, twin)
-            steps: list[tuple[KeyPath, TaskOnKart[Any]]] = list(task.lineage.inputs)
-            twins = dict(twin.lineage.inputs) if twin is not None else {}
+            steps: list[tuple[KeyPath, Task]] = list(resolve(task).inputs)
+            twins = dict(resolve(twin).inputs) if twin is not None else {}
             if task.inline and key not in roots:
                 names.add(type(task).__name__)
                 if (consumer, key) in inline:
@@ -142,7 +143,7 @@ def _walk(first: Sequence[TaskOnKart[Any]], second: Sequence[TaskOnKart[Any] | N
     return Structure(_upstream_first(_merged(found, arrivals)), frozenset(names))
 
 
-def _key(task: TaskOnKart[Any], twin: TaskOnKart[Any] | None) -> Key:
+def _key(task: Task, twin: Task | None) -> Key:
     return task.unique_id, twin.unique_id if twin is not None else ""
 
 

@@ -19,7 +19,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from pathlib import PurePath
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from uuid import UUID
 
 from airflow_kart.exceptions import IdentityError
@@ -27,12 +27,11 @@ from airflow_kart.identity.names import logical_class_name
 
 __all__ = [
     "Canonical",
-    "Identifiable",
+    "Identified",
     "TaskEncoder",
     "digest",
     "encode",
     "encode_id",
-    "is_identifiable",
     "parameter_digest",
     "unique_id",
 ]
@@ -41,18 +40,22 @@ _UNIQUE_ID_DOMAIN = b"airflow-kart/unique-id/1"
 _PARAMETERS_DOMAIN = b"airflow-kart/parameters/1"
 
 
-class Identifiable(Protocol):
-    """A task, as the encoding sees tasks: an object with digests of its own."""
+class Identified:
+    """Base class of tasks: an encoding contains a task by one of its digests, not by the task's attributes."""
 
-    @property
-    def unique_id(self) -> str:
-        """The id of the task's result."""
-        ...
+    __slots__ = ()
 
-    @property
-    def parameter_digest(self) -> bytes:
-        """The digest of the task's class and all its parameters."""
-        ...
+    if TYPE_CHECKING:
+
+        @property
+        def unique_id(self) -> str:
+            """The id of the artifact that the task produces."""
+            ...
+
+        @property
+        def parameter_digest(self) -> bytes:
+            """The digest of the task's class and all its parameters."""
+            ...
 
 
 class Canonical(Protocol):
@@ -63,7 +66,7 @@ class Canonical(Protocol):
         ...
 
 
-TaskEncoder = Callable[[Identifiable], bytes]
+TaskEncoder = Callable[[Identified], bytes]
 
 
 def unique_id(class_name: str, code_version: str | None, parameters: Mapping[str, bytes], requirements: bytes) -> str:
@@ -116,15 +119,14 @@ def encode(value: object, task: TaskEncoder | None = None) -> bytes:
     for base, scalar in _SUBCLASSABLE.items():
         if isinstance(value, base):
             return scalar(value)
-    if is_identifiable(value):
-        identifiable = cast(Identifiable, value)
-        return task(identifiable) if task is not None else encode_id(identifiable.unique_id)
+    if isinstance(value, Identified):
+        return task(value) if task is not None else encode_id(value.unique_id)
     return _encode_own_type(value, task)
 
 
 def _encode_own_type(value: object, task: TaskEncoder | None) -> bytes:
     """Return the encoding of a task class, or of a value that describes itself."""
-    if isinstance(value, type) and hasattr(value, "unique_id"):
+    if isinstance(value, type) and issubclass(value, Identified):
         return _sized(b"k", _text(logical_class_name(value)))
     if hasattr(type(value), "canonical_form"):
         kind, form = cast(Canonical, value).canonical_form()
@@ -136,11 +138,6 @@ def _encode_own_type(value: object, task: TaskEncoder | None) -> bytes:
         "bytes, dates and times, timedelta, Decimal, UUID, paths, enum members, tasks, task classes, or lists, dicts and sets "
         "of these; or give it a method canonical_form()"
     )
-
-
-def is_identifiable(value: object) -> bool:
-    """Whether a value is a task (asked of its type, since asking the value would compute its digest)."""
-    return hasattr(type(value), "unique_id")
 
 
 def encode_id(task_id: str | bytes) -> bytes:

@@ -14,9 +14,11 @@ from typing import Any
 
 from airflow_kart.exceptions import BindingError, ParameterError
 from airflow_kart.parameters import UNSET
-from airflow_kart.parameters.parametrized import private_parameters
+from airflow_kart.parameters.parametrized import configured_default, private_parameters
 from airflow_kart.tasks.graph import Graph
+from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import KeyPath, follow
+from airflow_kart.tasks.resolution import resolve
 from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["Blueprint", "BlueprintNode", "Place", "RootSpec", "RunGraph", "check_single"]
@@ -40,11 +42,11 @@ class RootSpec:
         if isinstance(root, TaskOnKart):
             return cls(type(root), {name: getattr(root, name) for name in root.get_parameters()})
         if isinstance(root, type) and issubclass(root, TaskOnKart):
-            values = {name: root.configured_default(name) for name in root.get_parameters()}
+            values = {name: configured_default(root, name) for name in root.get_parameters()}
             return cls(root, {name: value for name, value in values.items() if value is not UNSET})
         raise BindingError(f"root is {root!r}; give a task, a task class, or a list of these")
 
-    def make(self, values: Mapping[str, Any]) -> TaskOnKart[Any]:
+    def make(self, values: Mapping[str, Any]) -> Task:
         """Make the task with those of the values that it has parameters for."""
         own = {name: value for name, value in values.items() if name in self.cls.get_parameters()}
         return self.cls(**{**self.values, **own})
@@ -72,7 +74,7 @@ class BlueprintNode:
     """One operator of a compiled DAG."""
 
     task_id: str
-    task: TaskOnKart[Any]
+    task: Task
     """The task as it is with sample values."""
     places: tuple[Place, ...]
 
@@ -90,7 +92,7 @@ class Blueprint:
     """The class names of the tasks that have no operator of their own."""
 
     @classmethod
-    def single(cls, task_id: str, task: TaskOnKart[Any]) -> Blueprint:
+    def single(cls, task_id: str, task: Task) -> Blueprint:
         """Return the structure of one operator that makes a task and everything below it."""
         node = BlueprintNode(task_id, task, (Place(None, ((0,),)),))
         return cls((RootSpec.of(task),), {task_id: node})
@@ -143,20 +145,20 @@ def check_single(task_id: str, task: object, bind: object) -> None:
 class RunGraph:
     """The tasks of one run, by the operator that makes them."""
 
-    def __init__(self, blueprint: Blueprint, roots: tuple[TaskOnKart[Any], ...]) -> None:
+    def __init__(self, blueprint: Blueprint, roots: tuple[Task, ...]) -> None:
         self._blueprint = blueprint
         self.roots = roots
 
     @cached_property
-    def tasks(self) -> Mapping[str, TaskOnKart[Any]]:
+    def tasks(self) -> Mapping[str, Task]:
         """The task of each operator; an operator whose task is not part of this run is left out."""
-        found: dict[str, TaskOnKart[Any]] = {}
+        found: dict[str, Task] = {}
         for node in reversed(list(self._blueprint.nodes.values())):  # consumers first
             for place in node.places:
                 if place.consumer is None:
                     within: Any = self.roots
                 elif place.consumer in found:
-                    within = found[place.consumer].lineage.requirements
+                    within = resolve(found[place.consumer]).requirements
                 else:
                     continue
                 task = _at_the_end(place.hops, within)
@@ -175,7 +177,7 @@ class RunGraph:
         """The tasks as a graph, with targets in the current workspace."""
         return Graph.of(self.roots)
 
-    def inline_tasks(self) -> list[TaskOnKart[Any]]:
+    def inline_tasks(self) -> list[Task]:
         """Return the tasks that have no operator of their own."""
         return [node.task for unique_id, node in self.graph.nodes.items() if unique_id not in self.task_ids]
 
@@ -184,7 +186,7 @@ class RunGraph:
         return {self.tasks[task_id].unique_id for task_id in task_ids if task_id in self.tasks}
 
 
-def _at_the_end(hops: Hops, within: Any) -> TaskOnKart[Any] | None:
+def _at_the_end(hops: Hops, within: Any) -> Task | None:
     """Return the task that a way leads to, or ``None`` where the way ends before."""
     task: Any = None
     for hop in hops:
@@ -194,5 +196,5 @@ def _at_the_end(hops: Hops, within: Any) -> TaskOnKart[Any] | None:
             return None
         if not isinstance(task, TaskOnKart):
             return None
-        within = task.lineage.requirements
+        within = resolve(task).requirements
     return task if isinstance(task, TaskOnKart) else None

@@ -11,7 +11,8 @@ from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.operators.plan import PLAN_XCOM
 from airflow_kart.operators.run_context import RunContext
 from airflow_kart.operators.table import text_table
-from airflow_kart.runtime.plan import Outcome, PlannedTask, states_of
+from airflow_kart.runtime.plan import Outcome, PlannedTask
+from airflow_kart.tasks.completeness import look_at
 
 __all__ = ["REPORT_XCOM", "KartReportOperator"]
 
@@ -79,14 +80,13 @@ class KartReportOperator(KartBaseOperator):
     ) -> dict[str, PlannedTask]:
         tasks = run_context.run.tasks
         graph = run_context.run.graph
-        present = dict(
-            zip(tasks, states_of([graph.nodes[task.unique_id] for task in tasks.values()], remember=True), strict=True)
-        )
+        looked_at = look_at([graph.nodes[task.unique_id] for task in tasks.values()], remember=True)
+        present = dict(zip(tasks, looked_at, strict=True))
         found: dict[str, PlannedTask] = {}
         for task_id in self.blueprint.nodes:
             state = str(states.get(task_id))
             there = present.get(task_id)
-            cached = there is not None and there.outcome is Outcome.CACHED
+            cached = there is not None and there.complete
             seconds = there.seconds if there is not None and cached else 0.0
             planned = plan.get(task_id, {})
             reason = str(planned.get("reason") or (there.reason if there is not None else "not part of the graph"))

@@ -16,14 +16,15 @@ from airflow_kart.locks import Taken
 from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint, check_single
 from airflow_kart.operators.run_context import RunContext, outside_consumers
-from airflow_kart.operators.upstream import Below
+from airflow_kart.operators.upstream import UpstreamTasks
 from airflow_kart.runtime.plan import Outcome
 from airflow_kart.runtime.runner import RunResult, run_task
-from airflow_kart.runtime.single_flight import TakenElsewhere, Turns
+from airflow_kart.runtime.session import Session
+from airflow_kart.runtime.single_flight import TakenElsewhere
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.kinds import ExternalTask
+from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.outputs import targets_of
-from airflow_kart.tasks.task import TaskOnKart
 from airflow_kart.triggers.external import ExternalArtifactTrigger
 from airflow_kart.triggers.lock import LockTrigger
 
@@ -31,10 +32,11 @@ __all__ = ["KartOperator"]
 
 
 class KartOperator(KartBaseOperator):
-    """Makes the artifact of a task, unless it is there.
+    """Makes the artifact of a task, unless the artifact is there.
 
-    Used by itself it also makes what is missing below the task. In a compiled DAG each task has an operator of its
-    own; then only what has none is made here, and a missing input that has one is an error that says how to make it.
+    An operator by itself also makes the missing artifacts upstream. In a compiled DAG each task has an operator of its own:
+    there an operator makes besides only upstream tasks without one, and a missing input that has one is an error that
+    says how to make the input.
 
     Raises:
         BindingError: ``task`` is no task, or ``bind`` names a parameter it does not have.
@@ -62,7 +64,7 @@ class KartOperator(KartBaseOperator):
     def __init__(
         self,
         *,
-        task: TaskOnKart[Any],
+        task: Task,
         bind: Mapping[str, Any] | None = None,
         workspace_directory: str | None = None,
         read_from: Sequence[str] | None = None,
@@ -95,13 +97,13 @@ class KartOperator(KartBaseOperator):
         return self._execute(context, {}, None)
 
     def on_kill(self) -> None:
-        """Stop the task where it is: nothing is published, and its lock is let go of.
+        """Abort the running task. Nothing is published; the lock is released.
 
-        Airflow by itself lets it go on and kills it seconds later, and a lock that is not the kernel's would stay for its
-        time to live.
+        Airflow alone would let the task go on and kill the process seconds later; a lock outside the kernel would then stay
+        for its time to live.
 
         Raises:
-            SystemExit: in the midst of the task. Airflow tries it again if it has tries left.
+            SystemExit: in the midst of the task. Airflow tries the task again if it has tries left.
         """
         if self._at_work:
             self._at_work = False  # clearing up is not to be stopped
@@ -113,7 +115,7 @@ class KartOperator(KartBaseOperator):
         Args:
             context: Airflow's.
             dead: by unique id, the locks of other runs that were seen to be dead.
-            waiting_since: since when (Unix time) it has waited for other runs, if it has.
+            waiting_since: since when (Unix time) the operator has waited for other runs; ``None`` if it has not.
         """
         self._at_work = True
         try:
@@ -128,22 +130,16 @@ class KartOperator(KartBaseOperator):
         if task is None:
             raise AirflowSkipException(f"with this run's values the DAG has no task {self.task_id}; nothing to make")
         with self.workspace():
-            below = Below(task, run_context, context)
-            if absent := below.absent(task):
+            upstream = UpstreamTasks(task, run_context, context)
+            if absent := upstream.absent(task):
                 self._wait_for(absent)
-            turns = Turns(wait=False, dead=dead)
+            session = Session(run_context.coordinates(), run_context.how_to_make, waits=False, dead=dead)
             try:
-                made = below.make(turns)
-                result = run_task(
-                    task,
-                    force=below.forced,
-                    coordinates=run_context.coordinates(),
-                    how_to_make=run_context.how_to_make,
-                    turns=turns,
-                )
+                made = upstream.make(session)
+                result = run_task(task, force=upstream.forced, session=session)
             except TakenElsewhere as elsewhere:
-                self._wait_for_turn(elsewhere, time.time() if waiting_since is None else waiting_since)
-        summary = {**_summary(task, result), "made_below": made}
+                self._wait_for_lock(elsewhere, time.time() if waiting_since is None else waiting_since)
+        summary = {**_summary(task, result), "made_upstream": made}
         if result.outcome is Outcome.CACHED:
             where = ", ".join(artifact["uri"] for artifact in summary["artifacts"])
             self.log.info("%r is cached (%s)%s", task, result.reason, f"; its artifact is {where}" if where else "")
@@ -173,7 +169,7 @@ class KartOperator(KartBaseOperator):
         self.log.info("There now: %s", ", ".join(event["uris"]))
         return self.execute(context)
 
-    def _wait_for_turn(self, elsewhere: TakenElsewhere, since: float) -> NoReturn:
+    def _wait_for_lock(self, elsewhere: TakenElsewhere, since: float) -> NoReturn:
         """Give the worker slot up until another run has made the task, or has died."""
         task = elsewhere.task
         self.log.info("Waiting, as %s", elsewhere)
@@ -206,7 +202,7 @@ class KartOperator(KartBaseOperator):
         return self._execute(context, dead, event["since"])
 
 
-def _summary(task: TaskOnKart[Any], result: RunResult) -> dict[str, Any]:
+def _summary(task: Task, result: RunResult) -> dict[str, Any]:
     return {
         "outcome": result.outcome.value,
         "reason": result.reason,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Unpack
 
-from airflow_kart.identity.encoding import is_identifiable
+from airflow_kart.identity.encoding import Identified
 from airflow_kart.identity.names import find_class, logical_class_name, logical_module_name
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
 from airflow_kart.parameters.optional import OptionalOf
@@ -53,8 +53,8 @@ class TaskInstanceParameter(Parameter[Any]):
 
     def normalize(self, value: object) -> Any:
         """Return the task."""
-        if not is_identifiable(value):
-            hint = "; make an instance of it: add ()" if isinstance(value, type) and hasattr(value, "unique_id") else ""
+        if not isinstance(value, Identified):
+            hint = "; make an instance of it: add ()" if isinstance(value, type) and issubclass(value, Identified) else ""
             raise ValueError(f"give a task instance, not {described(value)}{hint}")
         if self.expected_type is not None and not isinstance(value, self.expected_type):
             raise ValueError(f"give a {self.expected_type.__name__}, not {described(value)}")
@@ -70,7 +70,7 @@ class TaskInstanceParameter(Parameter[Any]):
 
     def from_json(self, value: object) -> Any:
         """Make the task from the JSON that :meth:`written` wrote; return a task, which a binding may hold, unchanged."""
-        return self.normalize(value if is_identifiable(value) else _task_from(value))
+        return self.normalize(value if isinstance(value, Identified) else _task_from(value))
 
     def written(self, value: Any) -> object:
         """Return JSON of the task's class and parameters, and of the tasks that the task holds."""
@@ -136,7 +136,7 @@ class ListTaskInstanceParameter(TaskInstanceParameter):
         """Make the tasks from the JSON that :meth:`written` wrote; return tasks unchanged."""
         if not isinstance(value, (list, tuple)):
             raise ValueError(f"give a list of tasks, not {described(value)}")
-        return self.normalize([item if is_identifiable(item) else _task_from(item) for item in value])
+        return self.normalize([item if isinstance(item, Identified) else _task_from(item) for item in value])
 
     def written(self, value: tuple[object, ...]) -> object:
         """Return JSON of the tasks."""
@@ -178,7 +178,12 @@ def _task_from(written: object) -> object:
     if not isinstance(written, dict) or any(not isinstance(written.get(part), kind) for part, kind in parts.items()):
         raise ValueError(f"{described(written)} does not describe a task; give an object with module, class and parameters")
     task_class: Any = find_class(written["module"], written["class"])
-    if task_class is None or not hasattr(task_class, "unique_id"):
+    if task_class is None or not issubclass(task_class, Identified):
         raise ValueError(f"there is no task class {written['module']}.{written['class']} here")
-    task: object = task_class.from_written(written["parameters"])
+    known = task_class.get_parameters()
+    values = {
+        name: known[name].read(text, task_class.__qualname__, name) if name in known else text
+        for name, text in written["parameters"].items()
+    }
+    task: object = task_class(**values)
     return task

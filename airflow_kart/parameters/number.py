@@ -78,8 +78,8 @@ class _Number(Parameter[N]):
         if isinstance(value, bool) or not isinstance(value, numbers.Integral if whole else numbers.Real):
             raise ValueError(f"give {'an int' if whole else 'a float'}, not {described(value)}")
         number: N = self.var_type(value)  # type: ignore[call-overload]  # an Integral has __int__
-        if isinstance(number, float) and math.isnan(number):
-            return math.nan  # one of the many
+        if self.var_type is float and math.isnan(number):
+            return self.var_type("nan")  # one of the many
         if number != value:
             raise ValueError(f"{described(value)} lies between two floats; choose one: {number!r}")
         return number + 0  # -0.0 becomes 0.0: the two are equal, and so have one id

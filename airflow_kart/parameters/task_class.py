@@ -6,6 +6,7 @@ from typing import Any, TypeVar, overload
 
 from typing_extensions import Unpack
 
+from airflow_kart.identity.encoding import Identified
 from airflow_kart.identity.names import find_class, logical_class_name
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
 from airflow_kart.parameters.optional import OptionalOf
@@ -53,8 +54,8 @@ class TaskParameter(Parameter[type]):
 
     def normalize(self, value: object) -> type:
         """Return the class."""
-        if not isinstance(value, type) or not hasattr(value, "unique_id"):
-            hint = f"; give its class, {type(value).__name__}" if hasattr(type(value), "unique_id") else ""
+        if not isinstance(value, type) or not issubclass(value, Identified):
+            hint = f"; give its class, {type(value).__name__}" if isinstance(value, Identified) else ""
             raise ValueError(f"give a task class, not {described(value)}{hint}")
         if self.expected_type is not None and not issubclass(value, self.expected_type):
             raise ValueError(f"give {self.expected_type.__name__} or a subclass of it, not {value.__qualname__}")

@@ -147,6 +147,35 @@ def test_who_waits_too_long_fails_and_says_for_whom_it_waited(run_dag, workspace
     assert ran() == []
 
 
+class Asking(Noted):
+    """Asks for a task on its way."""
+
+    def run(self):
+        RAN.append("Asking")
+        target = yield Wanted()
+        self.dump(target.load())
+
+
+def test_an_operator_defers_for_a_task_that_its_run_asks_for(run_dag, workspace, capfd):
+    locks = locks_for(Workspace(str(workspace)))
+    lease = locks.acquire(Wanted().unique_id, Holder("Wanted()", {"dag_id": "other", "run_id": "its", "task_id": "w"}))
+    seen = []
+
+    def let_go():
+        while "Waiting, as Wanted() is being made by dag other" not in "".join(seen):
+            seen.append("".join(capfd.readouterr()))
+            time.sleep(0.05)
+        assert locks.look(Asking().unique_id) is None
+        lease.release()
+
+    thread = threading.Thread(target=let_go)
+    thread.start()
+    run = run_dag(KartDag("asking", Asking(), schedule=None))
+    thread.join(30)
+    assert run.states["asking"] == "success"
+    assert ran() == ["Asking", "Asking", "Wanted"]
+
+
 class Stopped(Noted):
     """Is told to end in its midst, the first time."""
 

@@ -309,7 +309,7 @@ def tasks_are_made_wrongly(table: Table) -> None:
     Count(table=Count(table=table, depth=1), depth=1)  # wrong
     Table(1)  # wrong
     Table(row=1)  # wrong
-    Table(lineage_cache=None)  # wrong
+    Table(unique_id=None)  # wrong
 
 
 def tasks_are_used_wrongly(table: Table, count: Count) -> None:

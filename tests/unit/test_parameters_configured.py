@@ -25,7 +25,7 @@ from airflow_kart import (
 from airflow_kart.exceptions import MissingParameterError, ParameterError, ParameterValueError, UnknownParameterError
 from airflow_kart.operators.blueprint import RootSpec
 from airflow_kart.parameters import UNSET
-from airflow_kart.parameters.parametrized import Parametrized
+from airflow_kart.parameters.parametrized import Parametrized, configured_default
 
 
 class Train(TaskOnKart[int]):
@@ -76,12 +76,12 @@ def variable(monkeypatch: pytest.MonkeyPatch, section: str, name: str, value: st
 
 def test_without_configuration_there_is_the_default(cfg: Any) -> None:
     assert Train(name="a").depth == 6
-    assert Train.configured_default("depth") == 6
-    assert Train.configured_default("name") is UNSET
+    assert configured_default(Train, "depth") == 6
+    assert configured_default(Train, "name") is UNSET
     with pytest.raises(MissingParameterError, match="Train needs the parameter name"):
         Train()
     with pytest.raises(UnknownParameterError, match="did you mean depth"):
-        Train.configured_default("dept")
+        configured_default(Train, "dept")
 
 
 def test_a_section_of_the_class_comes_before_the_default(cfg: Any) -> None:
@@ -255,7 +255,7 @@ def test_an_alias_counts_by_its_own_name() -> None:
     assert list(Holidays.get_parameters()) == ["land"]
 
 
-@pytest.mark.parametrize("name", ["run", "requires", "unique_id", "clone", "configured_default", "load"])
+@pytest.mark.parametrize("name", ["run", "requires", "unique_id", "clone", "get_parameters", "load"])
 def test_an_alias_cannot_be_named_like_a_method(name: str) -> None:
     with pytest.raises(ParameterError, match=rf"Bad\.{name}: TaskOnKart has a method of this name"):
         type("Bad", (TaskOnKart,), {name: Region.country})

@@ -80,6 +80,7 @@ from airflow_kart.parameters import (
     YearParameter,
     ZonedDateSecondParameter,
 )
+from airflow_kart.parameters.parametrized import held_tasks
 
 
 class Colour(enum.Enum):
@@ -692,7 +693,7 @@ def test_an_optional_task_may_be_left_out() -> None:
         == 4
     )
     assert json.loads(outer.serialize(Maybe(more=(Leaf(),))))["parameters"]["upstream"] is None
-    assert list(Maybe(upstream=Leaf(), more=(Twig(),)).held_tasks()) == [Leaf(), Twig()]
+    assert list(held_tasks(Maybe(upstream=Leaf(), more=(Twig(),)))) == [Leaf(), Twig()]
 
 
 def test_a_tuple_is_read_as_python_writes_it() -> None:

@@ -30,6 +30,7 @@ from airflow_kart.exceptions import (
     UnknownParameterError,
 )
 from airflow_kart.tasks.outputs import targets_of
+from airflow_kart.tasks.resolution import resolve
 
 pytestmark = pytest.mark.usefixtures("workspace")
 
@@ -81,7 +82,7 @@ def test_a_task_pickles_by_class_and_parameters() -> None:
     loaded = pickle.loads(pickle.dumps(task))
     assert loaded == task
     assert loaded.unique_id == task.unique_id
-    assert loaded.lineage_cache is not task.lineage_cache
+    assert resolve(loaded) is not resolve(task)
 
 
 def test_a_diamond_pickles_in_linear_size() -> None:

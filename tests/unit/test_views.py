@@ -26,11 +26,12 @@ from airflow_kart import (
     TaskInstanceParameter,
     TaskOnKart,
     Workspace,
+    WrapperTask,
     build,
     views,
 )
 from airflow_kart.exceptions import ConfigurationError, TargetError
-from airflow_kart.tasks.graph import Graph, Node
+from airflow_kart.tasks.graph import Graph
 from airflow_kart.testing import in_memory_workspace
 from airflow_kart.views import graphviz, mermaid, table, tree
 from airflow_kart.views.survey import Survey
@@ -460,20 +461,20 @@ def test_an_output_that_fails_is_named(workspace: Path) -> None:
 
 
 @pytest.mark.parametrize("made", [False, True])
-def test_a_task_without_outputs_is_as_complete_as_what_it_needs(workspace: Path, made: bool) -> None:
+@pytest.mark.parametrize("ignore", [(), ("Load",)])
+def test_a_wrapper_is_as_complete_as_what_it_groups(workspace: Path, made: bool, ignore: tuple[str, ...]) -> None:
+    class Group(WrapperTask):
+        def requires(self) -> Any:
+            return Load()
+
     if made:
         build(Load())
-    graph = Graph.of([Lone()])
-    load, lone = graph.nodes.values()
-    assert isinstance(lone.task, Lone)
-    wrapped = {load.unique_id: load, lone.unique_id: Node(lone.task, lone.inputs, ())}
-    for ignore in ((), ("Load",)):
-        found = Survey.of(Graph(graph.roots, wrapped, graph.consumers), ignore)
-        root = found.tasks[found.root]
-        assert root.complete is made
-        assert root.reason == ("what it needs is complete" if made else "what it needs is not complete")
-        assert root.seconds is None
-        assert found.sidecars()[found.root] == ()
+    found = Survey.of(Graph.of([Group()]), ignore)
+    root = found.tasks[found.root]
+    assert root.complete is made
+    assert root.reason == ("all that it groups is there" if made else f"{Load()!r}, which it needs, runs")
+    assert root.seconds is None
+    assert found.sidecars()[found.root] == ()
 
 
 def test_a_long_run_is_given_in_minutes_and_hours(workspace: Path) -> None:

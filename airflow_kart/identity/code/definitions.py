@@ -10,7 +10,7 @@ from typing import TypeAlias
 from airflow_kart.identity.code.module import Definition, Module
 from airflow_kart.identity.code.project import Project, SourcePlace, read_module
 from airflow_kart.identity.code.references import Import, Reference
-from airflow_kart.identity.encoding import digest, encode
+from airflow_kart.identity.encoding import Identified, digest, encode
 from airflow_kart.identity.names import PACKAGE, find_class_named
 
 __all__ = ["Definitions", "Named", "Part"]
@@ -167,4 +167,4 @@ class Definitions:
 def _is_task_class(dotted: str) -> bool:
     """Whether a dotted name is the address of one of this package's task classes."""
     found = find_class_named(dotted) if dotted.startswith(f"{PACKAGE}.") else None
-    return hasattr(found, "unique_id")
+    return found is not None and issubclass(found, Identified)
