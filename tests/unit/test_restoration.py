@@ -144,7 +144,9 @@ def test_a_class_that_has_changed(workspace: Path, monkeypatch: pytest.MonkeyPat
         Train.restore(unique_id)
 
 
-def test_private_parameters_have_to_be_given(workspace: Path) -> None:
+def test_private_parameters_have_to_be_given(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__KART__PRIVATE_DIGEST_KEY", "the key")
+
     class Secretive(TaskOnKart[int]):
         token: str = StrParameter(visibility=ParameterVisibility.PRIVATE)
 
