@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import Unpack
 
 from airflow_kart.identity.encoding import Identified
-from airflow_kart.identity.names import find_class, logical_class_name, logical_module_name
+from airflow_kart.identity.lookup import LOOKED_UP, find_class
+from airflow_kart.identity.names import logical_class_name, logical_module_name
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
 from airflow_kart.parameters.optional import OptionalOf
 
@@ -61,7 +62,7 @@ class TaskInstanceParameter(Parameter[Any]):
         return value
 
     def parse(self, text: str) -> Any:
-        """Make the task from the text that :meth:`serialize` wrote, and import the class's module where this process has not."""
+        """Make the task from the text that :meth:`serialize` wrote; see :mod:`airflow_kart.identity.lookup`."""
         return self.from_json(json.loads(text))
 
     def serialize(self, value: object) -> str:
@@ -179,7 +180,7 @@ def _task_from(written: object) -> object:
         raise ValueError(f"{described(written)} does not describe a task; give an object with module, class and parameters")
     task_class: Any = find_class(written["module"], written["class"])
     if task_class is None or not issubclass(task_class, Identified):
-        raise ValueError(f"there is no task class {written['module']}.{written['class']} here")
+        raise ValueError(f"there is no task class {written['module']}.{written['class']} here; {LOOKED_UP}")
     known = task_class.get_parameters()
     values = {
         name: known[name].read(text, task_class.__qualname__, name) if name in known else text
