@@ -1,4 +1,4 @@
-"""Airflow's connections, and one client per process: what stores and locks reach their services with."""
+"""The way of stores and locks to their services: Airflow's connections, and one client per process."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _T = TypeVar("_T")
 
 
 def connection_id(option: str, default: str, given: str | None) -> str | None:
-    """Return the id of the connection to use, or ``None`` where the service's own ways to credentials are to be tried.
+    """Return the id of the connection to use, ``None`` for the service's own search for credentials.
 
     Args:
-        option: the ``[kart]`` option that may name one.
-        default: the id that Airflow uses by default; such a connection need not exist.
-        given: the id that a DAG or a uri names, if it does.
+        option: the ``[kart]`` option that may name a connection.
+        default: the id that Airflow uses by default; this connection need not exist.
+        given: the id that a DAG or a uri names, ``None`` where neither does.
 
     Raises:
-        ConfigurationError: a connection is named that does not exist.
+        ConfigurationError: the named connection does not exist.
     """
     wanted = given or settings.kart_option(option).strip() or default
     try:
@@ -42,11 +42,11 @@ def require_connection(conn_id: str, to_correct: str) -> Any:
     """Return an Airflow connection.
 
     Args:
-        conn_id: its id.
-        to_correct: what names it, and where, for the error.
+        conn_id: the id.
+        to_correct: the option and the places that may name the connection, for the error.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: the connection does not exist.
     """
     from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
@@ -60,12 +60,12 @@ def require_connection(conn_id: str, to_correct: str) -> Any:
 
 
 def whose(used: str | None, default: str) -> str:
-    """Return the words for a connection that is used, or for none, as there is no default one."""
+    """Return the words for the connection in use, or for its absence."""
     return f"connection {used}" if used else f"without a connection, as there is no {default}"
 
 
 def pool_size() -> int:
-    """Return how many connections to a service are kept open: enough for all threads that look things up, and some more."""
+    """Return how many connections to a service stay open: one for each thread that looks things up, and some more."""
     return max(_LEAST_CONNECTIONS, settings.kart_int("check_threads") + 8)
 
 
@@ -78,10 +78,10 @@ class _Slot(Generic[_T]):
 
 
 class PerProcess(Generic[_T]):
-    """A value, such as a client with open connections, that must not cross a fork. Threads share it.
+    """A value that must not cross a fork, as a client with open connections. Threads share the value.
 
     Args:
-        make: makes the value of a process, when it is first asked for.
+        make: makes the value of a process, at first use.
     """
 
     def __init__(self, make: Callable[[], _T]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from airflow_kart.artifacts.state import TargetState
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import TargetError
-from airflow_kart.storage import Lookup, is_memory_uri
+from airflow_kart.storage import Lookup
 
 __all__ = ["ExternalTarget"]
 
@@ -41,7 +41,7 @@ class ExternalTarget(Target):
         Raises:
             TargetError: the target is not in memory.
         """
-        if not is_memory_uri(self.uri):
+        if self.store.shared:
             raise TargetError(
                 f"{self.uri} is made elsewhere; a {type(obj).__name__} cannot be dumped to an ExternalTask's target",
                 uri=self.uri,

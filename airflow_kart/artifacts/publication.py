@@ -13,11 +13,11 @@ import posixpath
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from contextvars import ContextVar, Token
 from dataclasses import asdict
 
 from typing_extensions import Self
 
+from airflow_kart.ambient import Ambient
 from airflow_kart.artifacts.checks import Checks
 from airflow_kart.artifacts.checksum import ChecksumStream
 from airflow_kart.artifacts.sidecar import ArtifactRecord, Sidecar, environment
@@ -47,7 +47,6 @@ class Publication:
     def __init__(self, outputs: Mapping[str, Store]) -> None:
         self._seen = {uri: sidecar_version(store, uri) for uri, store in outputs.items()}
         self._staged: dict[str, StagedOutput] = {}
-        self._entered: Token[Publication | None] | None = None
         self.adopted = False
         """Whether another run published the outputs first, and this run adopted them."""
         self.input_checksums: dict[str, str] = {}
@@ -56,7 +55,7 @@ class Publication:
     @classmethod
     def current(cls) -> Publication | None:
         """Return the publication of the surrounding block."""
-        return _CURRENT.get()
+        return _PUBLICATIONS.current
 
     @classmethod
     def expecting(cls, uri: str) -> Publication | None:
@@ -65,10 +64,10 @@ class Publication:
         Raises:
             ConfigurationError: the thread belongs to no run, and two runs of the process have this output.
         """
-        current = _CURRENT.get()
+        current = _PUBLICATIONS.current
         if current is not None:
             return current if current.expects(uri) else None
-        found = [publication for publication in list(_ENTERED) if publication.expects(uri)]
+        found = [publication for publication in _PUBLICATIONS.entered if publication.expects(uri)]
         if len(found) > 1:
             raise ConfigurationError(
                 f"two runs in this process make {uri} and cannot tell whose thread this is; dump in run()'s own",
@@ -204,15 +203,12 @@ class Publication:
 
     def __enter__(self) -> Self:
         """Make this the current publication."""
-        self._entered = _CURRENT.set(self)
-        _ENTERED.append(self)
+        _PUBLICATIONS.enter(self)
         return self
 
     def __exit__(self, *_exception: object) -> None:
         """Discard what was not published."""
-        if self._entered is not None:
-            _CURRENT.reset(self._entered)
-            _ENTERED.remove(self)
+        _PUBLICATIONS.leave(self)
         for staged in self._staged.values():
             staged.upload.discard()
 
@@ -226,5 +222,4 @@ def _long_ago(moment: dt.datetime) -> bool:
     return (dt.datetime.now(dt.timezone.utc) - moment).total_seconds() > _PATIENCE
 
 
-_ENTERED: list[Publication] = []
-_CURRENT: ContextVar[Publication | None] = ContextVar("airflow_kart_publication", default=None)
+_PUBLICATIONS: Ambient[Publication] = Ambient("airflow_kart_publication")

@@ -16,7 +16,7 @@ from airflow_kart.exceptions import FormatError, MissingArtifactError, ObjectCha
 from airflow_kart.formats import Format, ReadsInParts, VerifiesColumns, describe, reader_for, with_options
 from airflow_kart.formats.table_kind import kind_of_type_name
 from airflow_kart.formats.tables.selection import load_columns, places_of
-from airflow_kart.storage import ObjectPathStore, Store
+from airflow_kart.storage import Store
 from airflow_kart.streams import HashedStream
 
 __all__ = ["Decoded", "Reading"]
@@ -137,7 +137,7 @@ class Reading:
             or sidecar.replaces is not None
             or not isinstance(reader, VerifiesColumns)
             or not reader.verifies_columns(record.type)
-            or isinstance(self.store, ObjectPathStore)  # one of its streams may read several versions
+            or not self.store.steady_reads  # one of its streams may read several versions
         ):
             return None
         try:

@@ -1,4 +1,4 @@
-"""What the Airflow UI shows of a task class's own documentation."""
+"""A task class's documentation in the Airflow UI."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["class_documentation"]
 
 
 def class_documentation(cls: type[Task]) -> str:
-    """Return a class's docstring, its name and its parameters, as Markdown; the same for every run."""
+    """Return a class's docstring, name and parameters as Markdown; the same for every run."""
     parts = [inspect.cleandoc(cls.__doc__)] if cls.__doc__ else []
     parts.append(f"Class `{logical_class_name(cls)}`")
     rows = [

@@ -59,7 +59,7 @@ class KartReportOperator(KartBaseOperator):
             run_ids=[ti.run_id],
         ).get(ti.run_id, {})
         plan = ti.xcom_pull(task_ids=self.plan_task_id, key=PLAN_XCOM) if self.plan_task_id else None
-        with self.workspace():
+        with self.run_workspace():
             found = self._outcomes(run_context, states, plan or {}, (ti.dag_id, ti.run_id))
         summary = self._publish(found, context)
         failed = [task_id for task_id, outcome in found.items() if outcome.outcome is Outcome.FAILED]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
@@ -44,12 +44,8 @@ class KartOperator(KartBaseOperator):
     Args:
         task: the task, with the values its operator is compiled with.
         bind: see :class:`~airflow_kart.operators.base.KartBaseOperator`.
+        workspace: as ``bind``.
         workspace_directory: as ``bind``.
-        read_from: as ``bind``.
-        aws_conn_id: as ``bind``.
-        gcp_conn_id: as ``bind``.
-        lock: as ``bind``.
-        redis_conn_id: as ``bind``.
         on_cached: how the operator ends when the artifact was there: ``"skip"``, which shows in the UI, or
             ``"success"``. Where a task outside the graph hangs on it, it always ends well.
         blueprint: the compiled structure it belongs to.
@@ -66,26 +62,13 @@ class KartOperator(KartBaseOperator):
         *,
         task: Task,
         bind: Mapping[str, Any] | None = None,
+        workspace: str | Workspace | None = None,
         workspace_directory: str | None = None,
-        read_from: Sequence[str] | None = None,
-        aws_conn_id: str | None = None,
-        gcp_conn_id: str | None = None,
-        lock: str | None = None,
-        redis_conn_id: str | None = None,
         on_cached: Literal["skip", "success"] = "skip",
         blueprint: Blueprint | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(  # named one by one, so that type checkers know them here too
-            bind=bind,
-            workspace_directory=workspace_directory,
-            read_from=read_from,
-            aws_conn_id=aws_conn_id,
-            gcp_conn_id=gcp_conn_id,
-            lock=lock,
-            redis_conn_id=redis_conn_id,
-            **kwargs,
-        )
+        super().__init__(bind=bind, workspace=workspace, workspace_directory=workspace_directory, **kwargs)
         if blueprint is None:
             check_single(self.task_id, task, bind)
         self.task = task
@@ -129,7 +112,7 @@ class KartOperator(KartBaseOperator):
         task = run_context.run.tasks.get(self.task_id)
         if task is None:
             raise AirflowSkipException(f"with this run's values the DAG has no task {self.task_id}; nothing to make")
-        with self.workspace():
+        with self.run_workspace():
             upstream = UpstreamTasks(task, run_context, context)
             if absent := upstream.absent(task):
                 self._wait_for(absent)
@@ -157,8 +140,7 @@ class KartOperator(KartBaseOperator):
             trigger=ExternalArtifactTrigger(
                 uris=uris,
                 poll_seconds=min(task.poll_seconds for task in external),
-                aws_conn_id=self.aws_conn_id,
-                gcp_conn_id=self.gcp_conn_id,
+                workspace=Workspace.current(),
             ),
             method_name="execute_when_there",
             timeout=min(timeouts) if timeouts else None,
@@ -173,18 +155,13 @@ class KartOperator(KartBaseOperator):
         """Give the worker slot up until another run has made the task, or has died."""
         task = elsewhere.task
         self.log.info("Waiting, as %s", elsewhere)
-        here = Workspace.current()
         self.defer(
             trigger=LockTrigger(
                 task=repr(task),
                 unique_id=task.unique_id,
                 sidecars={target.uri: sidecar_version(target.store, target.uri) for _, target in targets_of(task)},
                 since=since,
-                workspace_directory=here.directory,
-                aws_conn_id=here.aws_conn_id,
-                gcp_conn_id=here.gcp_conn_id,
-                lock=here.lock,
-                redis_conn_id=here.redis_conn_id,
+                workspace=Workspace.current(),
             ),
             method_name="execute_when_free",
         )

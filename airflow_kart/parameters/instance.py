@@ -178,9 +178,10 @@ def _task_from(written: object) -> object:
     parts = {"module": str, "class": str, "parameters": dict}
     if not isinstance(written, dict) or any(not isinstance(written.get(part), kind) for part, kind in parts.items()):
         raise ValueError(f"{described(written)} does not describe a task; give an object with module, class and parameters")
-    task_class: Any = find_class(written["module"], written["class"])
-    if task_class is None or not issubclass(task_class, Identified):
+    found = find_class(written["module"], written["class"])
+    if found is None or not issubclass(found, Identified):
         raise ValueError(f"there is no task class {written['module']}.{written['class']} here; {LOOKED_UP}")
+    task_class: Any = found
     known = task_class.get_parameters()
     values = {
         name: known[name].read(text, task_class.__qualname__, name) if name in known else text

@@ -15,7 +15,6 @@ from airflow_kart.runtime.progress import showing
 from airflow_kart.runtime.runner import make_all
 from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.workers import make_in_processes
-from airflow_kart.storage import is_memory_uri
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.graph import Graph, require_task
 from airflow_kart.tasks.kinds import ExternalTask
@@ -63,7 +62,7 @@ def build(
     if workers < 1:
         raise ConfigurationError(f"build(workers={workers}): give at least 1")
     with Workspace(os.fspath(workspace_directory)) if workspace_directory is not None else Workspace.current() as workspace:
-        if workers > 1 and is_memory_uri(workspace.directory):
+        if workers > 1 and not workspace.store.shared:
             raise ConfigurationError(
                 f"build(workers={workers}): other processes cannot see {workspace.directory}; "
                 "use workers=1, or a directory as the workspace"

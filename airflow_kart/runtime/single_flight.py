@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from airflow_kart import settings
 from airflow_kart.exceptions import LockError, LockTimeoutError
-from airflow_kart.locks import Hold, Holder, Lease, Locks, Taken, Watch, locks_for
+from airflow_kart.locks import Hold, Holder, Lease, Locks, LockWatch, Taken, locks_for
 from airflow_kart.runtime.progress import Event, Listener
 from airflow_kart.runtime.session import Session
 from airflow_kart.storage.workspace import Workspace
@@ -64,7 +64,7 @@ def holding(task: Task, session: Session) -> Iterator[Hold]:
 
 
 def _wait(locks: Locks, task: Task, holder: Holder, taken: Taken, listener: Listener) -> Lease:
-    watch = Watch(locks, task.unique_id)
+    watch = LockWatch(locks, task.unique_id)
     limit = settings.kart_int("lock_timeout")
     began = reached = time.monotonic()
     said = -_SAY_AGAIN

@@ -1,8 +1,8 @@
 """Objects as files: the store of a laptop, a shared volume, and the default.
 
-An upload is a file in a hidden folder beside its object; publishing renames it, which POSIX makes atomic within a
-file system. Its name carries the writer's host and process, so that what a killed writer left behind is recognised
-and removed by the next one that writes to the same directory.
+An upload is a file in a hidden folder beside its object. Publishing renames the file, which POSIX makes atomic within a
+file system. The file's name carries the writer's host and process: the next writer to the same directory recognises and
+removes the files of dead writers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from urllib.parse import quote, unquote
 
 from airflow_kart import settings
 from airflow_kart.exceptions import ConflictError, StorageError
-from airflow_kart.storage.base import ANY, HIDDEN, UPLOADS, Expected, Found, ObjectStat, Removable
+from airflow_kart.storage.base import ANY, HIDDEN, UPLOADS, Expected, ObjectContent, ObjectStat, Removable
 
 __all__ = ["LocalStore", "is_file_uri", "path_of"]
 
@@ -52,10 +52,17 @@ class LocalStore:
         fsync: whether publishing waits until the bytes are on the disk; by default as ``[kart] fsync`` says.
     """
 
+    conditional = True
     turns_exclude = True
+    steady_reads = True  # a file is never written over, and an open one stays readable when it is replaced
+    shared = True
 
     def __init__(self, fsync: bool | None = None) -> None:
         self.fsync = settings.kart_bool("fsync") if fsync is None else fsync
+
+    def path(self, uri: str) -> str:
+        """Return the normal path of a uri."""
+        return os.path.normpath(path_of(uri))
 
     def stat(self, uri: str) -> ObjectStat | None:
         """Return a file's size and modification time, or ``None``."""
@@ -79,11 +86,11 @@ class LocalStore:
         except OSError as error:
             _refused("read", uri, error)
 
-    def read(self, uri: str) -> Found | None:
+    def read(self, uri: str) -> ObjectContent | None:
         """Return a file's bytes and version, or ``None``."""
         try:
             with self.open(uri) as stream:
-                return Found(stream.read(), _version(os.fstat(stream.fileno())))
+                return ObjectContent(stream.read(), _version(os.fstat(stream.fileno())))
         except FileNotFoundError:
             return None
 
@@ -110,13 +117,13 @@ class LocalStore:
             yield
 
     def remove(self, uri: str, expected: Removable = ANY) -> bool:
-        """Remove a file; where a version is expected, in a turn."""
+        """Remove a file; to compare an expected version, take a turn."""
         if expected is ANY:
             return self._unlink(uri)
         with self.publishing([uri]):
             found = self.stat(uri)
             if found is not None and found.version != expected:
-                raise ConflictError(f"could not remove {uri}: another writer has replaced it")
+                raise ConflictError(f"could not remove {uri}: another writer has replaced it", uri=uri)
             return self._unlink(uri)
 
     def _unlink(self, uri: str) -> bool:
@@ -129,13 +136,13 @@ class LocalStore:
         return True
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Return the files below a directory, uploads and locks left out."""
+        """Return the files below a directory, without uploads and locks."""
         for folder, subfolders, names in os.walk(path_of(prefix)):
             subfolders[:] = [name for name in subfolders if name not in HIDDEN]
             yield from (_like(prefix, os.path.join(folder, name)) for name in names)
 
     def check_writable(self, uri: str) -> None:
-        """Write a probe below a directory and remove it."""
+        """Write a probe below a directory, and remove the probe."""
         probe = self.upload(os.path.join(path_of(uri), "probe"))
         try:
             probe.write(b"probe")
@@ -179,7 +186,7 @@ class LocalUpload:
         self._file.truncate()
 
     def finish(self) -> None:
-        """Close the file, on the disk where fsync asks for it."""
+        """Close the file; with fsync, wait until the bytes are on the disk."""
         if self._file.closed:
             return
         try:
@@ -197,7 +204,7 @@ class LocalUpload:
         with self._store.publishing([self._uri]):
             found = self._store.stat(self._uri)
             if expected != (found.version if found is not None else None):
-                raise ConflictError(f"could not publish {self._uri}: another writer was first")
+                raise ConflictError(f"could not publish {self._uri}: another writer was first", uri=self._uri)
             return self._rename()
 
     def _rename(self) -> str:
@@ -219,12 +226,12 @@ class LocalUpload:
 
 
 def _version(found: os.stat_result) -> str:
-    """Return what tells a file from another of the same name: a new one is never written over the old one."""
+    """Return the version of a file: a writer always creates a new file, and never overwrites the old one."""
     return f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
 
 
 def _remove_abandoned(folder: str) -> None:
-    """Remove the uploads that dead processes of this host left in a folder."""
+    """Remove the uploads of dead processes of this host from a folder."""
     for name in os.listdir(folder):
         match = _UPLOAD_NAME.fullmatch(name)
         if match and match[1] == _host() and not _alive(int(match[2])):
@@ -254,21 +261,21 @@ def _alive(process: int) -> bool:
 
 
 def path_of(uri: str) -> str:
-    """Return the path of a path or of a ``file://`` uri (RFC 8089), in which only percent signs are special.
+    """Return a path unchanged, and the path of a ``file://`` uri (RFC 8089), in which only percent signs are special.
 
     Raises:
-        StorageError: it names another host.
+        StorageError: the uri names another host.
     """
     if not is_file_uri(uri):
         return uri
     host, slash, path = uri[len("file://") :].partition("/")
     if host not in ("", "localhost"):
-        raise StorageError(f"{uri}: a file uri cannot name another host; mount it and use its path")
+        raise StorageError(f"{uri}: a file uri cannot name another host; mount its disk and use the path", uri=uri)
     return unquote(slash + path)
 
 
 def _like(prefix: str, path: str) -> str:
-    """Return a path as the prefix is written: as a path, or as a ``file://`` uri."""
+    """Return a path in the spelling of a prefix: as a path, or as a ``file://`` uri."""
     return f"file://{quote(path)}" if is_file_uri(prefix) else path
 
 
@@ -287,4 +294,4 @@ def _sync_directory(folder: str) -> None:
 
 def _refused(action: str, uri: str, error: OSError) -> NoReturn:
     words = _WORDS.get(error.errno or 0, error.strerror or str(error))
-    raise StorageError(f"could not {action} {uri}: {words}") from error
+    raise StorageError(f"could not {action} {uri}: {words}", uri=uri) from error

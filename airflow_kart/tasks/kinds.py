@@ -10,7 +10,6 @@ from airflow_kart.artifacts.external import ExternalTarget
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import MissingArtifactError
 from airflow_kart.formats import Format
-from airflow_kart.storage import is_memory_uri
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Kind
 from airflow_kart.tasks.outputs import targets_of
@@ -79,7 +78,7 @@ class ExternalTask(TaskOnKart[T]):
         if "://" not in path and not path.startswith("/"):
             return super()._locate(path)
         workspace = Workspace.current()
-        if is_memory_uri(workspace.directory):
+        if not workspace.store.shared:
             return super()._locate(path.replace("://", "/").lstrip("/"))
         return [(path, workspace.store_of(path))]
 

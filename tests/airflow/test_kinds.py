@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from pipeline import RAN, Noted, Raw, ran
+from harness.pipeline import RAN, Noted, Raw, ran
 
 from airflow_kart import (
     DateParameter,

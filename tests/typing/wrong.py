@@ -343,6 +343,8 @@ def dags_are_made_wrongly(table: Table) -> None:
     KartDag("dag", table, on_cached="fail")  # wrong
     KartDag("dag", table, plan="no")  # wrong
     KartDag("dag", table, workspace_directory=1)  # wrong
+    KartDag("dag", table, workspace=1)  # wrong
+    KartDag("dag", table, workspace_directory=Workspace("/ws"))  # wrong
     KartDag("dag", table, operator_kwargs=["pool"])  # wrong
     KartTaskGroup("group")  # wrong
     KartTaskGroup("group", table, on_cached="fail")  # wrong

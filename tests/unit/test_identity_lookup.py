@@ -55,7 +55,9 @@ def test_a_module_of_the_project_is_imported(module: Any) -> None:
     found = find_class_named("lookup_one.tasks.Found")
     assert found is not None
     assert (found.__module__, found.__qualname__, mark.exists()) == ("lookup_one.tasks", "Found", True)
-    assert find_class("lookup_one.tasks", "Found.Inner").__qualname__ == "Found.Inner"
+    inner = find_class("lookup_one.tasks", "Found.Inner")
+    assert inner is not None
+    assert inner.__qualname__ == "Found.Inner"
     assert find_class("lookup_one.tasks", "pathlib") is None
     assert find_class("lookup_one.tasks", "Found.n") is None
 

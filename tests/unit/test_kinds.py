@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -240,7 +240,7 @@ class TestExternal:
         production = tmp_path / "production"
         production.mkdir()
         (production / "prices.txt").write_text("1 2 3")
-        with Workspace(tmp_path / "laptop", read_from=(str(production),)):
+        with Workspace(str(tmp_path / "laptop"), read_from=(str(production),)):
             assert Prices().complete()
             assert Prices().output().load() == "1 2 3"
             assert list(Prices().output().load_parts()) == ["1 2 3"]
@@ -316,7 +316,7 @@ class TestDynamicRequirements:
         class Deep(TaskOnKart[int]):
             depth: int = IntParameter()
 
-            def run(self) -> Iterator[Any]:
+            def run(self) -> Generator[Any, Any, None]:
                 below = 0
                 if self.depth:
                     target = yield Deep(depth=self.depth - 1)

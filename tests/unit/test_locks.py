@@ -15,15 +15,16 @@ from typing import Any
 import pytest
 from harness.lock_conformance import NAME, EveryLease, EveryLock, taken
 from harness.lock_process import LockPlace
+from harness.own_store import OwnStore
 
 from airflow_kart import Workspace
 from airflow_kart.exceptions import ConfigurationError, LockError, LockLostError, StorageError
-from airflow_kart.locks import Holder, Locks, Taken, Watch, locks_for
+from airflow_kart.locks import Holder, Locks, LockWatch, Taken, locks_for
 from airflow_kart.locks.file import FileLocks
 from airflow_kart.locks.lease import LeaseLocks
 from airflow_kart.locks.none import NoLocks
 from airflow_kart.locks.redis import RedisLocks
-from airflow_kart.storage import ANY, Expected, LocalStore, MemoryStore
+from airflow_kart.storage import ANY, Expected, LocalStore, MemoryStore, register_store
 
 TIME_TO_LIVE = 0.7
 
@@ -49,6 +50,13 @@ class TestLeasesInMemory(EveryLease):
     @pytest.fixture
     def place(self) -> LockPlace:
         return LockPlace(LeaseLocks, (MemoryStore(), "memory://locks", TIME_TO_LIVE), TIME_TO_LIVE, shared=False)
+
+
+class TestLeasesInAnOwnStore(EveryLease):
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> LockPlace:
+        store = OwnStore(tmp_path / "artifacts.db")
+        return LockPlace(LeaseLocks, (store, "sqlite://locks", TIME_TO_LIVE), TIME_TO_LIVE, shared=False)
 
 
 def files_below(directory: Path) -> set[str]:
@@ -222,7 +230,7 @@ def test_the_holders_time_to_live_counts() -> None:
     store = MemoryStore()
     patient, hasty = LeaseLocks(store, "memory://a", 60), LeaseLocks(store, "memory://a", 0.1)
     taken(patient)
-    watch = Watch(hasty, NAME)
+    watch = LockWatch(hasty, NAME)
     for _ in range(6):
         assert watch.look() is not None
         time.sleep(0.05)
@@ -243,7 +251,7 @@ def test_a_watch_survives_looks_that_fail() -> None:
             return locks.look(name)
 
     failing: Any = Failing()
-    watch = Watch(failing, NAME)
+    watch = LockWatch(failing, NAME)
     assert watch.look() is not None
     failing.fails = True
     with pytest.raises(LockError):
@@ -305,6 +313,22 @@ def test_with_a_connection_locks_are_in_redis(directory: str, monkeypatch: pytes
 def test_locks_that_do_not_exist_are_refused(directory: str, lock: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         locks_for(Workspace(directory, lock=lock))
+
+
+def test_what_a_store_says_of_itself_decides_which_locks_it_keeps(own_scheme: str) -> None:
+    def locks_of(lock: str = "auto", **said: bool) -> Locks:
+        own = OwnStore.__new__(OwnStore)
+        vars(own).update(said)
+        register_store(own_scheme, lambda: own, replace=True)
+        return locks_for(Workspace(f"{own_scheme}://ws", lock=lock))
+
+    assert isinstance(locks_of(), LeaseLocks)
+    assert isinstance(locks_of(conditional=False), NoLocks)
+    assert isinstance(locks_of(shared=False), NoLocks)
+    with pytest.raises(ConfigurationError, match="has no conditional writes; set it to redis or none"):
+        locks_of("lease", conditional=False)
+    with pytest.raises(ConfigurationError, match="is no directory; set it to redis or none"):
+        locks_of("file", conditional=False)
 
 
 def test_the_configuration_says_which_locks_and_for_how_long(monkeypatch: pytest.MonkeyPatch) -> None:

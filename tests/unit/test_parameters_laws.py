@@ -550,7 +550,7 @@ def test_none_is_empty_text_and_null(case: Case) -> None:
 
 @pytest.mark.parametrize("case", OPTIONAL, ids=title)
 def test_an_optional_parameter_is_required_unless_its_default_is_none(case: Case) -> None:
-    required = type("Owner", (TaskOnKart,), {"knob": case.parameter})
+    required: Any = type("Owner", (TaskOnKart,), {"knob": case.parameter})
     assert required.get_parameters()["knob"].required
     parameter = pickle.loads(pickle.dumps(case.parameter))
     parameter.origin, parameter.default = None, None

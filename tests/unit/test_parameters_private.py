@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -23,6 +23,7 @@ from airflow_kart import (
     build,
 )
 from airflow_kart.exceptions import ConfigurationError, KartError, ParameterError, ParameterValueError
+from airflow_kart.parameters import Options
 from airflow_kart.parameters.parametrized import encoded_parameters
 from airflow_kart.testing import in_memory_workspace
 
@@ -110,7 +111,7 @@ class Picky(Parameter[str]):
     error: Any
 
     def __new__(cls, *, error: Any, **options: Any) -> Any:
-        return cls._declare(options.pop("default", "good"), options, error=error)
+        return cls._declare(options.pop("default", "good"), cast(Options, options), error=error)
 
     def normalize(self, value: object) -> str:
         if value != "good":
@@ -204,10 +205,12 @@ def test_a_configured_private_value_is_in_no_error(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("option", ["default", "compile_value"])
 def test_a_declared_private_value_is_in_no_error_and_no_repr(option: str) -> None:
+    declare: Any = IntParameter
+    declared = declare(visibility=PRIVATE, **{option: SECRET})
     with pytest.raises(ParameterValueError) as caught:
 
         class Holder(TaskOnKart[int]):
-            knob: int = IntParameter(visibility=PRIVATE, **{option: SECRET})
+            knob: Any = declared
 
     assert SECRET not in "".join(traceback.format_exception(caught.value)).replace(f'"{SECRET}"', "")
     assert option in str(caught.value)
@@ -217,12 +220,12 @@ def test_a_declared_private_value_is_in_no_error_and_no_repr(option: str) -> Non
 
 
 def test_a_clone_and_an_unknown_parameter_show_no_private_value() -> None:
-    task = Charge(pin=SECRET)
+    task, make = Charge(pin=SECRET), cast(Any, Charge)
     for attempt in (
         lambda: task.clone(amount="x"),
         lambda: task.clone(pin=[SECRET]),
-        lambda: Charge(pin=SECRET, amout=1),
-        lambda: Charge(SECRET),
+        lambda: make(pin=SECRET, amout=1),
+        lambda: make(SECRET),
         lambda: setattr(task, "pin", "other"),
     ):
         with pytest.raises((KartError, AttributeError)) as caught:

@@ -59,7 +59,8 @@ class Chain(TaskOnKart[int]):
 
 
 def requiring(found: Any, name: str = "Task") -> TaskOnKart[Any]:
-    return type(name, (TaskOnKart,), {"requires": lambda self: found})()
+    made: TaskOnKart[Any] = type(name, (TaskOnKart,), {"requires": lambda self: found})()
+    return made
 
 
 def test_fresh_instances_are_resolved_once_each() -> None:

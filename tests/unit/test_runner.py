@@ -48,7 +48,8 @@ class Table(TaskOnKart[pd.DataFrame]):
 
 
 def sidecar_of(task: TaskOnKart[Any]) -> dict[str, Any]:
-    return json.loads(Path(f"{task.output().uri}.kart.json").read_text())
+    content: dict[str, Any] = json.loads(Path(f"{task.output().uri}.kart.json").read_text())
+    return content
 
 
 def task_that(run: Any, **more: Any) -> TaskOnKart[Any]:

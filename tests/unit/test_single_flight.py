@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import multiprocessing
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def test_threads_make_a_task_once(lock: str, tmp_path: Path) -> None:
     found: list[int] = []
 
     def want() -> None:
-        with Workspace(tmp_path / "ws", lock=lock):
+        with Workspace(str(tmp_path / "ws"), lock=lock):
             found.append(build(Both()))
 
     threads = [threading.Thread(target=want) for _ in range(4)]
@@ -88,7 +89,7 @@ def test_without_locks_both_run_and_one_publishes(tmp_path: Path, caplog: pytest
             self.dump(1)
 
     def want() -> None:
-        with Workspace(tmp_path / "ws", lock="none"):
+        with Workspace(str(tmp_path / "ws"), lock="none"):
             build(Meeting())
 
     threads = [threading.Thread(target=want) for _ in range(2)]
@@ -167,7 +168,7 @@ class Asking(TaskOnKart[int]):
 
     dumps_first: bool = BoolParameter(default=False)
 
-    def run(self) -> Iterator[Any]:
+    def run(self) -> Generator[Any, Any, None]:
         RAN.append(repr(self))
         if self.dumps_first:
             self.dump(0)
@@ -268,61 +269,48 @@ def test_a_dead_holder_is_taken_over(monkeypatch: pytest.MonkeyPatch, caplog: py
 
 
 class Stolen(TaskOnKart[int]):
-    """Loses its lock while it runs."""
+    """Loses its lock while it runs, and works on until it knows, or longer than half of the time to live."""
 
-    seconds: int = IntParameter(default=30)
+    heartbeat: bool = BoolParameter(default=True)
 
     def run(self) -> None:
         locks = locks_for(Workspace.current())
         taken = locks.look(self.unique_id)
         assert taken is not None
-        RAN.append("stolen")
         assert not isinstance(locks.acquire(self.unique_id, Holder("thief"), taken), Taken)
-        for _ in range(self.seconds * 10):
-            time.sleep(0.1)
+        if self.heartbeat:
+            time.sleep(2)  # in which the heartbeat finds out, and logs it
+        else:
+            ctypes.PyDLL(None).usleep(3_000_000)  # which keeps the heartbeat from running
         RAN.append("went on")
         self.dump(1)
 
 
-def test_who_loses_its_lock_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("heartbeat", [True, False])
+def test_who_has_lost_its_lock_publishes_nothing(
+    heartbeat: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setenv("AIRFLOW__KART__LOCK_TIME_TO_LIVE", "5")
+    task = Stolen(heartbeat=heartbeat)
     with Workspace(Workspace.current().directory, lock="lease"):
-        began = time.monotonic()
-        with pytest.raises(LockLostError, match=r"the lock of Stolen\(seconds=30\) was lost"):
-            build(Stolen())
-        assert time.monotonic() - began < 5
-        assert not Stolen().complete()
-    assert RAN == ["stolen"]
-
-
-def test_who_has_lost_its_lock_publishes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Quick(Stolen):
-        def run(self) -> None:
-            super().run()
-            stop = time.monotonic() + 4  # what holds on to the interpreter for longer than half of the time to live
-            while time.monotonic() < stop:
-                try:
-                    time.sleep(stop - time.monotonic())
-                except LockLostError:
-                    RAN.append("did not listen")
-
-    monkeypatch.setenv("AIRFLOW__KART__LOCK_TIME_TO_LIVE", "5")
-    with Workspace(Workspace.current().directory, lock="lease"):
-        with pytest.raises(LockLostError):
-            build(Quick(seconds=0))
-        assert not Quick(seconds=0).complete()
-    assert RAN == ["stolen", "went on", "did not listen"]
+        with pytest.raises(LockLostError, match=r"the lock of Stolen\(heartbeat=.*\) was lost") as caught:
+            build(task)
+        assert not task.complete()
+    assert RAN == ["went on"]
+    assert caught.value.task == repr(task)
+    if heartbeat:
+        assert str(caught.value) in caplog.messages
 
 
 def test_a_wrong_lock_is_refused(tmp_path: Path) -> None:
-    with Workspace(tmp_path / "ws", lock="padlock"), pytest.raises(ConfigurationError, match=r"padlock.*file, lease"):
+    with Workspace(str(tmp_path / "ws"), lock="padlock"), pytest.raises(ConfigurationError, match=r"padlock.*file, lease"):
         build(Slow())
 
 
 def test_a_workspace_that_cannot_be_locked(tmp_path: Path) -> None:
     (tmp_path / "ws").mkdir()
     (tmp_path / "ws" / ".kart-locks").write_text("in the way")
-    with Workspace(tmp_path / "ws"), pytest.raises(LockError, match=r"\.kart-locks.*set \[kart\] lock"):
+    with Workspace(str(tmp_path / "ws")), pytest.raises(LockError, match=r"\.kart-locks.*set \[kart\] lock"):
         build(Slow())
     assert RAN == []
 

@@ -20,7 +20,7 @@ from airflow_kart.storage.buckets.faults import ExpiredFault, RefusedFault, Retr
 from airflow_kart.storage.buckets.metadata import UPLOAD_KEY, fitted
 from airflow_kart.storage.buckets.parts import PART, Parts, part_size
 from airflow_kart.storage.buckets.ranged import BLOCK, Ranged, RangedStream
-from airflow_kart.storage.buckets.service import Place, place_of
+from airflow_kart.storage.buckets.service import BucketKey, bucket_key_of
 
 MB = 1 << 20
 DATA = random.Random(1).randbytes(MB) * 75 + b"the end"
@@ -318,11 +318,11 @@ def test_a_value_is_made_once_in_a_process() -> None:
 @pytest.mark.parametrize(
     ("uri", "place"),
     [
-        ("s3://b/k", Place("b", "k")),
-        ("s3://conn@b/k/l", Place("b", "k/l")),
-        ("gs://b", Place("b", "")),
-        ("s3://b/a@b#c?d%41", Place("b", "a@b#c?d%41")),
+        ("s3://b/k", BucketKey("b", "k")),
+        ("s3://conn@b/k/l", BucketKey("b", "k/l")),
+        ("gs://b", BucketKey("b", "")),
+        ("s3://b/a@b#c?d%41", BucketKey("b", "a@b#c?d%41")),
     ],
 )
-def test_a_uri_names_a_place(uri: str, place: Place) -> None:
-    assert place_of(uri) == place
+def test_a_uri_names_a_bucket_and_a_key(uri: str, place: BucketKey) -> None:
+    assert bucket_key_of(uri) == place

@@ -135,7 +135,7 @@ def test_an_error_hides_private_values() -> None:
         token: int = IntParameter(visibility=ParameterVisibility.PRIVATE)
 
     with pytest.raises(ParameterValueError) as caught:
-        Secretive(token="hunter2")
+        Secretive(token="hunter2")  # type: ignore[arg-type]
     assert "hunter2" not in str(caught.value)
 
 
@@ -293,8 +293,8 @@ def test_a_task_without_run_says_so() -> None:
 
 
 def test_the_workspace_of_the_block_counts(tmp_path: Path) -> None:
-    with Workspace(tmp_path / "one"), Workspace(tmp_path / "two"):
-        assert Workspace.current() == Workspace(tmp_path / "two")
+    with Workspace(str(tmp_path / "one")), Workspace(str(tmp_path / "two")):
+        assert Workspace.current() == Workspace(str(tmp_path / "two"))
         assert Number().output().uri.startswith(f"{tmp_path}/two/")
     assert Workspace.current().directory == str(tmp_path / "ws")
 
@@ -309,7 +309,7 @@ def test_a_workspace_can_be_entered_again() -> None:
 def test_a_relative_workspace_is_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert Workspace("data").directory == str(tmp_path / "data")
-    assert Workspace(Path("data")) == Workspace("data") == Workspace(tmp_path / "x/../data")
+    assert Workspace(Path("data")) == Workspace("data") == Workspace(tmp_path / "x/../data")  # type: ignore[arg-type]
     assert Workspace("s3://bucket/data").directory == "s3://bucket/data"
 
 

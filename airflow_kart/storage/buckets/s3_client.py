@@ -1,4 +1,4 @@
-"""The client that S3Hook makes, and what its errors mean."""
+"""The client of S3Hook, and the meaning of its errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from airflow_kart.storage.buckets.faults import (
     RefusedFault,
     TransientFault,
 )
-from airflow_kart.storage.buckets.service import Place
+from airflow_kart.storage.buckets.service import BucketKey
 
 __all__ = ["faults_of", "new_client"]
 
@@ -56,13 +56,13 @@ _KINDS: dict[str, type[Fault]] = {
 
 
 def new_client(given: str | None) -> tuple[Any, str]:
-    """Return a new boto3 client for S3, and the words for whose it is.
+    """Return a new boto3 client for S3, and its connection and endpoint in words.
 
     Args:
-        given: the id of the connection that was asked for.
+        given: the id of the connection that a DAG or a uri names.
 
     Raises:
-        ConfigurationError: the connection, or the package that is needed, is missing or wrong.
+        ConfigurationError: the connection or Airflow's Amazon provider is missing, or the connection is wrong.
     """
     try:
         import botocore.config
@@ -91,8 +91,8 @@ def new_client(given: str | None) -> tuple[Any, str]:
 
 
 @contextlib.contextmanager
-def faults_of(client: Any, place: Place) -> Iterator[None]:
-    """Raise the fault for whatever goes wrong inside the block."""
+def faults_of(client: Any, place: BucketKey) -> Iterator[None]:
+    """Raise the fault for each error inside the block."""
     import botocore.exceptions as botocore_errors
     import urllib3.exceptions
 
@@ -123,7 +123,7 @@ def faults_of(client: Any, place: Place) -> Iterator[None]:
 
 
 def _fault_of_answer(answer: Any, operation: str, client: Any, bucket: str) -> Fault:
-    """Return the fault for an answer that is an error."""
+    """Return the fault for an error answer."""
     code, text = str(answer.get("Error", {}).get("Code", "")), answer.get("Error", {}).get("Message", "")
     meta = answer.get("ResponseMetadata", {})
     status = int(meta.get("HTTPStatusCode", 0))
@@ -146,7 +146,7 @@ def _fault_of_answer(answer: Any, operation: str, client: Any, bucket: str) -> F
 
 
 def _refusal(code: str, bucket: str) -> str:
-    """Return why something is refused and what to do, where that is known."""
+    """Return the reason of a refusal and the remedy, for known codes."""
     if code == "NoSuchBucket":
         return f"there is no bucket {bucket}; create it, or correct workspace_directory"
     if code in _WRONG_CREDENTIALS:
