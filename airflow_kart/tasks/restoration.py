@@ -47,6 +47,7 @@ class _Sidecars:
         self._workspace = workspace
         self._named: dict[str, list[str]] = {}
         self._unnamed: list[str] = []
+        self._unfinished: set[str] = set()  # of tasks that wait for their parameters; no task is its own parameter
         for uri in workspace.store.list(f"{workspace.directory.rstrip('/')}/"):
             if uri.endswith(SIDECAR_SUFFIX):
                 artifact = uri[: -len(SIDECAR_SUFFIX)]
@@ -59,6 +60,18 @@ class _Sidecars:
     def restore(self, cls: Any, unique_id: str, given: Mapping[str, Any]) -> Any:
         sidecar = self._find(cls, unique_id)
         part: Any = sidecar.content["task"]
+        if "class" not in part or "parameters" not in part or unique_id in self._unfinished:
+            raise CorruptArtifactError(
+                f"{cls.__qualname__}.restore({unique_id!r}): the sidecar of {sidecar.artifact.uri} does not describe a task",
+                uri=sidecar.artifact.uri,
+            )
+        self._unfinished.add(unique_id)
+        try:
+            return self._restored(cls, unique_id, sidecar, part, given)
+        finally:
+            self._unfinished.discard(unique_id)
+
+    def _restored(self, cls: Any, unique_id: str, sidecar: Sidecar, part: Any, given: Mapping[str, Any]) -> Any:
         found: Any = cls if logical_class_name(cls) == part["class"] else find_class_named(part["class"])
         if found is None or not issubclass(found, cls):
             raise IdentityError(
@@ -117,9 +130,21 @@ class _Sidecars:
 
     def _task(self, cls: Any, name: str, written: Any) -> Any:
         """Return a task that was a parameter: as it is written, or as its own sidecar describes it."""
+        if not _is_written_task(written):
+            raise ParameterValueError(f"{cls.__qualname__}.{name}: the sidecar has {written!r:.200}, which is no task")
         task_class: Any = find_class_named(written["task"])
         if task_class is None:
             raise ParameterValueError(f"{cls.__qualname__}.{name}: there is no task class {written['task']} here")
         if "parameters" in written:
             return self._made(task_class, written["parameters"], {})
         return self.restore(task_class, written["unique_id"], {})
+
+
+def _is_written_task(written: object) -> bool:
+    """Whether a value names a task: by class, and either by unique id or with all parameters."""
+    if not isinstance(written, dict) or not isinstance(written.get("task"), str):
+        return False
+    parts = written.get("parameters")
+    if parts is None:
+        return isinstance(written.get("unique_id"), str)
+    return isinstance(parts, dict) and all(isinstance(part, dict) for part in parts.values())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
 from typing_extensions import Self
 
 from airflow_kart.artifacts.target import Target
+from airflow_kart.artifacts.together import load_parts_together
 from airflow_kart.exceptions import KartError, TargetError
 from airflow_kart.formats import Format, ReadsInParts
 from airflow_kart.formats.large_frame import LargeFrameFormat
@@ -20,7 +20,7 @@ from airflow_kart.tasks.completeness import is_complete
 from airflow_kart.tasks.declarations import check_declarations
 from airflow_kart.tasks.model import Kind, TaskState, task_state
 from airflow_kart.tasks.nesting import NotALeafError, describe_path, follow, leaves, map_leaves
-from airflow_kart.tasks.outputs import targets_of
+from airflow_kart.tasks.outputs import load_nested, targets_of
 from airflow_kart.tasks.resolution import resolve
 from airflow_kart.tasks.restoration import restore
 from airflow_kart.tasks.targets import Located, in_workspaces, make_target, require_zip
@@ -276,7 +276,8 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
         """
         if isinstance(target, Target):
             return target.load(columns)
-        return map_leaves(lambda task: _load_output(task, columns), self._chosen(target, "load"), TaskOnKart)
+        outputs = map_leaves(lambda task: task.output(), self._chosen(target, "load"), TaskOnKart)
+        return load_nested(outputs, columns)
 
     @overload
     def load_generator(self, target: TaskOnKart[U]) -> Iterator[U]: ...
@@ -304,7 +305,7 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
             return target.load_parts()
         chosen = self._chosen(target, "load_generator")
         found = (output for _, task in leaves(chosen, TaskOnKart) for _, output in targets_of(task))
-        return itertools.chain.from_iterable(output.load_parts() for output in found)  # which holds no part itself
+        return load_parts_together(found)
 
     def _chosen(self, target: object, method: str) -> Any:
         """Return the tasks to load, nested."""
@@ -415,7 +416,3 @@ def _keys_of(requirements: Any) -> str:
     if isinstance(requirements, Mapping):
         return f"it has {', '.join(map(repr, requirements)) or 'none'}"
     return f"it returns a list of {len(requirements)}" if requirements else "it returns nothing"
-
-
-def _load_output(task: TaskOnKart[Any], columns: Sequence[str] | None) -> Any:
-    return map_leaves(lambda target: target.load(columns), task.output(), Target)
