@@ -39,16 +39,16 @@ class KartOperator(KartBaseOperator):
     says how to make the input.
 
     Raises:
-        BindingError: ``task`` is no task, or ``bind`` names a parameter it does not have.
+        BindingError: ``task`` is no task, or ``bind`` names an unknown parameter.
 
     Args:
-        task: the task, with the values its operator is compiled with.
+        task: the task, with sample values for bound parameters.
         bind: see :class:`~airflow_kart.operators.base.KartBaseOperator`.
         workspace: as ``bind``.
         workspace_directory: as ``bind``.
         on_cached: how the operator ends when the artifact was there: ``"skip"``, which shows in the UI, or
-            ``"success"``. Where a task outside the graph hangs on it, it always ends well.
-        blueprint: the compiled structure it belongs to.
+            ``"success"``. With a downstream task outside the graph, the operator always succeeds.
+        blueprint: the compiled structure of the DAG.
         kwargs: everything ``airflow.sdk.BaseOperator`` takes.
     """
 
@@ -76,7 +76,7 @@ class KartOperator(KartBaseOperator):
         self.blueprint = blueprint
 
     def execute(self, context: Any) -> dict[str, Any]:
-        """Make the artifact; return its outcome and where it is."""
+        """Make the artifact; return outcome and uris."""
         return self._execute(context, {}, None)
 
     def on_kill(self) -> None:
@@ -86,7 +86,7 @@ class KartOperator(KartBaseOperator):
         for its time to live.
 
         Raises:
-            SystemExit: in the midst of the task. Airflow tries the task again if it has tries left.
+            SystemExit: in the midst of the task. Airflow retries the task while tries are left.
         """
         if self._at_work:
             self._at_work = False  # clearing up is not to be stopped
@@ -97,8 +97,8 @@ class KartOperator(KartBaseOperator):
 
         Args:
             context: Airflow's.
-            dead: by unique id, the locks of other runs that were seen to be dead.
-            waiting_since: since when (Unix time) the operator has waited for other runs; ``None`` if it has not.
+            dead: by unique id, the locks of dead runs.
+            waiting_since: since when (Unix time) the operator has waited for other runs; ``None`` without a wait.
         """
         self._at_work = True
         try:
@@ -132,7 +132,7 @@ class KartOperator(KartBaseOperator):
         return summary
 
     def _wait_for(self, external: list[ExternalTask[Any]]) -> NoReturn:
-        """Give the worker slot up until what is made elsewhere is there."""
+        """Free the worker slot until external artifacts are there."""
         uris = [target.uri for task in external for _, target in targets_of(task)]
         timeouts = [task.timeout for task in external if task.timeout is not None]
         self.log.info("Waiting for what is made elsewhere: %s", ", ".join(uris))
@@ -147,7 +147,7 @@ class KartOperator(KartBaseOperator):
         )
 
     def execute_when_there(self, context: Any, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Go on after waiting; what is not there after all is waited for again."""
+        """Go on after waiting, or wait again for artifacts that are still missing."""
         self.log.info("There now: %s", ", ".join(event["uris"]))
         return self.execute(context)
 
@@ -167,10 +167,10 @@ class KartOperator(KartBaseOperator):
         )
 
     def execute_when_free(self, context: Any, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Go on after waiting for another run: take what it made, or make it.
+        """Go on after waiting for another run: take its artifact, or make the artifact.
 
         Raises:
-            LockTimeoutError: it was waited for too long.
+            LockTimeoutError: the wait took too long.
         """
         if event["failed"]:
             raise LockTimeoutError(event["failed"])

@@ -51,7 +51,7 @@ class RunResult:
     outcome: Outcome
     reason: str
     seconds: float
-    """How long the task ran, or for a cached task how long it ran when it did."""
+    """The duration of the task's run, of a cached task its run of then."""
     targets: tuple[Target, ...]
 
 
@@ -62,7 +62,7 @@ def run_task(task: Task, *, force: bool = False, planned: bool = False, session:
         task: the task. Its inputs are read, never made here.
         force: run even if the outputs are complete; these stay readable until the new ones are complete.
         planned: skip the completeness check of the inputs; a plan has just decided that this task runs.
-        session: where the run happens, how it waits, who listens.
+        session: the run's place in Airflow, its way to wait, its listener.
 
     Raises:
         TakenElsewhere: another run makes the task, or one that its ``run()`` asked for, and the session does not wait.
@@ -78,7 +78,7 @@ def make_all(plan: Plan, *, except_for: Collection[str] = (), session: Session |
     """Run, one after the other, the tasks that a plan says have to run.
 
     Args:
-        plan: what happens to each task.
+        plan: the outcome of each task.
         except_for: unique ids of tasks that others run.
         session: as for :func:`run_task`.
     """
@@ -103,7 +103,7 @@ def _task_steps(
 
     Args:
         task: the task.
-        session: where the run happens, how it waits, who listens.
+        session: the run's place in Airflow, its way to wait, its listener.
         force: as in :func:`run_task`.
         planned: as in :func:`run_task`.
         asked_by: the tasks in the midst of whose runs this one runs, the outermost first.
@@ -158,7 +158,7 @@ def _make(
     checksums: Mapping[str, str],
     asked_by: tuple[Task, ...],
 ) -> Steps[RunResult]:
-    """Call ``run()``, and publish the dumped outputs; ``checksums`` are those of the inputs."""
+    """Call ``run()``, and publish the dumped outputs; ``checksums`` belong to the inputs."""
     source_of(type(task))  # read now and remembered: the file may be edited while the task runs
     logger.info("%r runs: %s", task, reason)
     task.task_log.clear()
@@ -202,14 +202,14 @@ def _make(
 
 
 def _run(task: Task, session: Session, publication: Publication, asked_by: tuple[Task, ...]) -> Steps[_Asked]:
-    """Call ``run()``, make the tasks that it asks for on its way, and return these.
+    """Call ``run()``, make the tasks that ``run()`` asks for, and return these.
 
-    An error on the way is raised at the ``yield``, so that ``run()`` may go on without. If another run holds the lock of a
-    task that is asked for, and the session does not wait, ``run()`` is closed: it begins anew another time. Once it has
-    dumped an output it waits instead.
+    An error of such a task is raised at the ``yield``: ``run()`` may go on without. If another run holds the lock of such a
+    task, and the session does not wait, the generator is closed and begins anew another time. After its first dump the
+    generator waits instead.
 
     Raises:
-        TakenElsewhere: another run holds such a lock.
+        TakenElsewhere: another run holds the lock of a task that ``run()`` asked for.
         RequirementError: ``run()`` asked for something that is not a task.
         CycleError: ``run()`` asked for a task that needs this one.
     """

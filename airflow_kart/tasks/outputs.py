@@ -1,4 +1,4 @@
-"""What tasks' ``output()`` returned, checked: the targets of a task with their keys, and those of what it requires."""
+"""The targets of a task, checked, with their keys; and the targets that a task reads."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def targets_of(task: Task) -> list[tuple[KeyPath, Target]]:
 
 
 def needed_targets(task: Task) -> Iterator[tuple[KeyPath, Task, Target]]:
-    """Return each target that a task reads, once, with the keys that lead to it and the task it is of.
+    """Return each target that a task reads, once, with the keys of the required task, and that task.
 
-    What a wrapper groups stands for it.
+    A wrapper stands for the tasks that it groups.
     """
     seen: set[str] = set()
     pending = list(reversed(resolve(task).inputs))
