@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from airflow_kart.artifacts.target import Target
+from airflow_kart.artifacts.together import load_parts_together
 from airflow_kart.exceptions import TargetError
 from airflow_kart.identity.encoding import Identified
 from airflow_kart.tasks.model import Task, is_task
 from airflow_kart.tasks.nesting import NotALeafError, follow, leaves, map_leaves
-from airflow_kart.tasks.outputs import targets_of
+from airflow_kart.tasks.outputs import load_nested, targets_of
 from airflow_kart.tasks.resolution import resolve
 
 __all__ = ["input_parts", "loaded_inputs"]
@@ -22,10 +22,8 @@ def loaded_inputs(task: Task, target: object, columns: Sequence[str] | None) -> 
     if isinstance(target, Target):
         return target.load(columns)
 
-    def load_output(required: Task) -> object:
-        return map_leaves(lambda output: output.load(columns), required.output(), Target)
-
-    return map_leaves(load_output, _chosen(task, target, "load"), cast("type[Task]", Identified))
+    outputs = map_leaves(lambda required: required.output(), _chosen(task, target, "load"), cast("type[Task]", Identified))
+    return load_nested(outputs, columns)
 
 
 def input_parts(task: Task, target: object) -> Iterator[Any]:
@@ -34,7 +32,7 @@ def input_parts(task: Task, target: object) -> Iterator[Any]:
         return target.load_parts()
     chosen = leaves(_chosen(task, target, "load_generator"), cast("type[Task]", Identified))
     found = (output for _, required in chosen for _, output in targets_of(required))
-    return itertools.chain.from_iterable(output.load_parts() for output in found)  # which holds no part itself
+    return load_parts_together(found)
 
 
 def _chosen(task: Task, target: object, method: str) -> object:
