@@ -1,4 +1,4 @@
-"""What Airflow reads about this provider. Data only; the defaults here are the package's defaults."""
+"""The provider's description for Airflow. Data only; the defaults here are the package's defaults."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def get_provider_info() -> dict[str, Any]:
                 "options": {
                     "workspace_directory": {
                         "description": (
-                            "Directory that holds the artifacts of DAGs that name none themselves. "
+                            "Directory for the artifacts of DAGs that name no workspace. "
                             "A relative directory is taken from AIRFLOW_HOME, so that the scheduler, the workers "
                             "and a laptop's command line agree on it.\n"
                         ),
@@ -45,9 +45,9 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "fsync": {
                         "description": (
-                            "Whether to flush each artifact to the disk before it is published. Without it a crash of "
-                            "the machine (not of the process) may truncate a fresh artifact; its sidecar's size and "
-                            "checksum show that, and the task runs again.\n"
+                            "Whether to flush each artifact to the disk before publication. Otherwise a crash of the "
+                            "machine (not of the process) may truncate a fresh artifact; the sidecar's size and checksum "
+                            "reveal this, and the task runs again.\n"
                         ),
                         "version_added": "0.1.0",
                         "type": "boolean",
@@ -104,12 +104,12 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "lock": {
                         "description": (
-                            "What keeps the locks by which one run at a time makes an artifact, and others wait for it: "
+                            "The kind of locks. With a lock, one run at a time makes an artifact, and others wait: "
                             "file (in the workspace's directory, freed when the holder's process ends), lease (objects in "
-                            "the workspace, renewed while the work is done), redis, or none. With auto it is redis where "
-                            "redis_conn_id is set, else file for a directory and lease for s3:// and gs://. Workspaces in "
-                            "memory have none then, nor have other schemes without redis, whose file systems have no "
-                            "conditional writes: there two runs may do the same work at once, and one of them publishes it.\n"
+                            "the workspace, renewed during the work), redis, or none. auto stands for redis where "
+                            "redis_conn_id is set, else for file in a directory and for lease in s3:// and gs://. "
+                            "Workspaces in memory have no locks then. Nor have other schemes without redis, as their file "
+                            "systems have no conditional writes: two runs may do the same work, and one publishes.\n"
                         ),
                         "version_added": "0.1.0",
                         "type": "string",
@@ -119,8 +119,8 @@ def get_provider_info() -> dict[str, Any]:
                     "redis_conn_id": {
                         "description": (
                             "Airflow connection for locks in Redis: host, port, login, password, and in its extra db, ssl, "
-                            "ssl_cert_reqs, ssl_ca_certs, ssl_keyfile, ssl_certfile and ssl_check_hostname. Empty where "
-                            "there is none.\n"
+                            "ssl_cert_reqs, ssl_ca_certs, ssl_keyfile, ssl_certfile and ssl_check_hostname. Empty: no "
+                            "Redis.\n"
                         ),
                         "version_added": "0.1.0",
                         "type": "string",
@@ -129,9 +129,9 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "lock_time_to_live": {
                         "description": (
-                            "After how many seconds without a renewal a lock in a bucket or in Redis is taken for a dead "
-                            "run's; at least 5. It is renewed four times as often. Give it more than the longest time in "
-                            "which a task keeps Python from running other threads, as few C extensions do.\n"
+                            "Seconds without a renewal after which a lock in a bucket or in Redis belongs to a dead run; "
+                            "at least 5. A holder renews four times as often. Choose more than the longest time for which "
+                            "a task keeps Python from running other threads, as few C extensions do.\n"
                         ),
                         "version_added": "0.1.0",
                         "type": "integer",
@@ -139,9 +139,7 @@ def get_provider_info() -> dict[str, Any]:
                         "default": "60",
                     },
                     "lock_timeout": {
-                        "description": (
-                            "How many seconds a task waits at most for another run that makes the same artifact.\n"
-                        ),
+                        "description": ("Seconds that a task waits at most for another run that makes the same artifact.\n"),
                         "version_added": "0.1.0",
                         "type": "integer",
                         "example": "3600",
@@ -150,7 +148,7 @@ def get_provider_info() -> dict[str, Any]:
                     "private_digest_key": {
                         "description": (
                             "Secret that keys the digests by which private parameters appear in sidecars. "
-                            "Without it a sidecar says only that the parameter was set.\n"
+                            "Without the key a sidecar says only that the parameter was set.\n"
                         ),
                         "version_added": "0.1.0",
                         "type": "string",

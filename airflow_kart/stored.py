@@ -1,9 +1,9 @@
-"""The addresses that artifacts hold, which stay the same in every version.
+"""The addresses that artifacts hold. They stay the same in every version.
 
-A pickle names each class and function that it needs by module and name, for as long as the artifact is kept. So pickles
-refer to this package through the functions below only, and to a class or function of a public module by its public
-address, such as ``formats.CsvFormat``, never by the module that defines it. Nothing here may be moved, renamed or
-removed, nor may a name be taken out of a public module's ``__all__``.
+A pickle names each class and function by module and name, for as long as the artifact exists. So pickles refer to this
+package only through the functions of this module, and name a class or function of a public module by its public address
+(``formats.CsvFormat``), never by the module that defines the class. Never move, rename or remove anything here, and never
+take a name out of a public module's ``__all__``.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ T = TypeVar("T")
 
 
 def named(address: str) -> Any:
-    """Return what a public module of this package offers.
+    """Return a class, a function or another public object of this package.
 
     Args:
         address: as :func:`~airflow_kart.identity.names.public_address` gives it.
 
     Raises:
-        AttributeError: there is no such name.
+        AttributeError: no public module has this name.
     """
     return at_public_address(address)
 
@@ -53,12 +53,12 @@ def with_values(cls: type[T], values: Mapping[str, Any]) -> T:
 
 
 def blank(cls: type[T]) -> T:
-    """Make an instance without calling its constructor; its state follows in the pickle."""
+    """Make an instance without calling its constructor; the instance's state follows in the pickle."""
     return object.__new__(cls)
 
 
 def restore_class(logical_module: str, qualname: str, by_value: bytes) -> type:
-    """Return a class that other processes cannot import, such as one of a DAG file.
+    """Return a class that other processes cannot import, for example a class of a DAG file.
 
     Args:
         logical_module: logical name of its module.
@@ -69,10 +69,10 @@ def restore_class(logical_module: str, qualname: str, by_value: bytes) -> type:
 
 
 class Unpickler(pickle.Unpickler):
-    """Reads pickles, those of earlier versions included, which held addresses that have changed since."""
+    """Reads pickles, also pickles of earlier versions, whose addresses have changed since."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what a pickle names."""
+        """Return the object that a pickle names."""
         try:
             return super().find_class(module, name)
         except (ImportError, AttributeError):
@@ -86,4 +86,4 @@ class Unpickler(pickle.Unpickler):
 
 
 _FORMER = {"_blank": blank, "_make": with_values, "restore_class": restore_class}
-"""What stood elsewhere in earlier versions, by its name there."""
+"""Functions that stood elsewhere in earlier versions, by their names there."""

@@ -1,8 +1,8 @@
-"""Publication: the outputs of one run, written aside and made visible together.
+"""Publication: the outputs of one run, staged aside and made visible together.
 
-A run that finds, when it wants to publish, that another run of the same task has published all of the outputs since it
-began, leaves those in place: the same work is published once. Where another run has only begun to publish, it is waited
-for; one that does not end in time has died, and is replaced.
+A run may find, at its publication, that another run of the same task has published all of the outputs in the meantime.
+Then the run adopts these: the same work is published once. While another run is in the midst of its publication, the run
+waits; after a time limit the other run counts as dead, and the run replaces its outputs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict
-from typing import Any
 
 from typing_extensions import Self
 
@@ -22,14 +21,14 @@ from airflow_kart.ambient import Ambient
 from airflow_kart.artifacts.checks import Checks
 from airflow_kart.artifacts.checksum import ChecksumStream
 from airflow_kart.artifacts.sidecar import ArtifactRecord, Sidecar, environment
-from airflow_kart.artifacts.staged import Place, StagedOutput, sidecar_version
+from airflow_kart.artifacts.staged import Occupant, StagedOutput, sidecar_version
 from airflow_kart.exceptions import ConfigurationError, ConflictError, FormatError, KartError, StorageError
 from airflow_kart.formats import Format, describe, options_of
 from airflow_kart.storage import Store
 
 __all__ = ["Publication"]
 
-_PATIENCE = 30.0  # seconds, for another run between its artifact and its sidecar, which takes two requests
+_PATIENCE = 30.0  # seconds, for another run between artifact and sidecar: two requests
 _MOST_TRIES = 20
 
 logger = logging.getLogger(__name__)
@@ -38,17 +37,18 @@ logger = logging.getLogger(__name__)
 class Publication:
     """The outputs of one run, staged until they are published.
 
-    As a context manager it is the current publication of the block, and discards what was not published.
+    As a context manager, the publication is current within the block, and discards unpublished uploads at its end.
 
     Args:
-        outputs: the stores of the uris it expects; :meth:`~airflow_kart.artifacts.target.Target.dump` publishes others at once.
+        outputs: the store of each expected uri; :meth:`~airflow_kart.artifacts.target.Target.dump` publishes other uris at
+            once.
     """
 
     def __init__(self, outputs: Mapping[str, Store]) -> None:
         self._seen = {uri: sidecar_version(store, uri) for uri, store in outputs.items()}
         self._staged: dict[str, StagedOutput] = {}
         self.adopted = False
-        """Whether another run published the outputs first, and theirs were left in place."""
+        """Whether another run published the outputs first, and this run adopted them."""
         self.input_checksums: dict[str, str] = {}
         """The SHA-256 of each artifact loaded inside the block, by uri."""
 
@@ -59,7 +59,7 @@ class Publication:
 
     @classmethod
     def expecting(cls, uri: str) -> Publication | None:
-        """Return the publication that a uri is an output of, or ``None``; a task's own threads find its publication too.
+        """Return the publication that expects a uri, or ``None``; a task's own threads find its publication too.
 
         Raises:
             ConfigurationError: the thread belongs to no run, and two runs of the process have this output.
@@ -70,7 +70,8 @@ class Publication:
         found = [publication for publication in _PUBLICATIONS.entered if publication.expects(uri)]
         if len(found) > 1:
             raise ConfigurationError(
-                f"two runs in this process make {uri} and cannot tell whose thread this is; dump in run()'s own"
+                f"two runs in this process make {uri} and cannot tell whose thread this is; dump in run()'s own",
+                uri=uri,
             )
         return found[0] if found else None
 
@@ -88,7 +89,7 @@ class Publication:
         uri: str,
         store: Store,
         target_format: Format,
-        obj: Any,
+        obj: object,
         *,
         checks: Checks,
         labels: Mapping[str, str],
@@ -97,13 +98,13 @@ class Publication:
         """Write an object aside; a second object for the same uri replaces the first.
 
         Args:
-            uri: where it is to be published.
-            store: what keeps the uri.
-            target_format: how it is written.
+            uri: the uri to publish at.
+            store: keeps the uri.
+            target_format: encodes the object.
             obj: the object.
-            checks: what is asked of it.
-            labels: the task's own, for the sidecar.
-            metadata: for the object, in stores whose objects can have some.
+            checks: are asked of the object.
+            labels: the task's own labels, for the sidecar.
+            metadata: object metadata; stores without metadata ignore it.
 
         Raises:
             FormatError: the format cannot write the object.
@@ -119,14 +120,19 @@ class Publication:
                 upload.finish()
             except FormatError as error:
                 upload.discard()
-                raise FormatError(f"could not dump to {uri}: {error}") from error
-            except (KartError, OSError, MemoryError):
+                error.add_context(f"could not dump to {uri}", uri=uri)
+                raise
+            except KartError as error:
+                upload.discard()
+                error.uri = error.uri or uri
+                raise
+            except (OSError, MemoryError):
                 upload.discard()
                 raise
             except Exception as error:
                 upload.discard()
-                raise FormatError(f"could not dump to {uri}: {type(error).__name__}: {error}") from error
-            except BaseException:  # the process is asked to stop
+                raise FormatError(f"could not dump to {uri}: {type(error).__name__}: {error}", uri=uri) from error
+            except BaseException:  # an interrupt, or the end of the process
                 upload.discard()
                 raise
             sha256, xxh3 = stream.hexdigest, stream.xxh3
@@ -144,56 +150,54 @@ class Publication:
         )
         self._staged[uri] = StagedOutput(store, upload, record)
 
-    def publish(self, parts: Mapping[str, Any]) -> list[Sidecar]:
-        """Make every staged output visible, and write its sidecar from its record and the given parts.
+    def publish(self, parts: Mapping[str, object]) -> list[Sidecar]:
+        """Make every staged output visible, each with a sidecar of its record and the given parts.
 
         Returns:
-            The sidecars of what is there now, which another run may have made.
+            The sidecars of the published artifacts, which may be another run's.
 
         Raises:
-            StorageError: the store refused, or others keep publishing here; what was not published stays invisible.
+            StorageError: the store refused, or other runs keep publishing; outputs not yet published stay invisible.
         """
         now = dt.datetime.now(dt.timezone.utc).isoformat()
-        rest = {**parts, "environment": environment()}
-        rest["run"] = {"finished_at": now, **rest.get("run", {})}
-        unique_id = rest.get("task", {}).get("unique_id")
+        run, task = _part(parts, "run"), _part(parts, "task")
+        rest = {**parts, "environment": environment(), "run": {"finished_at": now, **run}}
         in_order = sorted(self._staged.values(), key=lambda staged: posixpath.split(staged.uri))  # the same for every run
         published: list[Sidecar] = []
         with ExitStack() as turn:
             for staged in in_order:
                 turn.enter_context(staged.store.publishing([staged.uri]))
             for tries in range(_MOST_TRIES):
-                places = [self._look(staged) for staged in in_order[len(published) :]]
-                if not published and (others := self._done_by_others(places, unique_id)):
+                occupants = [self._look(staged) for staged in in_order[len(published) :]]
+                if not published and (others := self._done_by_others(occupants, task.get("unique_id"))):
                     return others
                 try:
-                    for staged, place in zip(in_order[len(published) :], places, strict=True):
-                        published.append(staged.publish(rest, place))
+                    for staged, occupant in zip(in_order[len(published) :], occupants, strict=True):
+                        published.append(staged.publish(rest, occupant))
                 except ConflictError as error:
                     logger.info("another run is publishing too: %s", error)
                     time.sleep(min(0.05 * 2**tries, 2.0))
                 else:
                     self._staged.clear()
                     return published
-        raise StorageError(
-            f"could not publish {in_order[len(published)].uri}: other runs kept publishing there; run the task again"
-        )
+        uri = in_order[len(published)].uri
+        raise StorageError(f"could not publish {uri}: other runs kept publishing there; run the task again", uri=uri)
 
-    def _look(self, staged: StagedOutput) -> Place:
-        """Look where an output goes; wait while another run is between its steps there, unless it must have died."""
+    def _look(self, staged: StagedOutput) -> Occupant:
+        """Look at an output's uri; wait while another run is between two steps of its publication, unless that run is dead."""
         end = time.monotonic() + _PATIENCE
         while True:
-            place = staged.look(self._seen.get(staged.uri))
-            if place.begun is None or staged.store.turns_exclude or time.monotonic() > end or _long_ago(place.begun):
-                return place
+            occupant = staged.look(self._seen.get(staged.uri))
+            if occupant.begun is None or staged.store.turns_exclude or time.monotonic() > end or _long_ago(occupant.begun):
+                return occupant
             time.sleep(0.25)
 
-    def _done_by_others(self, places: Sequence[Place], unique_id: str | None) -> list[Sidecar]:
-        """Return the sidecars of all outputs, where another run of the task has published them since this one began."""
-        done = [place.sidecar for place in places if place.done and place.sidecar is not None]
-        if len(done) < len(places) or any(sidecar.unique_id != unique_id for sidecar in done):
+    def _done_by_others(self, occupants: Sequence[Occupant], unique_id: object) -> list[Sidecar]:
+        """Return the sidecars of all outputs if another run of the task has published them since this run began."""
+        done = [occupant.sidecar for occupant in occupants if occupant.done and occupant.sidecar is not None]
+        if len(done) < len(occupants) or any(sidecar.unique_id != unique_id for sidecar in done):
             return []
-        logger.warning("another run published %s meanwhile; its artifacts stay", ", ".join(self._staged))
+        logger.warning("another run published %s in the meantime; this run adopts its artifacts", ", ".join(self._staged))
         self.adopted = True
         return done
 
@@ -207,6 +211,11 @@ class Publication:
         _PUBLICATIONS.leave(self)
         for staged in self._staged.values():
             staged.upload.discard()
+
+
+def _part(parts: Mapping[str, object], name: str) -> Mapping[str, object]:
+    part = parts.get(name)
+    return part if isinstance(part, Mapping) else {}
 
 
 def _long_ago(moment: dt.datetime) -> bool:

@@ -1,10 +1,10 @@
-"""One output that is written but not visible, and how it takes its place.
+"""One staged output, written but invisible, and the steps that publish the upload.
 
-A new artifact is published before its sidecar: without a sidecar it does not count. To replace an artifact, the new
-sidecar goes first and names the checksum of both the new artifact and the one it replaces, so that readers accept
-whichever they find; then the artifact; then the sidecar as it stays. Each step expects exactly what was found, or left
-by the step before: of two writers one goes on, and the other finds out with a
-:class:`~airflow_kart.exceptions.ConflictError`. Nothing is ever removed.
+A first publication writes the artifact, then the sidecar: an artifact without a sidecar does not count. A replacement
+writes the new sidecar first, with the checksums of both the new artifact and the one it replaces, so that readers accept
+either; then the artifact; then the final sidecar. Each step expects exactly the version that the writer found, or left in
+the step before: of two writers one goes on, and the other gets a :class:`~airflow_kart.exceptions.ConflictError`. No step
+removes anything.
 """
 
 from __future__ import annotations
@@ -12,45 +12,44 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from airflow_kart.artifacts.sidecar import ArtifactRecord, Sidecar, read_sidecar, sidecar_uri
 from airflow_kart.exceptions import ConflictError, CorruptArtifactError
 from airflow_kart.storage import Expected, ObjectStat, Store, Upload
 
-__all__ = ["Place", "StagedOutput", "begin_replacement", "sidecar_version"]
+__all__ = ["Occupant", "StagedOutput", "begin_replacement", "sidecar_version"]
 
 
 @dataclass(frozen=True)
-class Place:
-    """What was found where an output goes."""
+class Occupant:
+    """The artifact and sidecar that a writer found at the uri of its output."""
 
     sidecar: Sidecar | None
-    """Its sidecar, where there is one that can be read."""
+    """The sidecar, unless there is none, or none that can be read."""
     sidecar_version: str | None
     artifact: ObjectStat | None
     done: bool = False
-    """Whether another run has published a complete artifact here since this run began."""
+    """Whether another run has published a complete artifact since this run began."""
     begun: dt.datetime | None = None
-    """When another run began to publish here that has not ended it."""
+    """When another run began a publication that is not finished."""
 
 
 class StagedOutput:
-    """An upload, and what a sidecar will say of it."""
+    """An upload, with the record for its sidecar."""
 
     def __init__(self, store: Store, upload: Upload, record: ArtifactRecord) -> None:
         self.store = store
         self.upload = upload
         self.record = record
-        self._published: str | None = None  # the version of the artifact, where it has taken its place
+        self._published: str | None = None  # the artifact's version, after publication
 
     @property
     def uri(self) -> str:
-        """Where it goes."""
+        """The uri to publish at."""
         return self.record.uri
 
-    def look(self, seen: str | None) -> Place:
-        """Look what is there.
+    def look(self, seen: str | None) -> Occupant:
+        """Return the artifact and sidecar at the output's uri.
 
         Args:
             seen: the version of the sidecar when this run began.
@@ -61,51 +60,51 @@ class StagedOutput:
         except CorruptArtifactError:
             sidecar, version = None, sidecar_version(self.store, self.uri)
         artifact = self.store.stat(self.uri)
-        place = Place(sidecar, version, artifact)
+        occupant = Occupant(sidecar, version, artifact)
         if version is None:
             others = artifact is not None and artifact.version != self._published
-            return replace(place, begun=artifact.modified) if artifact is not None and others else place
+            return replace(occupant, begun=artifact.modified) if artifact is not None and others else occupant
         if version == seen or sidecar is None:
-            return place
+            return occupant
         if sidecar.replaces is None and artifact is not None and artifact.size == sidecar.artifact.bytes:
-            return replace(place, done=True)
+            return replace(occupant, done=True)
         stat = self.store.stat(sidecar_uri(self.uri))
-        return replace(place, begun=stat.modified) if stat is not None else place
+        return replace(occupant, begun=stat.modified) if stat is not None else occupant
 
-    def publish(self, parts: Mapping[str, Any], place: Place) -> Sidecar:
-        """Take its place, with a sidecar of its record and the given parts.
+    def publish(self, parts: Mapping[str, object], occupant: Occupant) -> Sidecar:
+        """Publish the artifact, with a sidecar of its record and the given parts.
 
         Args:
-            parts: of the sidecar.
-            place: what is there, as far as this writer knows.
+            parts: the other parts of the sidecar.
+            occupant: as :meth:`look` returned it.
 
         Raises:
-            ConflictError: something else is there by now; look again, and call this again.
+            ConflictError: another writer has changed artifact or sidecar since; look, and publish again.
             StorageError: the store refused.
         """
         final = Sidecar.of(self.record, parts)
-        there = place.artifact.version if place.artifact is not None else None
-        expected = place.sidecar_version
+        there = occupant.artifact.version if occupant.artifact is not None else None
+        expected = occupant.sidecar_version
         if self._published is None:
-            before = self._before(final, place)
+            before = self._before(final, occupant)
             if before is not None:
                 expected = _write_sidecar(self.store, _with_replaces(final, before), expected)
             self._published = self.upload.publish(there)
         elif self._published != there:
-            raise ConflictError(f"{self.uri} was replaced by another run before its sidecar was there")
+            raise ConflictError(f"another run replaced {self.uri} before its sidecar was written", uri=self.uri)
         _write_sidecar(self.store, final, expected)
         return final
 
-    def _before(self, final: Sidecar, place: Place) -> tuple[str, ...] | None:
-        """Return the checksums by which readers may recognise the artifact that is to be replaced.
+    def _before(self, final: Sidecar, occupant: Occupant) -> tuple[str, ...] | None:
+        """Return the checksums of the artifacts that readers may still find under the new sidecar.
 
-        None of them where they must not find it under the new sidecar: it is another task's, its bytes are read in
-        another way, or its sidecar cannot be read. ``None`` where nothing has to be said, since no sidecar is there,
-        or the bytes are the same.
+        An empty tuple hides the old artifact from readers: another task made it, its bytes are decoded in another way, or
+        its sidecar cannot be read. ``None`` makes the interim sidecar unnecessary: there is no sidecar yet, or the bytes
+        stay the same.
         """
-        if place.sidecar_version is None:
+        if occupant.sidecar_version is None:
             return None
-        old = place.sidecar
+        old = occupant.sidecar
         readable = old is not None and old.replaces != () and old.unique_id == final.unique_id
         if old is None or not readable or not _read_alike(old.artifact, self.record):
             return ()
@@ -113,9 +112,9 @@ class StagedOutput:
 
 
 def begin_replacement(store: Store, sidecar: Sidecar) -> None:
-    """Say of an artifact that it is to be made again: it stays readable, but does not count as complete any more.
+    """Mark a complete artifact for recomputation: it stays readable, but is no longer complete.
 
-    Where another writer is at it already, that is said, or done, by them.
+    A conflict is ignored: the other writer has begun, or even finished, a replacement.
     """
     try:
         _write_sidecar(store, _with_replaces(sidecar, sidecar.accepted_checksums), sidecar.version)
@@ -130,12 +129,12 @@ def sidecar_version(store: Store, uri: str) -> str | None:
 
 
 def _with_replaces(sidecar: Sidecar, before: tuple[str, ...]) -> Sidecar:
-    """Return a sidecar as it is while the artifact may still be one of those before."""
+    """Return the interim sidecar, under which readers also accept the artifacts before."""
     return replace(sidecar, content={**sidecar.content, "replaces": list(before)}, replaces=before)
 
 
 def _read_alike(one: ArtifactRecord, other: ArtifactRecord) -> bool:
-    """Whether the bytes of both are read in the same way."""
+    """Whether both artifacts are decoded in the same way."""
     return (one.format, one.options, one.type, one.columns) == (other.format, other.options, other.type, other.columns)
 
 

@@ -1,1 +1,1 @@
-"""What there is to do from a command line: one implementation, for ``airflow kart`` and for ``airflow-kart``."""
+"""Commands of the shell, with one implementation for ``airflow kart`` and ``airflow-kart``."""

@@ -1,3 +1,3 @@
-"""From a graph of tasks to an Airflow DAG."""
+"""From a graph of tasks to an Airflow DAG, when the DAG file is parsed. Nothing here looks at artifacts or runs tasks."""
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""How objects become bytes: one format per extension, in a registry that users may add to."""
+"""Formats turn objects into bytes and back: one format per extension, in a registry that users may add to."""
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_kart.formats.base import (
     READING,
@@ -75,7 +75,7 @@ __all__ = [
     "with_options",
 ]
 
-# Where each format is defined: loaded when first used.
+# The module of each format, imported at first use.
 _HOMES = {
     "CsvFormat": "tables.csv",
     "FeatherFormat": "tables.feather",
@@ -95,7 +95,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Load a format."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Zip archives that depend on nothing but the names and contents of their members, written as a stream."""
+"""Zip archives that depend only on the names and contents of their members, written as a stream."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import BinaryIO, Protocol, cast
+
+from typing_extensions import Buffer
 
 from airflow_kart.exceptions import FormatError
 
@@ -18,8 +20,16 @@ _FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the first moment ZIP knows
 _BUFFER = 1 << 20
 
 
+class Writes(Protocol):
+    """A stream to write to: that of an upload, or of an archive's member."""
+
+    def write(self, data: Buffer, /) -> int | None:
+        """Write bytes; return their number."""
+        ...
+
+
 def member(name: str, *, compressed: bool = True) -> zipfile.ZipInfo:
-    """Return the entry for a file in an archive, without the time it was written."""
+    """Return an archive's entry for a file, without the time of writing."""
     info = zipfile.ZipInfo(name, date_time=_FIRST_DAY)
     info.compress_type = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
     return info
@@ -27,10 +37,13 @@ def member(name: str, *, compressed: bool = True) -> zipfile.ZipInfo:
 
 @contextmanager
 def unreadable(what: str) -> Iterator[None]:
-    """Name an archive that cannot be read.
+    """Turn errors of reading an archive into one that names the archive.
+
+    Args:
+        what: the kind of archive, as in "the bytes are not a ZIP archive".
 
     Raises:
-        FormatError: so it is.
+        FormatError: the archive cannot be read.
     """
     try:
         yield
@@ -53,17 +66,17 @@ def unreadable(what: str) -> Iterator[None]:
 @contextmanager
 def writing_archive(stream: io.RawIOBase) -> Iterator[zipfile.ZipFile]:
     """Write an archive to a stream that cannot seek."""
-    with zipfile.ZipFile(_Unclosable(stream), "w", allowZip64=True) as archive:
+    with zipfile.ZipFile(cast(BinaryIO, _Unclosable(stream)), "w", allowZip64=True) as archive:
         yield archive
 
 
 @contextmanager
 def add_member(archive: zipfile.ZipFile, name: str) -> Iterator[BinaryIO]:
-    """Write a member of an archive, of any size, as it is."""
+    """Write a member of an archive, of any size, uncompressed."""
     with archive.open(member(name, compressed=False), "w", force_zip64=True) as inner:
         buffered = io.BufferedWriter(_Unclosable(inner), _BUFFER)
-        yield buffered
-        if not buffered.closed:  # closing it flushes too
+        yield cast(BinaryIO, buffered)
+        if not buffered.closed:  # close() flushes too
             buffered.flush()
 
 
@@ -79,15 +92,14 @@ def reading_archive(stream: BinaryIO) -> Iterator[zipfile.ZipFile]:
 
 
 class _Unclosable(io.RawIOBase):
-    """A raw stream whose closing leaves the real one open."""
+    """A raw stream: closing this stream leaves the inner one open."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Writes) -> None:
         super().__init__()
         self._stream = stream
 
     def writable(self) -> bool:
         return True
 
-    def write(self, data: Any, /) -> int:
-        written: int = self._stream.write(data)
-        return written
+    def write(self, data: Buffer, /) -> int | None:
+        return self._stream.write(data)

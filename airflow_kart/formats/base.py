@@ -1,11 +1,13 @@
-"""What a format promises: an object to bytes and back."""
+"""The contract of a format: an object to bytes and back."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Protocol, TypeGuard, cast, runtime_checkable
+
+from typing_extensions import Buffer
 
 from airflow_kart.exceptions import FormatError
 
@@ -28,30 +30,30 @@ __all__ = [
 ]
 
 
-READING: Mapping[str, Any] = {"recorded": False}
-"""The metadata of a dataclass field that concerns reading only, so that no sidecar records it."""
+READING: Mapping[str, bool] = {"recorded": False}
+"""Metadata for a dataclass field that concerns reading only: no sidecar records the field."""
 
 
 class Writable(Protocol):
-    """A binary stream a format writes to. It cannot seek; formats that fail half way may start again."""
+    """A binary stream that a format writes to. The stream cannot seek; a format that fails half way may start again."""
 
-    def write(self, data: Any, /) -> int:
-        """Write bytes."""
+    def write(self, data: Buffer, /) -> int | None:
+        """Write bytes; return their number."""
         ...
 
     def restart(self) -> None:
-        """Forget what was written."""
+        """Forget all bytes written so far."""
         ...
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a sidecar says of an object."""
+    """A sidecar's description of an object."""
 
     type: str
     """The object's class, as ``module.Class``."""
     rows: int | None = None
-    """How many rows a table has."""
+    """The number of rows of a table."""
     columns: dict[str, str] | None = None
     """The column types of a table, by name, in order."""
 
@@ -60,8 +62,8 @@ class Format(Protocol):
     """A way to write objects as bytes and to read them back.
 
     ``dump`` and ``load`` raise :class:`~airflow_kart.exceptions.FormatError` for an object or bytes of the wrong kind.
-    A format with options is a frozen dataclass: sidecars record the fields that were given, and an artifact is read
-    with those it was written with. A field that concerns reading only has ``metadata=READING``.
+    A format with options is a frozen dataclass: the sidecar records the fields that differ from their defaults, and the
+    artifact is read with the recorded fields. A field that concerns reading only has ``metadata=READING``.
     """
 
     @property
@@ -73,7 +75,7 @@ class Format(Protocol):
         """Write an object to a :class:`Writable` that is also an ``io.RawIOBase``.
 
         Returns:
-            What was written, where the object itself does not tell; else ``None``.
+            A description of the written object, where the object itself does not tell; else ``None``.
         """
         ...
 
@@ -84,10 +86,10 @@ class Format(Protocol):
 
 @runtime_checkable
 class ReadsByType(Protocol):
-    """A format that reads bytes differently, depending on what was dumped."""
+    """A format that reads bytes differently, depending on the class of the dumped object."""
 
     def for_type(self, dumped: str) -> Format:
-        """Return the format that reads what was dumped back as what it was.
+        """Return the format that reads the dumped object back as an object of its class.
 
         Args:
             dumped: the class of the dumped object, as :func:`type_name` gives it.
@@ -97,10 +99,10 @@ class ReadsByType(Protocol):
 
 @runtime_checkable
 class ReadsByColumns(Protocol):
-    """A format whose bytes do not say of what types the columns of a table are."""
+    """A format whose bytes do not tell the column types of a table."""
 
     def for_columns(self, columns: Mapping[str, str]) -> Format:
-        """Return the format that reads the columns as those that were dumped.
+        """Return the format that reads the columns with their dumped types.
 
         Args:
             columns: the column types by name, in order, as :class:`Description` gives them.
@@ -112,7 +114,7 @@ class ReadsByColumns(Protocol):
 class ReadsInParts(Protocol):
     """A format that can read an object part by part, without holding the rest."""
 
-    def load_parts(self, stream: BinaryIO) -> Iterator[Any]:
+    def load_parts(self, stream: BinaryIO) -> Iterator[object]:
         """Read the parts in order, from a stream that can seek."""
         ...
 
@@ -121,25 +123,25 @@ class ReadsInParts(Protocol):
 class LoadsColumns(Protocol):
     """A format that can read some columns of a table without decoding the rest."""
 
-    def load_columns(self, stream: BinaryIO, columns: Sequence[str]) -> Any:
-        """Read columns, in the order asked for, from a stream that can seek.
+    def load_columns(self, stream: BinaryIO, columns: Sequence[str]) -> object:
+        """Read columns, in the order of ``columns``, from a stream that can seek.
 
         Args:
-            stream: where the bytes are.
-            columns: their names, each once.
+            stream: holds the bytes.
+            columns: the names of the columns, each once.
 
         Raises:
-            FormatError: there is no such column, or the bytes are of the wrong kind.
+            FormatError: the table lacks a column, or the bytes are of the wrong kind.
         """
         ...
 
 
 @runtime_checkable
 class VerifiesColumns(LoadsColumns, Protocol):
-    """A format whose bytes hold checksums by which columns can be verified without the rest."""
+    """A format whose bytes hold checksums that verify columns without the rest."""
 
     def verifies_columns(self, dumped: str) -> bool:
-        """Whether :meth:`load_columns` verifies what it reads of an artifact.
+        """Whether :meth:`load_columns` verifies the bytes of the columns.
 
         Args:
             dumped: the class of the dumped object, as :func:`type_name` gives it.
@@ -148,7 +150,7 @@ class VerifiesColumns(LoadsColumns, Protocol):
 
 
 def reader_for(target_format: Format, dumped: str | None, columns: Mapping[str, str] | None = None) -> Format:
-    """Return the format to read with, given the class of what was dumped, and the column types where it was a table."""
+    """Return the format to read with, given the class of the dumped object and, for a table, its column types."""
     reader = target_format
     if dumped is not None and isinstance(reader, ReadsByType):
         reader = reader.for_type(dumped)
@@ -157,12 +159,12 @@ def reader_for(target_format: Format, dumped: str | None, columns: Mapping[str, 
     return reader
 
 
-def options_of(target_format: Format) -> dict[str, Any]:
+def options_of(target_format: Format) -> dict[str, object]:
     """Return the options of a format that differ from their defaults, as far as JSON has a form for them.
 
-    The options of a format inside it are an object of their own.
+    An inner format's options are an object of their own.
     """
-    given: dict[str, Any] = {}
+    given: dict[str, object] = {}
     for name, default in _options(target_format).items():
         value = getattr(target_format, name)
         if _is_format(value):
@@ -174,12 +176,12 @@ def options_of(target_format: Format) -> dict[str, Any]:
     return given
 
 
-def with_options(target_format: Format, recorded: Mapping[str, Any]) -> Format:
-    """Return the format with the options that a sidecar recorded in place of its own."""
+def with_options(target_format: Format, recorded: Mapping[str, object]) -> Format:
+    """Return the format with a sidecar's recorded options in place of its own."""
     own = options_of(target_format)
     if own == recorded:
         return target_format
-    changed: dict[str, Any] = {}
+    changed: dict[str, object] = {}
     for name, default in _options(target_format).items():
         value = getattr(target_format, name)
         if _is_format(value):
@@ -187,18 +189,16 @@ def with_options(target_format: Format, recorded: Mapping[str, Any]) -> Format:
             changed[name] = with_options(value, inner if isinstance(inner, Mapping) else {})
         elif name in recorded or name in own:
             changed[name] = recorded.get(name, default)
-    any_format: Any = target_format
-    replaced: Format = dataclasses.replace(any_format, **changed) if changed else target_format
-    return replaced
+    return cast(Format, dataclasses.replace(cast(Any, target_format), **changed)) if changed else target_format
 
 
-def _options(target_format: Any) -> dict[str, Any]:
-    """Return the defaults of the options that a sidecar records: all but those that concern reading only."""
-    fields = dataclasses.fields(target_format) if dataclasses.is_dataclass(target_format) else ()
+def _options(target_format: object) -> dict[str, object]:
+    """Return the defaults of the options that a sidecar records: all fields but the ones that concern reading only."""
+    fields = dataclasses.fields(cast(Any, target_format)) if dataclasses.is_dataclass(target_format) else ()
     return {field.name: field.default for field in fields if field.init and field.metadata.get("recorded", True)}
 
 
-def _is_format(value: object) -> bool:
+def _is_format(value: object) -> TypeGuard[Format]:
     return dataclasses.is_dataclass(value) and hasattr(value, "dump") and hasattr(value, "load")
 
 

@@ -1,15 +1,21 @@
-"""The bulk of a pickle, large columns of objects or texts, written without taking their memory again.
+"""The bulk of a pickle, large columns of objects or texts, written without a second copy in memory.
 
-A pickler remembers every object it wrote, in case it meets the object again, and the unpickler does the same: for ten
-million texts that are all different, as much memory as a good part of the texts. And a pandas column that Arrow holds is
-copied before it is pickled. What is written here instead is read by plain pickle with numpy, pandas and pyarrow.
+A pickler remembers every written object, in case the object comes again, and the unpickler does the same: for ten
+million different texts both take as much memory as a good part of the texts. And pandas copies a column that Arrow holds
+before pickling the column. This module writes such columns in a form that plain pickle reads with numpy, pandas and pyarrow.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Literal, Protocol, cast
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    Objects = np.ndarray[tuple[int, ...], np.dtype[np.object_]]
 
 __all__ = ["Scalars", "reduced_bulk"]
 
@@ -18,35 +24,41 @@ _SAMPLE = 1_000
 _KINDS = frozenset({str, bytes, int, float, bool, type(None)})
 
 
+class _HeldByArrow(Protocol):
+    def __from_arrow__(self, array: object) -> object: ...
+
+
 class Scalars:
-    """The values of an array, to be written as a list, none of them remembered.
+    """The values of an array; the pickler writes them as a list and remembers none.
 
     Args:
-        array: a one-dimensional array of objects, each of which holds no others.
+        array: a one-dimensional array of objects that hold no other objects.
     """
 
-    def __init__(self, array: Any) -> None:
+    def __init__(self, array: Objects) -> None:
         self._array = array
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[object]:
         return iter(self._array)
 
 
-def reduced_bulk(obj: Any) -> Any:
-    """Return how to write a large column of objects or texts; ``NotImplemented`` for all else."""
+def reduced_bulk(obj: object) -> object:
+    """Return the reduction of a large column of objects or texts; ``NotImplemented`` for all else."""
     if (np := sys.modules.get("numpy")) is not None and type(obj) is np.ndarray:
-        return _reduced_objects(obj, np)
+        return _reduced_objects(cast("Objects", obj))
     if type(obj).__module__.startswith("pandas.") and hasattr(obj, "__arrow_array__"):
         return _reduced_arrow(obj)
     return NotImplemented
 
 
-def _reduced_objects(array: Any, np: Any) -> Any:
+def _reduced_objects(array: Objects) -> object:
     """Reduce an array of scalars that are nearly all different."""
+    import numpy as np
+
     if array.dtype.kind != "O" or array.size < _LARGE:
         return NotImplemented
     if array.ndim != 1:
-        order = "F" if array.flags.f_contiguous else "C"
+        order: Literal["F", "C"] = "F" if array.flags.f_contiguous else "C"
         return np.reshape, (array.ravel(order), array.shape, order)
     sample = array[:: max(1, array.size // _SAMPLE)]
     if len({id(value) for value in sample}) < 0.9 * sample.size or not set(map(type, array)) <= _KINDS:
@@ -54,14 +66,14 @@ def _reduced_objects(array: Any, np: Any) -> Any:
     return np.fromiter, (Scalars(array), array.dtype, array.size)
 
 
-def _reduced_arrow(array: Any) -> Any:
-    """Reduce a column that Arrow holds to what Arrow holds, unless that is a slice of more."""
+def _reduced_arrow(array: object) -> object:
+    """Reduce a column that Arrow holds to its Arrow chunks, unless they are a slice of more."""
     import pandas as pd
 
     if not isinstance(array, pd.arrays.ArrowExtensionArray):
         return NotImplemented
-    chunks: Any = array.__arrow_array__()
+    chunks: pa.ChunkedArray = array.__arrow_array__()
     if len(chunks) < _LARGE or chunks.get_total_buffer_size() > 1.1 * chunks.nbytes:
         return NotImplemented
-    dtype: Any = array.dtype
+    dtype = cast(_HeldByArrow, array.dtype)
     return dtype.__from_arrow__, (chunks,)

@@ -1,27 +1,33 @@
-"""What a sidecar says of an object, asked without importing any library the object does not use."""
+"""A sidecar's description of an object, made without importing any library that the object does not use."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from airflow_kart.formats.base import Description, type_name
 from airflow_kart.formats.table_kind import kind_of_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
 
 __all__ = ["describe"]
 
 
 def describe(obj: object) -> Description:
     """Return an object's type, and the rows and column types of a table of pandas, polars or pyarrow."""
-    table: Any = obj
     kind = kind_of_table(obj)
     if kind == "pandas":
-        columns = {str(name): str(dtype) for name, dtype in zip(table.columns, table.dtypes, strict=True)}
-        return Description(type_name(obj), rows=len(table), columns=columns)
+        frame = cast("pd.DataFrame", obj)
+        columns = {str(name): str(dtype) for name, dtype in zip(frame.columns, frame.dtypes, strict=True)}
+        return Description(type_name(obj), rows=len(frame), columns=columns)
     if kind == "polars":
-        return Description(
-            type_name(obj), rows=table.height, columns={name: str(dtype) for name, dtype in table.schema.items()}
-        )
+        polars = cast("pl.DataFrame", obj)
+        columns = {name: str(dtype) for name, dtype in polars.schema.items()}
+        return Description(type_name(obj), rows=polars.height, columns=columns)
     if kind == "pyarrow":
+        table = cast("pa.Table", obj)
         columns = {column.name: str(column.type) for column in table.schema}
         return Description(type_name(obj), rows=table.num_rows, columns=columns)
     return Description(type_name(obj))

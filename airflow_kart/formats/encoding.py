@@ -1,11 +1,16 @@
-"""Text encodings: known by name, and never at the cost of a character."""
+"""Text encodings by name, without loss of a character."""
 
 from __future__ import annotations
 
 import codecs
-from typing import Any
+from typing import TYPE_CHECKING
+
+from typing_extensions import Buffer
 
 from airflow_kart.exceptions import ConfigurationError, FormatError
+
+if TYPE_CHECKING:
+    from airflow_kart.formats.archive import Writes
 
 __all__ = ["EncodingStream", "check_encoding", "decode", "encode"]
 
@@ -14,7 +19,7 @@ def check_encoding(encoding: str, format_name: str) -> None:
     """Refuse a name that is no text encoding.
 
     Raises:
-        ConfigurationError: so it is.
+        ConfigurationError: Python knows no text encoding of this name.
     """
     try:
         "".encode(encoding)
@@ -45,7 +50,7 @@ def decode(data: bytes, encoding: str) -> str:
     """Return bytes as text.
 
     Raises:
-        FormatError: they are not of this encoding.
+        FormatError: the bytes are not of this encoding.
     """
     try:
         return data.decode(encoding)
@@ -57,24 +62,25 @@ class EncodingStream:
     """A stream that takes UTF-8 and writes another encoding.
 
     Args:
-        stream: where the bytes go.
-        encoding: what to write.
+        stream: takes the encoded bytes.
+        encoding: the encoding to write.
     """
 
-    def __init__(self, stream: Any, encoding: str) -> None:
+    def __init__(self, stream: Writes, encoding: str) -> None:
         self._stream = stream
         self._encoding = encoding
         self._from_utf8 = codecs.getincrementaldecoder("utf-8")()
         self._encoder = codecs.getincrementalencoder(encoding)()
         self._check = codecs.getincrementaldecoder(encoding)()
 
-    def write(self, data: Any) -> int:
-        """Write UTF-8 text, in whole characters or not.
+    def write(self, data: Buffer, /) -> int:
+        """Write UTF-8 text; a character may come in several pieces.
 
         Raises:
             FormatError: the encoding has no form for a character.
         """
-        text = self._from_utf8.decode(data)
+        content = bytes(data)
+        text = self._from_utf8.decode(content)
         try:
             encoded = self._encoder.encode(text)
             kept = self._check.decode(encoded) == text
@@ -85,4 +91,4 @@ class EncodingStream:
         if not kept:
             raise FormatError(f"the table would not read back equal from {self._encoding.upper()}; choose encoding='utf-8'")
         self._stream.write(encoded)
-        return len(data)
+        return len(content)

@@ -7,10 +7,12 @@ import io
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO
+from typing import BinaryIO, Protocol
+
+from typing_extensions import Buffer
 
 from airflow_kart.exceptions import ConfigurationError, FormatError
-from airflow_kart.formats.base import Description, Format, reader_for
+from airflow_kart.formats.base import Description, Format, Writable, reader_for
 from airflow_kart.formats.text import TextFormat
 
 __all__ = ["GzipFormat"]
@@ -20,10 +22,10 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class GzipFormat:
-    """What another format writes, compressed with gzip (RFC 1952). Equal content makes equal bytes: no time, no name.
+    """Another format's bytes, compressed with gzip (RFC 1952). Equal content makes equal bytes: no time, no name.
 
     Args:
-        inner: the format of what is compressed, with its own options.
+        inner: the other format, with its own options.
         level: from 1, the fastest, to 9, the smallest.
     """
 
@@ -43,43 +45,49 @@ class GzipFormat:
         return f"{self.inner.name}+gzip"
 
     def for_type(self, dumped: str) -> GzipFormat:
-        """Return the format that loads what was dumped as what it was."""
+        """Return the format that loads the dumped object as an object of its class."""
         return replace(self, inner=reader_for(self.inner, dumped))
 
     def for_columns(self, columns: Mapping[str, str]) -> GzipFormat:
-        """Return the format that loads columns with the types they had."""
+        """Return the format that loads columns with their dumped types."""
         return replace(self, inner=reader_for(self.inner, None, columns))
 
-    def dump(self, obj: Any, stream: Any) -> Description | None:
+    def dump(self, obj: object, stream: Writable) -> Description | None:
         """Write an object, compressed."""
         compressed = _Compressed(stream, self.level)
         description = self.inner.dump(obj, compressed)
         compressed.finish()
         return description
 
-    def load(self, stream: BinaryIO) -> Any:
+    def load(self, stream: BinaryIO) -> object:
         """Read an object."""
         with io.BufferedReader(gzip.GzipFile(fileobj=stream, mode="rb"), _CHUNK) as content:
             try:
                 found = self.inner.load(content)
-                while not content.closed and content.read(_CHUNK):  # the checksum comes at the end
+                while not content.closed and content.read(_CHUNK):  # the checksum stands at the end
                     pass
             except (EOFError, OSError, zlib.error) as error:
                 raise FormatError(f"the bytes are not gzip ({error})") from error
         return found
 
 
-class _Compressed(io.RawIOBase):
-    """A stream that compresses what is written; see :class:`~airflow_kart.formats.Writable`."""
+class _Compressor(Protocol):
+    def compress(self, data: Buffer, /) -> bytes: ...
 
-    def __init__(self, stream: Any, level: int) -> None:
+    def flush(self) -> bytes: ...
+
+
+class _Compressed(io.RawIOBase):
+    """A stream that compresses written bytes; see :class:`~airflow_kart.formats.Writable`."""
+
+    def __init__(self, stream: Writable, level: int) -> None:
         super().__init__()
         self._stream = stream
         self._level = level
         self._compressor = self._begun()
 
-    def _begun(self) -> Any:
-        # 16 asks zlib for gzip's header, in which it leaves time and name out.
+    def _begun(self) -> _Compressor:
+        # 16 asks zlib for gzip's header, in which zlib leaves time and name out.
         return zlib.compressobj(self._level, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
 
     def restart(self) -> None:
@@ -89,7 +97,7 @@ class _Compressed(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: Any, /) -> int:
+    def write(self, data: Buffer, /) -> int:
         view = memoryview(data)
         if not view.nbytes:
             return 0

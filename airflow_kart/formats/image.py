@@ -5,20 +5,34 @@ from __future__ import annotations
 import io
 import sys
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, TypeGuard
 
 from typing_extensions import Self
 
 from airflow_kart.exceptions import ConfigurationError, FormatError
 from airflow_kart.formats.base import READING, Writable, type_name
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+
 __all__ = ["JpegFormat", "PngFormat"]
+
+
+def _is_figure(obj: object) -> TypeGuard[Figure]:
+    figure = getattr(sys.modules.get("matplotlib.figure"), "Figure", None)
+    return figure is not None and isinstance(obj, figure)
+
+
+def _is_image(obj: object) -> TypeGuard[Image]:
+    image = getattr(sys.modules.get("PIL.Image"), "Image", None)
+    return image is not None and isinstance(obj, image)
 
 
 @dataclass(frozen=True)
 class _ImageFormat:
     as_bytes: bool = field(default=False, repr=False, metadata=READING)
-    """Whether to load the bytes themselves; :meth:`for_type` sets it."""
+    """Whether to load the bytes themselves; :meth:`for_type` sets this field."""
 
     name = "image"
     _kind: ClassVar[str]
@@ -28,19 +42,17 @@ class _ImageFormat:
         """Return the format that loads bytes where bytes were dumped."""
         return replace(self, as_bytes=dumped == "builtins.bytes")
 
-    def dump(self, obj: Any, stream: Writable) -> None:
+    def dump(self, obj: object, stream: Writable) -> None:
         """Write an image."""
-        figure: Any = getattr(sys.modules.get("matplotlib.figure"), "Figure", None)
-        image: Any = getattr(sys.modules.get("PIL.Image"), "Image", None)
         if isinstance(obj, bytes):
             if not obj.startswith(self._signature):
                 raise FormatError(f"these bytes are not {self._kind}; {self._advice}")
             stream.write(obj)
             return
         buffer = io.BytesIO()
-        if figure is not None and isinstance(obj, figure):
+        if _is_figure(obj):
             self._save_figure(obj, buffer)
-        elif image is not None and isinstance(obj, image):
+        elif _is_image(obj):
             try:
                 obj.save(buffer, format=self._kind, **self._pillow_options)
             except (OSError, ValueError) as error:
@@ -51,8 +63,8 @@ class _ImageFormat:
             raise FormatError(f"the {self.name} format cannot write a {type_name(obj)}; {self._advice}")
         stream.write(buffer.getbuffer())
 
-    def load(self, stream: BinaryIO) -> Any:
-        """Read a ``PIL.Image.Image``, whole; or bytes, where bytes were dumped."""
+    def load(self, stream: BinaryIO) -> object:
+        """Read a whole ``PIL.Image.Image``; or bytes, where bytes were dumped."""
         if self.as_bytes:
             return stream.read()
         try:
@@ -71,10 +83,10 @@ class _ImageFormat:
         return f"dump a matplotlib figure, a Pillow image, or {self._kind} bytes"
 
     @property
-    def _pillow_options(self) -> dict[str, Any]:
+    def _pillow_options(self) -> dict[str, int]:
         return {}
 
-    def _save_figure(self, figure: Any, buffer: io.BytesIO) -> None:
+    def _save_figure(self, figure: Figure, buffer: io.BytesIO) -> None:
         # No metadata: matplotlib's own holds its version, and equal plots should be equal bytes.
         figure.savefig(buffer, format="png", metadata={"Software": None})
 
@@ -83,8 +95,8 @@ class _ImageFormat:
 class PngFormat(_ImageFormat):
     """An image as PNG (W3C PNG specification).
 
-    Takes a matplotlib figure or a Pillow image, and loads a Pillow image, with Pillow, which every matplotlib brings; or
-    takes bytes that are PNG already, and loads them as they were.
+    A matplotlib figure or a Pillow image loads as a Pillow image; Pillow comes with every matplotlib. Bytes that are PNG
+    already load as the same bytes.
     """
 
     name = "png"
@@ -94,7 +106,7 @@ class PngFormat(_ImageFormat):
 
 @dataclass(frozen=True)
 class JpegFormat(_ImageFormat):
-    """An image as JPEG (ISO/IEC 10918-1), which keeps it only nearly as it was. Takes and loads what :class:`PngFormat` does.
+    """An image as JPEG (ISO/IEC 10918-1), which keeps pixels only nearly. Takes and loads the same classes as :class:`PngFormat`.
 
     Args:
         quality: from 1, the smallest, to 95, the best.
@@ -112,8 +124,8 @@ class JpegFormat(_ImageFormat):
             raise ConfigurationError(f"JpegFormat got quality={self.quality!r}; give a number from 1 to 95")
 
     @property
-    def _pillow_options(self) -> dict[str, Any]:
+    def _pillow_options(self) -> dict[str, int]:
         return {"quality": self.quality}
 
-    def _save_figure(self, figure: Any, buffer: io.BytesIO) -> None:
+    def _save_figure(self, figure: Figure, buffer: io.BytesIO) -> None:
         figure.savefig(buffer, format="jpeg", pil_kwargs=self._pillow_options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import configparser
 import io
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO
+from typing import BinaryIO, cast
 
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.base import READING, Writable, require_type
@@ -21,7 +21,7 @@ _PARSERS: dict[str, type[configparser.RawConfigParser]] = {
 
 @dataclass(frozen=True)
 class IniFormat:
-    """A configuration file: a ``str`` as it is, or a ``configparser.ConfigParser``, each of which comes back as what it was.
+    """A configuration file: a ``str`` or a ``configparser.ConfigParser``; each comes back equal and of its class.
 
     Args:
         encoding: of the text, as Python names it.
@@ -29,7 +29,7 @@ class IniFormat:
 
     encoding: str = "utf-8"
     parser: str | None = field(default=None, repr=False, metadata=READING)
-    """The class of the parser to load; :meth:`for_type` sets it."""
+    """The class of the parser to load; :meth:`for_type` sets this field."""
 
     name = "ini"
 
@@ -38,15 +38,15 @@ class IniFormat:
         check_encoding(self.encoding, "IniFormat")
 
     def for_type(self, dumped: str) -> IniFormat:
-        """Return the format that loads a parser where one was dumped."""
+        """Return the format that loads a parser where the dumped object was a parser."""
         return replace(self, parser=dumped if dumped in _PARSERS else None)
 
-    def dump(self, obj: Any, stream: Writable) -> None:
+    def dump(self, obj: object, stream: Writable) -> None:
         """Write a str or a parser."""
         require_type(obj, (str, configparser.RawConfigParser), self.name, "dump a str or a configparser.ConfigParser")
-        stream.write(encode(obj if isinstance(obj, str) else _text(obj), self.encoding))
+        stream.write(encode(obj if isinstance(obj, str) else _text(cast(configparser.RawConfigParser, obj)), self.encoding))
 
-    def load(self, stream: BinaryIO) -> Any:
+    def load(self, stream: BinaryIO) -> str | configparser.RawConfigParser:
         """Read a str or a parser."""
         text = decode(stream.read(), self.encoding)
         if self.parser is None:
@@ -61,7 +61,7 @@ def _text(parser: configparser.RawConfigParser) -> str:
     """Return a parser's content as text.
 
     Raises:
-        FormatError: it would not read back equal: keys in capitals, say, which another parser does not tell apart.
+        FormatError: the text would not read back equal: the parser tells keys in capitals apart, for example.
     """
     name = f"{type(parser).__module__}.{type(parser).__qualname__}"
     if name not in _PARSERS:
@@ -87,7 +87,7 @@ def _parsed(text: str, cls: type[configparser.RawConfigParser]) -> configparser.
 
 
 def _content(parser: configparser.RawConfigParser) -> list[tuple[str, list[tuple[str, str | None]]]]:
-    """Return sections and values, in order, as they read after interpolation; the defaults are the first section."""
+    """Return sections and interpolated values, in order; the defaults are the first section."""
     content: list[tuple[str, list[tuple[str, str | None]]]] = [("", list(parser.defaults().items()))]
     content.extend((section, list(parser.items(section))) for section in parser.sections())
     return content

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.base import READING, Description, require_type
@@ -24,14 +24,14 @@ _ROWS = 1 << 13
 class _RowsFormat:
     kind: TableKind | None = field(default=None, metadata=READING)
     dumped: TableKind | None = field(default=None, repr=False, metadata=READING)
-    """The table that was dumped; :meth:`for_type` sets it."""
+    """The library of the dumped table; :meth:`for_type` sets this field."""
     columns: Mapping[str, str] | None = field(default=None, repr=False, metadata=READING)
-    """The column types of what was dumped; :meth:`for_columns` sets them."""
+    """The dumped column types; :meth:`for_columns` sets them."""
 
     def __post_init__(self) -> None:
         check_kind(self.kind, type(self).__name__)
 
-    def _table(self, rows: Iterator[list[Any]], name: str) -> Any:
+    def _table(self, rows: Iterator[list[Any]], name: str) -> object:
         return table_of_rows(rows, self.kind or "pandas", self.dumped, self.columns, name)
 
 
@@ -39,12 +39,12 @@ class _RowsFormat:
 class JsonFormat(_RowsFormat):
     """A JSON value (RFC 8259), as indented UTF-8; or a table, as an array of row objects.
 
-    What would not read back equal, such as a tuple or an int key, is refused. The columns of a table come back with the
-    types they had, which the sidecar records: numbers, booleans, text, lists, objects, and dates and times as ISO 8601.
-    A missing value is ``null``; of a pandas frame only the index 0, 1, 2, ... is taken.
+    A value that would not read back equal, for example a tuple or an int key, is refused. The columns of a table come back
+    with their dumped types, which the sidecar records: numbers, booleans, text, lists, objects, and dates and times as
+    ISO 8601. A missing value is ``null``. A pandas frame needs the index 0, 1, 2, ...
 
     Args:
-        kind: the table to load where a table was dumped; by default of the library it was of.
+        kind: the library of the loaded table, where a table was dumped; by default that of the dumped table.
     """
 
     name = "json"
@@ -55,10 +55,10 @@ class JsonFormat(_RowsFormat):
         return replace(self, kind=found and (self.kind or found), dumped=found)
 
     def for_columns(self, columns: Mapping[str, str]) -> JsonFormat:
-        """Return the format that loads columns with the types they had."""
+        """Return the format that loads columns with their dumped types."""
         return replace(self, columns=columns)
 
-    def dump(self, obj: Any, stream: io.RawIOBase) -> Description | None:
+    def dump(self, obj: object, stream: io.RawIOBase) -> Description | None:
         """Write a JSON value or a table."""
         kind = kind_of_table(obj)
         if kind is None:
@@ -73,7 +73,7 @@ class JsonFormat(_RowsFormat):
         stream.write(b"[]\n" if before == "[\n" else b"\n]\n")
         return rows.description
 
-    def load(self, stream: BinaryIO) -> Any:
+    def load(self, stream: BinaryIO) -> object:
         """Read a JSON value or a table."""
         try:
             found = json.loads(stream.read())
@@ -90,10 +90,10 @@ class JsonFormat(_RowsFormat):
 class NdjsonFormat(_RowsFormat):
     """A table as one JSON object per line, or a list of JSON values as one per line.
 
-    As :class:`JsonFormat`, but rows are written and read part by part.
+    The same as :class:`JsonFormat`, but rows are written and read part by part.
 
     Args:
-        kind: the table to load where a table was dumped; by default of the library it was of.
+        kind: the library of the loaded table, where a table was dumped; by default that of the dumped table.
     """
 
     name = "ndjson"
@@ -104,16 +104,16 @@ class NdjsonFormat(_RowsFormat):
         return replace(self, kind=found and (self.kind or found), dumped=found)
 
     def for_columns(self, columns: Mapping[str, str]) -> NdjsonFormat:
-        """Return the format that loads columns with the types they had."""
+        """Return the format that loads columns with their dumped types."""
         return replace(self, columns=columns)
 
-    def dump(self, obj: Any, stream: io.RawIOBase) -> Description | None:
+    def dump(self, obj: object, stream: io.RawIOBase) -> Description | None:
         """Write a table or a list of JSON values."""
         kind = kind_of_table(obj)
         if kind is None:
             require_type(obj, list, self.name, "dump a table, or a list of JSON values")
             check_lossless(obj, self.name)
-            values = iter(obj)
+            values = iter(cast("list[object]", obj))
             while some := list(islice(values, _ROWS)):
                 stream.write(_utf8("".join(f"{_text(value, self.name)}\n" for value in some)))
             return None
@@ -121,7 +121,7 @@ class NdjsonFormat(_RowsFormat):
         stream.writelines(_utf8("".join(f"{text}\n" for text in texts)) for texts in rows.texts(_ROWS))
         return rows.description
 
-    def load(self, stream: BinaryIO) -> Any:
+    def load(self, stream: BinaryIO) -> object:
         """Read a table or a list of JSON values."""
         parts = _parsed(stream)
         return [value for part in parts for value in part] if self.kind is None else self._table(parts, self.name)
@@ -141,7 +141,7 @@ def _parsed(stream: BinaryIO) -> Iterator[list[Any]]:
         yield values
 
 
-def _text(obj: Any, format_name: str, indent: int | None = None) -> str:
+def _text(obj: object, format_name: str, indent: int | None = None) -> str:
     try:
         return json.dumps(obj, ensure_ascii=False, indent=indent, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:

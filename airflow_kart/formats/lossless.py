@@ -11,12 +11,12 @@ def check_lossless(value: object, format_name: str, where: str = "$") -> None:
     """Refuse a value that would change on its way through JSON.
 
     Args:
-        value: any object; what JSON has no form for at all is left to the encoder.
-        format_name: what the error calls the format.
+        value: any object; the encoder refuses values that have no form in JSON at all.
+        format_name: the format's name, for the error.
         where: the value's place, as a JSON path.
 
     Raises:
-        FormatError: it would change.
+        FormatError: the value would change.
     """
     try:
         found = _lossy(value, where)
@@ -29,7 +29,7 @@ def check_lossless(value: object, format_name: str, where: str = "$") -> None:
 
 
 def _lossy(value: object, where: str) -> str | None:
-    """Return where a value would change, or ``None``."""
+    """Return the place where a value would change, or ``None``."""
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):

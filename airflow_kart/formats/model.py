@@ -1,7 +1,8 @@
-"""Objects whose libraries write files of their own, as a zip archive of those files."""
+"""Objects whose libraries write files of their own, as a zip archive of these files."""
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import tempfile
@@ -20,18 +21,18 @@ _FILE = "model.pkl"
 
 @dataclass(frozen=True)
 class ModelFormat:
-    """A zip archive of what a save function writes.
+    """A zip archive of the files that a save function writes.
 
-    The function gets the path of a file in an empty temporary directory, and may write any files and directories
-    there; the load function gets the same path in a directory with the same contents.
+    The save function gets the path of a file in an empty temporary directory, and may write any files and directories
+    there. The load function gets the same path in a directory with the same contents.
     """
 
     save_function: Callable[[Any, str], object] = field(metadata={"recorded": False})
-    load_function: Callable[[str], Any] = field(metadata={"recorded": False})
+    load_function: Callable[[str], object] = field(metadata={"recorded": False})
     name = "model"
 
-    def dump(self, obj: Any, stream: Any) -> None:
-        """Save an object and put the files into an archive, one after the other."""
+    def dump(self, obj: object, stream: io.RawIOBase) -> None:
+        """Save an object and put the saved files into an archive, one after the other."""
         with tempfile.TemporaryDirectory(prefix="kart-model-") as folder:
             self.save_function(obj, os.path.join(folder, _FILE))
             files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
@@ -43,7 +44,7 @@ class ModelFormat:
                         shutil.copyfileobj(source, member, 1 << 20)
                     path.unlink()
 
-    def load(self, stream: BinaryIO) -> Any:
+    def load(self, stream: BinaryIO) -> object:
         """Unpack the archive and load the object."""
         with tempfile.TemporaryDirectory(prefix="kart-model-") as folder:
             with reading_archive(stream) as archive:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from airflow_kart.exceptions import FormatError, KartError
 from airflow_kart.formats.archive import member, unreadable
@@ -12,6 +14,10 @@ from airflow_kart.formats.base import READING, Writable, type_name
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from airflow_kart.formats.archive import Writes
+
+    Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
 
 __all__ = ["NpzFormat", "NumpyFormat"]
 
@@ -24,45 +30,45 @@ class NumpyFormat:
 
     name = "npy"
 
-    def dump(self, obj: Any, stream: Writable) -> None:
+    def dump(self, obj: object, stream: Writable) -> None:
         """Write an array."""
         _write(_checked(obj, self.name), stream, self.name)
 
-    def load(self, stream: BinaryIO) -> np.ndarray[Any, Any]:
+    def load(self, stream: BinaryIO) -> Array:
         """Read an array."""
-        array: np.ndarray[Any, Any] = _read(stream)
-        return array
+        return _read(stream)
 
 
 @dataclass(frozen=True)
 class NpzFormat:
-    """numpy arrays as a compressed NPZ archive: a dict of arrays by name, or one array, which is named ``data``.
+    """numpy arrays as a compressed NPZ archive: a dict of arrays by name, or one array under the name ``data``.
 
     Equal arrays make equal bytes.
     """
 
     single: bool | None = field(default=None, repr=False, metadata=READING)
-    """Whether to load one array, or a dict; by default what the names suggest. :meth:`for_type` sets it."""
+    """Whether to load one array, or a dict; by default the names decide. :meth:`for_type` sets this field."""
 
     name = "npz"
 
     def for_type(self, dumped: str) -> NpzFormat:
-        """Return the format that loads a dict where one was dumped."""
+        """Return the format that loads a dict where the dumped object was a dict."""
         return replace(self, single=dumped != "builtins.dict")
 
-    def dump(self, obj: Any, stream: Any) -> None:
+    def dump(self, obj: object, stream: io.RawIOBase) -> None:
         """Write an array, or a dict of arrays."""
-        arrays = obj if isinstance(obj, dict) else {_SINGLE: obj}
-        for name, array in arrays.items():
+        given: Mapping[object, object] = obj if isinstance(obj, dict) else {_SINGLE: obj}
+        arrays: dict[str, Array] = {}
+        for name, array in given.items():
             if not isinstance(name, str) or not name or any(character in name for character in "/\\\0"):
                 raise FormatError(f"the npz format cannot name an array {name!r}; use a str without slashes")
-            _checked(array, self.name)
-        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+            arrays[name] = _checked(array, self.name)
+        with zipfile.ZipFile(cast(BinaryIO, stream), "w", zipfile.ZIP_DEFLATED) as archive:
             for name, array in arrays.items():
                 with archive.open(member(f"{name}.npy"), "w", force_zip64=True) as inner:
                     _write(array, inner, self.name)
 
-    def load(self, stream: BinaryIO) -> Any:
+    def load(self, stream: BinaryIO) -> Array | dict[str, Array]:
         """Read an array, or a dict of arrays."""
         with unreadable("NPZ"), zipfile.ZipFile(stream) as archive:
             arrays = {}
@@ -77,15 +83,15 @@ class NpzFormat:
         return arrays[_SINGLE]
 
 
-def _checked(array: Any, format_name: str) -> Any:
-    """Return an array that the format keeps as it is.
+def _checked(array: object, format_name: str) -> Array:
+    """Return an array that the format keeps exactly.
 
     Raises:
-        FormatError: it is none.
+        FormatError: the object is no array, or the format has no form for its type.
     """
     import numpy as np
 
-    if type(array) not in (np.ndarray, np.memmap):
+    if not isinstance(array, np.ndarray) or type(array) not in (np.ndarray, np.memmap):
         advice = "dump numpy arrays, numpy.asarray(...)"
         if isinstance(array, np.ma.MaskedArray):
             advice = "dump {'data': array.data, 'mask': array.mask} to a .npz file"
@@ -106,21 +112,22 @@ def _checked(array: Any, format_name: str) -> Any:
     return array
 
 
-def _write(array: Any, stream: Any, format_name: str) -> None:
+def _write(array: Array, stream: Writes, format_name: str) -> None:
     import numpy as np
 
     try:
-        np.lib.format.write_array(stream, np.asarray(array), allow_pickle=False)
+        np.lib.format.write_array(cast(BinaryIO, stream), np.asarray(array), allow_pickle=False)
     except (ValueError, TypeError) as error:
         raise FormatError(f"the {format_name} format cannot write this array: {error}") from error
 
 
-def _read(stream: Any) -> Any:
+def _read(stream: IO[bytes]) -> Array:
     import numpy as np
 
     try:
-        return np.lib.format.read_array(stream, allow_pickle=False)
+        array: Array = np.lib.format.read_array(cast(BinaryIO, stream), allow_pickle=False)
     except KartError:
         raise
     except Exception as error:  # numpy reads the header as Python, and memory may run out over a wrong one
         raise FormatError(f"the bytes are no numpy array that can be read here ({type(error).__name__}: {error})") from error
+    return array

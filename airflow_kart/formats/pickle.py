@@ -1,11 +1,11 @@
 """Any Python object, as a pickle that other processes can load.
 
-Classes and functions of a DAG file live in a module whose name only one Airflow process knows, so a plain pickle of
-their instances could be loaded nowhere else. Here they are written by value with cloudpickle, which keeps the speed
-of the C pickler for everything else. A class also carries its logical name: a process that has its DAG file loaded
-gets that very class back, so ``isinstance`` holds; every other process gets the class as it was written. What
-cloudpickle cannot write is tried with dill. Loading is plain pickle, which reads what either wrote; pickles of others,
-such as dill's of ``__main__`` or old frames of pandas, are read by the libraries that know them.
+Classes and functions of a DAG file live in a module whose name only one Airflow process knows, so no other process could
+load a plain pickle of their instances. This module writes them by value with cloudpickle, which keeps the speed of the C
+pickler for everything else. A class also carries its logical name: a process that has loaded the DAG file gets the loaded
+class back, so ``isinstance`` holds; every other process gets the written class. dill writes the objects that cloudpickle
+cannot. Plain pickle reads the pickles of both. dill and pandas read pickles of others: dill's of ``__main__``, and old
+frames of pandas.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class PickleFormat:
 
     name = "pickle"
 
-    def dump(self, obj: Any, stream: Writable) -> None:
+    def dump(self, obj: object, stream: Writable) -> None:
         """Write an object, with cloudpickle or else with dill."""
         try:
             with _registry_as_before():
@@ -50,11 +50,11 @@ class PickleFormat:
         except Exception as error:  # noqa: BLE001 - an object's own reduction may raise anything
             self._dump_with_dill(obj, stream, error)
 
-    def _dump_with_dill(self, obj: Any, stream: Writable, first: Exception) -> None:
+    def _dump_with_dill(self, obj: object, stream: Writable, first: Exception) -> None:
         import dill
 
         class DillPickler(dill.Pickler):  # type: ignore[misc]  # dill ships no types
-            def reducer_override(self, inner: Any) -> Any:
+            def reducer_override(self, inner: object) -> Any:
                 reduced = _by_public_address(inner)
                 return _by_value(inner) if reduced is NotImplemented else reduced
 
@@ -70,8 +70,8 @@ class PickleFormat:
                 "drop what cannot be stored (open files, connections, locks, threads) before dumping it"
             ) from first
 
-    def load(self, stream: BinaryIO) -> Any:
-        """Read an object. Like any pickle it may run code: load only artifacts you trust."""
+    def load(self, stream: BinaryIO) -> object:
+        """Read an object. Any pickle may run code: load only artifacts you trust."""
         try:
             return Unpickler(stream).load()
         except MemoryError:
@@ -95,21 +95,21 @@ class PickleFormat:
             ) from error
 
 
-def _load_with_dill(stream: BinaryIO) -> Any:
-    """Read what dill wrote of ``__main__``, under names that only dill knows."""
+def _load_with_dill(stream: BinaryIO) -> object:
+    """Read objects of ``__main__`` that dill wrote, under names that only dill knows."""
     import dill
 
     return dill.load(stream)
 
 
-def _load_with_pandas(stream: BinaryIO) -> Any:
-    """Read frames of old pandas, whose classes have been renamed and moved since."""
+def _load_with_pandas(stream: BinaryIO) -> object:
+    """Read frames of old pandas, whose classes have other names and places by now."""
     import pandas as pd
 
     return pd.read_pickle(stream, compression=None)
 
 
-def dumps(obj: Any) -> bytes:
+def dumps(obj: object) -> bytes:
     """Return an object as a pickle that other processes can load."""
     buffer = _Buffer()
     PickleFormat().dump(obj, buffer)
@@ -123,17 +123,17 @@ class _Buffer(io.BytesIO):
 
 
 class _StablePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships no types
-    """cloudpickle's pickler, which names classes and functions of this package by their public addresses."""
+    """cloudpickle's pickler; names classes and functions of this package by their public addresses."""
 
-    def reducer_override(self, obj: Any) -> Any:
+    def reducer_override(self, obj: object) -> Any:
         reduced = _by_public_address(obj)
         return super().reducer_override(obj) if reduced is NotImplemented else reduced
 
 
 class _ArtifactPickler(_StablePickler):
-    """Writes by value whatever no other process could import, and large columns without remembering their values."""
+    """Writes classes and functions by value that no other process could import; remembers no values of large columns."""
 
-    def reducer_override(self, obj: Any) -> Any:
+    def reducer_override(self, obj: object) -> Any:
         if isinstance(obj, Scalars):
             return list, (), None, self._without_memo(obj)
         reduced = _by_value(obj) if isinstance(obj, type) else reduced_bulk(obj)
@@ -143,8 +143,8 @@ class _ArtifactPickler(_StablePickler):
             _write_by_value(obj.__module__)
         return super().reducer_override(obj)
 
-    def _without_memo(self, scalars: Scalars) -> Iterator[Any]:
-        """Yield values, each of which the pickler writes but does not remember."""
+    def _without_memo(self, scalars: Scalars) -> Iterator[object]:
+        """Yield values for the pickler to write but not to remember."""
         self.fast = True
         try:
             yield from scalars
@@ -152,16 +152,16 @@ class _ArtifactPickler(_StablePickler):
             self.fast = False
 
 
-def _by_public_address(obj: Any) -> Any:
-    """Return how to write a public class or function of this package; ``NotImplemented`` for all else."""
+def _by_public_address(obj: object) -> object:
+    """Return the reduction of a public class or function of this package; ``NotImplemented`` for all else."""
     address = public_address(obj) if isinstance(obj, (type, types.FunctionType)) else None
     return NotImplemented if address is None else (named, (address,))
 
 
-def _by_value(obj: Any) -> Any:
-    """Return how to write a class or function that no other process could import; ``NotImplemented`` for all else.
+def _by_value(obj: object) -> object:
+    """Return the reduction of a class or function that no other process could import; ``NotImplemented`` for all else.
 
-    A class carries its logical name too, to be found again by.
+    A class carries its logical name too, for a process that has loaded the class.
     """
     if not isinstance(obj, (type, types.FunctionType)) or is_importable(obj.__module__ or "builtins"):
         return NotImplemented
@@ -170,35 +170,35 @@ def _by_value(obj: Any) -> Any:
         return NotImplemented
     try:
         by_value = _cloudpickled(obj)
-    except Exception:  # noqa: BLE001 - what it refers to may need dill
+    except Exception:  # noqa: BLE001 - objects that it refers to may need dill
         return NotImplemented
     if isinstance(obj, type):
         return restore_class, (logical_module_name(obj.__module__), obj.__qualname__, by_value)
     return pickle.loads, (by_value,)
 
 
-def _cloudpickled(obj: Any) -> bytes:
+def _cloudpickled(obj: object) -> bytes:
     stream = io.BytesIO()
     _StablePickler(stream, protocol=_PROTOCOL).dump(obj)
     return stream.getvalue()
 
 
-def _at_module_level(obj: Any) -> bool:
-    found: Any = sys.modules.get(obj.__module__)
+def _at_module_level(obj: type | types.FunctionType) -> bool:
+    found: object = sys.modules.get(obj.__module__)
     for part in obj.__qualname__.split("."):
         found = getattr(found, part, None)
     return found is obj
 
 
 def _write_by_value(name: str) -> None:
-    """Tell cloudpickle to write what a module defines by value; it does so for ``__main__`` on its own."""
+    """Tell cloudpickle to write a module's classes and functions by value; for ``__main__`` cloudpickle does so anyway."""
     if name != "__main__" and name in sys.modules and name not in cloudpickle.list_registry_pickle_by_value():
         cloudpickle.register_pickle_by_value(sys.modules[name])
 
 
 @contextmanager
 def _registry_as_before() -> Iterator[None]:
-    """Put cloudpickle's registry, which is the process's, back as it was."""
+    """Restore cloudpickle's registry, which belongs to the whole process."""
     with _REGISTRY:
         before = set(cloudpickle.list_registry_pickle_by_value())
         try:

@@ -1,4 +1,4 @@
-"""Which format an extension stands for."""
+"""The format of each extension."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_kart.formats.table_kind import TableKind
 
 __all__ = ["format_for", "of_kind", "register_format", "registered_extensions", "split_extension"]
 
-# Extension to the class or function that makes its format, as module:name until first used: most need a heavy library.
+# Extension to the class or function that makes its format, as module:name until first use: most need a heavy library.
 _FORMATS: dict[str, str | FormatFactory] = {
     ".csv": "airflow_kart.formats.tables.csv:CsvFormat",
     ".feather": "airflow_kart.formats.tables.feather:FeatherFormat",
@@ -35,20 +35,20 @@ _FORMATS: dict[str, str | FormatFactory] = {
     ".zip": "airflow_kart.formats.zip:ZipFormat",
 }
 _GZIP = ".gz"
-# What gzip makes smaller; a .gz after another extension, or none, is text.
+# Extensions whose content gzip makes smaller; a .gz after another extension, or none, is text.
 _COMPRESSIBLE = frozenset({".csv", ".ini", ".json", ".ndjson", ".npy", ".pickle", ".pkl", ".tsv", ".txt", ".xml"})
 
 
 def register_format(extension: str, factory: FormatFactory, *, replace: bool = False) -> None:
-    """Make an extension known, for targets made after this.
+    """Register a format for an extension, for targets made after this call.
 
     Args:
-        extension: with its dot, ``".onnx"``; it may have several, ``".tar.gz"``.
+        extension: with its dot, ``".onnx"``; several dots are fine, ``".tar.gz"``.
         factory: class, or function without arguments, that gives the :class:`Format`.
-        replace: whether an extension that is known already may be given a new format.
+        replace: replace the registered format of a known extension.
 
     Raises:
-        UnknownFormatError: the extension has no dot, or is known already.
+        UnknownFormatError: the extension has no dot, or has a format already.
     """
     key = extension.lower()
     if not key.startswith(".") or "/" in key:
@@ -66,7 +66,7 @@ def registered_extensions() -> list[str]:
 
 
 def split_extension(path: str) -> tuple[str, str]:
-    """Return a path without its extension, and the longest extension that is known, as it is written.
+    """Return a path without its extension, and its longest registered extension, spelled as in the path.
 
     An unknown extension is the last suffix, and may be empty: ``("a/b", ".csv.gz")``, ``("a.b", ".xyz")``, ``("a", "")``.
     """
@@ -84,7 +84,7 @@ def format_for(path: str, kind: TableKind | None = None) -> Format:
 
     Args:
         path: any path.
-        kind: which library's tables to load, where the format holds tables; by default what was dumped.
+        kind: the library whose tables to load, where the format holds tables; by default that of the dumped table.
 
     Raises:
         UnknownFormatError: the extension is unknown.
@@ -117,7 +117,7 @@ def _make(extension: str) -> Format:
 
 
 def of_kind(target_format: Format, kind: TableKind) -> Format:
-    """Return a format that loads tables of this kind; one that holds none, or has a kind already, as it is."""
+    """Return a format that loads tables of this kind; a format without tables, or with a kind, stays the same."""
     given: Any = target_format
     names: frozenset[str] = frozenset(getattr(given, "__dataclass_fields__", ()))
     if "kind" in names and given.kind is None:

@@ -1,4 +1,4 @@
-"""Which library a table is of, asked without importing any of them."""
+"""The library of a table, found without importing any."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _TABLES = "a pandas.DataFrame, a polars.DataFrame or LazyFrame, or a pyarrow.Tab
 
 
 def require_table(obj: object, format_name: str) -> TableKind:
-    """Return of which library a table is.
+    """Return the library of a table.
 
     Raises:
         FormatError: the object is no table.
@@ -47,21 +47,21 @@ def require_table(obj: object, format_name: str) -> TableKind:
 
 
 def kind_of_table(obj: object) -> TableKind | None:
-    """Return of which library a table is, or ``None`` for what is no table. A subclass counts as the table it is made of."""
+    """Return the library of a table, or ``None`` for any other object. A subclass counts as its library's table."""
     return next(_kinds_of_class(type(obj)), None)
 
 
 def kind_of_type_name(name: str) -> TableKind | None:
-    """Return of which library's table ``module.Class`` is the name, or ``None``."""
+    """Return the library whose table class has the name ``module.Class``, or ``None``."""
     module, _, cls = name.rpartition(".")
     return _KINDS.get((module.partition(".")[0], cls))
 
 
 def check_kind(kind: object, format_name: str) -> None:
-    """Refuse what is no kind of table.
+    """Refuse a value that is no kind of table.
 
     Raises:
-        ConfigurationError: so it is.
+        ConfigurationError: the value is no kind of table.
     """
     if kind is not None and kind not in get_args(TableKind):
         raise ConfigurationError(
@@ -71,10 +71,10 @@ def check_kind(kind: object, format_name: str) -> None:
 
 
 def import_polars() -> Any:
-    """Import polars, which is an extra.
+    """Import polars, an extra.
 
     Raises:
-        ConfigurationError: it is not installed.
+        ConfigurationError: polars is not installed.
     """
     try:
         return importlib.import_module("polars")
@@ -83,17 +83,17 @@ def import_polars() -> Any:
 
 
 def table_kind_of(annotation: object) -> TableKind | None:
-    """Return the one kind of table that a type mentions: ``None`` where it mentions none, or several.
+    """Return the one kind of table that a type mentions: ``None`` where the type mentions none, or several.
 
     Args:
         annotation: a class, a union, a generic such as ``dict[str, pl.DataFrame]`` or pandera's ``DataFrame[Schema]``,
-            or the text of one, which need not be resolvable.
+            or the text of a type, which need not be resolvable.
     """
     found = set(_mentioned(annotation))
     return found.pop() if len(found) == 1 else None
 
 
-def _mentioned(annotation: Any) -> Iterator[TableKind]:
+def _mentioned(annotation: object) -> Iterator[TableKind]:
     if isinstance(annotation, typing.ForwardRef):
         annotation = annotation.__forward_arg__
     if isinstance(annotation, str):
@@ -109,7 +109,7 @@ def _mentioned(annotation: Any) -> Iterator[TableKind]:
     elif isinstance(annotation, type):
         yield from _kinds_of_class(annotation)
     else:
-        # A type alias of Python 3.12, a NewType, a TypeVar: what stands behind it.
+        # A type alias of Python 3.12, a NewType, a TypeVar: look at the type behind.
         for name in ("__value__", "__supertype__", "__bound__", "__constraints__"):
             yield from _mentioned(getattr(annotation, name, None) or ())
 
@@ -120,7 +120,7 @@ def _kinds_of_class(cls: type) -> Iterator[TableKind]:
 
 
 def _mentioned_in_text(text: str) -> Iterator[TableKind]:
-    """Yield what a type's text mentions by the libraries' names, or by the short names everybody gives them."""
+    """Yield the kinds that a type's text mentions, by the libraries' names or their usual short names."""
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError):

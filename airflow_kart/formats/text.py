@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO
+from typing import BinaryIO, cast
 
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.base import READING, Writable, require_type
@@ -15,9 +15,9 @@ __all__ = ["TextFormat"]
 
 @dataclass(frozen=True)
 class TextFormat:
-    r"""A ``str``, written and read as it is, newlines included; or a list of ``str``, each written as a line.
+    r"""A ``str``, unchanged, newlines included; or a list of ``str``, each as a line.
 
-    Lines end with ``\n``, the last one too, and come back as a list.
+    Each line ends with ``\n``, the last one too. A list of lines comes back as a list.
 
     Args:
         encoding: of the text, as Python names it.
@@ -25,7 +25,7 @@ class TextFormat:
 
     encoding: str = "utf-8"
     lines: bool = field(default=False, repr=False, metadata=READING)
-    """Whether to load a list of lines; :meth:`for_type` sets it."""
+    """Whether to load a list of lines; :meth:`for_type` sets this field."""
 
     name = "text"
 
@@ -37,7 +37,7 @@ class TextFormat:
         """Return the format that loads lines where lines were dumped."""
         return replace(self, lines=dumped == "builtins.list")
 
-    def dump(self, obj: Any, stream: Writable) -> None:
+    def dump(self, obj: object, stream: Writable) -> None:
         """Write a str or a list of them."""
         require_type(obj, (str, list), self.name, "dump a str, or a list of str")
         if isinstance(obj, list):
@@ -46,7 +46,7 @@ class TextFormat:
                 if "\n" in line:
                     raise FormatError(f"line {number + 1} holds a newline and would come back as two; dump one str instead")
             obj = "".join(f"{line}\n" for line in obj)
-        stream.write(encode(obj, self.encoding))
+        stream.write(encode(cast(str, obj), self.encoding))
 
     def load(self, stream: BinaryIO) -> str | list[str]:
         """Read a str or a list of them."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 from xml.etree import ElementTree as ET
 
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.base import READING, Writable, require_type
 
 __all__ = ["XmlFormat"]
+
+if TYPE_CHECKING:
+    Tree = ET.ElementTree[ET.Element]
 
 _ELEMENT = "xml.etree.ElementTree.Element"
 
@@ -18,22 +21,22 @@ _ELEMENT = "xml.etree.ElementTree.Element"
 class XmlFormat:
     """An XML document (as UTF-8): an ``xml.etree.ElementTree.ElementTree``, or its root ``Element``.
 
-    Comments and processing instructions inside the root are kept; what XML has no form for is refused.
+    Comments and processing instructions inside the root come back. A tree that XML has no form for is refused.
     """
 
     element: bool = field(default=False, repr=False, metadata=READING)
-    """Whether to load the root itself; :meth:`for_type` sets it."""
+    """Whether to load the root itself; :meth:`for_type` sets this field."""
 
     name = "xml"
 
     def for_type(self, dumped: str) -> XmlFormat:
-        """Return the format that loads an element where one was dumped."""
+        """Return the format that loads an element where the dumped object was an element."""
         return replace(self, element=dumped == _ELEMENT)
 
-    def dump(self, obj: Any, stream: Writable) -> None:
+    def dump(self, obj: object, stream: Writable) -> None:
         """Write a tree or an element."""
         require_type(obj, (ET.ElementTree, ET.Element), self.name, "dump an xml.etree.ElementTree.ElementTree or Element")
-        root = obj if isinstance(obj, ET.Element) else obj.getroot()
+        root = obj if isinstance(obj, ET.Element) else cast("Tree", obj).getroot()
         if root is None:
             raise FormatError("the xml format cannot write a tree without a root; give it one, ElementTree(root)")
         try:
@@ -50,7 +53,7 @@ class XmlFormat:
             )
         stream.write(data)
 
-    def load(self, stream: BinaryIO) -> Any:
+    def load(self, stream: BinaryIO) -> ET.Element | Tree:
         """Read a tree or an element."""
         try:
             root = _parsed(stream.read())
@@ -65,7 +68,7 @@ def _parsed(data: bytes) -> ET.Element:
 
 
 def _same(one: ET.Element, other: ET.Element, root: bool = True) -> bool:
-    """Whether two elements are equal all the way down; no text and an empty text are."""
+    """Whether two elements are equal all the way down; a missing text equals an empty one."""
     return (
         one.tag == other.tag
         and (one.text or "") == (other.text or "")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO, cast
 
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.archive import member, unreadable
@@ -15,21 +16,22 @@ __all__ = ["ZipFormat"]
 
 @dataclass(frozen=True)
 class ZipFormat:
-    """Files as a ZIP archive: a dict of ``bytes`` by file name, such as ``{"a/b.txt": b"..."}``. Equal files, equal bytes."""
+    """Files as a ZIP archive: a dict of ``bytes`` by file name, ``{"a/b.txt": b"..."}``. Equal files, equal bytes."""
 
     name = "zip"
 
-    def dump(self, obj: Any, stream: Any) -> None:
+    def dump(self, obj: object, stream: io.RawIOBase) -> None:
         """Write the files."""
         require_type(obj, dict, self.name, "dump a dict of file names to bytes")
-        for name, content in obj.items():
+        files = cast("dict[object, bytes]", obj)
+        for name, content in files.items():
             wrong = _unsafe(name) if isinstance(name, str) else "it is no str"
             if wrong is not None:
                 raise FormatError(f"the zip format cannot name a file {name!r}: {wrong}; use names like 'folder/file.txt'")
             require_type(content, bytes, f"{self.name} ({name})", "give the file's content as bytes")
-        with zipfile.ZipFile(stream, "w") as archive:
-            for name, content in obj.items():
-                archive.writestr(member(name), content)
+        with zipfile.ZipFile(cast(BinaryIO, stream), "w") as archive:
+            for name, content in files.items():
+                archive.writestr(member(cast(str, name)), content)
 
     def load(self, stream: BinaryIO) -> dict[str, bytes]:
         """Read the files."""
@@ -45,7 +47,7 @@ class ZipFormat:
 
 
 def _unsafe(name: str) -> str | None:
-    """Return why a name is none to unpack a file by, or ``None``."""
+    """Return why no file can be unpacked by a name, or ``None``."""
     parts = name.split("/")
     if not name or "" in parts or "." in parts or ".." in parts:
         return "it is no plain relative path"

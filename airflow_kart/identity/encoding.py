@@ -1,12 +1,12 @@
-"""Canonical encoding of values, and the unique ids made from it.
+"""Canonical encoding of values, and unique ids.
 
-A unique id names what a task will produce. It is the BLAKE2b digest (16 bytes, RFC 7693) of a canonical encoding
-that is typed (``1``, ``True``, ``1.0`` and ``"1"`` differ), length-prefixed (no two values share an encoding),
-order-free for dicts and sets, and tagged with its domain and version. It depends on nothing but the values: not on
-time, process, hash seed or import order.
+A unique id names the result of a task. The id is the BLAKE2b digest (16 bytes, RFC 7693) of a canonical encoding. The
+encoding is typed (``1``, ``True``, ``1.0`` and ``"1"`` differ), length-prefixed (no two values share an encoding),
+order-free for dicts and sets, and tagged with its domain and version. Only the values count: not the time, the process,
+the hash seed or the import order.
 
-What may not change an id: the order of a dict, list against tuple, the time zone an instant is written in, comments
-in the code. What changes every id: the encoding's version below, and with it the golden vectors of the tests.
+Never change an id: the order of a dict, a list in place of a tuple, the time zone of an instant, comments in the code.
+A new version of the encoding, below, changes every id, and the golden vectors of the tests.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from pathlib import PurePath
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from uuid import UUID
 
 from airflow_kart.exceptions import IdentityError
@@ -27,12 +27,11 @@ from airflow_kart.identity.names import logical_class_name
 
 __all__ = [
     "Canonical",
-    "Identifiable",
+    "Identified",
     "TaskEncoder",
     "digest",
     "encode",
     "encode_id",
-    "is_identifiable",
     "parameter_digest",
     "unique_id",
 ]
@@ -41,29 +40,33 @@ _UNIQUE_ID_DOMAIN = b"airflow-kart/unique-id/1"
 _PARAMETERS_DOMAIN = b"airflow-kart/parameters/1"
 
 
-class Identifiable(Protocol):
-    """A task, as far as the encoding knows it: something that has digests of its own."""
+class Identified:
+    """Base class of tasks: an encoding contains a task by one of its digests, not by the task's attributes."""
 
-    @property
-    def unique_id(self) -> str:
-        """The id of what the task produces."""
-        ...
+    __slots__ = ()
 
-    @property
-    def parameter_digest(self) -> bytes:
-        """The digest of the task's class and all its parameters."""
-        ...
+    if TYPE_CHECKING:
+
+        @property
+        def unique_id(self) -> str:
+            """The id of the artifact that the task produces."""
+            ...
+
+        @property
+        def parameter_digest(self) -> bytes:
+            """The digest of the task's class and all its parameters."""
+            ...
 
 
 class Canonical(Protocol):
-    """A value of a type of its own that says what it is made of."""
+    """A value of a user's type that describes itself for the encoding."""
 
     def canonical_form(self) -> tuple[str, object]:
-        """Return the name of the kind of value, which no other kind has, and a value that has a canonical encoding."""
+        """Return a name for the kind of value, unique to the kind, and a value that has a canonical encoding."""
         ...
 
 
-TaskEncoder = Callable[[Identifiable], bytes]
+TaskEncoder = Callable[[Identified], bytes]
 
 
 def unique_id(class_name: str, code_version: str | None, parameters: Mapping[str, bytes], requirements: bytes) -> str:
@@ -71,7 +74,7 @@ def unique_id(class_name: str, code_version: str | None, parameters: Mapping[str
 
     Args:
         class_name: logical name of the task's class.
-        code_version: version of the task's code that counts as part of its identity.
+        code_version: the version of the task's code, if the version counts in the identity.
         parameters: encoded values of the significant parameters, by name.
         requirements: encoded structure of ``requires()``, with unique ids for tasks.
     """
@@ -80,7 +83,7 @@ def unique_id(class_name: str, code_version: str | None, parameters: Mapping[str
 
 
 def parameter_digest(class_name: str, parameters: Mapping[str, bytes]) -> bytes:
-    """Return the digest by which equal tasks are recognised: class and all parameters, without ``requires()``."""
+    """Return the digest of equal tasks: class and all parameters, without ``requires()``."""
     return digest(_PARAMETERS_DOMAIN, [encode(class_name), _encode_items(parameters)])
 
 
@@ -96,10 +99,10 @@ def encode(value: object, task: TaskEncoder | None = None) -> bytes:
         value: ``None``, bool, int, float, str, bytes, date, datetime, time, timedelta, Decimal, UUID, path, enum
             member, task, task class, an object with ``canonical_form()`` or ``gokart_serialize()``, or any nesting of
             list, tuple, dict, set and frozenset of these.
-        task: how a task inside the value is encoded; by default by its unique id.
+        task: encodes a task inside the value; by default by its unique id.
 
     Raises:
-        IdentityError: the value, or something inside it, has no canonical form.
+        IdentityError: the value, or a part of the value, has no canonical form.
     """
     scalar = _SCALARS.get(type(value))
     if scalar is not None:
@@ -116,15 +119,14 @@ def encode(value: object, task: TaskEncoder | None = None) -> bytes:
     for base, scalar in _SUBCLASSABLE.items():
         if isinstance(value, base):
             return scalar(value)
-    if is_identifiable(value):
-        identifiable = cast(Identifiable, value)
-        return task(identifiable) if task is not None else encode_id(identifiable.unique_id)
+    if isinstance(value, Identified):
+        return task(value) if task is not None else encode_id(value.unique_id)
     return _encode_own_type(value, task)
 
 
 def _encode_own_type(value: object, task: TaskEncoder | None) -> bytes:
-    """Return the encoding of a task class, or of a value whose type says what it is made of."""
-    if isinstance(value, type) and hasattr(value, "unique_id"):
+    """Return the encoding of a task class, or of a value that describes itself."""
+    if isinstance(value, type) and issubclass(value, Identified):
         return _sized(b"k", _text(logical_class_name(value)))
     if hasattr(type(value), "canonical_form"):
         kind, form = cast(Canonical, value).canonical_form()
@@ -136,11 +138,6 @@ def _encode_own_type(value: object, task: TaskEncoder | None) -> bytes:
         "bytes, dates and times, timedelta, Decimal, UUID, paths, enum members, tasks, task classes, or lists, dicts and sets "
         "of these; or give it a method canonical_form()"
     )
-
-
-def is_identifiable(value: object) -> bool:
-    """Whether a value is a task (asked of its type, since asking the value would compute its digest)."""
-    return hasattr(type(value), "unique_id")
 
 
 def encode_id(task_id: str | bytes) -> bytes:

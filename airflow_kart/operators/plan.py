@@ -47,7 +47,7 @@ class KartPlanOperator(KartBaseOperator):
         """Make the plan; return how many tasks it runs, reuses and does not need."""
         run_context = RunContext(self, self.blueprint, context)
         outside = {task_id for task_id in self.blueprint.nodes if run_context.outside(task_id)}
-        with self.workspace():
+        with self.run_workspace():
             run = run_context.run
             plan = make_plan(run.graph, rerun=run_context.rerun(), required=run.unique_ids(outside), remember=True)
             planned = {task_id: self._of_operator(task_id, run_context, plan) for task_id in self.blueprint.nodes}

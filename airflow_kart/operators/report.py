@@ -11,7 +11,8 @@ from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.operators.plan import PLAN_XCOM
 from airflow_kart.operators.run_context import RunContext
 from airflow_kart.operators.table import text_table
-from airflow_kart.runtime.plan import Outcome, PlannedTask, states_of
+from airflow_kart.runtime.plan import Outcome, PlannedTask
+from airflow_kart.tasks.completeness import look_at
 
 __all__ = ["REPORT_XCOM", "KartReportOperator"]
 
@@ -58,7 +59,7 @@ class KartReportOperator(KartBaseOperator):
             run_ids=[ti.run_id],
         ).get(ti.run_id, {})
         plan = ti.xcom_pull(task_ids=self.plan_task_id, key=PLAN_XCOM) if self.plan_task_id else None
-        with self.workspace():
+        with self.run_workspace():
             found = self._outcomes(run_context, states, plan or {}, (ti.dag_id, ti.run_id))
         summary = self._publish(found, context)
         failed = [task_id for task_id, outcome in found.items() if outcome.outcome is Outcome.FAILED]
@@ -79,14 +80,13 @@ class KartReportOperator(KartBaseOperator):
     ) -> dict[str, PlannedTask]:
         tasks = run_context.run.tasks
         graph = run_context.run.graph
-        present = dict(
-            zip(tasks, states_of([graph.nodes[task.unique_id] for task in tasks.values()], remember=True), strict=True)
-        )
+        looked_at = look_at([graph.nodes[task.unique_id] for task in tasks.values()], remember=True)
+        present = dict(zip(tasks, looked_at, strict=True))
         found: dict[str, PlannedTask] = {}
         for task_id in self.blueprint.nodes:
             state = str(states.get(task_id))
             there = present.get(task_id)
-            cached = there is not None and there.outcome is Outcome.CACHED
+            cached = there is not None and there.complete
             seconds = there.seconds if there is not None and cached else 0.0
             planned = plan.get(task_id, {})
             reason = str(planned.get("reason") or (there.reason if there is not None else "not part of the graph"))

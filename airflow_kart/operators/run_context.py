@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_kart.exceptions import BindingError
 from airflow_kart.operators.blueprint import Blueprint, RunGraph
-from airflow_kart.tasks.task import TaskOnKart
+from airflow_kart.tasks.model import Task
 
 __all__ = ["RERUN_PARAM", "RunContext", "kart_task_ids", "outside_consumers"]
 
@@ -54,7 +54,7 @@ class RunContext:
         """Return the tasks of the DAG that hang on one of this blueprint's, but do not belong to it."""
         return outside_consumers(self._operator.dag.task_dict[task_id], self._blueprint.nodes)
 
-    def how_to_make(self, task: TaskOnKart[Any]) -> str:
+    def how_to_make(self, task: Task) -> str:
         """Return the command that makes a task's artifact."""
         task_id = self.run.task_ids.get(task.unique_id)
         if task_id is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
@@ -16,14 +16,15 @@ from airflow_kart.locks import Taken
 from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint, check_single
 from airflow_kart.operators.run_context import RunContext, outside_consumers
-from airflow_kart.operators.upstream import Below
+from airflow_kart.operators.upstream import UpstreamTasks
 from airflow_kart.runtime.plan import Outcome
 from airflow_kart.runtime.runner import RunResult, run_task
-from airflow_kart.runtime.single_flight import TakenElsewhere, Turns
+from airflow_kart.runtime.session import Session
+from airflow_kart.runtime.single_flight import TakenElsewhere
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.kinds import ExternalTask
+from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.outputs import targets_of
-from airflow_kart.tasks.task import TaskOnKart
 from airflow_kart.triggers.external import ExternalArtifactTrigger
 from airflow_kart.triggers.lock import LockTrigger
 
@@ -31,10 +32,11 @@ __all__ = ["KartOperator"]
 
 
 class KartOperator(KartBaseOperator):
-    """Makes the artifact of a task, unless it is there.
+    """Makes the artifact of a task, unless the artifact is there.
 
-    Used by itself it also makes what is missing below the task. In a compiled DAG each task has an operator of its
-    own; then only what has none is made here, and a missing input that has one is an error that says how to make it.
+    An operator by itself also makes the missing artifacts upstream. In a compiled DAG each task has an operator of its own:
+    there an operator makes besides only upstream tasks without one, and a missing input that has one is an error that
+    says how to make the input.
 
     Raises:
         BindingError: ``task`` is no task, or ``bind`` names a parameter it does not have.
@@ -42,12 +44,8 @@ class KartOperator(KartBaseOperator):
     Args:
         task: the task, with the values its operator is compiled with.
         bind: see :class:`~airflow_kart.operators.base.KartBaseOperator`.
+        workspace: as ``bind``.
         workspace_directory: as ``bind``.
-        read_from: as ``bind``.
-        aws_conn_id: as ``bind``.
-        gcp_conn_id: as ``bind``.
-        lock: as ``bind``.
-        redis_conn_id: as ``bind``.
         on_cached: how the operator ends when the artifact was there: ``"skip"``, which shows in the UI, or
             ``"success"``. Where a task outside the graph hangs on it, it always ends well.
         blueprint: the compiled structure it belongs to.
@@ -62,28 +60,15 @@ class KartOperator(KartBaseOperator):
     def __init__(
         self,
         *,
-        task: TaskOnKart[Any],
+        task: Task,
         bind: Mapping[str, Any] | None = None,
+        workspace: str | Workspace | None = None,
         workspace_directory: str | None = None,
-        read_from: Sequence[str] | None = None,
-        aws_conn_id: str | None = None,
-        gcp_conn_id: str | None = None,
-        lock: str | None = None,
-        redis_conn_id: str | None = None,
         on_cached: Literal["skip", "success"] = "skip",
         blueprint: Blueprint | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(  # named one by one, so that type checkers know them here too
-            bind=bind,
-            workspace_directory=workspace_directory,
-            read_from=read_from,
-            aws_conn_id=aws_conn_id,
-            gcp_conn_id=gcp_conn_id,
-            lock=lock,
-            redis_conn_id=redis_conn_id,
-            **kwargs,
-        )
+        super().__init__(bind=bind, workspace=workspace, workspace_directory=workspace_directory, **kwargs)
         if blueprint is None:
             check_single(self.task_id, task, bind)
         self.task = task
@@ -95,13 +80,13 @@ class KartOperator(KartBaseOperator):
         return self._execute(context, {}, None)
 
     def on_kill(self) -> None:
-        """Stop the task where it is: nothing is published, and its lock is let go of.
+        """Abort the running task. Nothing is published; the lock is released.
 
-        Airflow by itself lets it go on and kills it seconds later, and a lock that is not the kernel's would stay for its
-        time to live.
+        Airflow alone would let the task go on and kill the process seconds later; a lock outside the kernel would then stay
+        for its time to live.
 
         Raises:
-            SystemExit: in the midst of the task. Airflow tries it again if it has tries left.
+            SystemExit: in the midst of the task. Airflow tries the task again if it has tries left.
         """
         if self._at_work:
             self._at_work = False  # clearing up is not to be stopped
@@ -113,7 +98,7 @@ class KartOperator(KartBaseOperator):
         Args:
             context: Airflow's.
             dead: by unique id, the locks of other runs that were seen to be dead.
-            waiting_since: since when (Unix time) it has waited for other runs, if it has.
+            waiting_since: since when (Unix time) the operator has waited for other runs; ``None`` if it has not.
         """
         self._at_work = True
         try:
@@ -127,23 +112,17 @@ class KartOperator(KartBaseOperator):
         task = run_context.run.tasks.get(self.task_id)
         if task is None:
             raise AirflowSkipException(f"with this run's values the DAG has no task {self.task_id}; nothing to make")
-        with self.workspace():
-            below = Below(task, run_context, context)
-            if absent := below.absent(task):
+        with self.run_workspace():
+            upstream = UpstreamTasks(task, run_context, context)
+            if absent := upstream.absent(task):
                 self._wait_for(absent)
-            turns = Turns(wait=False, dead=dead)
+            session = Session(run_context.coordinates(), run_context.how_to_make, waits=False, dead=dead)
             try:
-                made = below.make(turns)
-                result = run_task(
-                    task,
-                    force=below.forced,
-                    coordinates=run_context.coordinates(),
-                    how_to_make=run_context.how_to_make,
-                    turns=turns,
-                )
+                made = upstream.make(session)
+                result = run_task(task, force=upstream.forced, session=session)
             except TakenElsewhere as elsewhere:
-                self._wait_for_turn(elsewhere, time.time() if waiting_since is None else waiting_since)
-        summary = {**_summary(task, result), "made_below": made}
+                self._wait_for_lock(elsewhere, time.time() if waiting_since is None else waiting_since)
+        summary = {**_summary(task, result), "made_upstream": made}
         if result.outcome is Outcome.CACHED:
             where = ", ".join(artifact["uri"] for artifact in summary["artifacts"])
             self.log.info("%r is cached (%s)%s", task, result.reason, f"; its artifact is {where}" if where else "")
@@ -161,8 +140,7 @@ class KartOperator(KartBaseOperator):
             trigger=ExternalArtifactTrigger(
                 uris=uris,
                 poll_seconds=min(task.poll_seconds for task in external),
-                aws_conn_id=self.aws_conn_id,
-                gcp_conn_id=self.gcp_conn_id,
+                workspace=Workspace.current(),
             ),
             method_name="execute_when_there",
             timeout=min(timeouts) if timeouts else None,
@@ -173,22 +151,17 @@ class KartOperator(KartBaseOperator):
         self.log.info("There now: %s", ", ".join(event["uris"]))
         return self.execute(context)
 
-    def _wait_for_turn(self, elsewhere: TakenElsewhere, since: float) -> NoReturn:
+    def _wait_for_lock(self, elsewhere: TakenElsewhere, since: float) -> NoReturn:
         """Give the worker slot up until another run has made the task, or has died."""
         task = elsewhere.task
         self.log.info("Waiting, as %s", elsewhere)
-        here = Workspace.current()
         self.defer(
             trigger=LockTrigger(
                 task=repr(task),
                 unique_id=task.unique_id,
                 sidecars={target.uri: sidecar_version(target.store, target.uri) for _, target in targets_of(task)},
                 since=since,
-                workspace_directory=here.directory,
-                aws_conn_id=here.aws_conn_id,
-                gcp_conn_id=here.gcp_conn_id,
-                lock=here.lock,
-                redis_conn_id=here.redis_conn_id,
+                workspace=Workspace.current(),
             ),
             method_name="execute_when_free",
         )
@@ -206,7 +179,7 @@ class KartOperator(KartBaseOperator):
         return self._execute(context, dead, event["since"])
 
 
-def _summary(task: TaskOnKart[Any], result: RunResult) -> dict[str, Any]:
+def _summary(task: Task, result: RunResult) -> dict[str, Any]:
     return {
         "outcome": result.outcome.value,
         "reason": result.reason,

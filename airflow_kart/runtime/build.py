@@ -6,17 +6,19 @@ import fnmatch
 import logging
 import os
 from collections.abc import Collection, Iterable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import ConfigurationError, MissingInputError
 from airflow_kart.runtime.plan import Outcome, make_plan
 from airflow_kart.runtime.progress import showing
 from airflow_kart.runtime.runner import make_all
+from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.workers import make_in_processes
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.graph import Graph, require_task
 from airflow_kart.tasks.kinds import ExternalTask
+from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import map_leaves
 from airflow_kart.tasks.outputs import targets_of
 from airflow_kart.tasks.task import TaskOnKart
@@ -75,14 +77,14 @@ def build(
             logger.info("%d of %d tasks to run, %d reused", len(todo), len(graph.nodes), cached)
         with showing(plan, progress) as shown:
             if workers == 1 or len(todo) < 2:
-                make_all(plan, watcher=shown)
+                make_all(plan, session=Session(listener=shown))
             else:
                 make_in_processes(plan, workers, shown)
         result: T = map_leaves(lambda target: target.load(), task.output(), Target)
         return result
 
 
-def _require_external(todo: Iterable[TaskOnKart[Any]]) -> None:
+def _require_external(todo: Iterable[Task]) -> None:
     """Refuse to begin what cannot be finished: nothing here makes an external task's artifact.
 
     Raises:

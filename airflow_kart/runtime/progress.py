@@ -1,4 +1,4 @@
-"""What the tasks of a ``build()`` do at this moment, for who looks on."""
+"""Events of tasks, and how ``build()`` shows them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from airflow_kart.runtime.plan import Outcome, Plan
 
-__all__ = ["SILENT", "Event", "Watcher", "showing"]
+__all__ = ["SILENT", "Event", "Listener", "showing"]
 
 _MOST_SHOWN = 20
 
@@ -30,11 +30,11 @@ class Event(NamedTuple):
     """Why it runs, whom it waits for, what went wrong."""
 
 
-class Watcher(Protocol):
-    """Somebody who looks on."""
+class Listener(Protocol):
+    """Learns what happens to tasks."""
 
     def happens(self, event: Event) -> None:
-        """Take notice of an event, from any thread."""
+        """Take an event, from any thread."""
         ...
 
 
@@ -43,12 +43,12 @@ class _Silent:
         pass
 
 
-SILENT: Final[Watcher] = _Silent()
-"""Takes no notice."""
+SILENT: Final[Listener] = _Silent()
+"""Ignores all events."""
 
 
 @contextmanager
-def showing(plan: Plan, progress: bool | None) -> Iterator[Watcher]:
+def showing(plan: Plan, progress: bool | None) -> Iterator[Listener]:
     """Show what the tasks of a plan do while the block lasts.
 
     Args:

@@ -16,10 +16,11 @@ from typing import Any
 
 from airflow_kart.exceptions import IdentityError, TaskFailedError
 from airflow_kart.runtime.plan import Outcome, Plan
-from airflow_kart.runtime.progress import Event, Watcher
+from airflow_kart.runtime.progress import Event, Listener
 from airflow_kart.runtime.runner import run_task
+from airflow_kart.runtime.session import Session
 from airflow_kart.storage.workspace import Workspace
-from airflow_kart.tasks.task import TaskOnKart
+from airflow_kart.tasks.model import Task
 
 __all__ = ["make_in_processes"]
 
@@ -28,13 +29,13 @@ _LONGEST_TEXT = 150  # characters, of at most 12 bytes; a pipe takes 4 KiB from 
 logger = logging.getLogger(__name__)
 
 
-def make_in_processes(plan: Plan, workers: int, watcher: Watcher) -> None:
+def make_in_processes(plan: Plan, workers: int, listener: Listener) -> None:
     """Run the planned tasks in spawned processes.
 
     Args:
         plan: what happens to each task.
         workers: how many processes there are.
-        watcher: is told what the tasks do.
+        listener: learns what the tasks do.
 
     Raises:
         TaskFailedError: a process died.
@@ -48,7 +49,7 @@ def make_in_processes(plan: Plan, workers: int, watcher: Watcher) -> None:
     running: dict[Future[None], str] = {}
     context = multiprocessing.get_context("spawn")
     with (
-        _listening(context, watcher) as speaker,
+        _listening(context, listener) as speaker,
         ProcessPoolExecutor(workers, mp_context=context, initializer=_speak_into, initargs=(speaker,)) as pool,
     ):
         try:
@@ -75,18 +76,18 @@ def make_in_processes(plan: Plan, workers: int, watcher: Watcher) -> None:
 
 
 @contextmanager
-def _listening(context: Any, watcher: Watcher) -> Iterator[Connection]:
+def _listening(context: Any, listener: Listener) -> Iterator[Connection]:
     """Give what processes tell events into, and pass these on until all processes have ended."""
-    listener, speaker = context.Pipe(duplex=False)
+    ear, speaker = context.Pipe(duplex=False)
 
     def pass_on() -> None:
         while True:
             try:
-                event = Event(*json.loads(listener.recv_bytes()))
+                event = Event(*json.loads(ear.recv_bytes()))
             except EOFError:
                 return
             logger.info("%s %s%s", event.task, event.kind, f": {event.words}" if event.words else "")
-            watcher.happens(event)
+            listener.happens(event)
 
     thread = threading.Thread(target=pass_on, name="kart-progress", daemon=True)
     thread.start()
@@ -95,7 +96,7 @@ def _listening(context: Any, watcher: Watcher) -> Iterator[Connection]:
     finally:
         speaker.close()
         thread.join()
-        listener.close()
+        ear.close()
 
 
 class _Teller:
@@ -124,10 +125,10 @@ def _run_pickled(job: bytes) -> None:
     task, unique_id, forced, workspace = pickle.loads(job)
     _refuse_other_identity(task, unique_id)
     with workspace:
-        run_task(task, force=forced, planned=True, watcher=_tellers[0])
+        run_task(task, force=forced, planned=True, session=Session(listener=_tellers[0]))
 
 
-def _refuse_other_identity(task: TaskOnKart[Any], unique_id: str) -> None:
+def _refuse_other_identity(task: Task, unique_id: str) -> None:
     if task.unique_id != unique_id:
         raise IdentityError(
             f"{task!r} has the unique id {task.unique_id} in a worker process, but {unique_id} in the one that started it; "

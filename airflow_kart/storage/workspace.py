@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from typing_extensions import Self
@@ -27,7 +27,8 @@ class Workspace:
             build(Train())
 
     Args:
-        directory: path or uri. A relative path starts at the current directory.
+        directory: path or uri. A relative path starts at the current directory; a DAG that is given the workspace starts at
+            ``AIRFLOW_HOME``.
         aws_conn_id: id of the Airflow connection for S3; by default ``[kart] aws_conn_id``.
         gcp_conn_id: id of the Airflow connection for Google Cloud Storage; by default ``[kart] gcp_conn_id``.
         read_from: other workspaces, only for reading, whose artifacts count where this workspace has none; by default
@@ -43,12 +44,28 @@ class Workspace:
     read_from: tuple[str, ...] | None = None
     lock: str | None = None
     redis_conn_id: str | None = None
+    _written: dict[str, str | list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Make a path absolute, so that the path means the same in every working directory."""
+        self._written.update(self._as_json())
         object.__setattr__(self, "directory", _absolute(os.fspath(self.directory)))
         if self.read_from is not None:
             object.__setattr__(self, "read_from", tuple(_absolute(os.fspath(other)) for other in self.read_from))
+
+    def as_written(self) -> dict[str, str | list[str]]:
+        """Return the fields that were given, as JSON. Templates stay templates, and a relative path stays relative."""
+        return dict(self._written)
+
+    def _as_json(self) -> dict[str, str | list[str]]:
+        given: dict[str, str | list[str]] = {"directory": os.fspath(self.directory)}
+        if self.read_from is not None:
+            given["read_from"] = [os.fspath(other) for other in self.read_from]
+        for name in ("aws_conn_id", "gcp_conn_id", "lock", "redis_conn_id"):
+            value: str | None = getattr(self, name)
+            if value is not None:
+                given[name] = value
+        return given
 
     @classmethod
     def current(cls) -> Workspace:

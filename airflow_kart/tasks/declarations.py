@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from airflow_kart.exceptions import ParameterError
 from airflow_kart.identity.names import is_own
+from airflow_kart.tasks.model import Task
 
 __all__ = ["check_declarations"]
 
 _SWITCHES = ("inline", "rerun", "strict_check", "modification_time_check", "fail_on_empty_dump")
 
 
-def check_declarations(cls: Any) -> None:
+def check_declarations(cls: type[Task]) -> None:
     """Check the class attributes of a :class:`~airflow_kart.tasks.task.TaskOnKart` subclass.
 
     Raises:
@@ -40,6 +40,6 @@ def _is_mapping_by_name(value: object) -> bool:
     return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
 
 
-def _require(cls: Any, name: str, holds: bool, wanted: str) -> None:
+def _require(cls: type[Task], name: str, holds: bool, wanted: str) -> None:
     if not holds:
         raise ParameterError(f"{cls.__qualname__}.{name} is {getattr(cls, name)!r}; give {wanted}")

@@ -10,9 +10,10 @@ from airflow_kart.artifacts.external import ExternalTarget
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import MissingArtifactError
 from airflow_kart.formats import Format
-from airflow_kart.storage import Store
 from airflow_kart.storage.workspace import Workspace
+from airflow_kart.tasks.model import Kind
 from airflow_kart.tasks.outputs import targets_of
+from airflow_kart.tasks.targets import Located
 from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["ExternalTask", "WrapperTask"]
@@ -23,8 +24,7 @@ T = TypeVar("T")
 class WrapperTask(TaskOnKart[None]):
     """A task that only groups others: without an artifact of its own, and complete when all that it requires is."""
 
-    is_wrapper: ClassVar[bool] = True
-    has_sidecar: ClassVar[bool] = False
+    _kind: ClassVar[Kind] = Kind(wrapper=True, sidecar=False)
 
     def output(self) -> None:
         """There is none."""
@@ -54,9 +54,7 @@ class ExternalTask(TaskOnKart[T]):
     """How often a waiting operator looks, in seconds."""
     timeout: ClassVar[dt.timedelta | None] = None
     """How long an operator waits before it fails; ``None``: without end."""
-    _target_class: ClassVar[type[Target]] = ExternalTarget
-
-    has_sidecar: ClassVar[bool] = False
+    _kind: ClassVar[Kind] = Kind(external=True, sidecar=False, target_class=ExternalTarget)
 
     def make_target(
         self,
@@ -76,7 +74,7 @@ class ExternalTask(TaskOnKart[T]):
         """
         return super().make_target(relative_file_path, use_unique_id, format=format, schema=schema)
 
-    def _locate(self, path: str) -> list[tuple[str, Store]]:
+    def _locate(self, path: str) -> Located:
         if "://" not in path and not path.startswith("/"):
             return super()._locate(path)
         workspace = Workspace.current()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import KartError, TargetError, TargetPathError
+from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.nesting import KeyPath, NotALeafError, describe_path, leaves
+from airflow_kart.tasks.resolution import resolve
 
 __all__ = ["needed_targets", "targets_of"]
 
 
-def targets_of(task: Any) -> list[tuple[KeyPath, Target]]:
+def targets_of(task: Task) -> list[tuple[KeyPath, Target]]:
     """Return the targets of a :class:`~airflow_kart.tasks.task.TaskOnKart` with their keys; a wrapper has none.
 
     Raises:
@@ -24,45 +25,49 @@ def targets_of(task: Any) -> list[tuple[KeyPath, Target]]:
     except KartError:
         raise
     except Exception as error:
-        raise TargetError(f"{task!r}.output() failed: {type(error).__name__}: {error}") from error
+        raise TargetError(f"{task!r}.output() failed: {type(error).__name__}: {error}", task=repr(task)) from error
     try:
         found = list(leaves(outputs, Target))
     except NotALeafError as error:
         raise TargetError(
-            f"{task!r}.output() returned {error}, which is not a target; return make_target(...), or dicts and lists of these"
+            f"{task!r}.output() returned {error}, which is not a target; return make_target(...), or dicts and lists of these",
+            task=repr(task),
         ) from None
-    if not found and not task.is_wrapper:
+    if not found and not kind_of(task).wrapper:
         raise TargetError(
-            f"{task!r}.output() returned no target; return make_target(...), or make it a WrapperTask if it only groups others"
+            f"{task!r}.output() returned no target; return make_target(...), or make it a WrapperTask if it only groups others",
+            task=repr(task),
         )
     _refuse_shared_paths(task, found)
     return found
 
 
-def needed_targets(task: Any) -> Iterator[tuple[KeyPath, Any, Target]]:
+def needed_targets(task: Task) -> Iterator[tuple[KeyPath, Task, Target]]:
     """Return each target that a task reads, once, with the keys that lead to it and the task it is of.
 
     What a wrapper groups stands for it.
     """
     seen: set[str] = set()
-    pending = list(reversed(task.lineage.inputs))
+    pending = list(reversed(resolve(task).inputs))
     while pending:
         path, required = pending.pop()
-        if required.is_wrapper and required.unique_id not in seen:
+        if kind_of(required).wrapper and required.unique_id not in seen:
             seen.add(required.unique_id)
-            pending += [((*path, *below), inner) for below, inner in reversed(required.lineage.inputs)]
+            pending += [((*path, *keys), inner) for keys, inner in reversed(resolve(required).inputs)]
         for _, target in targets_of(required):
             if target.uri not in seen:
                 seen.add(target.uri)
                 yield path, required, target
 
 
-def _refuse_shared_paths(task: Any, targets: Iterable[tuple[KeyPath, Target]]) -> None:
+def _refuse_shared_paths(task: Task, targets: Iterable[tuple[KeyPath, Target]]) -> None:
     seen: dict[str, KeyPath] = {}
     for path, target in targets:
         if target.uri in seen:
             raise TargetPathError(
                 f"{task!r}.output(): {describe_path(seen[target.uri])} and {describe_path(path)} are the same file, {target.uri}; "
-                "give each output a path of its own"
+                "give each output a path of its own",
+                task=repr(task),
+                uri=target.uri,
             )
         seen[target.uri] = path

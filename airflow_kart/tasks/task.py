@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
 from typing_extensions import Self
 
-from airflow_kart.artifacts.checks import Checks, require_schema, schema_in
-from airflow_kart.artifacts.sidecar.document import SIDECAR_SUFFIX
 from airflow_kart.artifacts.target import Target
-from airflow_kart.exceptions import ConfigurationError, KartError, TargetError, TargetPathError
-from airflow_kart.formats import (
-    Format,
-    ReadsInParts,
-    TableKind,
-    format_for,
-    of_kind,
-    split_extension,
-    table_kind_of,
-)
+from airflow_kart.exceptions import KartError, TargetError
+from airflow_kart.formats import Format, ReadsInParts
 from airflow_kart.formats.large_frame import LargeFrameFormat
 from airflow_kart.formats.model import ModelFormat
-from airflow_kart.identity.names import logical_module_name
-from airflow_kart.parameters.parametrized import Parametrized
-from airflow_kart.storage import Store, join_uri
+from airflow_kart.identity.encoding import Identified
+from airflow_kart.parameters.parametrized import Parametrized, State
 from airflow_kart.storage.workspace import Workspace
+from airflow_kart.tasks.completeness import is_complete
 from airflow_kart.tasks.declarations import check_declarations
+from airflow_kart.tasks.model import Kind, TaskState, task_state
 from airflow_kart.tasks.nesting import NotALeafError, describe_path, follow, leaves, map_leaves
 from airflow_kart.tasks.outputs import targets_of
-from airflow_kart.tasks.provenance import object_metadata, task_parts
-from airflow_kart.tasks.resolution import Lineage, resolve
+from airflow_kart.tasks.resolution import resolve
 from airflow_kart.tasks.restoration import restore
-from airflow_kart.tasks.type_argument import type_argument
+from airflow_kart.tasks.targets import Located, in_workspaces, make_target, require_zip
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +35,7 @@ U = TypeVar("U")
 Model = TypeVar("Model")
 
 
-class TaskOnKart(Parametrized, Generic[T]):
+class TaskOnKart(Parametrized, Identified, Generic[T]):
     """A step of a pipeline: what it needs, where its output goes, how it is made.
 
     ``T`` is the type of what the task dumps. Parameters are annotated class attributes, given by keyword and fixed
@@ -95,10 +84,8 @@ class TaskOnKart(Parametrized, Generic[T]):
     Like all code it counts in the unique id only through :attr:`code_version`.
     """
 
-    _target_class: ClassVar[type[Target]] = Target
-    is_wrapper: ClassVar[bool] = False  # whether it only groups others; see WrapperTask
-    has_sidecar: ClassVar[bool] = True  # whether an artifact of its own tells what it was made from
-    lineage_cache: ClassVar[Lineage | None] = None  # set on instances; annotated so because it is no parameter
+    _kind: ClassVar[Kind] = Kind()
+    _state_class: ClassVar[type[State]] = TaskState
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Check what the class declares."""
@@ -142,12 +129,7 @@ class TaskOnKart(Parametrized, Generic[T]):
             GraphError: what it requires does not make a graph.
             IdentityError: a parameter's value has no canonical form.
         """
-        return (self.lineage_cache or resolve(self)).unique_id
-
-    @property
-    def lineage(self) -> Lineage:
-        """What the task requires, resolved: equal tasks are one instance."""
-        return self.lineage_cache or resolve(self)
+        return resolve(self).unique_id
 
     @property
     def rng(self) -> np.random.Generator:
@@ -158,15 +140,10 @@ class TaskOnKart(Parametrized, Generic[T]):
         """
         import numpy as np
 
-        if "_rng" not in self.__dict__:
-            seed = int(self.unique_id, 16) if self.seed_value is None else self.seed_value
-            self.__dict__.setdefault("_rng", np.random.default_rng(seed))
-        generator: np.random.Generator = self.__dict__["_rng"]
-        return generator
-
-    def restart_rng(self) -> None:
-        """Let :attr:`rng` begin again, as it does before each run."""
-        self.__dict__.pop("_rng", None)
+        state = task_state(self)
+        if state.rng is None:
+            state.rng = np.random.default_rng(int(self.unique_id, 16) if self.seed_value is None else self.seed_value)
+        return state.rng
 
     # Targets, and what is at them.
 
@@ -215,7 +192,7 @@ class TaskOnKart(Parametrized, Generic[T]):
         Raises:
             TargetPathError: the path leaves the workspace, or does not end with ``.zip``.
         """
-        self._require_zip(relative_file_path)
+        require_zip(type(self), relative_file_path)
         return self._target(relative_file_path, ".zip", use_unique_id, ModelFormat(save_function, load_function), None)
 
     def make_large_data_frame_target(
@@ -241,73 +218,36 @@ class TaskOnKart(Parametrized, Generic[T]):
             TargetPathError: the path leaves the workspace, or does not end with ``.zip``.
         """
         if relative_file_path is not None:
-            self._require_zip(relative_file_path)
+            require_zip(type(self), relative_file_path)
         return self._target(relative_file_path, ".zip", use_unique_id, LargeFrameFormat(max_byte), schema)
 
-    def _require_zip(self, path: str) -> None:
-        if not path.lower().endswith(".zip"):
-            raise TargetPathError(
-                f"{type(self).__qualname__}.output(): {path!r} is to be a zip archive; let it end with .zip"
-            )
-
     def _target(
-        self, path: str | None, extension: str, use_unique_id: bool, target_format: Format | None, schema: Any
+        self, path: str | None, extension: str, use_unique_id: bool, target_format: Format | None, schema: object
     ) -> Target:
-        cls = type(self)
-        if path is None:
-            path = f"{logical_module_name(cls.__module__).replace('.', '/')}/{cls.__name__}{extension}"
-        try:
-            require_schema(schema)
-            if path.lower().endswith(SIDECAR_SUFFIX):
-                raise TargetPathError(f"{path!r}: names that end with {SIDECAR_SUFFIX} are those of sidecars")
-            kind, typed_schema = _what_is_dumped(cast(Any, cls))
-            target_format = target_format or format_for(path)
-            if kind is not None:
-                target_format = of_kind(target_format, kind)
-            if use_unique_id:
-                stem, extension = split_extension(path)
-                path = f"{stem}_{self.unique_id}{extension}"
-            own, *others = self._locate(path)
-        except (TargetError, ConfigurationError) as error:
-            error.add_context(f"{cls.__qualname__}.output()", task=cls.__qualname__)
-            raise
-        checks = Checks(cls.fail_on_empty_dump, cls._all_column_types(), schema or typed_schema)
-        target_class = self._target_class
-        found = tuple(target_class(uri, target_format, store, owner=self, checks=checks) for uri, store in others)
-        return target_class(own[0], target_format, own[1], owner=self, checks=checks, others=found)
+        return make_target(
+            self,
+            path,
+            extension=extension,
+            use_unique_id=use_unique_id,
+            target_format=target_format,
+            schema=schema,
+            generic=TaskOnKart,
+            locate=self._locate,
+        )
 
-    def _locate(self, path: str) -> list[tuple[str, Store]]:
-        """Return the uris that a path below the workspace stands for, each with its store: the own, then those only read."""
-        workspace = Workspace.current()
-        directories = (workspace.directory, *workspace.others)
-        return [(join_uri(directory, path), workspace.store_of(directory)) for directory in directories]
-
-    @classmethod
-    def _all_column_types(cls) -> dict[str, Any]:
-        """Return the column types that the class and its bases declare; the nearest declaration of a column wins."""
-        declared = [vars(base).get("column_types", {}) for base in reversed(cls.__mro__)]
-        return {name: wanted for types in declared for name, wanted in types.items()}
+    def _locate(self, path: str) -> Located:
+        return in_workspaces(Workspace.current(), path)
 
     def input(self) -> Any:
         """Return the outputs of the required tasks, nested as ``requires()`` nests the tasks."""
-        return map_leaves(lambda task: task.output(), self.lineage.requirements, TaskOnKart)
+        return map_leaves(lambda task: task.output(), resolve(self).requirements, TaskOnKart)
 
     def complete(self) -> bool:
-        """Whether every output is there and complete, and with ``strict_check`` what it requires too. Only looks.
+        """Whether the task need not run: every output has a complete artifact. Looking changes nothing.
 
-        What ``modification_time_check`` asks besides is looked at when a run is planned.
+        A wrapper, and a class with ``strict_check`` or ``modification_time_check``, asks its inputs too.
         """
-        pending: list[TaskOnKart[Any]] = [self]
-        seen: set[str] = set()
-        while pending:
-            task = pending.pop()
-            if task.unique_id not in seen:
-                seen.add(task.unique_id)
-                if not all(target.exists() for _, target in targets_of(task)):
-                    return False
-                if task.is_wrapper or task.strict_check:
-                    pending += [required for _, required in task.lineage.inputs]
-        return True
+        return is_complete(self).complete
 
     @overload
     def load(self, target: TaskOnKart[U], *, columns: Sequence[str] | None = None) -> U: ...
@@ -370,7 +310,7 @@ class TaskOnKart(Parametrized, Generic[T]):
         """Return the tasks to load, nested."""
         chosen = target
         if target is None or isinstance(target, (str, int)):
-            chosen = self.lineage.requirements
+            chosen = resolve(self).requirements
             if target is not None:
                 try:
                     chosen = follow(chosen, (target,))
@@ -450,20 +390,7 @@ class TaskOnKart(Parametrized, Generic[T]):
 
         What JSON has no form for is kept as text.
         """
-        log: dict[str, Any] = self.__dict__.setdefault("_task_log", {})
-        return log
-
-    def describe(self, input_checksums: Mapping[str, str]) -> dict[str, Any]:
-        """Return the parts of a sidecar that describe the task: itself, what it required, and its source.
-
-        Args:
-            input_checksums: the SHA-256 of each input's artifact that is known, by uri.
-        """
-        return task_parts(self, input_checksums)
-
-    def object_metadata(self) -> dict[str, str]:
-        """Return what an artifact of the task says about itself in a bucket."""
-        return object_metadata(self)
+        return task_state(self).log
 
     @classmethod
     def restore(cls, unique_id: str, **given: Any) -> Self:
@@ -480,13 +407,6 @@ class TaskOnKart(Parametrized, Generic[T]):
         """
         found: Self = restore(cls, unique_id, given)
         return found
-
-
-@functools.lru_cache(maxsize=1024)
-def _what_is_dumped(cls: Any) -> tuple[TableKind | None, Any]:
-    """Return what the type argument of a class says: the library of its tables, and their schema."""
-    dumped = type_argument(cls, TaskOnKart)
-    return table_kind_of(dumped), schema_in(dumped)
 
 
 def _keys_of(requirements: Any) -> str:

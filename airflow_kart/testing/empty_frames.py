@@ -9,11 +9,13 @@ from typing import Any
 
 from airflow_kart.artifacts.sidecar import ArtifactRecord
 from airflow_kart.exceptions import ConfigurationError
-from airflow_kart.runtime.plan import Outcome, states_of
 from airflow_kart.runtime.runner import run_task
+from airflow_kart.tasks.completeness import look_at
 from airflow_kart.tasks.graph import Graph, Node, require_task
+from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import KeyPath, describe_path
 from airflow_kart.tasks.outputs import targets_of
+from airflow_kart.tasks.resolution import resolve
 from airflow_kart.tasks.task import TaskOnKart
 from airflow_kart.testing.emptiness import emptied
 from airflow_kart.testing.memory import in_memory_workspace
@@ -48,8 +50,8 @@ def run_on_empty_frames(task: TaskOnKart[Any], *, given: Given | None = None) ->
     stand_ins = _stand_ins(graph, given or {})
     nodes = _reached(graph, stand_ins)
     sources = [node for node in nodes if not node.inputs and node.targets and node.unique_id not in stand_ins]
-    states = zip(sources, states_of(sources), strict=True)
-    complete = {node.unique_id for node, state in states if state.outcome is Outcome.CACHED}
+    states = zip(sources, look_at(sources), strict=True)
+    complete = {node.unique_id for node, state in states if state.complete}
     rows: dict[str, EmptyRun] = {}
     with in_memory_workspace():
         for node in nodes:
@@ -87,7 +89,7 @@ def _precision(item: tuple[Any, Any]) -> int:
     return len(key.__mro__) if isinstance(key, type) else sys.maxsize
 
 
-def _names(key: object, task: TaskOnKart[Any]) -> bool:
+def _names(key: object, task: Task) -> bool:
     if isinstance(key, type):
         return isinstance(task, key)
     return isinstance(key, TaskOnKart) and key.unique_id == task.unique_id
@@ -106,7 +108,7 @@ def _reached(graph: Graph, stand_ins: Collection[str]) -> list[Node]:
     return [node for unique_id, node in graph.nodes.items() if unique_id in reached]
 
 
-def _lost(node: Node, rows: Mapping[str, EmptyRun]) -> tuple[TaskOnKart[Any], ...]:
+def _lost(node: Node, rows: Mapping[str, EmptyRun]) -> tuple[Task, ...]:
     """Return the tasks that a node needs and that failed, or were not tried."""
     needed = [rows[unique_id] for unique_id in dict.fromkeys(key for _, key in node.inputs)]
     return tuple(row.task for row in needed if row.outcome in (EmptyRunOutcome.FAILED, EmptyRunOutcome.NOT_TRIED))
@@ -143,8 +145,8 @@ def _make(node: Node, stand_ins: Mapping[str, Any], complete: Collection[str]) -
     return EmptyRunOutcome.RAN
 
 
-def _described_inputs(task: TaskOnKart[Any]) -> Iterator[tuple[str, str]]:
-    for path, required in task.lineage.inputs:
+def _described_inputs(task: Task) -> Iterator[tuple[str, str]]:
+    for path, required in resolve(task).inputs:
         for output, target in targets_of(required):
             key = f"requires(){_at(path)}" + (f", output(){_at(output)}" if output else "")
             sidecar = target.sidecar()

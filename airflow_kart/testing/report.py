@@ -7,9 +7,8 @@ import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from airflow_kart.tasks.task import TaskOnKart
+from airflow_kart.tasks.model import Task
 
 __all__ = ["EmptyFramesReport", "EmptyRun", "EmptyRunOutcome"]
 
@@ -36,7 +35,7 @@ class EmptyRunOutcome(str, enum.Enum):
 class EmptyRun:
     """What came of one task."""
 
-    task: TaskOnKart[Any]
+    task: Task
     outcome: EmptyRunOutcome
     inputs: Mapping[str, str]
     """What it was given, in words, by the keys of ``requires()``."""
@@ -44,7 +43,7 @@ class EmptyRun:
     """Why it failed."""
     seconds: float = 0.0
     """How long it took."""
-    needs: tuple[TaskOnKart[Any], ...] = ()
+    needs: tuple[Task, ...] = ()
     """For a task that was not tried: what it needs that failed, or was not tried either."""
 
     def __str__(self) -> str:
@@ -89,7 +88,7 @@ class EmptyFramesReport:
         return "\n  ".join([head, *map(str, self.failures), *map(str, idle)])
 
 
-def _place(task: TaskOnKart[Any], error: Exception) -> str:
+def _place(task: Task, error: Exception) -> str:
     """Return the line of the task's own file that an error came through last, or an empty text."""
     file = getattr(sys.modules.get(type(task).__module__), "__file__", None)
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]

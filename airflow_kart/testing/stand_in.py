@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import ConfigurationError, KartError
 from airflow_kart.storage.workspace import Workspace
+from airflow_kart.tasks.model import Task, kind_of
+from airflow_kart.tasks.resolution import resolve
 from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["NOTHING", "dump_inputs", "dump_stand_in", "refuse_outside"]
@@ -18,7 +20,7 @@ NOTHING: Any = type("Nothing", (), {"__repr__": lambda _self: "nothing"})()
 L = TypeVar("L")
 
 
-def dump_inputs(task: TaskOnKart[Any], values: Any) -> None:
+def dump_inputs(task: Task, values: Any) -> None:
     """Dump a value for each task that a task requires, in the current workspace.
 
     Args:
@@ -31,7 +33,7 @@ def dump_inputs(task: TaskOnKart[Any], values: Any) -> None:
         FormatError: a target's format cannot write its value.
     """
     dumped: dict[str, tuple[str, object]] = {}
-    for where, required, value in _pairs(task.lineage.requirements, values, TaskOnKart, f"{task!r}: inputs", "requires()"):
+    for where, required, value in _pairs(resolve(task).requirements, values, TaskOnKart, f"{task!r}: inputs", "requires()"):
         for target, part in _parts(required, value, where):
             before = dumped.setdefault(target.uri, (where, part))
             checksum = _checksum(target)
@@ -42,7 +44,7 @@ def dump_inputs(task: TaskOnKart[Any], values: Any) -> None:
                 )
 
 
-def dump_stand_in(task: TaskOnKart[Any], value: Any) -> None:
+def dump_stand_in(task: Task, value: Any) -> None:
     """Dump a value in place of what a task would dump, in the current workspace.
 
     Args:
@@ -69,11 +71,11 @@ def refuse_outside(target: Target) -> None:
         )
 
 
-def _parts(task: TaskOnKart[Any], value: Any, where: str) -> Iterator[tuple[Target, Any]]:
-    if task.is_wrapper:
+def _parts(task: Task, value: Any, where: str) -> Iterator[tuple[Target, Any]]:
+    if kind_of(task).wrapper:
         if value is None:  # what it groups is given elsewhere
             return
-        grouped = _pairs(task.lineage.requirements, value, TaskOnKart, where, f"requires() of {task!r}")
+        grouped = _pairs(resolve(task).requirements, value, TaskOnKart, where, f"requires() of {task!r}")
         for inner_where, required, part in grouped:
             yield from _parts(required, part, inner_where)
         return

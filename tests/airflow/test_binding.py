@@ -7,7 +7,7 @@ import enum
 from typing import Any
 
 import pytest
-from pipeline import Judged, Raw, Window, ran
+from harness.pipeline import Judged, Raw, Window, ran
 
 from airflow_kart import (
     EnumListParameter,
@@ -121,7 +121,7 @@ def test_a_wrong_operator_is_an_error_when_it_is_made(arguments, message):
 
 def test_the_decorator_needs_its_parentheses():
     with pytest.raises(BindingError, match="write @kart_dag"):
-        kart_dag(Judged)
+        kart_dag(Judged)  # type: ignore[arg-type]
 
 
 def test_a_member_of_a_str_enum_can_be_bound_and_private_values_stay_private():
@@ -159,7 +159,7 @@ def test_tasks_and_members_can_be_bound(run_dag):
     raw = [Raw(day=dt.date(2024, 1, day)) for day in (1, 2)]
     dag = KartDag("bind_tasks", Bought, bind={"one": raw[0], "several": raw, "sizes": [Size.BIG, "SMALL"]}, schedule=None)
     assert run_dag(dag).state == "success"
-    assert build(Bought(one=raw[0], several=raw, sizes=(Size.BIG, Size.SMALL))) == 2
+    assert build(Bought(one=raw[0], several=tuple(raw), sizes=(Size.BIG, Size.SMALL))) == 2
     with pytest.raises(BindingError, match=r"Bought\.one: int 3 does not describe a task"):
         KartDag("bind_tasks", Bought, bind={"one": 3, "several": raw, "sizes": []}, schedule=None)
 
@@ -175,19 +175,19 @@ def test_a_private_value_that_does_not_fit_stays_private():
 
 
 def test_a_template_may_be_inside_a_list(run_dag):
-    class Days(TaskOnKart[list]):
-        days: tuple = ListParameter()
+    class Days(TaskOnKart[list[object]]):
+        days: tuple[object, ...] = ListParameter()
 
         def run(self):
             self.dump(list(self.days))
 
     dag = KartDag("bind_list", Days, bind={"days": ["{{ dag.dag_id }}", 2]}, schedule=None)
     assert run_dag(dag).state == "success"
-    assert Days(days=["bind_list", 2]).output().load() == ["bind_list", 2]
+    assert Days(days=("bind_list", 2)).output().load() == ["bind_list", 2]
 
 
 def test_a_template_cannot_stand_for_a_task():
-    from pipeline import Model
+    from harness.pipeline import Model
 
     with pytest.raises(BindingError, match="a template cannot stand for a task"):
         KartDag("bind_task", Model, bind={"window": "{{ x }}"}, schedule=None)

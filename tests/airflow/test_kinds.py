@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from pipeline import RAN, Noted, Raw, ran
+from harness.pipeline import RAN, Noted, Raw, ran
 
 from airflow_kart import (
     DateParameter,
@@ -70,8 +70,8 @@ class TestInline:
         run = run_dag(dag)
         assert run.outcomes()["ran"] == ["both", "raw", "tidy"]
         assert ran() == ["Both", "Raw", "Tidy", "Tiny", "Tiny", "Tiny"]
-        assert run.xcom("tidy")["made_below"] == 3
-        assert run.xcom("both")["made_below"] == 0
+        assert run.xcom("tidy")["made_upstream"] == 3
+        assert run.xcom("both")["made_upstream"] == 0
         assert len(list(workspace.rglob("Tiny_*.pkl.kart.json"))) == 3
         run_dag(dag)
         assert ran() == []

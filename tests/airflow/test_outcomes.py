@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 from airflow.sdk import DAG, BaseOperator
-from pipeline import Clean, Judged, Model, Raw, Window, ran
+from harness.pipeline import Clean, Judged, Model, Raw, Window, ran
 
 from airflow_kart import KartDag, KartOperator, KartTaskGroup, TaskOnKart, build, run_date
 

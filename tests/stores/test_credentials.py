@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import xxhash
-from conftest import Kind
 from harness import gcs_server, http_proxy, s3_server
+from harness.bucket_kind import Kind
 from harness.http_proxy import Rule
 from harness.store_conformance import MB, get, put
 

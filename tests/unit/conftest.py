@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.checkout import pytest_sessionfinish, pytest_sessionstart, pytest_terminal_summary  # noqa: F401
 from harness.loops import Loops
 from hypothesis import HealthCheck, settings
 
@@ -41,7 +42,7 @@ def clean_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.fixture
 def workspace(tmp_path: Path) -> Iterator[Path]:
     """Enter a workspace; give its directory."""
-    with Workspace(tmp_path / "ws") as entered:
+    with Workspace(str(tmp_path / "ws")) as entered:
         yield Path(entered.directory)
 
 

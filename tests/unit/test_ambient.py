@@ -70,7 +70,7 @@ def test_blocks_of_generators_end_in_any_order(ambient: Ambient[Named]) -> None:
         assert next(first) is TWO  # the generator's block has ended inside the other one
         assert ambient.current is TWO
     assert ambient.current is None
-    never_ended = generator()
+    never_ended = generator()  # type: ignore[unreachable]  # mypy remembers the lines before
     next(never_ended)
     del never_ended
     gc.collect()
@@ -176,7 +176,7 @@ class Threaded(TaskOnKart[str]):
 
 
 def test_three_asyncio_tasks_in_one_workspace(tmp_path: Path) -> None:
-    outside, shared = Workspace.current(), Workspace(tmp_path / "shared")
+    outside, shared = Workspace.current(), Workspace(str(tmp_path / "shared"))
 
     async def work(workspace: Workspace) -> None:
         for _ in range(5):
@@ -186,7 +186,7 @@ def test_three_asyncio_tasks_in_one_workspace(tmp_path: Path) -> None:
                 await asyncio.sleep(0.001)
 
     async def main() -> None:
-        await asyncio.gather(*(work(shared) for _ in range(3)), work(Workspace(tmp_path / "other")))
+        await asyncio.gather(*(work(shared) for _ in range(3)), work(Workspace(str(tmp_path / "other"))))
         with shared:
             assert await asyncio.to_thread(lambda: Workspace.current()) is shared
 
@@ -197,7 +197,7 @@ def test_three_asyncio_tasks_in_one_workspace(tmp_path: Path) -> None:
 
 
 def test_a_tasks_own_thread_finds_the_workspace(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path / "shared")
+    workspace = Workspace(str(tmp_path / "shared"))
 
     async def main() -> list[Any]:
         async def work() -> Any:
@@ -212,14 +212,14 @@ def test_a_tasks_own_thread_finds_the_workspace(tmp_path: Path) -> None:
 
 def test_a_thread_among_two_workspaces_has_to_choose(tmp_path: Path) -> None:
     with (
-        Workspace(tmp_path / "one"),
-        Workspace(tmp_path / "two"),
+        Workspace(str(tmp_path / "one")),
+        Workspace(str(tmp_path / "two")),
         ThreadPoolExecutor(1) as pool,
         pytest.raises(ConfigurationError, match="the process is in several"),
     ):
         pool.submit(Workspace.current).result(10)
-    with Workspace(tmp_path / "one"), Workspace(tmp_path / "one"), ThreadPoolExecutor(1) as pool:
-        assert pool.submit(Workspace.current).result(10) == Workspace(tmp_path / "one")
+    with Workspace(str(tmp_path / "one")), Workspace(str(tmp_path / "one")), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(Workspace.current).result(10) == Workspace(str(tmp_path / "one"))
 
 
 def test_a_publication_that_fails_stays_current_for_nobody() -> None:

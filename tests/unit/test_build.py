@@ -153,7 +153,7 @@ def test_a_graph_that_is_none_runs_nothing() -> None:
 def test_the_workspace_may_be_given(tmp_path: Path) -> None:
     build(Raw(), workspace_directory=tmp_path / "given")
     assert not Raw().complete()
-    with Workspace(tmp_path / "given"):
+    with Workspace(str(tmp_path / "given")):
         assert Raw().complete()
 
 

@@ -97,7 +97,7 @@ def test_on_a_disk_there_is_nothing_to_list(python: Callable[..., str], tmp_path
     workspace = {"AIRFLOW__KART__WORKSPACE_DIRECTORY": str(tmp_path / "ws")}
     nothing, said = python("uploads", "-o", "json", code=RUN, env=workspace).splitlines()
     assert nothing == "[]"
-    assert said.startswith(f"{tmp_path}/ws/ is on a disk: what a killed process leaves there is removed by the next one")
+    assert said.startswith(f"{tmp_path}/ws/ is on a disk, where there is nothing to list: the next process")
     assert python("uploads", "here", "--abort", code=RUN).startswith(f"{tmp_path}/here/ is on a disk")
 
 
@@ -115,6 +115,6 @@ for directory in sys.argv[1:]:
 
 def test_where_uploads_are_not_listed(python: Callable[..., str]) -> None:
     memory, other, unknown = python("memory://x", "abfs://c@x/y", "gopher://x", code=WHERE_NOT).splitlines()
-    assert memory == "uploads are listed below s3:// and gs:// directories only, not below memory://x/"
-    assert other.endswith("not below abfs://c@x/y/; old files in its hidden folders .kart-uploads may be removed")
+    assert memory == "this command lists uploads in s3:// and gs:// directories only, not in memory://x/"
+    assert other.endswith("not in abfs://c@x/y/; you may delete old files in the hidden folders .kart-uploads")
     assert unknown.startswith("no store keeps gopher:// uris")

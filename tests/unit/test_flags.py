@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import pytest
 
 from airflow_kart import ExternalTask, IntParameter, Target, TaskOnKart, WrapperTask, build
-from airflow_kart.runtime.plan import Outcome, make_plan, planned_for
+from airflow_kart.runtime.plan import Outcome, make_plan
 from airflow_kart.runtime.runner import run_task
+from airflow_kart.tasks.completeness import is_complete
 from airflow_kart.tasks.graph import Graph
 from airflow_kart.views import table
 
@@ -79,9 +80,9 @@ class TestStrictCheck:
 
     def test_holds_for_a_task_by_itself_too(self) -> None:
         build(Strict())
-        assert planned_for(Strict()).outcome is Outcome.CACHED
+        assert is_complete(Strict()).complete
         Middle().output().remove()
-        assert planned_for(Strict()).outcome is Outcome.RUN
+        assert not is_complete(Strict()).complete
 
     def test_counts_for_complete_and_in_views(self) -> None:
         build(Strict())
@@ -90,7 +91,7 @@ class TestStrictCheck:
         Middle().output().remove()
         assert not Strict().complete()
         assert table(Strict())["complete"].tolist() == [False, False, True]
-        assert table(Strict())["reason"][0] == "what it needs is not complete"
+        assert table(Strict())["reason"][0] == "Middle(), which it needs, runs"
 
     def test_a_long_chain_is_looked_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         class Link(Noted):
@@ -157,6 +158,23 @@ class TestModificationTimeCheck:
         assert reason_of(Fresh()) == f"{workspace}/source.txt has changed since it ran"
         build(Fresh())
         assert RAN == ["Fresh"]
+
+    def test_plan_complete_and_views_give_one_answer(self, workspace: Path) -> None:
+        answers = []
+        for _ in range(2):
+            answers += [
+                Fresh().complete(),
+                bool(table(Fresh())["complete"][0]),
+                not make_plan(Graph.of([Fresh()])).with_outcome(Outcome.RUN),
+            ]
+            build(Fresh())
+        assert answers == [False] * 3 + [True] * 3
+        later = time.time() + 5
+        os.utime(workspace / "source.txt", (later, later))
+        assert not Fresh().complete()
+        row = table(Fresh()).iloc[0]
+        assert (row["complete"], row["reason"]) == (False, reason_of(Fresh()))
+        assert reason_of(Fresh()) == f"{workspace}/source.txt has changed since it ran"
 
     def test_an_input_that_was_made_again_with_the_same_bytes_has_not_changed(self) -> None:
         class Same(Noted):

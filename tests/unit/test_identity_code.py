@@ -374,10 +374,11 @@ def ask() -> Iterator[Ask]:
     with subprocess.Popen(
         [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as server:
-        assert server.stdin is not None and server.stdout is not None
+        assert server.stdin is not None
 
         def answer(folder: Path, module: str = "shop.tasks", name: str = "Train") -> Any:
             print(json.dumps([str(folder), module, name]), file=server.stdin, flush=True)
+            assert server.stdout is not None
             unique_id, parts = json.loads(server.stdout.readline())
             assert len(unique_id) == 32, unique_id
             return unique_id, parts

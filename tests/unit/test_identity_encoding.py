@@ -348,14 +348,14 @@ def test_the_class_counts() -> None:
 
 def test_the_code_version_counts() -> None:
     def version(text: str | None) -> str:
-        return type("Task", (Sample,), {"code_version": text, "__qualname__": "Task"})().unique_id
+        return str(type("Task", (Sample,), {"code_version": text, "__qualname__": "Task"})().unique_id)
 
     assert len({version(None), version("1"), version("2"), version("None")}) == 4
 
 
 def test_what_is_required_counts_with_its_keys() -> None:
     def requiring(requirements: Any) -> str:
-        return type("Task", (TaskOnKart,), {"requires": lambda self: requirements, "__qualname__": "Task"})().unique_id
+        return str(type("Task", (TaskOnKart,), {"requires": lambda self: requirements, "__qualname__": "Task"})().unique_id)
 
     shapes = [
         None,

@@ -239,7 +239,8 @@ def test_airflow_really_gives_another_name(tmp_path: Path, python: Any, script: 
     script("load.py", AS_AIRFLOW_LOADS)
     script("dags/pipe.py", PIPELINE)
     env = {"AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path / "dags")}
-    one, other = (json.loads(python(*how, env=env)) for how in [["load.py", tmp_path / "dags/pipe.py"], ["dags/pipe.py"]])
+    ways: list[list[object]] = [["load.py", tmp_path / "dags/pipe.py"], ["dags/pipe.py"]]
+    one, other = (json.loads(python(*way, env=env)) for way in ways)
     assert one[2].startswith("unusual_prefix_")
     assert other[2] == "__main__"
     assert one[:2] == other[:2]

@@ -18,10 +18,6 @@ def target_at(path: Path) -> Target:
     return Target(str(path), format_for(path.name), LocalStore())
 
 
-def stage(publication: Publication, target: Target, obj: object) -> None:
-    publication.stage(target.uri, target.store, target.format, obj)
-
-
 @pytest.fixture
 def targets(tmp_path: Path) -> list[Target]:
     return [target_at(tmp_path / f"{name}.json") for name in "ab"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class Train(TaskOnKart[str]):
     depth: int = IntParameter(default=1)
     rate: float = FloatParameter(default=float("inf"))
     colour: Colour = EnumParameter(enum=Colour, default=Colour.RED)
-    options: dict[str, Any] = DictParameter(default={})
+    options: Mapping[str, Any] = DictParameter(default={})
     note: str = StrParameter(default="", significant=False)
 
     def output(self) -> Target:
@@ -61,7 +61,7 @@ class Train(TaskOnKart[str]):
 
 TASK = Train(
     source=Source(day=dt.date(2024, 1, 2)),
-    others=[Source(day=dt.date(2024, 1, 3)), Source(day=dt.date(2024, 1, 4))],
+    others=(Source(day=dt.date(2024, 1, 3)), Source(day=dt.date(2024, 1, 4))),
     depth=7,
     colour=Colour.GREEN,
     options={"a": [1, None]},
@@ -195,7 +195,7 @@ def test_tasks_without_a_sidecar_come_back_as_parameters(workspace: Path) -> Non
     days = [Delivery(day=dt.date(2024, 5, day)) for day in (6, 7)]
     for delivery in days:
         Path(delivery.output().uri).write_text("tea")
-    group = Deliveries(several=days, source=Source(day=dt.date(2024, 5, 6)))
+    group = Deliveries(several=tuple(days), source=Source(day=dt.date(2024, 5, 6)))
     for task in (
         Unpacked(delivery=days[0]),
         Unpacked(delivery=group, group=days[1], more=[group, days[0], Source(day=dt.date(2024, 5, 6))]),

@@ -20,6 +20,7 @@ from airflow_kart import IntParameter, ParameterVisibility, StrParameter, TaskIn
 from airflow_kart.exceptions import MissingInputError, OutputNotDumpedError
 from airflow_kart.runtime.plan import Outcome
 from airflow_kart.runtime.runner import run_task
+from airflow_kart.runtime.session import Session
 
 pytestmark = pytest.mark.usefixtures("workspace")
 logger = logging.getLogger("pipeline")
@@ -47,7 +48,8 @@ class Table(TaskOnKart[pd.DataFrame]):
 
 
 def sidecar_of(task: TaskOnKart[Any]) -> dict[str, Any]:
-    return json.loads(Path(f"{task.output().uri}.kart.json").read_text())
+    content: dict[str, Any] = json.loads(Path(f"{task.output().uri}.kart.json").read_text())
+    return content
 
 
 def task_that(run: Any, **more: Any) -> TaskOnKart[Any]:
@@ -143,12 +145,12 @@ def test_missing_inputs_are_all_listed() -> None:
 
     run_task(Number(n=2))
     with pytest.raises(MissingInputError) as caught:
-        run_task(Needy(), how_to_make=lambda task: f"make {task.n}")
+        run_task(Needy(), session=Session(how_to_make=lambda task: f"make {task}"))
     lines = str(caught.value).splitlines()
     assert "needs 2 input(s) that are not there" in lines[0]
     assert lines[1] == "  ['a'] Number(n=1, note='')"
     assert lines[2].endswith(".pkl: no artifact")
-    assert lines[3] == "    make it with: make 1"
+    assert lines[3] == "    make it with: make Number(n=1, note='')"
     assert lines[4] == "  ['b'][1] Number(n=3, note='')"
     assert not Needy().complete()
 
@@ -365,7 +367,7 @@ def test_what_is_no_json_is_logged_in_some_form(value: Any) -> None:
 
 
 def test_coordinates_are_recorded() -> None:
-    run_task(Number(), coordinates={"dag_id": "d", "run_id": "r"})
+    run_task(Number(), session=Session(coordinates={"dag_id": "d", "run_id": "r"}))
     assert sidecar_of(Number())["airflow"] == {"dag_id": "d", "run_id": "r"}
     sidecar = Number().output().sidecar()
     assert sidecar is not None

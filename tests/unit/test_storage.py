@@ -42,7 +42,8 @@ FACTORIES: list[Factory] = [local, memory, documented]
 
 @pytest.fixture(params=FACTORIES, ids=lambda factory: factory.__name__)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Store, str]:
-    return request.param(tmp_path)
+    made: tuple[Store, str] = request.param(tmp_path)
+    return made
 
 
 @pytest.fixture
@@ -166,7 +167,11 @@ def test_a_place_that_cannot_be_written_to_is_named() -> None:
 
 def test_a_directory_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    for act in [lambda: put(LocalStore(), str(tmp_path / "a"), b"x"), lambda: LocalStore().open(str(tmp_path / "a"))]:
+    acts: list[Callable[[], object]] = [
+        lambda: put(LocalStore(), str(tmp_path / "a"), b"x"),
+        lambda: LocalStore().open(str(tmp_path / "a")),
+    ]
+    for act in acts:
         with pytest.raises(StorageError, match="a directory is in the way"):
             act()
 

@@ -180,7 +180,9 @@ def test_an_artifact_is_read_with_the_options_it_was_written_with(tmp_path: Path
     uri = str(tmp_path / "a.txt")
     written = Target(uri, Encoded("utf-16"), LocalStore(), Owner())
     written.dump("grün")
-    assert written.sidecar().artifact.options == {"encoding": "utf-16"}
+    sidecar = written.sidecar()
+    assert sidecar is not None
+    assert sidecar.artifact.options == {"encoding": "utf-16"}
     assert Target(uri, Encoded(), LocalStore(), Owner()).load() == "grün"
     assert Target(uri, Encoded("latin-1"), LocalStore(), Owner()).load() == "grün"
 

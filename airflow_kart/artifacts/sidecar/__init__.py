@@ -1,4 +1,4 @@
-"""The JSON document beside every artifact that says what it is and how it was made."""
+"""The JSON document beside every artifact: the record of the artifact and of the run that made the artifact."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The sidecar as a document: its parts, and reading it without trusting it.
+"""The sidecar as a document: its parts, and a reader that trusts none of them.
 
-The full form is in ``sidecar.schema.json`` (JSON Schema, draft 2020-12), which ships with the package. Only the parts
-that the package reads back are typed here.
+``sidecar.schema.json`` (JSON Schema, draft 2020-12), which ships with the package, specifies the whole document. The
+classes here type only the parts that the package reads back.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from airflow_kart.artifacts.sidecar.jsonable import as_json
+from airflow_kart.artifacts.sidecar.jsonable import Json, as_json
 from airflow_kart.exceptions import CorruptArtifactError
 from airflow_kart.storage import Lookup
 
@@ -23,7 +23,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class ArtifactRecord:
-    """What a sidecar says of its artifact's bytes."""
+    """The sidecar's record of the artifact's bytes."""
 
     uri: str
     format: str
@@ -43,26 +43,26 @@ class Sidecar:
 
     artifact: ArtifactRecord
     content: Mapping[str, Any]
-    """The whole document, the artifact's part included."""
+    """The whole document, with the artifact's record."""
     replaces: tuple[str, ...] | None = None
-    """While an artifact is being published: the SHA-256 of what may still be there instead and can be loaded."""
+    """During a replacement: the SHA-256 of the older artifacts that readers may still find and load."""
     version: str | None = field(default=None, compare=False, repr=False)
-    """The version of the object it was read from."""
+    """The version of the sidecar as an object of its store; ``None`` before it is written."""
 
     @classmethod
-    def of(cls, artifact: ArtifactRecord, parts: Mapping[str, Any]) -> Sidecar:
+    def of(cls, artifact: ArtifactRecord, parts: Mapping[str, object]) -> Sidecar:
         """Make the document of an artifact from its other parts."""
         return cls(artifact, {"schema_version": SCHEMA_VERSION, "artifact": asdict(artifact), **parts})
 
     def to_bytes(self) -> bytes:
         """Return the document as UTF-8 JSON."""
         # A line for each part: readable, and unlike with an indent json's C encoder does the work.
-        parts = ",\n".join(f"{_as_line(name)}: {_as_line(part)}" for name, part in as_json(self.content).items())
+        parts = ",\n".join(f"{_as_line(name)}: {_as_line(as_json(part, 1))}" for name, part in self.content.items())
         return f"{{\n{parts}\n}}\n".encode("utf-8", "replace")
 
     @property
     def accepted_checksums(self) -> tuple[str, ...]:
-        """The SHA-256 values the artifact may have: its own, and while it is replaced those before."""
+        """The SHA-256 values that the artifact may have: the recorded one, and during a replacement the older ones."""
         return tuple(dict.fromkeys((self.artifact.sha256, *(self.replaces or ()))))
 
     @property
@@ -73,7 +73,7 @@ class Sidecar:
 
     @property
     def seconds(self) -> float:
-        """How long the task ran, in seconds; 0.0 where nobody measured it."""
+        """How long the task ran, in seconds; 0.0 without a measurement."""
         found = self._part("run").get("seconds")
         return float(found) if isinstance(found, (int, float)) else 0.0
 
@@ -84,7 +84,7 @@ class Sidecar:
 
     @property
     def inputs(self) -> dict[str, str | None]:
-        """The SHA-256 of each artifact the task was given, by uri; ``None`` where it did not load one."""
+        """The SHA-256 of each input artifact, by uri; ``None`` where the task did not load the input."""
         upstream: Any = self.content.get("upstream")
         required = [part for part in upstream if isinstance(part, Mapping)] if isinstance(upstream, list) else []
         artifacts = [artifact for part in required for artifact in part.get("artifacts") or ()]
@@ -96,7 +96,7 @@ class Sidecar:
 
     @property
     def airflow_run(self) -> tuple[str, str] | None:
-        """The DAG id and run id of the run that made the artifact, where Airflow did."""
+        """The DAG id and run id of the DAG run that made the artifact; ``None`` outside Airflow."""
         part = self._part("airflow")
         dag_id, run_id = part.get("dag_id"), part.get("run_id")
         return (str(dag_id), str(run_id)) if dag_id and run_id else None
@@ -106,7 +106,7 @@ class Sidecar:
         return part if isinstance(part, Mapping) else {}
 
 
-def _as_line(value: Any) -> str:
+def _as_line(value: Json) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
@@ -119,7 +119,7 @@ def read_sidecar(store: Lookup, artifact_uri: str) -> Sidecar | None:
     """Read the sidecar of an artifact, or return ``None`` where there is none.
 
     Raises:
-        CorruptArtifactError: it is not JSON, or not a sidecar.
+        CorruptArtifactError: the object is not JSON, or not a sidecar.
     """
     uri = sidecar_uri(artifact_uri)
     found = store.read(uri)

@@ -1,4 +1,4 @@
-"""What Parquet and Feather share: a table of any library becomes an Arrow table, unless its types would not come back."""
+"""The common part of Parquet and Feather: a table of any library as an Arrow table; types that would change are refused."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, cast
 
 from typing_extensions import Self
 
@@ -18,12 +18,17 @@ from airflow_kart.formats.tables.polars_sink import sink
 from airflow_kart.formats.tables.selection import places_of, select_columns
 from airflow_kart.formats.tables.stream import file_path, reading, writing
 
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
 __all__ = ["ColumnarFormat", "arrow_source", "as_kind", "lazy_description"]
 
 
 @dataclass(frozen=True)
 class ColumnarFormat(ABC):
-    """A table column by column: pandas and pyarrow tables are written by pyarrow, those of polars by polars."""
+    """A table column by column: pyarrow writes pandas and pyarrow tables, polars its own."""
 
     compression: str
     kind: TableKind | None = field(default=None, metadata=READING)
@@ -32,7 +37,7 @@ class ColumnarFormat(ABC):
     _title: ClassVar[str]
     _compressions: ClassVar[tuple[str, ...]]
     _polars: ClassVar[Literal["parquet", "ipc"]]
-    """What polars calls the format in the names of its functions."""
+    """The format in the names of polars' functions."""
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -44,27 +49,28 @@ class ColumnarFormat(ABC):
             )
 
     def for_type(self, dumped: str) -> Self:
-        """Return the format that loads what was dumped as the table it was."""
+        """Return the format that loads a table of the dumped class."""
         return replace(self, kind=self.kind or kind_of_type_name(dumped))
 
-    def dump(self, obj: Any, stream: io.RawIOBase) -> Description | None:
+    def dump(self, obj: object, stream: io.RawIOBase) -> Description | None:
         """Write a table."""
         kind = require_table(obj, self.name)
         description = None
         with writing(stream, f"the {self.name} format cannot write this table") as buffered:
             if kind in ("polars", "polars-lazy"):
-                _check_polars_schema(obj, self._stored_by_polars)
+                _check_polars_schema(cast("pl.DataFrame | pl.LazyFrame", obj), self._stored_by_polars)
                 compression = "uncompressed" if self.compression == "none" else self.compression
                 if kind == "polars":
                     getattr(obj, f"write_{self._polars}")(buffered, compression=compression)
                 else:
-                    description = lazy_description(obj)
-                    sink(obj, self._polars, buffered, compression=compression)
+                    lazy = cast("pl.LazyFrame", obj)
+                    description = lazy_description(lazy)
+                    sink(lazy, self._polars, buffered, compression=compression)
             else:
                 self._write_arrow(_arrow_table(obj, kind, self._stored_by_arrow), buffered, self.compression)
         return description
 
-    def load(self, stream: BinaryIO) -> Any:
+    def load(self, stream: BinaryIO) -> object:
         """Read a table."""
         kind = self.kind or "pandas"
         with reading(self._title):
@@ -74,12 +80,13 @@ class ColumnarFormat(ABC):
                 return getattr(import_polars(), f"read_{self._polars}")(stream)
             return as_kind(self._read_arrow(arrow_source(stream)), kind)
 
-    def load_columns(self, stream: BinaryIO, columns: Sequence[str]) -> Any:
+    def load_columns(self, stream: BinaryIO, columns: Sequence[str]) -> object:
         """Read columns; see :class:`~airflow_kart.formats.LoadsColumns`."""
         kind = self.kind or "pandas"
         with reading(self._title):
             if kind in ("polars", "polars-lazy"):
-                lazy = select_columns(getattr(import_polars(), f"scan_{self._polars}")(stream), columns)
+                scanned: pl.LazyFrame = getattr(import_polars(), f"scan_{self._polars}")(stream)
+                lazy = select_columns(scanned, columns)
                 return lazy if kind == "polars-lazy" else lazy.collect()
             if kind == "pyarrow":
                 return self._read_arrow_columns(stream, lambda schema: places_of(schema.names, columns))[0]
@@ -87,63 +94,64 @@ class ColumnarFormat(ABC):
             return frame_of(narrowed(table, schema, len(columns)))
 
     @abstractmethod
-    def _write_arrow(self, table: Any, stream: Any, compression: str) -> None:
-        """Write a ``pyarrow.Table``."""
+    def _write_arrow(self, table: pa.Table, stream: io.IOBase, compression: str) -> None:
+        """Write a table."""
 
     @abstractmethod
-    def _read_arrow(self, source: Any) -> Any:
-        """Read a ``pyarrow.Table``."""
+    def _read_arrow(self, source: pa.NativeFile) -> pa.Table:
+        """Read a table."""
 
     @abstractmethod
-    def _read_arrow_columns(self, stream: BinaryIO, choose: Callable[[Any], list[int]]) -> tuple[Any, Any]:
-        """Read columns of a ``pyarrow.Table``.
+    def _read_arrow_columns(self, stream: BinaryIO, choose: Callable[[pa.Schema], list[int]]) -> tuple[pa.Table, pa.Schema]:
+        """Read columns of a table.
 
         Args:
-            stream: where the bytes are.
+            stream: holds the bytes.
             choose: gets the schema of the whole, and returns the places of the columns.
 
         Returns:
-            The columns, in the order of those places, and the schema of the whole.
+            The columns, in the order of their places, and the schema of the whole.
         """
 
-    def _stored_by_arrow(self, table: Any) -> Any:
+    def _stored_by_arrow(self, table: pa.Table) -> pa.Table:
         memory = io.BytesIO()
         self._write_arrow(table, memory, "none")
         memory.seek(0)
         return self._read_arrow(memory)
 
-    def _stored_by_polars(self, frame: Any) -> Any:
+    def _stored_by_polars(self, frame: pl.DataFrame) -> pl.DataFrame:
         memory = io.BytesIO()
         getattr(frame, f"write_{self._polars}")(memory)
         memory.seek(0)
-        return getattr(import_polars(), f"read_{self._polars}")(memory)
+        return cast("pl.DataFrame", getattr(import_polars(), f"read_{self._polars}")(memory))
 
 
-def _arrow_table(obj: Any, kind: TableKind, stored: Callable[[Any], Any]) -> Any:
+def _arrow_table(obj: object, kind: TableKind, stored: Callable[[pa.Table], pa.Table]) -> pa.Table:
     """Return a pandas or pyarrow table as a ``pyarrow.Table`` to write.
 
     Args:
         obj: the table.
         kind: its library.
-        stored: what becomes of an Arrow table when it is written to a file and read; called with its first row.
+        stored: writes an Arrow table to a file and reads the table again; called with the first row.
 
     Raises:
-        FormatError: it would not read back as it is.
+        FormatError: the table would not read back equal.
     """
     if kind == "pandas":
-        return table_of(obj, stored)
-    for before, after in zip(obj.schema, stored(obj.slice(0, 1)).schema, strict=True):
+        return table_of(cast("pd.DataFrame", obj), stored)
+    table = cast("pa.Table", obj)
+    for before, after in zip(table.schema, stored(table.slice(0, 1)).schema, strict=True):
         if before != after:
             raise _changed(before.name, before.type, after.type)
-    return obj
+    return table
 
 
-def _check_polars_schema(frame: Any, stored: Callable[[Any], Any]) -> None:
+def _check_polars_schema(frame: pl.DataFrame | pl.LazyFrame, stored: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
     """Refuse a polars table whose types would not come back.
 
     Args:
-        frame: a ``polars.DataFrame`` or ``polars.LazyFrame``.
-        stored: what becomes of a ``polars.DataFrame`` when it is written to a file and read; called with an empty one.
+        frame: the table.
+        stored: writes a frame to a file and reads the frame again; called with an empty frame.
 
     Raises:
         FormatError: a column would come back with another type.
@@ -155,19 +163,19 @@ def _check_polars_schema(frame: Any, stored: Callable[[Any], Any]) -> None:
             raise _changed(name, dtype, after[name])
 
 
-def as_kind(table: Any, kind: TableKind) -> Any:
-    """Return a ``pyarrow.Table`` as a table of the library asked for."""
+def as_kind(table: pa.Table, kind: TableKind) -> Any:
+    """Return a ``pyarrow.Table`` as a table of the requested library."""
     if kind == "pyarrow":
         return table
     if kind == "pandas":
         return frame_of(table)
     frame = import_polars().from_arrow(table)
-    frame.columns = table.column_names  # polars gives a column without a name one
+    frame.columns = table.column_names  # polars names a column without a name
     return frame.lazy() if kind == "polars-lazy" else frame
 
 
-def _frame_places(schema: Any, columns: Sequence[str]) -> list[int]:
-    """Return where columns of a pandas frame are in a table, and after them those of its index."""
+def _frame_places(schema: pa.Schema, columns: Sequence[str]) -> list[int]:
+    """Return the places of a pandas frame's columns in a table, and after them the places of the index."""
     described = schema.pandas_metadata or {}
     index = [name for name in described.get("index_columns", ()) if name in schema.names]  # a range has no column
     own = [name for name in schema.names if name not in index]
@@ -177,16 +185,16 @@ def _frame_places(schema: Any, columns: Sequence[str]) -> list[int]:
     return [schema.names.index(own[place]) for place in places_of(names, columns)] + list(map(schema.names.index, index))
 
 
-def arrow_source(stream: BinaryIO) -> Any:
-    """Return what Arrow reads a stream through: the file itself, where it is one, else Python's stream."""
+def arrow_source(stream: BinaryIO) -> pa.NativeFile:
+    """Return a file for Arrow to read: the file itself, where the stream is one, else Python's stream."""
     import pyarrow as pa
 
     path = file_path(stream)
     return pa.PythonFile(stream, mode="r") if path is None else pa.OSFile(path)
 
 
-def lazy_description(frame: Any) -> Description:
-    """Return what a sidecar says of a ``polars.LazyFrame``: its rows are counted only as they are written."""
+def lazy_description(frame: pl.LazyFrame) -> Description:
+    """Return a sidecar's description of a lazy frame, without a number of rows: writing computes them."""
     return Description(type_name(frame), columns={name: str(dtype) for name, dtype in frame.collect_schema().items()})
 
 

@@ -7,7 +7,7 @@ import importlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from airflow_kart.exceptions import ConfigurationError, FormatError
 from airflow_kart.formats.base import READING, Description
@@ -15,6 +15,12 @@ from airflow_kart.formats.encoding import EncodingStream, check_encoding
 from airflow_kart.formats.table_kind import TableKind, check_kind, kind_of_type_name, require_table
 from airflow_kart.formats.tables.plain import PlainTable, as_written, plain_schema, table_from_plain
 from airflow_kart.formats.tables.stream import Attempt, file_path, reading, writing
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from airflow_kart.formats.archive import Writes
 
 __all__ = ["CsvFormat", "tsv_format"]
 
@@ -27,17 +33,17 @@ _LARGEST_BLOCK = 2**31 - 1
 class CsvFormat:
     """A table as CSV (RFC 4180, with a header).
 
-    Columns come back with the types they had, which the sidecar records: numbers, booleans, text, dates and times;
+    Columns come back with their dumped types, which the sidecar records: numbers, booleans, text, dates and times;
     other types are refused. A missing value is an empty field, an empty text is ``""``. Bytes without a sidecar are
     read with guessed types.
 
     Args:
         separator: between fields, one ASCII character.
         encoding: of the text, as Python names it.
-        index: whether a pandas frame's index is written too, as the first column, and loaded as the index; ``False``
-            leaves it out. By default only the index 0, 1, 2, ... is left out, and any other is refused. Its frequency, where
-            it has one, is not kept.
-        kind: the table to load; by default what was dumped.
+        index: ``True`` writes a pandas frame's index as the first column, and loads this column as the index; ``False``
+            leaves the index out. By default only the index 0, 1, 2, ... is left out, and any other is refused. An index
+            loses its frequency.
+        kind: the library of the loaded table; by default that of the dumped table.
     """
 
     separator: str = ","
@@ -45,9 +51,9 @@ class CsvFormat:
     index: bool | None = None
     kind: TableKind | None = field(default=None, metadata=READING)
     dumped: TableKind | None = field(default=None, repr=False, metadata=READING)
-    """The table that was dumped; :meth:`for_type` sets it."""
+    """The library of the dumped table; :meth:`for_type` sets this field."""
     columns: Mapping[str, str] | None = field(default=None, repr=False, metadata=READING)
-    """The column types of what was dumped; :meth:`for_columns` sets them."""
+    """The dumped column types; :meth:`for_columns` sets them."""
 
     name = "csv"
 
@@ -61,23 +67,25 @@ class CsvFormat:
             )
 
     def for_type(self, dumped: str) -> CsvFormat:
-        """Return the format that loads what was dumped as the table it was."""
+        """Return the format that loads a table of the dumped class."""
         kind = kind_of_type_name(dumped)
         return replace(self, kind=self.kind or kind, dumped=kind)
 
     def for_columns(self, columns: Mapping[str, str]) -> CsvFormat:
-        """Return the format that loads columns with the types they had."""
+        """Return the format that loads columns with their dumped types."""
         return replace(self, columns=columns)
 
-    def dump(self, obj: Any, stream: io.RawIOBase) -> Description | None:
+    def dump(self, obj: object, stream: io.RawIOBase) -> Description | None:
         """Write a table."""
         import pyarrow as pa
         from pyarrow import csv
 
         kind = require_table(obj, self.name)
         with writing(stream, "the csv format cannot write this table") as buffered:
-            table = PlainTable(self._with_index(obj) if kind == "pandas" else obj, kind, self.name)
-            sink: Any = buffered if codecs.lookup(self.encoding).name == "utf-8" else EncodingStream(buffered, self.encoding)
+            table = PlainTable(self._with_index(cast("pd.DataFrame", obj)) if kind == "pandas" else obj, kind, self.name)
+            sink: Writes = (
+                buffered if codecs.lookup(self.encoding).name == "utf-8" else EncodingStream(buffered, self.encoding)
+            )
             if table.columns:
                 sink.write((self.separator.join(map(self._label, table.columns)) + "\n").encode())
             for batch in table.batches(_ROWS):
@@ -88,7 +96,7 @@ class CsvFormat:
                 sink.write(memoryview(text.getvalue()))
             return table.description
 
-    def load(self, stream: BinaryIO) -> Any:
+    def load(self, stream: BinaryIO) -> object:
         """Read a table; bytes without a header are a table without columns."""
         import pyarrow as pa
 
@@ -100,7 +108,7 @@ class CsvFormat:
                 raise FormatError(f"the columns are {table.column_names!r:.200}, not {list(self.columns)!r:.200}")
             return self._table(table)
 
-    def _read(self, stream: BinaryIO) -> Any:
+    def _read(self, stream: BinaryIO) -> pa.Table:
         import pyarrow as pa
         from pyarrow import csv
 
@@ -130,7 +138,7 @@ class CsvFormat:
             finally:
                 attempt.end()
 
-    def _table(self, table: Any) -> Any:
+    def _table(self, table: pa.Table) -> object:
         import pandas as pd
 
         kind = self.kind or "pandas"
@@ -140,8 +148,8 @@ class CsvFormat:
             found.index = pd.Index(first, dtype=first.dtype).rename(first.name or None)
         return found
 
-    def _with_index(self, frame: Any) -> Any:
-        """Return a pandas frame with its index as the first column, or as this format leaves it."""
+    def _with_index(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return a pandas frame to write: with its index as the first column, or without an index."""
         import pandas as pd
 
         index = frame.index
@@ -156,7 +164,7 @@ class CsvFormat:
             raise FormatError(
                 "the csv format can write an index of one level, whose name is text and no column's; dump frame.reset_index()"
             )
-        whole = frame.reset_index(names=index.name or "")
+        whole: pd.DataFrame = frame.reset_index(names=index.name or "")
         whole.columns.name = frame.columns.name
         return whole
 
@@ -164,11 +172,11 @@ class CsvFormat:
         special = not name or any(character in name for character in ('"', "\r", "\n", self.separator))
         return '"' + name.replace('"', '""') + '"' if special else name
 
-    def _needs_quotes(self, batch: Any) -> bool:
-        """Whether a text of a batch must be quoted: it is empty, or has a character that means something."""
+    def _needs_quotes(self, batch: pa.Table) -> bool:
+        """Whether a text of a batch needs quotes: an empty text, or one with a special character."""
         import pyarrow as pa
 
-        pc: Any = importlib.import_module("pyarrow.compute")  # its functions are made when it is imported
+        pc = importlib.import_module("pyarrow.compute")  # the import makes its functions
         pattern = '^$|["\\r\\n' + (f"\\x{ord(self.separator):02x}" + "]")
         texts = [
             column for column in batch.columns if pa.types.is_string(column.type) or pa.types.is_large_string(column.type)

@@ -1,18 +1,22 @@
-"""A pandas frame as an Arrow table, and back as it was.
+"""A pandas frame as an Arrow table, and back as an equal frame.
 
-pyarrow's own conversion keeps most of a frame, in the metadata that pandas defines for Arrow and Parquet. What it
-changes (columns of objects, categories that are no text, frequencies, column labels) is noted beside it, in a metadata
-entry of this package, and put right when the table becomes a frame again. What cannot be put right is refused.
+pyarrow's own conversion keeps most of a frame, in the metadata that pandas defines for Arrow and Parquet. A metadata entry
+of this package notes the rest (columns of objects, categories other than text, frequencies, column labels), and restores
+the rest when the table becomes a frame again. A frame that cannot be restored is refused.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.tables.objects import ObjectColumn, same
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 __all__ = ["frame_of", "narrowed", "table_of"]
 
@@ -21,15 +25,15 @@ _CATEGORIES = b"airflow_kart.categories."
 _FLOATS_ARE_EXACT_BELOW = 2**53
 
 
-def table_of(frame: Any, stored: Callable[[Any], Any]) -> Any:
+def table_of(frame: pd.DataFrame, stored: Callable[[pa.Table], pa.Table]) -> pa.Table:
     """Return a ``pandas.DataFrame`` as a ``pyarrow.Table`` that :func:`frame_of` reads back equal.
 
     Args:
         frame: the frame.
-        stored: what becomes of an Arrow table when it is written to a file and read; called with its first row.
+        stored: writes an Arrow table to a file and reads the table again; called with the first row.
 
     Raises:
-        FormatError: a column, a label or the index would not come back as it is.
+        FormatError: a column, a label or the index would not come back equal.
     """
     import pandas as pd
     import pyarrow as pa
@@ -40,7 +44,8 @@ def table_of(frame: Any, stored: Callable[[Any], Any]) -> Any:
         raise FormatError(
             "the column labels are of several types; make them text, frame.columns = frame.columns.astype(str)"
         )
-    notes: dict[str, Any] = {"objects": _objects(frame), "attrs": _attributes(frame)}
+    objects = _objects(frame)
+    notes: dict[str, object] = {"objects": objects, "attrs": _attributes(frame)}
     if (frequency := getattr(frame.index, "freqstr", None)) is not None and frame.index.dtype.kind in "mM":
         notes["frequency"] = frequency
     table = pa.Table.from_pandas(frame if not frame.attrs else _without_attributes(frame))
@@ -50,11 +55,11 @@ def table_of(frame: Any, stored: Callable[[Any], Any]) -> Any:
     notes["dtypes"] = {
         str(place): _restorable(dtype, other, f"the column {frame.columns[place]!r}")
         for place, (dtype, other) in enumerate(zip(frame.dtypes, back.dtypes, strict=True))
-        if not _alike(dtype, other) and str(place) not in notes["objects"]
+        if not _alike(dtype, other) and str(place) not in objects
     }
     notes["index"] = _index_dtypes(frame.index, back.index, "the index")
-    notes["columns"] = _index_dtypes(frame.columns, back.columns, "the column labels")
-    if "category" in notes["columns"].values():
+    notes["columns"] = labels = _index_dtypes(frame.columns, back.columns, "the column labels")
+    if "category" in labels.values():
         raise FormatError("the column labels are categories; make them text, frame.columns = frame.columns.astype(str)")
     if list(frame.columns) != list(back.columns) or list(frame.columns.names) != list(back.columns.names):
         raise FormatError(
@@ -68,46 +73,46 @@ def table_of(frame: Any, stored: Callable[[Any], Any]) -> Any:
     return table.replace_schema_metadata({**metadata, _NOTES: json.dumps(notes).encode()})
 
 
-def frame_of(table: Any, restore: bool = True) -> Any:
-    """Return an Arrow table as a ``pandas.DataFrame``: as the frame it was made of, where it was made of one.
+def frame_of(table: pa.Table, restore: bool = True) -> pd.DataFrame:
+    """Return an Arrow table as a ``pandas.DataFrame``: as the dumped frame, where :func:`table_of` made the table.
 
     Args:
-        table: any ``pyarrow.Table``.
-        restore: whether what pyarrow changes is put right.
+        table: any table.
+        restore: undo pyarrow's changes.
     """
     import pandas as pd
 
     metadata = table.schema.metadata or {}
     notes = json.loads(metadata.get(_NOTES, b"{}"))
-    frame = table.to_pandas()
+    frame: pd.DataFrame = table.to_pandas()
     if not restore or not notes:
         return _with_exact_integers(frame, table)
     for place, way in notes["objects"].items():
         if way != ["scalars", "None"] or not _is_object(frame.dtypes.iloc[int(place)]):
-            # The columns of the frame come first in the table, those of its index after them.
+            # The table has the columns of the frame first, and the columns of its index after them.
             objects = ObjectColumn(*way).read(table[int(place)])
-            frame.isetitem(int(place), pd.Series(objects, index=frame.index, dtype=object))
+            _set_column(frame, int(place), pd.Series(objects, index=frame.index, dtype=object))
     for place, dtype in notes["dtypes"].items():
         wanted = _saved_categories(metadata, place) if dtype == "category" else dtype
-        frame.isetitem(int(place), frame.iloc[:, int(place)].astype(wanted))
+        _set_column(frame, int(place), frame.iloc[:, int(place)].astype(wanted))
     for place, dtype in notes["index"].items():
         wanted = _saved_categories(metadata, f"index {place}") if dtype == "category" else dtype
         frame.index = _with_dtype(frame.index, int(place), wanted)
     for place, dtype in notes["columns"].items():
         frame.columns = _with_dtype(frame.columns, int(place), dtype)
     if "frequency" in notes:
-        frame.index.freq = notes["frequency"]
+        cast(Any, frame.index).freq = notes["frequency"]
     frame.attrs = notes["attrs"]
     return frame
 
 
-def narrowed(table: Any, whole: Any, columns: int) -> Any:
-    """Return some columns of an Arrow table so that :func:`frame_of` reads them as it would among the others.
+def narrowed(table: pa.Table, whole: pa.Schema, columns: int) -> pa.Table:
+    """Return some columns of an Arrow table, for :func:`frame_of` to read them as among the others.
 
     Args:
-        table: a ``pyarrow.Table`` of the columns, and of those of the frame's index after them.
-        whole: the ``pyarrow.Schema`` of the table they are of.
-        columns: how many they are, without those of the index.
+        table: the columns, and after them the columns of the frame's index.
+        whole: the schema of the whole table.
+        columns: the number of columns, without the index.
     """
     metadata = dict(whole.metadata or {})
     if _NOTES not in metadata:
@@ -123,8 +128,8 @@ def narrowed(table: Any, whole: Any, columns: int) -> Any:
     return table.replace_schema_metadata({**kept, _NOTES: json.dumps(notes).encode()})
 
 
-def _with_exact_integers(frame: Any, table: Any) -> Any:
-    """Let integers with missing values that a float cannot hold be pandas' nullable ones, where pyarrow makes floats of them."""
+def _with_exact_integers(frame: pd.DataFrame, table: pa.Table) -> pd.DataFrame:
+    """Make integers with missing values pandas' nullable integers, where pyarrow makes floats that cannot hold them."""
     import pandas as pd
     import pyarrow as pa
 
@@ -134,12 +139,16 @@ def _with_exact_integers(frame: Any, table: Any) -> Any:
             continue
         if frame.iloc[:, place].abs().max() >= _FLOATS_ARE_EXACT_BELOW:
             nullable: Any = pd.UInt64Dtype() if pa.types.is_unsigned_integer(column.type) else pd.Int64Dtype()
-            frame.isetitem(place, pd.Series(nullable.__from_arrow__(column), index=frame.index))
+            _set_column(frame, place, pd.Series(nullable.__from_arrow__(column), index=frame.index))
     return frame
 
 
-def _objects(frame: Any) -> dict[str, tuple[str, str]]:
-    """Return how each column of objects is read back, by its place."""
+def _set_column(frame: pd.DataFrame, place: int, column: pd.Series[Any]) -> None:
+    frame.isetitem(place, cast(Any, column))  # pandas takes a series, its type stubs do not say so
+
+
+def _objects(frame: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Return the way to read each column of objects back, by its place."""
     columns = {
         str(place): ObjectColumn.of(frame.iloc[:, place].to_numpy(), frame.columns[place])
         for place, dtype in enumerate(frame.dtypes)
@@ -148,9 +157,9 @@ def _objects(frame: Any) -> dict[str, tuple[str, str]]:
     return {place: (column.values, column.missing) for place, column in columns.items()}
 
 
-def _attributes(frame: Any) -> dict[str, Any]:
+def _attributes(frame: pd.DataFrame) -> dict[str, object]:
     try:
-        kept: dict[str, Any] = json.loads(json.dumps(frame.attrs))
+        kept: dict[str, object] = json.loads(json.dumps(frame.attrs))
         if same(kept, frame.attrs):
             return kept
     except (TypeError, ValueError, RecursionError):
@@ -160,15 +169,15 @@ def _attributes(frame: Any) -> dict[str, Any]:
     )
 
 
-def _without_attributes(frame: Any) -> Any:
-    """Return the frame without what is noted already; pyarrow would write it again."""
-    plain = frame.copy(deep=False)
+def _without_attributes(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame without attributes: pyarrow would write them a second time."""
+    plain: pd.DataFrame = frame.copy(deep=False)
     plain.attrs = {}
     return plain
 
 
-def _categories(frame: Any) -> dict[bytes, bytes]:
-    """Return the categories of each column and index level that has some; Parquet may lose unused ones, and their order."""
+def _categories(frame: pd.DataFrame) -> dict[bytes, bytes]:
+    """Return the categories of columns and index levels; Parquet may lose unused ones, and the order."""
     import numpy as np
     import pandas as pd
     import pyarrow as pa
@@ -194,11 +203,11 @@ def _categories(frame: Any) -> dict[bytes, bytes]:
     return found
 
 
-def _named(frame: Any, key: str) -> str:
+def _named(frame: pd.DataFrame, key: str) -> str:
     return "the index" if key.startswith("index") else f"the column {frame.columns[int(key)]!r}"
 
 
-def _saved_categories(metadata: Any, key: str) -> Any:
+def _saved_categories(metadata: Mapping[bytes, bytes], key: str) -> pd.CategoricalDtype:
     import pandas as pd
     import pyarrow as pa
 
@@ -210,14 +219,14 @@ def _saved_categories(metadata: Any, key: str) -> Any:
     return pd.CategoricalDtype(categories, ordered=notes["ordered"])
 
 
-def _is_object(dtype: Any) -> bool:
+def _is_object(dtype: object) -> bool:
     import numpy as np
 
     return isinstance(dtype, np.dtype) and dtype.hasobject
 
 
-def _alike(dtype: Any, other: Any) -> bool:
-    """Whether a column of one type comes back as it is, given the type of what comes back."""
+def _alike(dtype: object, other: object) -> bool:
+    """Whether a column of one type comes back equal, given the type that comes back."""
     import pandas as pd
 
     if isinstance(dtype, pd.CategoricalDtype):
@@ -225,11 +234,11 @@ def _alike(dtype: Any, other: Any) -> bool:
     return bool(dtype == other)
 
 
-def _restorable(dtype: Any, other: Any, what: str) -> str:
-    """Return the name by which ``astype`` makes a column what it was.
+def _restorable(dtype: Any, other: object, what: str) -> str:
+    """Return the name by which ``astype`` restores a column's type.
 
     Raises:
-        FormatError: it cannot.
+        FormatError: ``astype`` cannot.
     """
     import pandas as pd
 
@@ -243,8 +252,8 @@ def _restorable(dtype: Any, other: Any, what: str) -> str:
     )
 
 
-def _index_dtypes(index: Any, back: Any, what: str) -> dict[str, str]:
-    """Return the types to convert levels of an index to, by their places, where they do not come back as they are."""
+def _index_dtypes(index: pd.Index[Any], back: pd.Index[Any], what: str) -> dict[str, str]:
+    """Return the types to convert levels of an index to, by their places, for levels that come back changed."""
     levels, others = _levels(index), _levels(back)
     if len(levels) != len(others):
         raise FormatError(f"{what} would come back with {len(others)} levels for {len(levels)}; use frame.reset_index()")
@@ -263,11 +272,11 @@ def _index_dtypes(index: Any, back: Any, what: str) -> dict[str, str]:
 _KEPT_IN_INDEX = frozenset({"string", "empty", "date", "bytes", "boolean", "integer"})
 
 
-def _levels(index: Any) -> list[Any]:
-    return list(index.levels) if index.nlevels > 1 else [index]
+def _levels(index: pd.Index[Any]) -> list[pd.Index[Any]]:
+    return list(cast("pd.MultiIndex", index).levels) if index.nlevels > 1 else [index]
 
 
-def _with_dtype(index: Any, place: int, dtype: Any) -> Any:
+def _with_dtype(index: Any, place: int, dtype: object) -> Any:
     if index.nlevels == 1:
         return index.astype(dtype)
     return index.set_levels(index.levels[place].astype(dtype), level=place)

@@ -1,36 +1,45 @@
-"""Columns of Python objects in a pandas frame: whether Arrow keeps them, and how they come back."""
+"""Columns of Python objects in a pandas frame: whether Arrow keeps the values, and how they come back."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from airflow_kart.exceptions import FormatError
 
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    Objects = np.ndarray[tuple[int, ...], np.dtype[np.object_]]
+
 __all__ = ["ObjectColumn", "missing", "same"]
 
-# What pandas calls a column whose values Arrow keeps as they are.
+Missing: TypeAlias = Literal["None", "nan", "NA", "NaT"]
+
+# The names by which pandas calls columns whose values Arrow keeps.
 _KEPT = frozenset({"string", "bytes", "boolean", "integer", "date", "empty"})
 _ADVICE = "give all its values one type (frame[column].astype(...)), or dump to a .pkl file"
 
 
 @dataclass(frozen=True)
 class ObjectColumn:
-    """How a column of objects is read back from Arrow."""
+    """The way to read a column of objects back from Arrow."""
 
     values: Literal["scalars", "arrays", "values"]
-    """Whether its values are scalars, numpy arrays, or lists and dicts."""
-    missing: Literal["None", "nan", "NA", "NaT"] = "None"
-    """What stands for a missing value; where several things did, ``None`` will."""
+    """Whether the values are scalars, numpy arrays, or lists and dicts."""
+    missing: Missing = "None"
+    """The missing value; where a column has several kinds, ``None``."""
 
     @classmethod
-    def of(cls, values: Any, name: object) -> ObjectColumn:
-        """Return how to read a column back.
+    def of(cls, values: Objects, name: object) -> ObjectColumn:
+        """Return the way to read a column back.
 
         Args:
-            values: the column, as a numpy array of objects.
-            name: what an error calls it.
+            values: the column.
+            name: the column's name, for errors.
 
         Raises:
             FormatError: Arrow has no form for the values that reads back equal.
@@ -53,8 +62,8 @@ class ObjectColumn:
                 return way
         raise FormatError(f"the column {name!r} would not read back equal: {changed}; {_ADVICE}")
 
-    def read(self, column: Any) -> Any:
-        """Return a ``pyarrow.ChunkedArray`` as a numpy array of objects."""
+    def read(self, column: pa.ChunkedArray) -> Objects:
+        """Return a column of Arrow as a numpy array of objects."""
         import numpy as np
         import pyarrow as pa
 
@@ -66,28 +75,28 @@ class ObjectColumn:
         else:
             objects = column.to_pandas(integer_object_nulls=True, timestamp_as_object=True).to_numpy(dtype=object)
         if column.null_count:
-            objects = objects.copy()  # Arrow may hold it
+            objects = objects.copy()  # Arrow may hold the same memory
             objects[column.is_null().to_numpy()] = self._gap
         return objects
 
     @property
-    def _gap(self) -> Any:
+    def _gap(self) -> object:
         import pandas as pd
 
         return {"None": None, "nan": math.nan, "NA": pd.NA, "NaT": pd.NaT}[self.missing]
 
 
-def _missing_kind(gaps: Any) -> Any:
-    """Return what all missing values are, or else ``None``."""
+def _missing_kind(gaps: Iterable[object]) -> Missing:
+    """Return the one kind of all missing values, or else ``None``."""
     import pandas as pd
 
-    kinds = {
+    kinds: set[Missing] = {
         "NA" if gap is pd.NA else "NaT" if gap is pd.NaT else "nan" if isinstance(gap, float) else "None" for gap in gaps
     }
     return kinds.pop() if len(kinds) == 1 else "None"
 
 
-def _first_change(before: Any, after: Any) -> str | None:
+def _first_change(before: Iterable[object], after: Iterable[object]) -> str | None:
     for row, (one, other) in enumerate(zip(before, after, strict=True)):
         if not (missing(one) and missing(other)) and not same(one, other):
             return f"{_brief(one)} in row {row} would become {_brief(other)}"
@@ -95,7 +104,7 @@ def _first_change(before: Any, after: Any) -> str | None:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values are of one type and equal, nested ones all the way down; NaN equals itself."""
+    """Whether two values are of one type and equal, nested values all the way down; NaN equals itself."""
     import numpy as np
 
     if type(one) is not type(other):
@@ -116,7 +125,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def missing(value: object) -> bool:
-    """Whether pandas takes a value for a missing one."""
+    """Whether a value is a missing one for pandas."""
     import pandas as pd
 
     return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value))

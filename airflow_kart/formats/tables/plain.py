@@ -1,7 +1,7 @@
 """Tables whose columns have a form as text, for formats that hold text only.
 
-The text does not say of what types the columns are; the sidecar does, in the words of the library the table was of.
-Here those words become Arrow types, so that columns are written and read by one set of rules, and no type is guessed.
+The text does not tell the column types; the sidecar does, in the words of the table's library. This module turns these
+words into Arrow types, so that one set of rules writes and reads columns, and no type is guessed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.base import Description
@@ -18,63 +18,72 @@ from airflow_kart.formats.table_kind import TableKind, import_polars
 from airflow_kart.formats.tables.columnar import as_kind, lazy_description
 from airflow_kart.formats.tables.polars_sink import batches
 
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
 __all__ = ["PlainTable", "as_written", "plain_schema", "table_from_plain"]
 
 _ADVICE = "convert it with astype() or cast(), or dump to a .parquet file"
 
 
 class PlainTable:
-    """A table on its way into text: its schema, and its rows in batches.
+    """A table to write as text: its schema, and its rows in batches.
 
     Args:
         obj: the table.
         kind: its library.
-        format_name: what errors call the format.
-        nested: whether the format has lists and objects; then columns of Python objects are left to the format.
+        format_name: the format's name, for errors.
+        nested: whether the format has lists and objects; such a format writes columns of Python objects itself.
 
     Raises:
         FormatError: a column or a label has no form as text that reads back equal.
     """
 
-    def __init__(self, obj: Any, kind: TableKind, format_name: str, *, nested: bool = False) -> None:
+    def __init__(self, obj: object, kind: TableKind, format_name: str, *, nested: bool = False) -> None:
         self._kind = kind
         self._format = format_name
         self.objects: list[str] = []
         """The columns of Python objects that :meth:`batches` leaves out."""
         if kind == "pandas":
-            _check_frame(obj, format_name)
-            objects = [name for name, dtype in obj.dtypes.items() if str(dtype) == "object"]
+            frame = cast("pd.DataFrame", obj)
+            _check_frame(frame, format_name)
+            objects = [str(name) for name, dtype in frame.dtypes.items() if str(dtype) == "object"]
             if nested:
                 self.objects = objects
             else:
-                _check_text(obj, objects, format_name)
-        self.description: Description = lazy_description(obj) if kind == "polars-lazy" else describe(obj)
+                _check_text(frame, objects, format_name)
+        self.description: Description = (
+            lazy_description(cast("pl.LazyFrame", obj)) if kind == "polars-lazy" else describe(obj)
+        )
         self.columns: dict[str, str] = self.description.columns or {}
-        self._schema: Any = as_written(plain_schema(kind, self.columns, format_name, nested=nested))
+        self._schema = as_written(plain_schema(kind, self.columns, format_name, nested=nested))
         if kind == "pyarrow":
-            self._check_arrow(obj)
+            self._check_arrow(cast("pa.Table", obj))
         if not self.columns and self.description.rows:
             raise FormatError(f"the {format_name} format cannot write rows without columns")
         self._obj = obj
 
-    def batches(self, rows: int) -> Iterator[Any]:
-        """Yield the rows as ``pyarrow.Table``, as many at a time; an empty table yields none."""
+    def batches(self, rows: int) -> Iterator[pa.Table]:
+        """Yield the rows, ``rows`` at a time; an empty table yields nothing."""
         import pyarrow as pa
 
         if self._kind == "polars-lazy":
-            for frame in batches(self._obj):
-                yield from _slices(_arrow_of_polars(frame).cast(self._schema), rows)
+            for part in batches(cast("pl.LazyFrame", self._obj)):
+                yield from _slices(_arrow_of_polars(part).cast(self._schema), rows)
             return
         if self._kind == "polars":
-            table = _arrow_of_polars(self._obj)
+            table = _arrow_of_polars(cast("pl.DataFrame", self._obj))
         elif self._kind == "pandas":
-            table = pa.Table.from_pandas(self._obj.drop(columns=self.objects), preserve_index=False)
+            frame = cast("pd.DataFrame", self._obj).drop(columns=self.objects)
+            table = pa.Table.from_pandas(frame, preserve_index=False)
         else:
-            table = self._obj
+            table = cast("pa.Table", self._obj)
         schema = pa.schema([field for field in self._schema if field.name not in self.objects])
         yield from _slices(table.replace_schema_metadata(None).cast(schema), rows)
 
-    def _check_arrow(self, table: Any) -> None:
+    def _check_arrow(self, table: pa.Table) -> None:
         names = table.column_names
         if len(set(names)) < len(names):
             raise FormatError(f"the {self._format} format cannot write two columns of one name; rename them: {names}")
@@ -83,17 +92,17 @@ class PlainTable:
                 raise FormatError(f"the column {column.name!r} would no longer be non-nullable; dump to a .parquet file")
 
 
-def _slices(table: Any, rows: int) -> Iterator[Any]:
+def _slices(table: pa.Table, rows: int) -> Iterator[pa.Table]:
     for start in range(0, table.num_rows, rows):
         yield table.slice(start, rows)
 
 
-def _arrow_of_polars(frame: Any) -> Any:
+def _arrow_of_polars(frame: pl.DataFrame) -> pa.Table:
     levels = getattr(import_polars(), "CompatLevel", None)  # since polars 1.1, which has newer kinds of text too
     return frame.to_arrow() if levels is None else frame.to_arrow(compat_level=levels.oldest())
 
 
-def _check_frame(frame: Any, format_name: str) -> None:
+def _check_frame(frame: pd.DataFrame, format_name: str) -> None:
     labels = list(frame.columns)
     if frame.columns.nlevels > 1 or not all(isinstance(label, str) for label in labels):
         raise FormatError(
@@ -109,8 +118,8 @@ def _check_frame(frame: Any, format_name: str) -> None:
         raise FormatError(f"the {format_name} format cannot keep the frame's attrs; clear them, frame.attrs = {{}}")
 
 
-def _check_text(frame: Any, names: list[str], format_name: str) -> None:
-    """Refuse columns of Python objects that are no text."""
+def _check_text(frame: pd.DataFrame, names: list[str], format_name: str) -> None:
+    """Refuse columns of Python objects other than text."""
     import pandas as pd
 
     for name in names:
@@ -119,13 +128,13 @@ def _check_text(frame: Any, names: list[str], format_name: str) -> None:
             raise FormatError(f"the {format_name} format has no form for the column {name!r} of {found} objects; {_ADVICE}")
 
 
-def plain_schema(kind: TableKind, columns: Mapping[str, str], format_name: str, *, nested: bool = False) -> Any:
-    """Return the ``pyarrow.Schema`` by which columns are written as text.
+def plain_schema(kind: TableKind, columns: Mapping[str, str], format_name: str, *, nested: bool = False) -> pa.Schema:
+    """Return the schema for writing columns as text.
 
     Args:
-        kind: the library whose words the types are.
+        kind: the library in whose words the types are.
         columns: the types, by name.
-        format_name: what errors call the format.
+        format_name: the format's name, for errors.
         nested: whether the format has lists and objects.
 
     Raises:
@@ -142,8 +151,8 @@ def plain_schema(kind: TableKind, columns: Mapping[str, str], format_name: str, 
     return pa.schema(fields)
 
 
-def as_written(schema: Any) -> Any:
-    """Return the schema of what is written: moments of any time zone in UTC, which has no hour twice and no odd seconds."""
+def as_written(schema: pa.Schema) -> pa.Schema:
+    """Return the schema of the text: moments of any time zone in UTC, which has no hour twice and no odd seconds."""
     import pyarrow as pa
 
     zoned = [place for place, field in enumerate(schema) if pa.types.is_timestamp(field.type) and field.type.tz]
@@ -152,14 +161,14 @@ def as_written(schema: Any) -> Any:
     return schema
 
 
-def table_from_plain(table: Any, kind: TableKind, dumped: TableKind | None, columns: Mapping[str, str]) -> Any:
-    """Return a ``pyarrow.Table`` of columns as they are written as the table asked for.
+def table_from_plain(table: pa.Table, kind: TableKind, dumped: TableKind | None, columns: Mapping[str, str]) -> Any:
+    """Return a table that was read from text as a table of the requested library.
 
     Args:
-        table: what was read.
-        kind: the library asked for.
-        dumped: the library of what was dumped; where it is the one asked for, columns get their very types back.
-        columns: the types of what was dumped.
+        table: the columns, with the types of the text.
+        kind: the requested library.
+        dumped: the library of the dumped table; where both are the same, columns get their very types back.
+        columns: the dumped types.
     """
     if dumped == kind == "pandas":
         import pandas as pd
@@ -172,23 +181,23 @@ def table_from_plain(table: Any, kind: TableKind, dumped: TableKind | None, colu
     if kind.startswith("polars") and dumped is not None and dumped.startswith("polars"):
         series = as_kind(table, "polars").get_columns()
         frame = import_polars().DataFrame([one.cast(_polars_type(columns[one.name])) for one in series])
-        frame.columns = list(columns)  # polars gives a column without a name one
+        frame.columns = list(columns)  # polars names a column without a name
         return frame.lazy() if kind == "polars-lazy" else frame
     return as_kind(table, kind)
 
 
-def _pandas_series(column: Any, text: str) -> Any:
+def _pandas_series(column: pa.ChunkedArray, text: str) -> pd.Series[Any]:
     import pandas as pd
 
     dtype: Any = pd.api.types.pandas_dtype(text)
     if text == "object":
-        return pd.Series(column.to_numpy(), dtype=object)
+        return cast("pd.Series[Any]", pd.Series(column.to_numpy(), dtype=object))
     if hasattr(dtype, "__from_arrow__"):
-        return pd.Series(dtype.__from_arrow__(column))
-    return column.to_pandas().astype(dtype)
+        return cast("pd.Series[Any]", pd.Series(dtype.__from_arrow__(column)))
+    return cast("pd.Series[Any]", column.to_pandas().astype(dtype))
 
 
-def _arrow_type(kind: TableKind, text: str) -> Any:
+def _arrow_type(kind: TableKind, text: str) -> pa.DataType | None:
     """Return the Arrow type for a column type in a library's words, or ``None``."""
     try:
         if kind == "pandas":
@@ -200,7 +209,7 @@ def _arrow_type(kind: TableKind, text: str) -> Any:
         return None
 
 
-def _arrow_type_of_pandas(text: str) -> Any:
+def _arrow_type_of_pandas(text: str) -> pa.DataType:
     import pandas as pd
     import pyarrow as pa
 
@@ -220,7 +229,7 @@ _NAMED = re.compile(
 )
 
 
-def _arrow_type_by_name(text: str) -> Any:
+def _arrow_type_by_name(text: str) -> pa.DataType:
     import pyarrow as pa
 
     match = _NAMED.fullmatch(text)
@@ -234,7 +243,7 @@ def _arrow_type_by_name(text: str) -> Any:
     return pa.date32() if name == "date32" else getattr(pa, name)(name_unit)
 
 
-def _is_plain(arrow_type: Any, nested: bool) -> bool:
+def _is_plain(arrow_type: pa.DataType, nested: bool) -> bool:
     from pyarrow import types
 
     if types.is_nested(arrow_type):
@@ -248,7 +257,7 @@ def _is_plain(arrow_type: Any, nested: bool) -> bool:
     )
 
 
-def _is_json(arrow_type: Any) -> bool:
+def _is_json(arrow_type: pa.DataType) -> bool:
     """Whether JSON has a form of its own for a type."""
     from pyarrow import types
 
@@ -267,14 +276,14 @@ def _is_json(arrow_type: Any) -> bool:
     )
 
 
-def _polars_type(text: str) -> Any:
-    """Return the polars type that ``str`` writes so: a name, or a call of one with literals and types in it.
+def _polars_type(text: str) -> pl.DataType:
+    """Return the polars type whose ``str`` is this text: a name, or a call of a name with literals and types as arguments.
 
     Raises:
-        ValueError: no type is written so.
+        ValueError: no type has this text.
     """
     try:
-        return _evaluate(ast.parse(text, mode="eval").body)
+        return cast("pl.DataType", _evaluate(ast.parse(text, mode="eval").body))
     except (SyntaxError, RecursionError) as error:
         raise ValueError(f"{text!r} is no polars type") from error
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import polars as pl
 
 __all__ = ["batches", "sink"]
 
 _ROWS = 1 << 16
 
 
-def sink(frame: Any, file_format: Literal["parquet", "ipc"], stream: Any, **options: Any) -> None:
+def sink(frame: pl.LazyFrame, file_format: Literal["parquet", "ipc"], stream: io.RawIOBase, **options: str) -> None:
     """Write a ``polars.LazyFrame`` into a stream; all at once with a polars whose sinks take paths only."""
     if _streams():
         getattr(frame, f"sink_{file_format}")(stream, **options)
@@ -18,7 +22,7 @@ def sink(frame: Any, file_format: Literal["parquet", "ipc"], stream: Any, **opti
         getattr(frame.collect(), f"write_{file_format}")(stream, **options)
 
 
-def batches(frame: Any) -> Iterator[Any]:
+def batches(frame: pl.LazyFrame) -> Iterator[pl.DataFrame]:
     """Yield the rows of a ``polars.LazyFrame`` as frames, without holding all of them where polars can."""
     if hasattr(frame, "collect_batches"):
         yield from frame.collect_batches(chunk_size=_ROWS, maintain_order=True)

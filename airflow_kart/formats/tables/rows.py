@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.lossless import check_lossless
@@ -13,24 +13,28 @@ from airflow_kart.formats.tables.objects import missing
 from airflow_kart.formats.tables.plain import PlainTable, as_written, plain_schema, table_from_plain
 from airflow_kart.formats.tables.stream import reading
 
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
 __all__ = ["Rows", "table_of_rows"]
 
 
 class Rows:
-    """A table on its way into JSON, as the texts of its row objects.
+    """The texts of a table's row objects in JSON.
 
     Args:
         obj: the table.
         kind: its library.
-        format_name: what errors call the format.
+        format_name: the format's name, for errors.
 
     Raises:
         FormatError: the table has an index, or types, that would not come back.
     """
 
-    def __init__(self, obj: Any, kind: TableKind, format_name: str) -> None:
+    def __init__(self, obj: object, kind: TableKind, format_name: str) -> None:
         if kind == "pandas":
-            _check_index(obj, format_name)
+            _check_index(cast("pd.DataFrame", obj), format_name)
         try:
             self._table = PlainTable(obj, kind, format_name, nested=True)
         except FormatError:
@@ -39,10 +43,11 @@ class Rows:
             raise FormatError(f"the {format_name} format cannot write this table: {error}") from error
         self.description = self._table.description
         self._format = format_name
-        self._objects = {name: _json_objects(obj[name], format_name) for name in self._table.objects}
+        frame = cast("pd.DataFrame", obj)
+        self._objects = {name: _json_objects(frame[name], format_name) for name in self._table.objects}
 
     def texts(self, rows: int) -> Iterator[list[str]]:
-        """Yield the rows as JSON objects, as many at a time."""
+        """Yield the rows as JSON objects, ``rows`` at a time."""
         names = list(self._table.columns)
         try:
             for columns in self._columns(rows):
@@ -58,7 +63,7 @@ class Rows:
                 "JSON has no form for text; or dump to a .parquet file"
             ) from error
 
-    def _columns(self, rows: int) -> Iterator[list[list[Any]]]:
+    def _columns(self, rows: int) -> Iterator[list[list[object]]]:
         """Yield the values of every column, some rows at a time."""
         names = list(self._table.columns)
         objects = self._objects
@@ -73,7 +78,7 @@ class Rows:
             start = end
 
 
-def _check_index(frame: Any, format_name: str) -> None:
+def _check_index(frame: pd.DataFrame, format_name: str) -> None:
     import pandas as pd
 
     if frame.index.name is not None or frame.index.nlevels > 1 or not frame.index.equals(pd.RangeIndex(len(frame))):
@@ -83,24 +88,24 @@ def _check_index(frame: Any, format_name: str) -> None:
         )
 
 
-def _json_objects(column: Any, format_name: str) -> list[Any]:
-    """Return a column of Python objects as JSON values, missing ones as ``None``."""
-    values = [None if missing(value) else value for value in column]
+def _json_objects(column: pd.Series[Any], format_name: str) -> list[object]:
+    """Return a column of Python objects as JSON values, missing values as ``None``."""
+    values: list[object] = [None if missing(value) else value for value in column]
     for row, value in enumerate(values):
         check_lossless(value, format_name, f"{column.name}[{row}]")
     return values
 
 
-def _json_values(column: Any) -> list[Any]:
+def _json_values(column: pa.ChunkedArray) -> list[object]:
     import pyarrow as pa
 
     if _written_as_text(column.type):
         column = column.cast(pa.large_string())
-    values: list[Any] = column.to_pylist()
+    values: list[object] = column.to_pylist()
     return values
 
 
-def _written_as_text(arrow_type: Any) -> bool:
+def _written_as_text(arrow_type: pa.DataType) -> bool:
     from pyarrow import types
 
     return bool(types.is_temporal(arrow_type) or types.is_decimal(arrow_type))
@@ -112,18 +117,18 @@ def table_of_rows(
     dumped: TableKind | None,
     columns: Mapping[str, str] | None,
     format_name: str,
-) -> Any:
+) -> object:
     """Return row objects as a table.
 
     Args:
         parts: lists of rows.
-        kind: the library asked for.
-        dumped: the library of what was dumped, where that is known.
-        columns: the types of what was dumped; without them numbers, booleans and text are what JSON says they are.
-        format_name: what errors call the format.
+        kind: the requested library.
+        dumped: the library of the dumped table, where known.
+        columns: the dumped types; without them JSON tells numbers, booleans and text apart.
+        format_name: the format's name, for errors.
 
     Raises:
-        FormatError: the rows are no objects, or their values of other types.
+        FormatError: a row is no object, or a value is of another type.
     """
     with reading("rows of JSON that fit their columns"):
         if columns is None or dumped is None:
@@ -131,23 +136,24 @@ def table_of_rows(
         return _table_of_known(parts, kind, dumped, columns, format_name)
 
 
-def _table_of_unknown(rows: list[Any], kind: TableKind) -> Any:
+def _table_of_unknown(values: list[object], kind: TableKind) -> object:
     import pyarrow as pa
 
-    names = dict.fromkeys(name for row in rows for name in _object(row))
+    rows = list(map(_object, values))
+    names = dict.fromkeys(name for row in rows for name in row)
     table = pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
     return table_from_plain(table, kind, None, {})
 
 
 def _table_of_known(
-    parts: Iterator[list[Any]], kind: TableKind, dumped: TableKind, columns: Mapping[str, str], format_name: str
-) -> Any:
+    parts: Iterator[list[object]], kind: TableKind, dumped: TableKind, columns: Mapping[str, str], format_name: str
+) -> object:
     import pyarrow as pa
 
     objects = [name for name, text in columns.items() if dumped == "pandas" and text == "object"]
     plain = {name: text for name, text in columns.items() if name not in objects}
     schema = as_written(plain_schema(dumped, plain, format_name, nested=True))
-    values: dict[str, list[Any]] = {name: [] for name in objects}
+    values: dict[str, list[object]] = {name: [] for name in objects}
     tables = [schema.empty_table()]
     for rows in parts:
         for name in objects:
@@ -157,20 +163,20 @@ def _table_of_known(
     table = pa.concat_tables(tables)
     if objects and kind == "pandas":
         return _frame_with_objects(table, values, columns)
-    if objects:  # asked for as another library's
+    if objects:  # requested as another library's table
         for name, some in values.items():
             table = table.append_column(name, pa.array(some))
         return table_from_plain(table.select(list(columns)), kind, None, {})
     return table_from_plain(table, kind, dumped, columns)
 
 
-def _frame_with_objects(table: Any, values: dict[str, list[Any]], columns: Mapping[str, str]) -> Any:
+def _frame_with_objects(table: pa.Table, values: dict[str, list[object]], columns: Mapping[str, str]) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
     plain = {name: text for name, text in columns.items() if name not in values}
     rows = max([table.num_rows, *map(len, values.values())])
-    frame = table_from_plain(table, "pandas", "pandas", plain)
+    frame: pd.DataFrame = table_from_plain(table, "pandas", "pandas", plain)
     if not plain:
         frame = pd.DataFrame(index=pd.RangeIndex(rows))
     for place, name in enumerate(columns):
@@ -181,7 +187,7 @@ def _frame_with_objects(table: Any, values: dict[str, list[Any]], columns: Mappi
     return frame
 
 
-def _array(values: list[Any], arrow_type: Any) -> Any:
+def _array(values: list[object], arrow_type: pa.DataType) -> pa.Array:
     import pyarrow as pa
 
     if pa.types.is_time(arrow_type):  # Arrow reads times of day only as parts of a moment
@@ -192,7 +198,7 @@ def _array(values: list[Any], arrow_type: Any) -> Any:
     return pa.array(values, arrow_type)
 
 
-def _object(row: Any) -> dict[str, Any]:
+def _object(row: object) -> dict[str, object]:
     if not isinstance(row, dict):
         raise FormatError(f"a row of the table is {row!r:.80} and no JSON object")
     return row

@@ -1,9 +1,9 @@
-"""Some columns of a table: of one that is there, or of one that is read."""
+"""Some columns of a table: of a loaded table, or of one to read."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar, cast
 
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.base import Format, LoadsColumns, type_name
@@ -11,51 +11,56 @@ from airflow_kart.formats.table_kind import import_polars, kind_of_table
 
 __all__ = ["load_columns", "places_of", "select_columns"]
 
+T = TypeVar("T")
+
 _MOST_NAMED = 50
 
 
-def load_columns(reader: Format, stream: BinaryIO, columns: Sequence[str]) -> Any:
-    """Read columns of a table: by themselves, where the format can, else out of the whole.
+def load_columns(reader: Format, stream: BinaryIO, columns: Sequence[str]) -> object:
+    """Read columns of a table: alone, where the format can, else out of the whole.
 
     Args:
         reader: the format to read with.
-        stream: where the bytes are; it can seek.
-        columns: their names, each once; the result has them in this order.
+        stream: holds the bytes; it can seek.
+        columns: the names, each once; the result has the columns in this order.
 
     Raises:
-        FormatError: what is read is no table, or has no such column.
+        FormatError: the object is no table, or lacks a column.
     """
     if isinstance(reader, LoadsColumns):
         return reader.load_columns(stream, columns)
     return select_columns(reader.load(stream), columns)
 
 
-def select_columns(table: Any, columns: Sequence[str]) -> Any:
-    """Return columns of a table, in the order asked for; a pandas frame keeps its index.
+def select_columns(table: T, columns: Sequence[str]) -> T:
+    """Return columns of a table, in the order of ``columns``; a pandas frame keeps its index.
 
     Args:
         table: of any library.
-        columns: their names, as sidecars give them: the text of the labels of a pandas frame.
+        columns: the names as in sidecars: the text of the labels of a pandas frame.
 
     Raises:
-        FormatError: it is no table, or has no such column.
+        FormatError: the object is no table, or lacks a column.
     """
     kind = kind_of_table(table)
     if kind is None:
         raise FormatError(f"it is a {type_name(table)}, and only tables have columns; load it without columns=")
+    found: Any = table
     if kind == "pandas":
-        return table.iloc[:, places_of([str(label) for label in table.columns], columns)]
-    if kind == "pyarrow":
-        return table.select(places_of(table.column_names, columns))
-    places = places_of(table.collect_schema().names(), columns)
-    return table.select(import_polars().nth(places))  # by place, as "*" and "^a.*$" stand for many names
+        selected = found.iloc[:, places_of([str(label) for label in found.columns], columns)]
+    elif kind == "pyarrow":
+        selected = found.select(places_of(found.column_names, columns))
+    else:
+        places = places_of(found.collect_schema().names(), columns)
+        selected = found.select(import_polars().nth(places))  # by place: "*" and "^a.*$" stand for many names
+    return cast(T, selected)
 
 
 def places_of(names: Sequence[str], columns: Sequence[str]) -> list[int]:
-    """Return where columns are among the names of all columns.
+    """Return the places of columns among the names of all columns.
 
     Raises:
-        FormatError: one is not there, or more than once.
+        FormatError: a name is missing, or occurs more than once.
     """
     places: dict[str, list[int]] = {}
     for place, name in enumerate(names):

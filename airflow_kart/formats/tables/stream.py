@@ -7,7 +7,9 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import BinaryIO
+
+from typing_extensions import Buffer
 
 from airflow_kart.exceptions import FormatError, KartError
 
@@ -18,10 +20,10 @@ _GATHERED = 256 << 10
 
 
 class Sink(io.RawIOBase):
-    """A stream for libraries that close what they are given: the real one stays open.
+    """A stream for libraries that close their streams: the real one stays open.
 
-    Small pieces are gathered, large ones passed on without a copy. Some libraries put an error of the stream into words
-    of their own; it is kept here, to be raised as what it was.
+    A sink gathers small pieces, and passes large ones on without a copy. Some libraries put an error of the stream into
+    words of their own; the sink keeps the stream's error, so that callers can raise that one.
     """
 
     def __init__(self, stream: io.RawIOBase) -> None:
@@ -31,14 +33,15 @@ class Sink(io.RawIOBase):
         self.error: Exception | None = None
 
     def writable(self) -> bool:
-        """Whether it can be written to: always."""
+        """Whether the stream takes bytes: always."""
         return True
 
-    def write(self, data: Any, /) -> int:
+    def write(self, data: Buffer, /) -> int:
         """Write to the real stream, sooner or later."""
-        size = memoryview(data).nbytes
+        view = memoryview(data)
+        size = view.nbytes
         if size < _SMALL:
-            self._gathered += data
+            self._gathered += view.cast("B") if view.c_contiguous and size else bytes(view)
             if len(self._gathered) >= _GATHERED:
                 self.pass_on()
         else:
@@ -47,12 +50,12 @@ class Sink(io.RawIOBase):
         return size
 
     def pass_on(self) -> None:
-        """Write what was gathered."""
+        """Write the gathered bytes."""
         if self._gathered:
             gathered, self._gathered = bytes(self._gathered), bytearray()
             self._pass(gathered)
 
-    def _pass(self, data: Any) -> None:
+    def _pass(self, data: Buffer) -> None:
         try:
             self._stream.write(data)
         except Exception as error:
@@ -62,11 +65,11 @@ class Sink(io.RawIOBase):
 
 @contextmanager
 def writing(stream: io.RawIOBase, what: str) -> Iterator[Sink]:
-    """Give a library a stream to write to, and name what it refuses.
+    """Give a library a stream to write to, and turn its refusal into an error of this package.
 
     Args:
-        stream: where the bytes go.
-        what: what is written, as in "the csv format cannot write this table".
+        stream: takes the bytes.
+        what: the beginning of the error, as in "the csv format cannot write this table".
 
     Raises:
         FormatError: the library refused the object.
@@ -85,10 +88,10 @@ def writing(stream: io.RawIOBase, what: str) -> Iterator[Sink]:
 
 @contextmanager
 def reading(what: str) -> Iterator[None]:
-    """Name what a library could not read.
+    """Turn a library's refusal of bytes into an error of this package.
 
     Args:
-        what: what the bytes should be, as in "the bytes are not CSV".
+        what: the expected content, as in "the bytes are not CSV".
 
     Raises:
         FormatError: the library refused the bytes.
@@ -98,7 +101,7 @@ def reading(what: str) -> Iterator[None]:
     except (KartError, MemoryError):
         raise
     except BaseException as error:
-        # polars is written in Rust, and what goes wrong in it may come up beside Exception.
+        # polars is written in Rust: its panics are no subclass of Exception.
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
             raise FormatError(f"the bytes are not {what} ({type(error).__name__}: {error})") from error
         raise
@@ -107,8 +110,8 @@ def reading(what: str) -> Iterator[None]:
 class Attempt:
     """One attempt at reading a stream from its begin.
 
-    A library that gave up may have threads that are still reading; when the attempt has ended, they are told that the
-    stream has too, and leave it to the next attempt.
+    A library that gave up may have threads that still read. When the attempt has ended, they see the end of the stream,
+    and leave the stream to the next attempt.
     """
 
     closed = False
@@ -119,7 +122,7 @@ class Attempt:
         self._lock = threading.Lock()
 
     def read(self, size: int = -1) -> bytes:
-        """Read some bytes; none, when the attempt has ended."""
+        """Read some bytes; no bytes after the attempt has ended."""
         with self._lock:
             return b"" if self._stream is None else self._stream.read(size)
 
@@ -130,9 +133,9 @@ class Attempt:
 
 
 def file_path(stream: BinaryIO) -> str | None:
-    """Return a path by which a library may open the very file a stream reads, or ``None`` where there is none.
+    """Return a path by which a library may open the very file of a stream, or ``None`` where no such path exists.
 
-    On Linux it leads to the open file itself, whatever has been renamed over its name since.
+    On Linux the path leads to the open file itself, even if another file has its name by now.
     """
     raw = stream.raw if isinstance(stream, io.BufferedReader) else stream
     if not isinstance(raw, io.FileIO):
