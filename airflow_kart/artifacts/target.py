@@ -205,7 +205,7 @@ class Target:
 
         A task that a run was asked to make again thus runs again, even if that run fails.
         """
-        with self.store.publishing([self.uri]):
+        with self.store.publishing([self.uri, sidecar_uri(self.uri)]):
             state = self._own_state()
             if state.complete and state.sidecar is not None:
                 mark_for_replacement(self.store, state.sidecar)
