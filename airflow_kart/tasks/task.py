@@ -114,7 +114,12 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
         As a generator it may ask for more tasks on its way: ``target = yield task`` makes a task, or any nesting of
         tasks, here and now, and gives its output. Such tasks do not count in the unique id; the sidecar names them.
         """
-        raise KartError(f"{type(self).__qualname__} has no run(); define what the task does")
+        cls = type(self).__qualname__
+        raise KartError(
+            f"{cls} has no run(); define run(), or make {cls} an ExternalTask if others make its artifact, or a WrapperTask if "
+            "it only groups others",
+            task=repr(self),
+        )
 
     # What it is made of.
 
