@@ -1,4 +1,4 @@
-"""What an operator knows of its run: its tasks with this run's values, what to run again, where it is."""
+"""An operator's view of its DAG run: the tasks with this run's values, reruns, and the coordinates in Airflow."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from typing import Any
 from airflow_kart.exceptions import BindingError
 from airflow_kart.operators.blueprint import Blueprint, RunGraph
 from airflow_kart.tasks.model import Task
+from airflow_kart.tasks.outputs import targets_of
 
-__all__ = ["RERUN_PARAM", "RunContext", "kart_task_ids", "outside_consumers"]
+__all__ = ["AGAIN_XCOM", "RERUN_PARAM", "RunContext", "kart_task_ids", "outside_consumers"]
+
+AGAIN_XCOM = "run_again"
+"""The plan's XCom that says which tasks run although their artifacts are readable, and why."""
 
 RERUN_PARAM = "kart_rerun"
 """The Airflow param that names tasks to run again."""
@@ -21,7 +25,7 @@ class RunContext:
 
     Args:
         operator: a kart operator whose templates are rendered.
-        blueprint: the structure it belongs to.
+        blueprint: the operator's compiled structure.
         context: Airflow's context.
     """
 
@@ -32,7 +36,7 @@ class RunContext:
         self.run: RunGraph = blueprint.for_run(operator.bind or {}, dict(context.get("params") or {}))
 
     def rerun(self) -> set[str]:
-        """Return the unique ids of this blueprint's tasks that ``kart_rerun`` names, or whose classes ask for it.
+        """Return the unique ids of this blueprint's tasks that ``kart_rerun`` names, or whose classes ask for reruns.
 
         Raises:
             BindingError: a pattern names no kart task anywhere in the DAG.
@@ -50,8 +54,16 @@ class RunContext:
             named |= {task.unique_id for task in inline if fnmatch.fnmatchcase(type(task).__name__, pattern)}
         return named
 
+    def planned_reason(self, task: Task) -> str:
+        """Return why the plan lets a task run although its artifact is still readable; empty if the plan says nothing."""
+        plan = self._blueprint.plan_task_id
+        if plan is None or not any(target.state().readable for _, target in targets_of(task)):
+            return ""
+        reasons = self._context["ti"].xcom_pull(task_ids=plan, key=AGAIN_XCOM)
+        return str(reasons.get(self.run.task_ids.get(task.unique_id), "")) if isinstance(reasons, Mapping) else ""
+
     def outside(self, task_id: str) -> list[str]:
-        """Return the tasks of the DAG that hang on one of this blueprint's, but do not belong to it."""
+        """Return the tasks of the DAG directly downstream of one of this blueprint's, outside the blueprint."""
         return outside_consumers(self._operator.dag.task_dict[task_id], self._blueprint.nodes)
 
     def how_to_make(self, task: Task) -> str:

@@ -17,10 +17,12 @@ from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint, check_single
 from airflow_kart.operators.run_context import RunContext, outside_consumers
 from airflow_kart.operators.upstream import UpstreamTasks
+from airflow_kart.operators.upstream_skips import reason_to_skip
 from airflow_kart.runtime.plan import Outcome
 from airflow_kart.runtime.runner import RunResult, run_task
 from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.single_flight import TakenElsewhere
+from airflow_kart.runtime.skipping import is_skip, skip_reason
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.kinds import ExternalTask
 from airflow_kart.tasks.model import Task
@@ -39,16 +41,16 @@ class KartOperator(KartBaseOperator):
     says how to make the input.
 
     Raises:
-        BindingError: ``task`` is no task, or ``bind`` names a parameter it does not have.
+        BindingError: ``task`` is no task, or ``bind`` names an unknown parameter.
 
     Args:
-        task: the task, with the values its operator is compiled with.
+        task: the task, with sample values for bound parameters.
         bind: see :class:`~airflow_kart.operators.base.KartBaseOperator`.
         workspace: as ``bind``.
         workspace_directory: as ``bind``.
         on_cached: how the operator ends when the artifact was there: ``"skip"``, which shows in the UI, or
-            ``"success"``. Where a task outside the graph hangs on it, it always ends well.
-        blueprint: the compiled structure it belongs to.
+            ``"success"``. With a downstream task outside the graph, the operator always succeeds.
+        blueprint: the compiled structure of the DAG.
         kwargs: everything ``airflow.sdk.BaseOperator`` takes.
     """
 
@@ -76,7 +78,7 @@ class KartOperator(KartBaseOperator):
         self.blueprint = blueprint
 
     def execute(self, context: Any) -> dict[str, Any]:
-        """Make the artifact; return its outcome and where it is."""
+        """Make the artifact; return outcome and uris."""
         return self._execute(context, {}, None)
 
     def on_kill(self) -> None:
@@ -86,7 +88,7 @@ class KartOperator(KartBaseOperator):
         for its time to live.
 
         Raises:
-            SystemExit: in the midst of the task. Airflow tries the task again if it has tries left.
+            SystemExit: in the midst of the task. Airflow retries the task while tries are left.
         """
         if self._at_work:
             self._at_work = False  # clearing up is not to be stopped
@@ -97,8 +99,8 @@ class KartOperator(KartBaseOperator):
 
         Args:
             context: Airflow's.
-            dead: by unique id, the locks of other runs that were seen to be dead.
-            waiting_since: since when (Unix time) the operator has waited for other runs; ``None`` if it has not.
+            dead: by unique id, the locks of dead runs.
+            waiting_since: since when (Unix time) the operator has waited for other runs; ``None`` without a wait.
         """
         self._at_work = True
         try:
@@ -113,15 +115,24 @@ class KartOperator(KartBaseOperator):
         if task is None:
             raise AirflowSkipException(f"with this run's values the DAG has no task {self.task_id}; nothing to make")
         with self.run_workspace():
+            if self.blueprint is not None and (why := reason_to_skip(self, run_context, self.blueprint, context)):
+                self._push_skip(context, task, why)
+                raise AirflowSkipException(why)
             upstream = UpstreamTasks(task, run_context, context)
             if absent := upstream.absent(task):
                 self._wait_for(absent)
             session = Session(run_context.coordinates(), run_context.how_to_make, waits=False, dead=dead)
             try:
                 made = upstream.make(session)
-                result = run_task(task, force=upstream.forced, session=session)
+                result = run_task(
+                    task, force=upstream.forced, reason=upstream.reason or run_context.planned_reason(task), session=session
+                )
             except TakenElsewhere as elsewhere:
                 self._wait_for_lock(elsewhere, time.time() if waiting_since is None else waiting_since)
+            except Exception as error:
+                if is_skip(error):
+                    self._push_skip(context, task, skip_reason(error))
+                raise
         summary = {**_summary(task, result), "made_upstream": made}
         if result.outcome is Outcome.CACHED:
             where = ", ".join(artifact["uri"] for artifact in summary["artifacts"])
@@ -131,8 +142,13 @@ class KartOperator(KartBaseOperator):
                 raise AirflowSkipException("the artifact is there")
         return summary
 
+    def _push_skip(self, context: Any, task: Task, reason: str) -> None:
+        self.log.info("%r is skipped: %s", task, reason)
+        summary = {"outcome": Outcome.SKIPPED.value, "reason": reason, "task": repr(task), "unique_id": task.unique_id}
+        context["ti"].xcom_push(key="return_value", value=summary)
+
     def _wait_for(self, external: list[ExternalTask[Any]]) -> NoReturn:
-        """Give the worker slot up until what is made elsewhere is there."""
+        """Free the worker slot until external artifacts are there."""
         uris = [target.uri for task in external for _, target in targets_of(task)]
         timeouts = [task.timeout for task in external if task.timeout is not None]
         self.log.info("Waiting for what is made elsewhere: %s", ", ".join(uris))
@@ -147,7 +163,7 @@ class KartOperator(KartBaseOperator):
         )
 
     def execute_when_there(self, context: Any, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Go on after waiting; what is not there after all is waited for again."""
+        """Go on after waiting, or wait again for artifacts that are still missing."""
         self.log.info("There now: %s", ", ".join(event["uris"]))
         return self.execute(context)
 
@@ -167,10 +183,10 @@ class KartOperator(KartBaseOperator):
         )
 
     def execute_when_free(self, context: Any, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Go on after waiting for another run: take what it made, or make it.
+        """Go on after waiting for another run: take its artifact, or make the artifact.
 
         Raises:
-            LockTimeoutError: it was waited for too long.
+            LockTimeoutError: the wait took too long.
         """
         if event["failed"]:
             raise LockTimeoutError(event["failed"])

@@ -1,4 +1,4 @@
-"""Parametrized: an immutable value made of typed parameters, which is what a task is before it does anything."""
+"""Parametrized: an immutable value made of typed parameters, as a task is before any work."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Other = TypeVar("Other", bound="Parametrized")
 
 
 class State:
-    """What was computed of one value, and is kept with it."""
+    """The computed properties of one value."""
 
     __slots__ = ("digest", "encoded")
 
@@ -163,7 +163,7 @@ class Parametrized:
             raise AttributeError(f"{cls!r} object has no attribute {name!r}; in its place: {advice}", name=name, obj=self)
 
     def __init__(self, *positional: Any, **values: Any) -> None:
-        """Take the parameters: by keyword, those with ``kw_only=False`` also by position, in order of declaration.
+        """Take the parameters by keyword; parameters with ``kw_only=False`` also by position, in order of declaration.
 
         A parameter that is not given has its configured value, else its default.
 
@@ -223,7 +223,7 @@ class Parametrized:
         """Make a task with this one's parameters, some of them changed.
 
         Args:
-            cls: class of the new task; by default this one's. Parameters it does not have are left out.
+            cls: class of the new task; by default this one's. Parameters of other classes are left out.
             changes: parameters that differ, by name.
         """
         wanted = cls or type(self)
@@ -258,11 +258,11 @@ class Parametrized:
         return f"{type(self).__qualname__}({', '.join(parts)})"
 
     def __copy__(self) -> Self:
-        """Return the task: it cannot change."""
+        """Return the task itself: tasks are immutable."""
         return self
 
     def __deepcopy__(self, _memo: object) -> Self:
-        """Return the task: it cannot change."""
+        """Return the task itself: tasks are immutable."""
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -297,8 +297,8 @@ def configured_default(cls: type[Parametrized], name: str) -> Any:
     """Return the value of a parameter that is not given in code.
 
     The value is the configured one, from the section of the first class that has one: ``[kart.package.module.Train]`` or
-    ``[kart.Train]``, then those of the base classes that pass the parameter on, then those of the class that declared
-    the parameter. An environment variable, ``AIRFLOW__KART_TRAIN__DEPTH``, comes before the section that it stands for.
+    ``[kart.Train]``, then the sections of the base classes that pass the parameter on, then the sections of the class that
+    declared the parameter. The environment variable of a section, ``AIRFLOW__KART_TRAIN__DEPTH``, comes before the section.
     Without any of these the value is the declared default, and :data:`~airflow_kart.parameters.UNSET` where there is no
     default either.
 
@@ -312,7 +312,7 @@ def configured_default(cls: type[Parametrized], name: str) -> Any:
 
 
 def state_of(value: Parametrized) -> State:
-    """Return what was computed of a value so far."""
+    """Return the computed properties of a value."""
     state: State | None = value.__dict__.get("_kart_state")
     if state is None:
         state = value.__dict__.setdefault("_kart_state", value._state_class())  # noqa: SLF001 - of this module's class
@@ -356,7 +356,7 @@ def encoded_parameters(value: Parametrized) -> Mapping[str, bytes | None]:
 
 
 def _compute_digests(value: Parametrized) -> None:
-    """Compute the digest of a value, and before that those of the tasks it holds, without recursion: chains may be long."""
+    """Compute the digests of the tasks that a value holds, then its own, without recursion: chains may be long."""
     pending = [value]
     while pending:
         held = [task for task in held_tasks(pending[-1]) if state_of(task).digest is None]

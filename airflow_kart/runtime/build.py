@@ -1,4 +1,4 @@
-"""``build()``: run a task and what it needs here, without Airflow."""
+"""``build()``: run a task and its upstream in this process, without Airflow."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from airflow_kart.runtime.plan import Outcome, make_plan
 from airflow_kart.runtime.progress import showing
 from airflow_kart.runtime.runner import make_all
 from airflow_kart.runtime.session import Session
+from airflow_kart.runtime.skipping import Skips
 from airflow_kart.runtime.workers import make_in_processes
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.graph import Graph, require_task
@@ -37,26 +38,27 @@ def build(
     rerun: Collection[str] = (),
     progress: bool | None = None,
 ) -> T:
-    """Make what a task dumps, running only what is missing, and return it.
+    """Run a task, and the upstream tasks without complete artifacts; return the task's output.
 
-    What another run, anywhere, is making at this moment is waited for and used.
+    Where another run makes one of the tasks at this moment, ``build()`` waits and uses the artifact.
 
     Args:
         task: the task.
-        workers: how many tasks may run at once, each in a process of its own; 1 runs them in this one.
-        workspace_directory: where the artifacts are; by default the current workspace, else the configured one.
-        rerun: class names, or globs of them, of tasks to run again, with everything below them.
+        workers: the number of tasks that may run at once, each in a process of its own; 1 runs them in this process.
+        workspace_directory: the place of the artifacts; by default the current workspace, else the configured one.
+        rerun: class names, or globs of them, of tasks to run again, with everything downstream.
         progress: whether to show on ``stderr`` which tasks run, wait and have ended: live on a terminal, as lines
-            elsewhere; by default on a terminal only. The log has all of it in any case.
+            elsewhere; by default on a terminal only. The log has all events in any case.
 
     Returns:
-        What the task dumped, loaded from its artifact; nested as ``output()`` nests its targets.
+        The task's output, loaded from its artifact; nested as ``output()`` nests its targets.
 
     Raises:
-        LockError: another run makes one of the tasks, and was waited for too long; or a lock was lost.
+        LockError: the wait for another run took too long, or a lock was lost.
         TaskFailedError: a process that ran a task died.
-        KartError: the tasks cannot be run, or an artifact cannot be used.
-        Exception: whatever a task's ``run()`` raises. What was published before is kept.
+        KartError: the tasks cannot run, or an artifact cannot be used.
+        AirflowSkipException: a ``run()`` raised it. Tasks that do not need the skipped task were made before.
+        Exception: any error of a task's ``run()``. Artifacts that were published before stay.
     """
     require_task(task, "build")
     if workers < 1:
@@ -75,17 +77,21 @@ def build(
         if todo:
             cached = len(plan.with_outcome(Outcome.CACHED))
             logger.info("%d of %d tasks to run, %d reused", len(todo), len(graph.nodes), cached)
+        skips = Skips(graph)
         with showing(plan, progress) as shown:
             if workers == 1 or len(todo) < 2:
-                make_all(plan, session=Session(listener=shown))
+                make_all(plan, session=Session(listener=shown), skips=skips)
             else:
-                make_in_processes(plan, workers, shown)
+                make_in_processes(plan, workers, shown, skips)
+        if skips.first is not None:  # all that runs is upstream of the task, so the task was skipped too
+            logger.warning("%r has no value: %s", task, skips.reasons[task.unique_id])
+            raise skips.first
         result: T = map_leaves(lambda target: target.load(), task.output(), Target)
         return result
 
 
 def _require_external(todo: Iterable[Task]) -> None:
-    """Refuse to begin what cannot be finished: nothing here makes an external task's artifact.
+    """Refuse to begin a run that cannot end: nothing here makes an external task's artifact.
 
     Raises:
         MissingInputError: there are external tasks whose artifacts are not there.

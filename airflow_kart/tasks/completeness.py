@@ -39,7 +39,7 @@ class Completeness:
     finished_at: str = ""
     """Of a complete task: when its artifact was published (ISO 8601, UTC)."""
     made_by: tuple[str, str] | None = None
-    """Of a complete task: the DAG id and run id of its run, if Airflow ran it."""
+    """Of a complete task that ran in Airflow: the DAG id and the run id."""
 
 
 def is_complete(task: Task, *, remember: bool = False) -> Completeness:

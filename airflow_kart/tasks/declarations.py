@@ -1,4 +1,4 @@
-"""What a task class declares besides parameters, checked when the class is made."""
+"""The declarations of a task class besides its parameters, checked when Python makes the class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dicts, lists and tuples, nested in any way, with tasks or targets as leaves: what ``requires`` and ``output`` return."""
+"""Dicts, lists and tuples, nested in any way, with tasks or targets as leaves: the values of ``requires()`` and ``output()``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 __all__ = ["KeyPath", "NotALeafError", "WrongKeyError", "describe_path", "follow", "leaves", "map_leaves"]
 
 KeyPath = tuple[str | int, ...]
-"""Where a leaf is: the keys and indices that lead to it; empty for a leaf that is not nested."""
+"""The place of a leaf: the keys and indices from the top; empty for a leaf that is not nested."""
 
 L = TypeVar("L")
 R = TypeVar("R")
@@ -72,10 +72,10 @@ def map_leaves(change: Callable[[L], R], nested: Any, leaf: type[L]) -> Any:
 
 
 def follow(nested: Any, path: KeyPath) -> Any:
-    """Return what lies at a path.
+    """Return the value at a path.
 
     Raises:
-        LookupError: nothing does.
+        LookupError: nothing is there.
     """
     for key in path:
         if not isinstance(nested, (Mapping, list, tuple)):

@@ -1,4 +1,4 @@
-"""What tasks' ``output()`` returned, checked: the targets of a task with their keys, and those of what it requires."""
+"""The targets of a task, checked, with their keys; and the targets that a task reads."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import KartError, TargetError, TargetPathError
 from airflow_kart.tasks.model import Task, kind_of
-from airflow_kart.tasks.nesting import KeyPath, NotALeafError, describe_path, leaves
+from airflow_kart.tasks.nesting import KeyPath, NotALeafError, describe_path, follow, leaves
 from airflow_kart.tasks.resolution import resolve
 
-__all__ = ["needed_targets", "targets_of"]
+__all__ = ["needed_targets", "output_at", "targets_of"]
 
 
 def targets_of(task: Task) -> list[tuple[KeyPath, Target]]:
@@ -42,10 +42,32 @@ def targets_of(task: Task) -> list[tuple[KeyPath, Target]]:
     return found
 
 
-def needed_targets(task: Task) -> Iterator[tuple[KeyPath, Task, Target]]:
-    """Return each target that a task reads, once, with the keys that lead to it and the task it is of.
+def output_at(task: Task, key: str | int | None) -> Target:
+    """Return one output of a task.
 
-    What a wrapper groups stands for it.
+    Args:
+        task: the task.
+        key: the output's key in ``output()``; ``None`` for the only output.
+
+    Raises:
+        TargetError: there is no such output; or there are several, and no key.
+    """
+    outputs = task.output()
+    try:
+        found = outputs if key is None else follow(outputs, (key,))
+    except LookupError:
+        found = None
+    if not isinstance(found, Target):
+        names = ", ".join(describe_path(path) for path, _ in targets_of(task))
+        which = "which output?" if key is None else f"there is no output {key!r};"
+        raise TargetError(f"{task!r}.dump(): {which} Name one of them by its key: {names}", task=repr(task))
+    return found
+
+
+def needed_targets(task: Task) -> Iterator[tuple[KeyPath, Task, Target]]:
+    """Return each target that a task reads, once, with the keys of the required task, and that task.
+
+    A wrapper stands for the tasks that it groups.
     """
     seen: set[str] = set()
     pending = list(reversed(resolve(task).inputs))

@@ -1,4 +1,4 @@
-"""What a task requires, resolved: one instance for equal tasks, unique ids, no cycles.
+"""Requirements, resolved: one instance for equal tasks, unique ids, no cycles.
 
 ``requires()`` may make the same upstream anew in every consumer. Resolving walks the tasks once, without recursion,
 and keeps the first of equal instances, so the work grows with the number of distinct tasks and their edges however
@@ -123,7 +123,7 @@ def _visit(task: Task) -> _Visit:
 
 
 def _code_version(task: Task, known: dict[tuple[type[Task], str | None], str | None]) -> str | None:
-    """Return what counts in the unique id for the task's code: its ``code_version``, or for ``"auto"`` a fingerprint."""
+    """Return the code version that counts in the unique id; for ``"auto"`` a fingerprint."""
     version: str | None = task.code_version
     key = (type(task), version)
     if key not in known:

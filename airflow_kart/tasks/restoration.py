@@ -31,9 +31,9 @@ def restore(cls: Any, unique_id: str, given: Mapping[str, Any]) -> Any:
     """Return the task of a unique id.
 
     Args:
-        cls: the :class:`~airflow_kart.tasks.task.TaskOnKart` subclass it is of, or a base class of that.
+        cls: the task's class, or a base class.
         unique_id: its 32 hex digits.
-        given: values of parameters that no sidecar holds, as they are private.
+        given: values of private parameters, which no sidecar holds.
 
     Raises:
         MissingArtifactError: the workspace has no artifact of this id.
@@ -44,7 +44,7 @@ def restore(cls: Any, unique_id: str, given: Mapping[str, Any]) -> Any:
 
 
 class _Sidecars:
-    """The sidecars of a workspace, found by unique id: by their names, or else by reading those that have none there."""
+    """The sidecars of a workspace, found by unique id: by file name, or else by content."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
@@ -126,7 +126,7 @@ class _Sidecars:
         return None if written is None else self._task(cls, name, written)
 
     def _task(self, cls: Any, name: str, written: Any) -> Any:
-        """Return a task that was a parameter: as it is written, or as its own sidecar describes it."""
+        """Return a task that was a parameter, from the parameter's JSON or from the task's own sidecar."""
         where = f"{cls.__qualname__}.{name}"
         part = written if isinstance(written, Mapping) else {}
         class_name, unique_id, parameters = part.get("task"), part.get("unique_id"), part.get("parameters")
