@@ -287,7 +287,7 @@ def _asked_steps(wanted: object, session: Session, asked_by: tuple[Task, ...]) -
         found: _Asked = [(path, required) for path, required in leaves(wanted, TaskOnKart)]
     except NotALeafError as error:
         raise RequirementError(
-            f"{asked_by[-1]!r}.run() yielded {error}, which is not a task; yield tasks, or dicts, lists and tuples of tasks",
+            f"{asked_by[-1]!r}.run() yielded {error.wrong('a task')}; yield tasks, or dicts, lists and tuples of tasks",
             task=repr(asked_by[-1]),
         ) from None
     plan = make_plan(Graph.of([required for _, required in found]))

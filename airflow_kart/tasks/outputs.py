@@ -32,7 +32,7 @@ def targets_of(task: Task) -> list[tuple[KeyPath, Target]]:
         found = list(leaves(outputs, Target))
     except NotALeafError as error:
         raise TargetError(
-            f"{task!r}.output() returned {error}, which is not a target; return make_target(...), or dicts and lists of these",
+            f"{task!r}.output() returned {error.wrong('a target')}; return make_target(...), or dicts and lists of these",
             task=repr(task),
         ) from None
     if not found and not kind_of(task).wrapper:

@@ -116,7 +116,12 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
         to wait for the lock of one of them defers, and calls :meth:`run` again from the beginning; after the first
         :meth:`dump` the operator waits in its worker slot.
         """
-        raise KartError(f"{type(self).__qualname__} has no run(); define what the task does")
+        cls = type(self).__qualname__
+        raise KartError(
+            f"{cls} has no run(); define run(), or make {cls} an ExternalTask if others make its artifact, or a WrapperTask if "
+            "it only groups others",
+            task=repr(self),
+        )
 
     # What it is made of.
 
