@@ -25,6 +25,7 @@ from airflow_kart.artifacts.staged import Occupant, StagedOutput, sidecar_versio
 from airflow_kart.exceptions import ConfigurationError, ConflictError, FormatError, KartError, StorageError
 from airflow_kart.formats import Format, describe, options_of
 from airflow_kart.storage import Store
+from airflow_kart.storage.regular_file import refused_temporary_files
 
 __all__ = ["Publication"]
 
@@ -126,7 +127,11 @@ class Publication:
                 upload.discard()
                 error.uri = error.uri or uri
                 raise
-            except (OSError, MemoryError):
+            except OSError as error:
+                upload.discard()
+                refused_temporary_files("dump to", uri, error)
+                raise
+            except MemoryError:
                 upload.discard()
                 raise
             except Exception as error:
