@@ -7,6 +7,7 @@ import datetime as dt
 import pytest
 from airflow.sdk import DAG, BaseOperator
 from harness.pipeline import Clean, Judged, Model, Raw, Window, ran
+from harness.stand_ins import context
 
 from airflow_kart import KartDag, KartOperator, KartTaskGroup, TaskOnKart, build, run_date
 
@@ -51,6 +52,31 @@ def test_rerun_takes_globs_and_reruns_what_is_below(run_dag):
     run = run_dag(dag, run_conf={"kart_rerun": ["clean__*"]})
     assert ran() == ["Clean", "Clean", "Judged", "Model", "Window"]
     assert run.outcomes()["cached"] == ["raw__0", "raw__1"]
+
+
+@pytest.mark.parametrize(
+    ("named", "again"),
+    [
+        ("Clean", ["Clean", "Clean", "Judged", "Model", "Window"]),
+        ("Judge*", ["Judged"]),
+        ("model", ["Judged", "Model"]),
+        (["raw__1", "Judged"], ["Clean", "Judged", "Model", "Raw", "Window"]),
+    ],
+    ids=str,
+)
+def test_rerun_takes_classes_task_ids_and_globs(run_dag, named, again):
+    dag = judged(f"outcome_rerun_{len(str(named))}")
+    build(Judged(day=DAY))
+    ran()
+    run_dag(dag, run_conf={"kart_rerun": named if isinstance(named, list) else [named]})
+    assert ran() == again
+
+
+def test_rerun_of_nothing_says_what_there_is(run_dag, capfd):
+    assert run_dag(judged("outcome_rerun_none"), run_conf={"kart_rerun": ["modle"]}).state == "failed"
+    said = "".join(capfd.readouterr())
+    assert "kart_rerun: no task matches 'modle'; there are Clean, Judged, Model, Raw, Window, clean__0," in said
+    assert "did you mean model?" in said
 
 
 def test_on_cached_success_ends_cached_tasks_well(run_dag):
@@ -258,16 +284,8 @@ def test_missing_inputs_are_listed_with_the_command_that_makes_them(run_dag):
     dag = judged("outcome_missing_inputs", plan=False)
     operator = dag.get_task("window")
 
-    class Ti:
-        dag_id, run_id, task_id, map_index, try_number = "outcome_missing_inputs", "r", "window", -1, 1
-
-    class DagRunStandIn:
-        logical_date = run_after = dt.datetime(2024, 5, 6, tzinfo=dt.timezone.utc)
-        data_interval_start = data_interval_end = None
-        run_type = "manual"
-
     with pytest.raises(MissingInputError) as missing:
-        operator.execute({"ti": Ti(), "dag_run": DagRunStandIn(), "params": {}})
+        operator.execute(context())
     message = str(missing.value)
     assert "needs 2 input(s) that are not there" in message
     for task_id, day in (("clean__0", DAY), ("clean__1", DAY - dt.timedelta(days=1))):
