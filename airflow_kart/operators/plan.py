@@ -1,4 +1,4 @@
-"""The operator that decides, before anything runs, what a DAG run does with each task."""
+"""The operator that decides, before any task runs, the outcome of each task of a DAG run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PLAN_XCOM = "plan"
 
 
 class KartPlanOperator(KartBaseOperator):
-    """Asks the roots first, looks below only what will run, and skips all other tasks at once, without a process each.
+    """Asks the roots first, looks upstream only of tasks that will run, and skips all others at once, without a process each.
 
     The plan is in its log, and under the XCom key ``plan`` as outcome, reason and uris by task id.
 
@@ -49,7 +49,7 @@ class KartPlanOperator(KartBaseOperator):
         return self.blueprint.private_parameters()
 
     def execute(self, context: Any) -> dict[str, int]:
-        """Make the plan; return how many tasks it runs, reuses and does not need."""
+        """Make the plan; return the number of tasks of each outcome."""
         run_context = RunContext(self, self.blueprint, context)
         run_context.check_conf()
         outside = {task_id for task_id in self.blueprint.nodes if run_context.outside(task_id)}

@@ -1,4 +1,4 @@
-"""The operator that says, after everything, what a DAG run made and what it reused."""
+"""The operator that reports, at the end of a DAG run, which tasks ran and which artifacts were reused."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ REPORT_XCOM = "report"
 
 
 class KartReportOperator(KartBaseOperator):
-    """Reports what ran, what was cached, what was not needed, and the compute time that saved.
+    """Reports the tasks that ran, were cached or were not needed, and the saved compute time.
 
-    It ends well unless a task failed, also when everything else was skipped: what should follow a compiled DAG or
-    group hangs on it. The report is in its log, and under the XCom key ``report``.
+    The operator succeeds unless a task failed, also when all other tasks were skipped: set the successors of a compiled DAG
+    or group downstream of the report. The report is in the operator's log, and under the XCom key ``report``.
 
     Args:
         blueprint: the compiled structure.

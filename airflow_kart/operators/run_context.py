@@ -1,4 +1,4 @@
-"""What an operator knows of its run: its tasks with this run's values, what to run again, where it is."""
+"""An operator's view of its DAG run: the tasks with this run's values, reruns, and the coordinates in Airflow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RunContext:
 
     Args:
         operator: a kart operator whose templates are rendered.
-        blueprint: the structure it belongs to.
+        blueprint: the operator's compiled structure.
         context: Airflow's context.
     """
 
@@ -38,7 +38,7 @@ class RunContext:
         self.run: RunGraph = blueprint.for_run(operator.run_bind(), dict(context.get("params") or {}))
 
     def rerun(self) -> set[str]:
-        """Return the unique ids of this blueprint's tasks that ``kart_rerun`` names, or whose classes ask for it.
+        """Return the unique ids of this blueprint's tasks that ``kart_rerun`` names, or whose classes ask for reruns.
 
         Raises:
             BindingError: a pattern names no kart task anywhere in the DAG.
@@ -87,7 +87,7 @@ class RunContext:
         return str(reasons.get(self.run.task_ids.get(task.unique_id), "")) if isinstance(reasons, Mapping) else ""
 
     def outside(self, task_id: str) -> list[str]:
-        """Return the tasks of the DAG that hang on one of this blueprint's, but do not belong to it."""
+        """Return the tasks of the DAG directly downstream of one of this blueprint's, outside the blueprint."""
         return outside_consumers(self._operator.dag.task_dict[task_id], self._blueprint.nodes)
 
     def how_to_make(self, task: Task) -> str:

@@ -59,16 +59,16 @@ class KartOperator(KartBaseOperator):
     says how to make the input.
 
     Raises:
-        BindingError: ``task`` is no task, or ``bind`` names a parameter it does not have.
+        BindingError: ``task`` is no task, or ``bind`` names an unknown parameter.
 
     Args:
-        task: the task, with the values its operator is compiled with.
+        task: the task, with sample values for bound parameters.
         bind: see :class:`~airflow_kart.operators.base.KartBaseOperator`.
         workspace: as ``bind``.
         workspace_directory: as ``bind``.
         on_cached: how the operator ends when the artifact was there: ``"skip"``, which shows in the UI, or
-            ``"success"``. Where a task outside the graph hangs on it, it always ends well.
-        blueprint: the compiled structure it belongs to.
+            ``"success"``. With a downstream task outside the graph, the operator always succeeds.
+        blueprint: the compiled structure of the DAG.
         kwargs: everything ``airflow.sdk.BaseOperator`` takes.
     """
 
@@ -100,7 +100,7 @@ class KartOperator(KartBaseOperator):
         return (self.blueprint or Blueprint.single(self.task_id, self.task)).private_parameters()
 
     def execute(self, context: Any) -> dict[str, Any]:
-        """Make the artifact; return its outcome and where it is."""
+        """Make the artifact; return outcome and uris."""
         return self._execute(context, {}, Waits(began=time.time()))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any) -> Any:
@@ -128,7 +128,7 @@ class KartOperator(KartBaseOperator):
         for its time to live.
 
         Raises:
-            SystemExit: in the midst of the task. Airflow tries the task again if it has tries left.
+            SystemExit: in the midst of the task. Airflow retries the task while tries are left.
         """
         if self._at_work:
             self._at_work = False  # clearing up is not to be stopped
@@ -139,7 +139,7 @@ class KartOperator(KartBaseOperator):
 
         Args:
             context: Airflow's.
-            dead: by unique id, the locks of other runs that were seen to be dead.
+            dead: by unique id, the locks of dead runs.
             waits: since when the operator has been at its task, and has waited for another run.
         """
         self._at_work = True
@@ -190,7 +190,7 @@ class KartOperator(KartBaseOperator):
         context["ti"].xcom_push(key="return_value", value=summary)
 
     def _wait_for(self, external: list[ExternalTask[Any]], waits: Waits) -> NoReturn:
-        """Give the worker slot up until what is made elsewhere is there."""
+        """Free the worker slot until external artifacts are there."""
         uris = [target.uri for task in external for _, target in targets_of(task)]
         timeouts = [task.timeout for task in external if task.timeout is not None]
         self.log.info("Waiting for what is made elsewhere: %s", ", ".join(uris))
@@ -206,7 +206,7 @@ class KartOperator(KartBaseOperator):
         )
 
     def execute_when_there(self, context: Any, event: Mapping[str, Any], began: float | None = None) -> dict[str, Any]:
-        """Go on after waiting; what is not there after all is waited for again."""
+        """Go on after waiting, or wait again for artifacts that are still missing."""
         self.log.info("There now: %s", ", ".join(event["uris"]))
         return self._execute(context, {}, Waits(began or time.time()))
 
@@ -231,10 +231,10 @@ class KartOperator(KartBaseOperator):
         )
 
     def execute_when_free(self, context: Any, event: Mapping[str, Any], began: float | None = None) -> dict[str, Any]:
-        """Go on after waiting for another run: take what it made, or make it.
+        """Go on after waiting for another run: take its artifact, or make the artifact.
 
         Raises:
-            LockTimeoutError: it was waited for too long.
+            LockTimeoutError: the wait took too long.
         """
         if event["failed"]:
             raise LockTimeoutError(event["failed"])

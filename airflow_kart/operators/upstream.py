@@ -1,4 +1,4 @@
-"""The tasks upstream of an operator's own that no other operator makes, such as inline tasks."""
+"""The tasks upstream of an operator's own that no other operator makes: inline tasks, for example."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class UpstreamTasks:
         named = run_context.rerun() | (run_context.run.graph.always_run if makes_more else set())
         again = _to_run_again(named, others, run_context, context)
         self.forced = task.unique_id in again
-        """Whether the operator's own task has to run: a rerun was requested of it, or of a task upstream."""
+        """Whether the operator's own task has to run: a rerun names the task, or a task upstream."""
         self.reason = ""
-        """Why the task has to run; empty where it need not."""
+        """The reason why the task has to run; empty for a task that need not."""
         if self.forced:
             self.reason = ASKED_AGAIN if task.unique_id in named else NEEDS_AGAIN
         if makes_more:
@@ -72,7 +72,7 @@ class UpstreamTasks:
 
 
 def _to_run_again(named: set[str], others: Collection[str], run_context: RunContext, context: Any) -> set[str]:
-    """Return the unique ids of the tasks to run again: those named and all downstream, but for two kinds.
+    """Return the unique ids of the tasks to run again: the named ones and all downstream, but for two kinds.
 
     Left out are the tasks of other operators, and tasks that this DAG run has made since it started.
     """
@@ -84,7 +84,7 @@ def _to_run_again(named: set[str], others: Collection[str], run_context: RunCont
 
 
 def _made_here(found: Completeness, context: Any) -> bool:
-    """Whether this DAG run has made an artifact since it started, or was cleared."""
+    """Whether this DAG run has made an artifact since its start, or since it was cleared."""
     started: dt.datetime | None = context["dag_run"].start_date  # of `airflow tasks test` it may be years ago
     if not found.complete or found.made_by != (context["ti"].dag_id, context["ti"].run_id):
         return False

@@ -17,6 +17,7 @@ from typing import Any
 
 from airflow_kart.artifacts.publication import Publication
 from airflow_kart.artifacts.sidecar.environment import peak_memory_bytes
+from airflow_kart.artifacts.sidecar.jsonable import as_json
 from airflow_kart.artifacts.sidecar.source import source_of
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import CycleError, OutputNotDumpedError, RequirementError
@@ -25,6 +26,7 @@ from airflow_kart.runtime.inputs import input_checksums
 from airflow_kart.runtime.log_tail import LogTail
 from airflow_kart.runtime.plan import ASKED_AGAIN, Outcome, Plan, PlannedTask, make_plan
 from airflow_kart.runtime.progress import Event, Listener
+from airflow_kart.runtime.redaction import Redaction
 from airflow_kart.runtime.seed import seeded
 from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.single_flight import TakenElsewhere, holding, whereabouts
@@ -53,7 +55,7 @@ class RunResult:
     outcome: Outcome
     reason: str
     seconds: float
-    """How long the task ran, or for a cached task how long it ran when it did."""
+    """The duration of the task's run, of a cached task its run of then."""
     targets: tuple[Target, ...]
 
 
@@ -67,7 +69,7 @@ def run_task(
         force: run even if the outputs are complete; these stay readable until the new ones are complete.
         reason: why the task runs, if a plan has decided that, for the log and the sidecar.
         planned: skip the completeness check of the inputs; a plan has just decided that this task runs.
-        session: where the run happens, how it waits, who listens.
+        session: the run's place in Airflow, its way to wait, its listener.
 
     Raises:
         TakenElsewhere: another run makes the task, or one that its ``run()`` asked for, and the session does not wait.
@@ -85,7 +87,7 @@ def make_all(
     """Run, one after the other, the tasks that a plan says have to run.
 
     Args:
-        plan: what happens to each task.
+        plan: the outcome of each task.
         except_for: unique ids of tasks that others run.
         session: as for :func:`run_task`.
         skips: takes the tasks that ask to be skipped, and the others run; without it, such a request is raised.
@@ -127,7 +129,7 @@ def _task_steps(
 
     Args:
         task: the task.
-        session: where the run happens, how it waits, who listens.
+        session: the run's place in Airflow, its way to wait, its listener.
         force: as in :func:`run_task`.
         reason: as in :func:`run_task`.
         planned: as in :func:`run_task`.
@@ -187,17 +189,20 @@ def _make(
     checksums: Mapping[str, str],
     asked_by: tuple[Task, ...],
 ) -> Steps[RunResult]:
-    """Call ``run()``, and publish the dumped outputs; ``checksums`` are those of the inputs."""
+    """Call ``run()``, and publish the dumped outputs; ``checksums`` belong to the inputs."""
     source_of(type(task))  # read now and remembered: the file may be edited while the task runs
     logger.info("%r runs: %s", task, reason)
     task.task_log.clear()
-    with Publication({target.uri: target.store for target in targets}) as publication, LogTail() as tail:
+    redaction = Redaction(task)
+    redaction.tell_airflow()
+    with Publication({target.uri: target.store for target in targets}) as publication, LogTail(redaction) as tail:
         publication.input_checksums.update(checksums)
         started, clock = dt.datetime.now(dt.timezone.utc), time.perf_counter()
         try:
             with seeded(task) as seed:
                 yielded = yield from _run(task, session, publication, (*asked_by, task))
             _require_outputs(task, publication)
+            publication.require_inputs_of_one_run_each()
         except TakenElsewhere:
             raise
         except Exception as error:
@@ -210,6 +215,7 @@ def _make(
         described["upstream"] += [
             upstream_part(path, required, publication.input_checksums, dynamic=True) for path, required in yielded
         ]
+        described["task_log"] = redaction.json(as_json(described["task_log"]))
         hold.check()
         publication.publish(
             {
@@ -232,14 +238,14 @@ def _make(
 
 
 def _run(task: Task, session: Session, publication: Publication, asked_by: tuple[Task, ...]) -> Steps[_Asked]:
-    """Call ``run()``, make the tasks that it asks for on its way, and return these.
+    """Call ``run()``, make the tasks that ``run()`` asks for, and return these.
 
-    An error on the way is raised at the ``yield``, so that ``run()`` may go on without. If another run holds the lock of a
-    task that is asked for, and the session does not wait, ``run()`` is closed: it begins anew another time. Once it has
-    dumped an output it waits instead.
+    An error of such a task is raised at the ``yield``: ``run()`` may go on without. If another run holds the lock of such a
+    task, and the session does not wait, the generator is closed and begins anew another time. After its first dump the
+    generator waits instead.
 
     Raises:
-        TakenElsewhere: another run holds such a lock.
+        TakenElsewhere: another run holds the lock of a task that ``run()`` asked for.
         RequirementError: ``run()`` asked for something that is not a task.
         CycleError: ``run()`` asked for a task that needs this one.
     """
@@ -294,7 +300,7 @@ def _asked_steps(wanted: object, session: Session, asked_by: tuple[Task, ...]) -
         found: _Asked = [(path, required) for path, required in leaves(wanted, TaskOnKart)]
     except NotALeafError as error:
         raise RequirementError(
-            f"{asked_by[-1]!r}.run() yielded {error}, which is not a task; yield tasks, or dicts, lists and tuples of tasks",
+            f"{asked_by[-1]!r}.run() yielded {error.wrong('a task')}; yield tasks, or dicts, lists and tuples of tasks",
             task=repr(asked_by[-1]),
         ) from None
     plan = make_plan(Graph.of([required for _, required in found]))

@@ -1,4 +1,4 @@
-"""Processes that run the tasks of a plan, each as soon as what it needs is there."""
+"""Processes that run the tasks of a plan, each as soon as its inputs are there."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def make_in_processes(plan: Plan, workers: int, listener: Listener, skips: Skips
     """Run the planned tasks in spawned processes.
 
     Args:
-        plan: what happens to each task.
-        workers: how many processes there are.
-        listener: learns what the tasks do.
-        skips: takes the tasks that ask to be skipped.
+        plan: the outcome of each task.
+        workers: the number of processes.
+        listener: receives the events of each task.
+        skips: receives the tasks that ask to be skipped.
 
     Raises:
         TaskFailedError: a process died.
-        Exception: whatever a task's ``run()`` raises; what runs by then is waited for.
+        Exception: any error of a task's ``run()``, after the end of the tasks that run by then.
     """
     from airflow_kart.formats.pickle import dumps
 
@@ -86,7 +86,7 @@ def make_in_processes(plan: Plan, workers: int, listener: Listener, skips: Skips
 
 @contextmanager
 def _listening(context: Any, listener: Listener) -> Iterator[Connection]:
-    """Give what processes tell events into, and pass these on until all processes have ended."""
+    """Give the pipe into which processes send events; pass these on until all processes have ended."""
     ear, speaker = context.Pipe(duplex=False)
 
     def pass_on() -> None:
@@ -109,13 +109,13 @@ def _listening(context: Any, listener: Listener) -> Iterator[Connection]:
 
 
 class _Teller:
-    """Tells the parent process what a task does."""
+    """Sends the events of tasks to the parent process."""
 
     def __init__(self, speaker: Connection) -> None:
         self._speaker = speaker
 
     def happens(self, event: Event) -> None:
-        """Tell it, if the parent still listens."""
+        """Send an event, if the parent still listens."""
         short = event._replace(task=event.task[:_LONGEST_TEXT], words=event.words[:_LONGEST_TEXT])
         try:
             self._speaker.send_bytes(json.dumps(short).encode())
