@@ -147,8 +147,9 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "private_digest_key": {
                         "description": (
-                            "Secret that keys the digests by which private parameters appear in sidecars. "
-                            "Without the key a sidecar says only that the parameter was set.\n"
+                            "Secret that keys the digests by which private parameters appear in sidecars and count in "
+                            "unique ids. Without a key a sidecar says only that the parameter was set, and a private "
+                            "parameter that counts is an error. Another key gives such tasks other ids.\n"
                         ),
                         "version_added": "0.1.0",
                         "type": "string",

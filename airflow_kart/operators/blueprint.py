@@ -90,6 +90,8 @@ class Blueprint:
     """The trigger form's field for each parameter in the form."""
     inline: frozenset[str] = frozenset()
     """The class names of the tasks without an operator of their own."""
+    plan_task_id: str | None = None
+    """The task id of the plan; ``None`` without a plan."""
 
     @classmethod
     def single(cls, task_id: str, task: Task) -> Blueprint:

@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import DownstreamTasksSkipped
 
 from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint
-from airflow_kart.operators.run_context import RunContext
+from airflow_kart.operators.run_context import AGAIN_XCOM, RunContext
 from airflow_kart.operators.table import text_table
 from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask, make_plan
 from airflow_kart.storage.workspace import Workspace
@@ -90,6 +90,8 @@ class KartPlanOperator(KartBaseOperator):
             uris = [target.uri for target in plan.graph.nodes[task.unique_id].targets] if task is not None else []
             rows[task_id] = {"outcome": found.outcome.value, "reason": found.reason, "uris": uris}
         context["ti"].xcom_push(key=PLAN_XCOM, value=rows)
+        if again := {task_id: found.reason for task_id, found in planned.items() if found.forced}:
+            context["ti"].xcom_push(key=AGAIN_XCOM, value=again)
         table = text_table(
             ("task", "plan", "why"), [(task_id, row["outcome"], row["reason"]) for task_id, row in rows.items()]
         )

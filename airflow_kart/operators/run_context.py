@@ -9,8 +9,12 @@ from typing import Any
 from airflow_kart.exceptions import BindingError
 from airflow_kart.operators.blueprint import Blueprint, RunGraph
 from airflow_kart.tasks.model import Task
+from airflow_kart.tasks.outputs import targets_of
 
-__all__ = ["RERUN_PARAM", "RunContext", "kart_task_ids", "outside_consumers"]
+__all__ = ["AGAIN_XCOM", "RERUN_PARAM", "RunContext", "kart_task_ids", "outside_consumers"]
+
+AGAIN_XCOM = "run_again"
+"""The plan's XCom that says which tasks run although their artifacts are readable, and why."""
 
 RERUN_PARAM = "kart_rerun"
 """The Airflow param that names tasks to run again."""
@@ -49,6 +53,14 @@ class RunContext:
             named |= self.run.unique_ids(_matching(pattern, self._blueprint.nodes))
             named |= {task.unique_id for task in inline if fnmatch.fnmatchcase(type(task).__name__, pattern)}
         return named
+
+    def planned_reason(self, task: Task) -> str:
+        """Return why the plan lets a task run although its artifact is still readable; empty if the plan says nothing."""
+        plan = self._blueprint.plan_task_id
+        if plan is None or not any(target.state().readable for _, target in targets_of(task)):
+            return ""
+        reasons = self._context["ti"].xcom_pull(task_ids=plan, key=AGAIN_XCOM)
+        return str(reasons.get(self.run.task_ids.get(task.unique_id), "")) if isinstance(reasons, Mapping) else ""
 
     def outside(self, task_id: str) -> list[str]:
         """Return the tasks of the DAG directly downstream of one of this blueprint's, outside the blueprint."""

@@ -17,10 +17,12 @@ from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint, check_single
 from airflow_kart.operators.run_context import RunContext, outside_consumers
 from airflow_kart.operators.upstream import UpstreamTasks
+from airflow_kart.operators.upstream_skips import reason_to_skip
 from airflow_kart.runtime.plan import Outcome
 from airflow_kart.runtime.runner import RunResult, run_task
 from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.single_flight import TakenElsewhere
+from airflow_kart.runtime.skipping import is_skip, skip_reason
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.kinds import ExternalTask
 from airflow_kart.tasks.model import Task
@@ -113,15 +115,24 @@ class KartOperator(KartBaseOperator):
         if task is None:
             raise AirflowSkipException(f"with this run's values the DAG has no task {self.task_id}; nothing to make")
         with self.run_workspace():
+            if self.blueprint is not None and (why := reason_to_skip(self, run_context, self.blueprint, context)):
+                self._push_skip(context, task, why)
+                raise AirflowSkipException(why)
             upstream = UpstreamTasks(task, run_context, context)
             if absent := upstream.absent(task):
                 self._wait_for(absent)
             session = Session(run_context.coordinates(), run_context.how_to_make, waits=False, dead=dead)
             try:
                 made = upstream.make(session)
-                result = run_task(task, force=upstream.forced, session=session)
+                result = run_task(
+                    task, force=upstream.forced, reason=upstream.reason or run_context.planned_reason(task), session=session
+                )
             except TakenElsewhere as elsewhere:
                 self._wait_for_lock(elsewhere, time.time() if waiting_since is None else waiting_since)
+            except Exception as error:
+                if is_skip(error):
+                    self._push_skip(context, task, skip_reason(error))
+                raise
         summary = {**_summary(task, result), "made_upstream": made}
         if result.outcome is Outcome.CACHED:
             where = ", ".join(artifact["uri"] for artifact in summary["artifacts"])
@@ -130,6 +141,11 @@ class KartOperator(KartBaseOperator):
                 context["ti"].xcom_push(key="return_value", value=summary)
                 raise AirflowSkipException("the artifact is there")
         return summary
+
+    def _push_skip(self, context: Any, task: Task, reason: str) -> None:
+        self.log.info("%r is skipped: %s", task, reason)
+        summary = {"outcome": Outcome.SKIPPED.value, "reason": reason, "task": repr(task), "unique_id": task.unique_id}
+        context["ti"].xcom_push(key="return_value", value=summary)
 
     def _wait_for(self, external: list[ExternalTask[Any]]) -> NoReturn:
         """Free the worker slot until external artifacts are there."""

@@ -16,8 +16,10 @@ from airflow_kart.exceptions import (
     UnknownParameterError,
 )
 from airflow_kart.identity import encoding
+from airflow_kart.identity.appearance import encode_parameter
 from airflow_kart.identity.names import is_own, logical_class_name
-from airflow_kart.parameters import UNSET, Origin, Parameter, ParameterVisibility, configured_or_default, origins_of
+from airflow_kart.parameters import UNSET, Origin, Parameter, configured_or_default, origins_of
+from airflow_kart.parameters.private import keyed
 from airflow_kart.stored import with_values
 
 __all__ = [
@@ -266,8 +268,7 @@ class SharedParameters(Parametrized):
 
 def private_parameters(cls: type[Parametrized]) -> list[str]:
     """Return the names of a class's private parameters."""
-    parameters = cls.get_parameters().items()
-    return [name for name, parameter in parameters if parameter.visibility is ParameterVisibility.PRIVATE]
+    return [name for name, parameter in cls.get_parameters().items() if parameter.is_private]
 
 
 def configured_default(cls: type[Parametrized], name: str) -> Any:
@@ -318,9 +319,18 @@ def held_tasks(value: object) -> Iterator[Parametrized]:
 
 
 def encoded_parameters(value: Parametrized) -> Mapping[str, bytes | None]:
-    """Return the encoded significant parameters by name; ``None`` for parameters that hold tasks."""
+    """Return the encoded significant parameters by name; ``None`` for parameters that hold tasks.
+
+    A private value's encoding is keyed, as unique ids stand in file names. The digest by which equal tasks are recognised
+    leaves no process, and needs no key.
+
+    Raises:
+        ConfigurationError: a parameter is private, and no key is configured.
+    """
     _ = value.parameter_digest
-    return state_of(value).encoded
+    cls, encoded = type(value), state_of(value).encoded
+    private = {name: plain for name in private_parameters(cls) if (plain := encoded.get(name)) is not None}
+    return {**encoded, **{name: keyed(plain, cls.__qualname__, name) for name, plain in private.items()}}
 
 
 def _compute_digests(value: Parametrized) -> None:
@@ -345,7 +355,7 @@ def _compute_digest(value: Parametrized) -> None:
 
 def _encode(value: Parametrized, name: str) -> bytes:
     try:
-        return encoding.encode(getattr(value, name), _encode_by_digest)
+        return encode_parameter(getattr(value, name), _encode_by_digest)
     except IdentityError as error:
         cls = type(value).__qualname__
         error.add_context(f"{cls}.{name}", task=cls, parameter=name)
@@ -378,7 +388,7 @@ def _refuse_unknown(cls: type[Parametrized], values: Mapping[str, Any]) -> NoRet
 
 def _short(of: Parametrized, name: str, parameter: Parameter[Any]) -> str:
     value = of.__dict__.get(name)
-    if parameter.visibility is ParameterVisibility.PRIVATE:
+    if parameter.is_private:
         return "***"
     if isinstance(value, Parametrized):
         return f"{type(value).__qualname__}(...)"

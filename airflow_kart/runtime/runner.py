@@ -23,12 +23,13 @@ from airflow_kart.exceptions import CycleError, OutputNotDumpedError, Requiremen
 from airflow_kart.locks import Hold
 from airflow_kart.runtime.inputs import input_checksums
 from airflow_kart.runtime.log_tail import LogTail
-from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask, make_plan
-from airflow_kart.runtime.progress import Event
+from airflow_kart.runtime.plan import ASKED_AGAIN, Outcome, Plan, PlannedTask, make_plan
+from airflow_kart.runtime.progress import Event, Listener
 from airflow_kart.runtime.redaction import Redaction
 from airflow_kart.runtime.seed import seeded
 from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.single_flight import TakenElsewhere, holding, whereabouts
+from airflow_kart.runtime.skipping import Skips, is_skip
 from airflow_kart.runtime.steps import Steps, result_of
 from airflow_kart.tasks.completeness import is_complete, look_at
 from airflow_kart.tasks.graph import Graph, Node
@@ -57,12 +58,15 @@ class RunResult:
     targets: tuple[Target, ...]
 
 
-def run_task(task: Task, *, force: bool = False, planned: bool = False, session: Session | None = None) -> RunResult:
+def run_task(
+    task: Task, *, force: bool = False, reason: str = "", planned: bool = False, session: Session | None = None
+) -> RunResult:
     """Run one task, unless its outputs are complete. If another run makes them, wait for these.
 
     Args:
         task: the task. Its inputs are read, never made here.
         force: run even if the outputs are complete; these stay readable until the new ones are complete.
+        reason: why the task runs, if a plan has decided that, for the log and the sidecar.
         planned: skip the completeness check of the inputs; a plan has just decided that this task runs.
         session: the run's place in Airflow, its way to wait, its listener.
 
@@ -73,33 +77,52 @@ def run_task(task: Task, *, force: bool = False, planned: bool = False, session:
         OutputNotDumpedError: ``run()`` ended without dumping an output.
         Exception: whatever ``run()`` raises. Nothing is published then.
     """
-    return result_of(_task_steps(task, session or Session(), force=force, planned=planned))
+    return result_of(_task_steps(task, session or Session(), force=force, reason=reason, planned=planned))
 
 
-def make_all(plan: Plan, *, except_for: Collection[str] = (), session: Session | None = None) -> list[RunResult]:
+def make_all(
+    plan: Plan, *, except_for: Collection[str] = (), session: Session | None = None, skips: Skips | None = None
+) -> list[RunResult]:
     """Run, one after the other, the tasks that a plan says have to run.
 
     Args:
         plan: the outcome of each task.
         except_for: unique ids of tasks that others run.
         session: as for :func:`run_task`.
+        skips: takes the tasks that ask to be skipped, and the others run; without it, such a request is raised.
     """
-    return result_of(_plan_steps(plan, session or Session(), except_for=except_for))
+    return result_of(_plan_steps(plan, session or Session(), except_for=except_for, skips=skips))
 
 
 def _plan_steps(
-    plan: Plan, session: Session, *, except_for: Collection[str] = (), asked_by: tuple[Task, ...] = ()
+    plan: Plan,
+    session: Session,
+    *,
+    except_for: Collection[str] = (),
+    asked_by: tuple[Task, ...] = (),
+    skips: Skips | None = None,
 ) -> Steps[list[RunResult]]:
-    results = []
+    results: list[RunResult] = []
     for node in plan.with_outcome(Outcome.RUN):
-        if node.unique_id not in except_for:
-            forced = plan.tasks[node.unique_id].forced
-            results.append((yield _task_steps(node.task, session, force=forced, planned=True, asked_by=asked_by)))
+        if node.unique_id in except_for or (skips is not None and node.unique_id in skips.reasons):
+            continue
+        decided = plan.tasks[node.unique_id]
+        try:
+            result = yield _task_steps(
+                node.task, session, force=decided.forced, reason=decided.reason, planned=True, asked_by=asked_by
+            )
+            results.append(result)
+        except Exception as error:
+            if skips is None or not is_skip(error):
+                raise
+            for task, reason in skips.add(node.task, error):
+                session.listener.happens(Event("skipped", task.unique_id, repr(task), reason))
+                results.append(RunResult(Outcome.SKIPPED, reason, 0.0, plan.graph.nodes[task.unique_id].targets))
     return results
 
 
 def _task_steps(
-    task: Task, session: Session, *, force: bool, planned: bool, asked_by: tuple[Task, ...] = ()
+    task: Task, session: Session, *, force: bool, reason: str, planned: bool, asked_by: tuple[Task, ...] = ()
 ) -> Steps[RunResult]:
     """Run a task as :func:`run_task` does.
 
@@ -107,6 +130,7 @@ def _task_steps(
         task: the task.
         session: the run's place in Airflow, its way to wait, its listener.
         force: as in :func:`run_task`.
+        reason: as in :func:`run_task`.
         planned: as in :func:`run_task`.
         asked_by: the tasks in the midst of whose runs this one runs, the outermost first.
     """
@@ -124,25 +148,29 @@ def _task_steps(
             return RunResult(Outcome.CACHED, found.reason, found.seconds, targets)
     listener, words = session.listener, repr(task)
     with holding(task, session) as hold:
-        reason = "asked to run again"
         if not force:  # another run may have made it in the meantime
             found = _look(task, own_only=planned)
             if found.outcome is Outcome.CACHED:
                 listener.happens(Event("cached", task.unique_id, words, found.reason))
                 return RunResult(Outcome.CACHED, found.reason, found.seconds, targets)
-            reason = found.reason
+            reason = reason or found.reason
+        reason = reason or ASKED_AGAIN
         listener.happens(Event("runs", task.unique_id, words, reason))
         try:
             checksums = input_checksums(task, session)
             result = yield from _make(task, targets, reason, hold, session, checksums=checksums, asked_by=asked_by)
-        except TakenElsewhere as elsewhere:
-            listener.happens(Event("waits", task.unique_id, words, whereabouts(elsewhere.taken)))
-            raise
         except BaseException as error:
-            listener.happens(Event("failed", task.unique_id, words, f"{type(error).__name__}: {error}"))
+            _tell_end(listener, task, error)
             raise
         listener.happens(Event("ran", task.unique_id, words))
         return result
+
+
+def _tell_end(listener: Listener, task: Task, error: BaseException) -> None:
+    if isinstance(error, TakenElsewhere):
+        listener.happens(Event("waits", task.unique_id, repr(task), whereabouts(error.taken)))
+    elif not is_skip(error):  # the caller that goes on without a skipped task tells of the skip
+        listener.happens(Event("failed", task.unique_id, repr(task), f"{type(error).__name__}: {error}"))
 
 
 def _look(task: Task, *, own_only: bool = False) -> PlannedTask:
@@ -173,9 +201,12 @@ def _make(
             with seeded(task) as seed:
                 yielded = yield from _run(task, session, publication, (*asked_by, task))
             _require_outputs(task, publication)
+            publication.require_inputs_of_one_run_each()
         except TakenElsewhere:
             raise
         except Exception as error:
+            if is_skip(error):
+                raise
             _note(error, f"while running {task!r} (unique id {task.unique_id})")
             raise
         seconds = time.perf_counter() - clock

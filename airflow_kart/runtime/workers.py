@@ -21,6 +21,7 @@ from airflow_kart.runtime.plan import Outcome, Plan
 from airflow_kart.runtime.progress import Event, Listener
 from airflow_kart.runtime.runner import run_task
 from airflow_kart.runtime.session import Session
+from airflow_kart.runtime.skipping import Skips, is_skip
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task
 
@@ -31,13 +32,14 @@ _LONGEST_TEXT = 150  # characters, of at most 12 bytes; a pipe takes 4 KiB from 
 logger = logging.getLogger(__name__)
 
 
-def make_in_processes(plan: Plan, workers: int, listener: Listener) -> None:
+def make_in_processes(plan: Plan, workers: int, listener: Listener, skips: Skips) -> None:
     """Run the planned tasks in spawned processes.
 
     Args:
         plan: the outcome of each task.
         workers: the number of processes.
         listener: receives the events of each task.
+        skips: receives the tasks that ask to be skipped.
 
     Raises:
         TaskFailedError: a process died.
@@ -58,11 +60,18 @@ def make_in_processes(plan: Plan, workers: int, listener: Listener) -> None:
             while waiting or running:
                 for key in [key for key, needed in waiting.items() if not needed]:
                     del waiting[key]
-                    job = dumps((todo[key].task, key, plan.tasks[key].forced, workspace))
+                    job = dumps((todo[key].task, key, plan.tasks[key].forced, plan.tasks[key].reason, workspace))
                     running[pool.submit(_run_pickled, job)] = key
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
-                    future.result()
+                    try:
+                        future.result()
+                    except Exception as error:
+                        if not is_skip(error):
+                            raise
+                        for task, reason in skips.add(todo[running[future]].task, error):
+                            waiting.pop(task.unique_id, None)
+                            listener.happens(Event("skipped", task.unique_id, repr(task), reason))
                     finished = running.pop(future)
                     for needed in waiting.values():
                         needed.discard(finished)
@@ -125,11 +134,11 @@ def _begin(speaker: Connection) -> None:
 
 
 def _run_pickled(job: bytes) -> None:
-    task, unique_id, forced, workspace = pickle.loads(job)
+    task, unique_id, forced, reason, workspace = pickle.loads(job)
     try:
         _refuse_other_identity(task, unique_id)
         with workspace:
-            run_task(task, force=forced, planned=True, session=Session(listener=_tellers[0]))
+            run_task(task, force=forced, reason=reason, planned=True, session=Session(listener=_tellers[0]))
     except BaseException as error:  # noqa: BLE001 - it is raised again, packed
         raise Parcel(error, repr(task)).with_traceback(error.__traceback__) from error.__cause__
 

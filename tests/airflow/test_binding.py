@@ -130,7 +130,7 @@ def test_a_member_of_a_str_enum_can_be_bound_and_private_values_stay_private():
 
     class Painted(TaskOnKart[int]):
         colour: Colour = EnumParameter(enum=Colour)
-        secret: str = StrParameter(default="hush", visibility=ParameterVisibility.PRIVATE)
+        secret: str = StrParameter(default="hush", visibility=ParameterVisibility.PRIVATE, significant=False)
         fails: int = IntParameter(default=0)
 
         def requires(self):
@@ -166,7 +166,7 @@ def test_tasks_and_members_can_be_bound(run_dag):
 
 def test_a_private_value_that_does_not_fit_stays_private():
     class Locked(TaskOnKart[int]):
-        pin: int = IntParameter(visibility=ParameterVisibility.PRIVATE)
+        pin: int = IntParameter(visibility=ParameterVisibility.PRIVATE, significant=False)
 
     dag = KartDag("bind_private_wrong", Locked, bind={"pin": "{{ var.value.pin }}"}, schedule=None)
     with pytest.raises(BindingError, match="rendered to a private value, which does not fit") as error:

@@ -382,7 +382,7 @@ SECRET = "hunter2-correct-horse"
 
 
 class Secretive(TaskOnKart[int]):
-    token: str = StrParameter(visibility=ParameterVisibility.PRIVATE)
+    token: str = StrParameter(visibility=ParameterVisibility.PRIVATE, significant=False)
     hidden: str = StrParameter(default="shown", visibility=ParameterVisibility.HIDDEN)
 
     def run(self) -> None:
@@ -410,7 +410,7 @@ def test_private_values_appear_nowhere(workspace: Path, monkeypatch: pytest.Monk
     assert SECRET not in caplog.text
     parameters = sidecar_of(Secretive(token=SECRET))["task"]["parameters"]
     digest = hmac.new(key.encode(), SECRET.encode(), hashlib.sha256).hexdigest() if key else None
-    assert parameters["token"] == {"type": "StrParameter", "significant": True, "private": True, "digest": digest}
+    assert parameters["token"] == {"type": "StrParameter", "significant": False, "private": True, "digest": digest}
     assert parameters["hidden"]["value"] == "shown"
 
 
