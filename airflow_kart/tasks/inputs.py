@@ -9,7 +9,7 @@ from typing import Any, cast
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import TargetError
 from airflow_kart.identity.encoding import Identified
-from airflow_kart.tasks.model import Task, is_task
+from airflow_kart.tasks.model import Task, is_task, kind_of
 from airflow_kart.tasks.nesting import NotALeafError, follow, leaves, map_leaves
 from airflow_kart.tasks.outputs import targets_of
 from airflow_kart.tasks.resolution import resolve
@@ -23,6 +23,8 @@ def loaded_inputs(task: Task, target: object, columns: Sequence[str] | None) -> 
         return target.load(columns)
 
     def load_output(required: Task) -> object:
+        if kind_of(required).wrapper:  # which stands for the tasks that it groups
+            return map_leaves(load_output, resolve(required).requirements, cast("type[Task]", Identified))
         return map_leaves(lambda output: output.load(columns), required.output(), Target)
 
     return map_leaves(load_output, _chosen(task, target, "load"), cast("type[Task]", Identified))
@@ -32,9 +34,17 @@ def input_parts(task: Task, target: object) -> Iterator[Any]:
     """Load inputs of a task part by part, as :meth:`airflow_kart.TaskOnKart.load_generator` does."""
     if isinstance(target, Target):
         return target.load_parts()
-    chosen = leaves(_chosen(task, target, "load_generator"), cast("type[Task]", Identified))
-    found = (output for _, required in chosen for _, output in targets_of(required))
+    found = _outputs(_chosen(task, target, "load_generator"))
     return itertools.chain.from_iterable(output.load_parts() for output in found)  # which holds no part itself
+
+
+def _outputs(nested: object) -> Iterator[Target]:
+    """Return the targets of nested tasks in order; a wrapper stands for the tasks that it groups."""
+    for _, required in leaves(nested, cast("type[Task]", Identified)):
+        if kind_of(required).wrapper:
+            yield from _outputs(resolve(required).requirements)
+        else:
+            yield from (output for _, output in targets_of(required))
 
 
 def _chosen(task: Task, target: object, method: str) -> object:
