@@ -9,7 +9,7 @@ from airflow_kart import settings
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.locks.base import Locks
 from airflow_kart.locks.file import FileLocks
-from airflow_kart.locks.lease import LeaseLocks
+from airflow_kart.locks.lease import LONGEST_LIFE, LeaseLocks
 from airflow_kart.locks.none import NoLocks
 from airflow_kart.locks.redis import RedisLocks
 from airflow_kart.storage import KeepsFiles, Store
@@ -37,6 +37,8 @@ def locks_for(workspace: Workspace) -> Locks:
         raise ConfigurationError(f"lock is {asked!r}; set it to {', '.join(_WORDS[:-1])} or {_WORDS[-1]}")
     conn_id = (workspace.redis_conn_id or settings.kart_option("redis_conn_id")).strip()
     stays = settings.kart_int("lock_time_to_live", least=_SHORTEST_LIFE)
+    if stays > LONGEST_LIFE:
+        raise ConfigurationError(f"[kart] lock_time_to_live is {stays} s; set it to {LONGEST_LIFE} s or less")
     store = workspace.store
     kind = _chosen(store, conn_id) if asked == "auto" else asked
     if kind == "redis":

@@ -8,20 +8,18 @@ import os
 from collections.abc import Collection, Iterable
 from typing import TypeVar
 
-from airflow_kart.artifacts.target import Target
-from airflow_kart.exceptions import ConfigurationError, MissingInputError
-from airflow_kart.runtime.plan import Outcome, make_plan
+from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError, MissingInputError
+from airflow_kart.runtime.plan import Outcome, Plan, make_plan
 from airflow_kart.runtime.progress import showing
 from airflow_kart.runtime.runner import make_all
 from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.skipping import Skips
 from airflow_kart.runtime.workers import make_in_processes
 from airflow_kart.storage.workspace import Workspace
-from airflow_kart.tasks.graph import Graph, require_task
+from airflow_kart.tasks.graph import Graph, Node, require_task
 from airflow_kart.tasks.kinds import ExternalTask
-from airflow_kart.tasks.model import Task
-from airflow_kart.tasks.nesting import map_leaves
-from airflow_kart.tasks.outputs import targets_of
+from airflow_kart.tasks.model import Task, kind_of
+from airflow_kart.tasks.outputs import load_nested, targets_of
 from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["build"]
@@ -71,23 +69,53 @@ def build(
             )
         graph = Graph.of([task])
         plan = make_plan(graph, rerun=_named(graph, rerun), remember=True)
-        todo = plan.with_outcome(Outcome.RUN)
-        _require_external([node.task for node in todo])
-        plan.begin_reruns()
-        if todo:
-            cached = len(plan.with_outcome(Outcome.CACHED))
-            logger.info("%d of %d tasks to run, %d reused", len(todo), len(graph.nodes), cached)
-        skips = Skips(graph)
-        with showing(plan, progress) as shown:
-            if workers == 1 or len(todo) < 2:
-                make_all(plan, session=Session(listener=shown), skips=skips)
-            else:
-                make_in_processes(plan, workers, shown, skips)
-        if skips.first is not None:  # all that runs is upstream of the task, so the task was skipped too
-            logger.warning("%r has no value: %s", task, skips.reasons[task.unique_id])
-            raise skips.first
-        result: T = map_leaves(lambda target: target.load(), task.output(), Target)
-        return result
+        made_again: set[str] = set()
+        while True:
+            try:
+                _carry_out(task, plan, workers, progress)
+                result: T = load_nested(task.output())
+                return result
+            except CorruptArtifactError as error:
+                damaged = _maker_of(graph, error.uri)
+                if damaged is None or damaged.unique_id in made_again:
+                    raise
+                logger.warning("%s; build() makes it again", error)
+                made_again.add(damaged.unique_id)
+                # The load has marked the artifact as incomplete, unless it lies in a workspace that is only read.
+                forced = {damaged.unique_id} if all(target.exists() for target in damaged.targets) else set()
+                plan = make_plan(graph, rerun=forced, settled=graph.always_run)
+
+
+def _carry_out(task: Task, plan: Plan, workers: int, progress: bool | None) -> None:
+    """Run the tasks of a plan.
+
+    Raises:
+        AirflowSkipException: the task, or one upstream, asked to be skipped.
+    """
+    todo = plan.with_outcome(Outcome.RUN)
+    _require_external([node.task for node in todo])
+    plan.begin_reruns()
+    if todo:
+        cached = len(plan.with_outcome(Outcome.CACHED))
+        logger.info("%d of %d tasks to run, %d reused", len(todo), len(plan.graph.nodes), cached)
+    skips = Skips(plan.graph)
+    with showing(plan, progress) as shown:
+        if workers == 1 or len(todo) < 2:
+            make_all(plan, session=Session(listener=shown), skips=skips)
+        else:
+            make_in_processes(plan, workers, shown, skips)
+    if skips.first is not None:  # all that runs is upstream of the task, so the task was skipped too
+        logger.warning("%r has no value: %s", task, skips.reasons[task.unique_id])
+        raise skips.first
+
+
+def _maker_of(graph: Graph, uri: str | None) -> Node | None:
+    """Return the task that makes an artifact, ``None`` for an artifact from elsewhere."""
+    for node in graph.nodes.values():
+        places = {place for target in node.targets for place in (target.uri, *(other.uri for other in target.others))}
+        if uri in places and not kind_of(node.task).external:
+            return node
+    return None
 
 
 def _require_external(todo: Iterable[Task]) -> None:

@@ -202,6 +202,7 @@ def _make(
             with seeded(task) as seed:
                 yielded = yield from _run(task, session, publication, (*asked_by, task))
             _require_outputs(task, publication)
+            publication.require_inputs_of_one_run_each()
         except TakenElsewhere:
             raise
         except Exception as error:

@@ -133,6 +133,8 @@ def _of_states(states: list[TargetState]) -> Completeness:
     if incomplete is not None:
         return Completeness(False, incomplete.reason)
     sidecars = [state.sidecar for state in states if state.sidecar is not None]
+    if len({sidecar.publication for sidecar in sidecars if sidecar.publication is not None}) > 1:
+        return Completeness(False, "its outputs are of different runs, the last of which was interrupted")
     if not sidecars:
         return Completeness(True, states[0].reason)
     return Completeness(
@@ -151,13 +153,19 @@ def _provenance(sidecar: Sidecar) -> str:
 
 
 def _changed_input(node: Node) -> str | None:
-    """Return the uri of an input that was published after a task's artifacts, and differs from the one that the task read."""
+    """Return the uri of an input that differs from the one that the task read.
+
+    Checksums decide. Where one of the two is unknown (an external artifact has no sidecar; a moved workspace has other uris
+    than its sidecars record), an input has changed if its file is newer than the task's artifacts.
+    """
     states = [target.state() for target in node.targets]
     ran = min((state.modified for state in states if state.modified is not None), default=None)
     read = {uri: sha256 for state in states if state.sidecar is not None for uri, sha256 in state.sidecar.inputs.items()}
     for _, _, target in needed_targets(node.task):
         state = target.state()
+        recorded = read.get(target.located().uri)
         newer = ran is not None and state.modified is not None and state.modified > ran
-        if newer and (state.sha256 is None or read.get(target.located().uri) != state.sha256):
+        known = recorded is not None and state.sha256 is not None
+        if recorded != state.sha256 if known else newer:
             return target.uri
     return None

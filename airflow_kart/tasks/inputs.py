@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from airflow_kart.artifacts.target import Target
+from airflow_kart.artifacts.together import load_parts_together
 from airflow_kart.exceptions import TargetError
 from airflow_kart.identity.encoding import Identified
 from airflow_kart.tasks.model import Task, is_task, kind_of
 from airflow_kart.tasks.nesting import NotALeafError, follow, leaves, map_leaves
-from airflow_kart.tasks.outputs import targets_of
+from airflow_kart.tasks.outputs import load_nested, targets_of
 from airflow_kart.tasks.resolution import resolve
 
 __all__ = ["input_parts", "loaded_inputs"]
@@ -22,20 +22,22 @@ def loaded_inputs(task: Task, target: object, columns: Sequence[str] | None) -> 
     if isinstance(target, Target):
         return target.load(columns)
 
-    def load_output(required: Task) -> object:
-        if kind_of(required).wrapper:  # which stands for the tasks that it groups
-            return map_leaves(load_output, resolve(required).requirements, cast("type[Task]", Identified))
-        return map_leaves(lambda output: output.load(columns), required.output(), Target)
-
-    return map_leaves(load_output, _chosen(task, target, "load"), cast("type[Task]", Identified))
+    chosen = _chosen(task, target, "load")
+    return load_nested(map_leaves(_nested_outputs, chosen, cast("type[Task]", Identified)), columns)
 
 
 def input_parts(task: Task, target: object) -> Iterator[Any]:
     """Load inputs of a task part by part, as :meth:`airflow_kart.TaskOnKart.load_generator` does."""
     if isinstance(target, Target):
         return target.load_parts()
-    found = _outputs(_chosen(task, target, "load_generator"))
-    return itertools.chain.from_iterable(output.load_parts() for output in found)  # which holds no part itself
+    return load_parts_together(_outputs(_chosen(task, target, "load_generator")))
+
+
+def _nested_outputs(required: Task) -> object:
+    """Return ``output()`` of a task; of a wrapper the outputs of the tasks that it groups, nested as these."""
+    if kind_of(required).wrapper:
+        return map_leaves(_nested_outputs, resolve(required).requirements, cast("type[Task]", Identified))
+    return required.output()
 
 
 def _outputs(nested: object) -> Iterator[Target]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from airflow_kart.artifacts.target import Target
+from airflow_kart.artifacts.together import load_together
 from airflow_kart.exceptions import KartError, TargetError, TargetPathError
 from airflow_kart.tasks.model import Task, kind_of
-from airflow_kart.tasks.nesting import KeyPath, NotALeafError, describe_path, follow, leaves
+from airflow_kart.tasks.nesting import KeyPath, NotALeafError, describe_path, follow, leaves, map_leaves
 from airflow_kart.tasks.resolution import resolve
 
-__all__ = ["needed_targets", "output_at", "own_targets", "targets_of"]
+__all__ = ["load_nested", "needed_targets", "output_at", "own_targets", "read_targets", "targets_of"]
 
 
 def targets_of(task: Task) -> list[tuple[KeyPath, Target]]:
@@ -85,6 +87,26 @@ def needed_targets(task: Task) -> Iterator[tuple[KeyPath, Task, Target]]:
             if target.uri not in seen:
                 seen.add(target.uri)
                 yield path, required, target
+
+
+def load_nested(outputs: object, columns: Sequence[str] | None = None) -> Any:
+    """Load nested targets, and return the objects nested in the same way; outputs of one task are of one run.
+
+    Raises:
+        KartError: as :meth:`airflow_kart.Target.load`.
+    """
+    targets: list[Target] = []
+    map_leaves(targets.append, outputs, Target)
+    loaded = iter(load_together(targets, columns))
+    return map_leaves(lambda _target: next(loaded), outputs, Target)
+
+
+def read_targets(task: Task) -> list[Target]:
+    """Return the targets that a task downstream reads: those of the task itself, or of all tasks that a wrapper groups."""
+    if not kind_of(task).wrapper:
+        return [target for _, target in targets_of(task)]
+    own = [target for _, target in targets_of(task)]
+    return list(dict.fromkeys([*own, *(target for _, _, target in needed_targets(task))]))
 
 
 def _refuse_shared_paths(task: Task, targets: Iterable[tuple[KeyPath, Target]]) -> None:

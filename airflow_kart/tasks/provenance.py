@@ -12,7 +12,7 @@ from airflow_kart.identity.names import logical_class_name
 from airflow_kart.parameters import Parameter, ParameterVisibility
 from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.nesting import KeyPath
-from airflow_kart.tasks.outputs import targets_of
+from airflow_kart.tasks.outputs import read_targets
 from airflow_kart.tasks.resolution import resolve
 
 __all__ = ["TaskOwner", "object_metadata", "task_parts", "upstream_part"]
@@ -75,7 +75,9 @@ def upstream_part(
         "class": logical_class_name(type(required)),
         "unique_id": required.unique_id,
         "artifacts": [
-            {"uri": target.located().uri, "sha256": input_checksums.get(target.uri)} for _, target in targets_of(required)
+            {"uri": uri, "sha256": input_checksums.get(uri, input_checksums.get(target.uri))}
+            for target in read_targets(required)
+            for uri in [target.located().uri]
         ],
         **({"dynamic": True} if dynamic else {}),
     }

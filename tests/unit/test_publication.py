@@ -180,6 +180,7 @@ from airflow_kart.formats import format_for
 from airflow_kart.runtime.runner import run_task
 from airflow_kart.tasks.provenance import TaskOwner
 from airflow_kart.storage import LocalStore
+from airflow_kart.tasks.provenance import TaskOwner
 
 FILE = os.path.abspath("first/a.txt")
 
