@@ -42,6 +42,7 @@ ATTRIBUTES: Final = {
     "to_str_params": "get_parameters(), and the attributes",
     "get_params": "get_parameters()",
     "deps": "requires()",
+    "processor": "format=, such as CsvFormat(separator=';')",
     # Declarations of classes.
     "task_namespace": "nothing: the module's logical name tells classes of one name apart",
     "retry_count": 'operator_kwargs = {"retries": ...}',
@@ -53,4 +54,4 @@ ATTRIBUTES: Final = {
 def advice_for(name: str) -> str | None:
     """Return what to use in place of a name of gokart or luigi, or ``None`` for other names."""
     advice = ATTRIBUTES.get(name)
-    return None if advice is None else advice.format(name=name)
+    return None if advice is None else advice.replace("{name}", name)

@@ -36,7 +36,7 @@ from airflow_kart.tasks.completeness import is_complete, look_at
 from airflow_kart.tasks.graph import Graph, Node
 from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.nesting import KeyPath, NotALeafError, leaves, map_leaves
-from airflow_kart.tasks.outputs import targets_of
+from airflow_kart.tasks.outputs import own_targets, targets_of
 from airflow_kart.tasks.provenance import task_parts, upstream_part
 from airflow_kart.tasks.task import TaskOnKart
 
@@ -136,7 +136,8 @@ def _task_steps(
         asked_by: the tasks in the midst of whose runs this one runs, the outermost first.
     """
     targets = tuple(target for _, target in targets_of(task))
-    if kind_of(task).external or kind_of(task).wrapper:  # nothing is made here, nor can it be made again
+    own = tuple(own_targets(task, targets))
+    if kind_of(task).external or not own:  # a wrapper, or a task that passes its inputs' targets on: nothing is made here
         found = _look(task, own_only=planned)
         if found.outcome is not Outcome.CACHED:
             input_checksums(task, session)
@@ -159,12 +160,12 @@ def _task_steps(
         listener.happens(Event("runs", task.unique_id, words, reason))
         try:
             checksums = input_checksums(task, session)
-            result = yield from _make(task, targets, reason, hold, session, checksums=checksums, asked_by=asked_by)
+            result = yield from _make(task, own, reason, hold, session, checksums=checksums, asked_by=asked_by)
         except BaseException as error:
             _tell_end(listener, task, error)
             raise
         listener.happens(Event("ran", task.unique_id, words))
-        return result
+        return replace(result, targets=targets)
 
 
 def _tell_end(listener: Listener, task: Task, error: BaseException) -> None:

@@ -59,7 +59,7 @@ class After(TaskOnKart[str]):
 
     def run(self) -> None:
         RAN.append("After")
-        assert self.load() is None
+        assert self.load()["one"] == 7
         self.dump("done")
 
 
