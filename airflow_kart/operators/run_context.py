@@ -69,9 +69,10 @@ class RunContext:
         """
         conf = getattr(self._context.get("dag_run"), "conf", None)
         own = [*self._blueprint.form.values(), RERUN_PARAM]
+        parameters = {name for root in self._blueprint.roots for name in root.cls.get_parameters()}  # bound ones, too
         for key in conf if isinstance(conf, Mapping) else ():
             close = difflib.get_close_matches(str(key), own, 1)
-            if key not in self._operator.dag.params and close:
+            if key not in self._operator.dag.params and key not in parameters and close:
                 raise BindingError(
                     f"the run's conf has {key!r}, which is no field of the trigger form; did you mean {close[0]!r}? Declare "
                     f"{key!r} in the DAG's params if it is for another task",

@@ -30,7 +30,8 @@ def reason_to_skip(operator: Any, run_context: RunContext, blueprint: Blueprint,
     if operator.trigger_rule != "none_failed":  # the scheduler, or a rule of the author's, has decided
         return None
     ti, plan = context["ti"], blueprint.plan_task_id
-    asked = sorted({*operator.upstream_task_ids, *([plan] if plan is not None else [])})
+    upstream: set[str] = set(operator.upstream_task_ids)
+    asked = sorted(upstream if plan is None else {*upstream, plan})
     states = ti.get_task_states(dag_id=ti.dag_id, task_ids=asked, run_ids=[ti.run_id]).get(ti.run_id, {})
     for task_id in asked:
         if str(states.get(task_id)) != "skipped":

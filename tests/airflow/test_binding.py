@@ -227,6 +227,7 @@ def test_a_text_that_looks_like_a_number_stays_text(run_dag, native):
 @pytest.mark.parametrize("plan", [True, False])
 def test_a_misspelt_field_in_the_conf_of_a_run_fails_it(run_dag, plan, capfd):
     dag = KartDag(f"bind_typo_{plan}", Raw(day=dt.date(2024, 1, 1)), schedule=None, plan=plan, params={"deys": 1})
+    ran()
     run = run_dag(dag, run_conf={"dya": "2024-02-02"})
     assert run.states["plan" if plan else "raw"] == "failed"
     assert "the run's conf has 'dya', which is no field of the trigger form; did you mean 'day'?" in "".join(
