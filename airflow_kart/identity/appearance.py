@@ -23,6 +23,8 @@ from airflow_kart.identity.names import is_own
 
 __all__ = ["encode_parameter"]
 
+_CANONICAL = frozenset({type(None), bool, int, str, bytes, dt.date, dt.timedelta, UUID})
+"""Types all of whose values are in their canonical form."""
 _Difference: TypeAlias = "tuple[object, ...]"
 
 
@@ -37,11 +39,13 @@ def encode_parameter(value: object, task: TaskEncoder | None = None) -> bytes:
         IdentityError: the value, or a part of the value, has no canonical form.
     """
     canonical = encode(value, task)
+    if type(value) in _CANONICAL:
+        return canonical
     appearance = [encode(part) for part in _appearance(value, task)]
     return tagged(b"a", b"".join([canonical, *appearance])) if appearance else canonical
 
 
-def _appearance(value: object, task: TaskEncoder | None, path: tuple[bytes, ...] = ()) -> Iterator[_Difference]:
+def _appearance(value: object, task: TaskEncoder | None, path: _Difference = ()) -> Iterator[_Difference]:
     """Return the differences from the canonical form, each with the path of the part that differs."""
     own = _OWN.get(type(value))
     if own is not None:
@@ -58,7 +62,7 @@ def _appearance(value: object, task: TaskEncoder | None, path: tuple[bytes, ...]
             yield (*path, difference)
 
 
-def _of_collection(value: Collection[object], task: TaskEncoder | None, path: tuple[bytes, ...]) -> Iterator[_Difference]:
+def _of_collection(value: Collection[object], task: TaskEncoder | None, path: _Difference) -> Iterator[_Difference]:
     if type(value) not in (tuple, frozenset):
         yield (*path, _type_name(value))
     ordered = isinstance(value, (list, tuple))
@@ -67,16 +71,18 @@ def _of_collection(value: Collection[object], task: TaskEncoder | None, path: tu
         yield from _appearance(keys[key], task, (*path, key))
 
 
-def _of_mapping(value: Mapping[object, object], task: TaskEncoder | None, path: tuple[bytes, ...]) -> Iterator[_Difference]:
+def _of_mapping(value: Mapping[object, object], task: TaskEncoder | None, path: _Difference) -> Iterator[_Difference]:
     if not is_own(type(value)):  # FrozenDict is the canonical mapping
         yield (*path, _type_name(value))
-    keys = {key: encode(key, task) for key in value}
-    in_order = sorted(keys, key=keys.__getitem__)
-    if list(keys) != (sorted(map(str, keys)) if all(type(key) is str for key in keys) else in_order):
-        yield (*path, "order", *keys.values())
+    texts = [key for key in value if type(key) is str]
+    keys: Mapping[object, bytes] = {} if len(texts) == len(value) else {key: encode(key, task) for key in value}
+    in_order: list[object] = sorted(keys, key=keys.__getitem__) if keys else [*sorted(texts)]
+    if list(value) != in_order:
+        yield (*path, "order", *(keys.get(key, key) for key in value))
     for key in in_order:
-        yield from _appearance(key, task, (*path, b"key", keys[key]))
-        yield from _appearance(value[key], task, (*path, b"value", keys[key]))
+        if keys:
+            yield from _appearance(key, task, (*path, b"key", keys[key]))
+        yield from _appearance(value[key], task, (*path, b"value", keys.get(key, key)))
 
 
 def _type_name(value: object) -> str:
@@ -106,7 +112,7 @@ def _of_time(value: dt.datetime | dt.time) -> tuple[object, ...] | None:
 
 _SUBCLASSABLE = (dt.date, dt.time, dt.timedelta, PurePath)
 _OWN: dict[type, Callable[..., object]] = {
-    **dict.fromkeys((type(None), bool, int, str, bytes, dt.date, dt.timedelta, UUID), lambda _: None),
+    **dict.fromkeys(_CANONICAL, lambda _: None),
     float: _of_float,
     Decimal: _of_decimal,
     dt.datetime: _of_time,

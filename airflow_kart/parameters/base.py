@@ -89,6 +89,8 @@ class Parameter(Generic[V]):
 
     holds_tasks: ClassVar[bool] = False
     """Whether values are, or contain, tasks."""
+    if_missing: ClassVar[str] = ""
+    """Follows the message of the error that a task was made without a value."""
     origin: Origin | None
     """The first declaration of the parameter; ``None`` until Python has made the class."""
     default: V

@@ -7,6 +7,7 @@ them made here too, in the midst of its own run.
 from __future__ import annotations
 
 import datetime as dt
+import inspect
 import logging
 import sys
 import time
@@ -35,7 +36,7 @@ from airflow_kart.tasks.completeness import is_complete, look_at
 from airflow_kart.tasks.graph import Graph, Node
 from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.nesting import KeyPath, NotALeafError, leaves, map_leaves
-from airflow_kart.tasks.outputs import targets_of
+from airflow_kart.tasks.outputs import own_targets, targets_of
 from airflow_kart.tasks.provenance import task_parts, upstream_part
 from airflow_kart.tasks.task import TaskOnKart
 
@@ -135,7 +136,8 @@ def _task_steps(
         asked_by: the tasks in the midst of whose runs this one runs, the outermost first.
     """
     targets = tuple(target for _, target in targets_of(task))
-    if kind_of(task).external or kind_of(task).wrapper:  # nothing is made here, nor can it be made again
+    own = tuple(own_targets(task, targets))
+    if kind_of(task).external or not own:  # a wrapper, or a task that passes its inputs' targets on: nothing is made here
         found = _look(task, own_only=planned)
         if found.outcome is not Outcome.CACHED:
             input_checksums(task, session)
@@ -158,12 +160,12 @@ def _task_steps(
         listener.happens(Event("runs", task.unique_id, words, reason))
         try:
             checksums = input_checksums(task, session)
-            result = yield from _make(task, targets, reason, hold, session, checksums=checksums, asked_by=asked_by)
+            result = yield from _make(task, own, reason, hold, session, checksums=checksums, asked_by=asked_by)
         except BaseException as error:
             _tell_end(listener, task, error)
             raise
         listener.happens(Event("ran", task.unique_id, words))
-        return result
+        return replace(result, targets=targets)
 
 
 def _tell_end(listener: Listener, task: Task, error: BaseException) -> None:
@@ -252,6 +254,7 @@ def _run(task: Task, session: Session, publication: Publication, asked_by: tuple
         running = task.run()
     except StopIteration as error:
         raise RuntimeError(f"{task!r}.run() raised StopIteration: next() found nothing") from error
+    _refuse_async(task, running)
     if not isinstance(running, Iterator):
         return []
     asked: _Asked = []
@@ -281,13 +284,24 @@ def _run(task: Task, session: Session, publication: Publication, asked_by: tuple
             failure = error
 
 
+def _refuse_async(task: Task, running: object) -> None:
+    if inspect.iscoroutine(running):
+        running.close()
+    elif not inspect.isasyncgen(running):
+        return
+    raise OutputNotDumpedError(
+        f"{task!r}.run() is `async def`, and nobody awaits it: write `def run(self)`, and asyncio.run(...) in it for what is async",
+        task=repr(task),
+    )
+
+
 def _asked_steps(wanted: object, session: Session, asked_by: tuple[Task, ...]) -> Steps[_Asked]:
     """Make the tasks that a ``run()`` asked for; return these with their keys. The last of ``asked_by`` asks."""
     try:
         found: _Asked = [(path, required) for path, required in leaves(wanted, TaskOnKart)]
     except NotALeafError as error:
         raise RequirementError(
-            f"{asked_by[-1]!r}.run() yielded {error}, which is not a task; yield tasks, or dicts, lists and tuples of tasks",
+            f"{asked_by[-1]!r}.run() yielded {error.wrong('a task')}; yield tasks, or dicts, lists and tuples of tasks",
             task=repr(asked_by[-1]),
         ) from None
     plan = make_plan(Graph.of([required for _, required in found]))

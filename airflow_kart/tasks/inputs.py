@@ -9,7 +9,7 @@ from airflow_kart.artifacts.target import Target
 from airflow_kart.artifacts.together import load_parts_together
 from airflow_kart.exceptions import TargetError
 from airflow_kart.identity.encoding import Identified
-from airflow_kart.tasks.model import Task, is_task
+from airflow_kart.tasks.model import Task, is_task, kind_of
 from airflow_kart.tasks.nesting import NotALeafError, follow, leaves, map_leaves
 from airflow_kart.tasks.outputs import load_nested, targets_of
 from airflow_kart.tasks.resolution import resolve
@@ -22,17 +22,31 @@ def loaded_inputs(task: Task, target: object, columns: Sequence[str] | None) -> 
     if isinstance(target, Target):
         return target.load(columns)
 
-    outputs = map_leaves(lambda required: required.output(), _chosen(task, target, "load"), cast("type[Task]", Identified))
-    return load_nested(outputs, columns)
+    chosen = _chosen(task, target, "load")
+    return load_nested(map_leaves(_nested_outputs, chosen, cast("type[Task]", Identified)), columns)
 
 
 def input_parts(task: Task, target: object) -> Iterator[Any]:
     """Load inputs of a task part by part, as :meth:`airflow_kart.TaskOnKart.load_generator` does."""
     if isinstance(target, Target):
         return target.load_parts()
-    chosen = leaves(_chosen(task, target, "load_generator"), cast("type[Task]", Identified))
-    found = (output for _, required in chosen for _, output in targets_of(required))
-    return load_parts_together(found)
+    return load_parts_together(_outputs(_chosen(task, target, "load_generator")))
+
+
+def _nested_outputs(required: Task) -> object:
+    """Return ``output()`` of a task; of a wrapper the outputs of the tasks that it groups, nested as these."""
+    if kind_of(required).wrapper:
+        return map_leaves(_nested_outputs, resolve(required).requirements, cast("type[Task]", Identified))
+    return required.output()
+
+
+def _outputs(nested: object) -> Iterator[Target]:
+    """Return the targets of nested tasks in order; a wrapper stands for the tasks that it groups."""
+    for _, required in leaves(nested, cast("type[Task]", Identified)):
+        if kind_of(required).wrapper:
+            yield from _outputs(resolve(required).requirements)
+        else:
+            yield from (output for _, output in targets_of(required))
 
 
 def _chosen(task: Task, target: object, method: str) -> object:

@@ -12,7 +12,7 @@ from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.nesting import KeyPath, NotALeafError, describe_path, follow, leaves, map_leaves
 from airflow_kart.tasks.resolution import resolve
 
-__all__ = ["load_nested", "needed_targets", "output_at", "read_targets", "targets_of"]
+__all__ = ["load_nested", "needed_targets", "output_at", "own_targets", "read_targets", "targets_of"]
 
 
 def targets_of(task: Task) -> list[tuple[KeyPath, Target]]:
@@ -32,7 +32,7 @@ def targets_of(task: Task) -> list[tuple[KeyPath, Target]]:
         found = list(leaves(outputs, Target))
     except NotALeafError as error:
         raise TargetError(
-            f"{task!r}.output() returned {error}, which is not a target; return make_target(...), or dicts and lists of these",
+            f"{task!r}.output() returned {error.wrong('a target')}; return make_target(...), or dicts and lists of these",
             task=repr(task),
         ) from None
     if not found and not kind_of(task).wrapper:
@@ -42,6 +42,11 @@ def targets_of(task: Task) -> list[tuple[KeyPath, Target]]:
         )
     _refuse_shared_paths(task, found)
     return found
+
+
+def own_targets(task: Task, targets: Iterable[Target]) -> list[Target]:
+    """Return the targets that a task writes itself: ``output()`` may pass on targets of the inputs."""
+    return [target for target in targets if target.owner is None or target.owner.unique_id == task.unique_id]
 
 
 def output_at(task: Task, key: str | int | None) -> Target:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
-from typing_extensions import Self
+from typing_extensions import Never, Self
 
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import KartError, TargetError
@@ -23,7 +23,7 @@ from airflow_kart.tasks.nesting import map_leaves
 from airflow_kart.tasks.outputs import output_at
 from airflow_kart.tasks.resolution import resolve
 from airflow_kart.tasks.restoration import restore
-from airflow_kart.tasks.targets import Located, in_workspaces, make_target, require_zip
+from airflow_kart.tasks.targets import Located, in_workspaces, make_target, refuse_unknown_options, require_zip
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,7 +116,12 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
         to wait for the lock of one of them defers, and calls :meth:`run` again from the beginning; after the first
         :meth:`dump` the operator waits in its worker slot.
         """
-        raise KartError(f"{type(self).__qualname__} has no run(); define what the task does")
+        cls = type(self).__qualname__
+        raise KartError(
+            f"{cls} has no run(); define run(), or make {cls} an ExternalTask if others make its artifact, or a WrapperTask if "
+            "it only groups others",
+            task=repr(self),
+        )
 
     # What it is made of.
 
@@ -156,6 +161,7 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
         *,
         format: Format | None = None,  # noqa: A002 - the word for it everywhere else
         schema: Any = None,
+        **unknown: Never,
     ) -> Target:
         """Return a target in the workspace.
 
@@ -168,11 +174,13 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
                 ``CsvFormat(separator=";")``.
             schema: a pandera schema or model that tables must satisfy when the task dumps them and when others load them; by
                 default the schema of the class's type argument, ``TaskOnKart[DataFrame[Features]]``.
+            unknown: none; the error of a former name, such as gokart's ``processor``, says what to use.
 
         Raises:
             TargetPathError: the path leaves the workspace.
             UnknownFormatError: no format has this extension.
         """
+        refuse_unknown_options(type(self), unknown)
         return self._target(relative_file_path, ".pkl", use_unique_id, format, schema)
 
     def make_model_target(

@@ -225,7 +225,10 @@ def test_the_sections_of_the_task_come_first(cfg: Any) -> None:
     cfg("[kart.Region]\ncountry = fr\n[kart.Visits]\ncountry = de\n[kart.Holidays]\nland = at\n")
     assert (Region().country, Visits().country, Holidays().land, RegionalHolidays().land) == ("fr", "de", "at", "at")
     cfg("[kart.Holidays]\ncountry = at\n")
-    assert Holidays().land == "jp"
+    with pytest.raises(
+        UnknownParameterError, match=r"\[kart.Holidays\] country.*: Holidays has no parameter country; it has land"
+    ):
+        Holidays()
 
 
 def test_an_alias_is_the_same_declaration_and_is_not_changed() -> None:

@@ -17,7 +17,16 @@ from typing import Any, BinaryIO, TypeVar
 
 from airflow_kart import settings
 from airflow_kart.exceptions import ConflictError, ObjectChangedError, StorageError
-from airflow_kart.storage.base import ANY, HIDDEN, UPLOADS, ObjectContent, ObjectStat, Removable, UnfinishedUpload
+from airflow_kart.storage.base import (
+    ANY,
+    HIDDEN,
+    LARGEST_READ,
+    UPLOADS,
+    ObjectContent,
+    ObjectStat,
+    Removable,
+    UnfinishedUpload,
+)
 from airflow_kart.storage.buckets.body import Body, fill
 from airflow_kart.storage.buckets.faults import ConflictFault, Fault, MissingFault, RefusedFault, Retries, TransientFault
 from airflow_kart.storage.buckets.ranged import BLOCK, Ranged, RangedStream
@@ -81,6 +90,8 @@ class BucketStore:
 
         def request() -> ObjectContent:
             with contextlib.closing(self.service.get(bucket_key_of(uri))) as body:
+                if body.size > LARGEST_READ:
+                    raise RefusedFault(f"{body.size} bytes are too many for a small object")
                 data = bytearray(body.size)
                 for _ in fill(memoryview(data), body):
                     pass
