@@ -2,6 +2,7 @@
 # make test   all tests, with what they need set up first
 # make check  formatters, linters, import contracts, rooms and floors, type checkers, the voice
 # make bench  the benchmarks, against gokart and against plain Airflow
+# make mutants  a mutation run over the core, for hours: make mutants MUTANTS='--jobs 2 --sample 20 locks/lease.py'
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +12,7 @@ SOURCES := airflow_kart example_dags tests .ci
 # Compiled modules are kept, whatever the surroundings say: without them each process compiles Airflow anew.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench mutants clean
 
 demo: $(VENV)/.examples
 	$(BIN)/python .ci/demo.py
@@ -38,8 +39,12 @@ bench: $(VENV)/.dev $(VENV)/.bench
 	.ci/system_packages
 	for script in tests/benchmarks/bench_*.py; do PYTHONPATH=tests $(BIN)/python $$script || exit 1; done
 
+# cosmic-ray has an environment of its own: Airflow pins packages that both use.
+mutants: $(VENV)/.dev $(VENV)-mutants/.done
+	$(VENV)-mutants/bin/python .ci/mutants.py $(CURDIR)/$(BIN)/python $(MUTANTS)
+
 clean:
-	rm -rf $(VENV) .demo
+	rm -rf $(VENV) $(VENV)-mutants .demo .mutants
 
 $(VENV)/.uv:
 	.ci/make_venv $(PYTHON) $(VENV)
@@ -47,6 +52,11 @@ $(VENV)/.uv:
 
 $(VENV)/.examples: $(VENV)/.uv pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[examples]'
+	touch $@
+
+$(VENV)-mutants/.done: $(VENV)/.uv
+	$(BIN)/uv venv --quiet --python $(BIN)/python $(VENV)-mutants
+	$(BIN)/uv pip install --quiet --python $(VENV)-mutants/bin/python 'cosmic-ray>=8.4'
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.dev

@@ -155,7 +155,8 @@ def _expression(variant: str) -> str:
 def _mask(secret: str) -> None:
     sdk = sys.modules.get("airflow.sdk.log")
     told = vars(sdk).get("mask_secret") if sdk is not None else None
-    for mask in [told] if callable(told) else _of_maskers("mask_secret"):  # the SDK's tells the supervisor too
+    # The function of the SDK's log tells the supervisor, who writes the log of a real task; consoles use the core's masker.
+    for mask in (*([told] if callable(told) else []), *_of_maskers("mask_secret")):
         mask(secret)
 
 
