@@ -17,7 +17,7 @@ from airflow_kart.parameters.collection import (
     OptionalTupleParameter,
     TupleParameter,
 )
-from airflow_kart.parameters.configured import configured_or_default, origins_of, refuse_unknown_options
+from airflow_kart.parameters.configured import configured_or_default, origins_of
 from airflow_kart.parameters.date import (
     DateParameter,
     MonthParameter,
@@ -132,5 +132,4 @@ __all__ = [
     "ZonedDateSecondParameter",
     "configured_or_default",
     "origins_of",
-    "refuse_unknown_options",
 ]

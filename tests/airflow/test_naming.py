@@ -188,7 +188,7 @@ def test_operator_arguments_of_the_class_win_over_those_of_the_dag():
 
 class Picky(Noted):
     day: dt.date = DateParameter()
-    token: str = StrParameter(default="hush", visibility=ParameterVisibility.PRIVATE)
+    token: str = StrParameter(default="hush", visibility=ParameterVisibility.PRIVATE, significant=False)
 
     def requires(self):
         if self.day != DAY:
