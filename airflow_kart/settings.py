@@ -14,6 +14,7 @@ from __future__ import annotations
 import configparser
 import functools
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -198,6 +199,10 @@ def kart_int(option: str, least: int = 1) -> int:
     raise ConfigurationError(f"[kart] {option} is {text!r}; set it to a whole number {wanted}")
 
 
+ONE_SLASH = re.compile(r"(abfss?|file|gcs|gs|https?|memory|s3a?):/(?!/)", re.IGNORECASE)
+"""The beginning of a uri with one slash, as ``pathlib.Path`` writes uris."""
+
+
 def workspace_directory() -> str:
     """Return the configured workspace, absolute, so that all processes agree on the directory."""
     return below_airflow_home(kart_option("workspace_directory"))
@@ -211,4 +216,5 @@ def read_from() -> tuple[str, ...]:
 
 def below_airflow_home(directory: str) -> str:
     """Return a directory of a DAG or of the configuration, absolute: relative ones start at ``AIRFLOW_HOME``."""
-    return directory if "://" in directory else str(airflow_home() / Path(directory).expanduser())
+    is_uri = "://" in directory or ONE_SLASH.match(directory)
+    return directory if is_uri else str(airflow_home() / Path(directory).expanduser())

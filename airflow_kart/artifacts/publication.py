@@ -33,6 +33,7 @@ from airflow_kart.exceptions import (
 )
 from airflow_kart.formats import Format, describe, options_of
 from airflow_kart.storage import Store
+from airflow_kart.storage.regular_file import refused_temporary_files
 
 __all__ = ["Publication"]
 
@@ -167,7 +168,11 @@ class Publication:
                 upload.discard()
                 error.uri = error.uri or uri
                 raise
-            except (OSError, MemoryError):
+            except OSError as error:
+                upload.discard()
+                refused_temporary_files("dump to", uri, error)
+                raise
+            except MemoryError:
                 upload.discard()
                 raise
             except Exception as error:

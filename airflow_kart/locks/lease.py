@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from airflow_kart.exceptions import ConflictError, LockError, LockLostError, StorageError
 from airflow_kart.locks.base import Holder, Lease, Taken, checked_name, fields_of
-from airflow_kart.storage import LOCKS, Expected, Store, join_uri
+from airflow_kart.storage import LOCKS, Expected, Store
 
 __all__ = ["LONGEST_LIFE", "LeaseLocks"]
 
@@ -73,7 +73,7 @@ class LeaseLocks:
         return None if found is None else _Seen.of(found.data, found.version, self.time_to_live)
 
     def _uri(self, name: str) -> str:
-        return join_uri(self._directory, f"{LOCKS}/{checked_name(name)}.json")
+        return f"{self._directory.rstrip('/')}/{LOCKS}/{checked_name(name)}.json"
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from airflow.providers.common.compat.sdk import DownstreamTasksSkipped
 
+from airflow_kart.locks import locks_for
 from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.operators.run_context import AGAIN_XCOM, RunContext
@@ -43,9 +44,14 @@ class KartPlanOperator(KartBaseOperator):
         self.blueprint = blueprint
         self.on_cached = on_cached
 
+    def private_parameters(self) -> Collection[str]:
+        """Return the names of the roots' private parameters."""
+        return self.blueprint.private_parameters()
+
     def execute(self, context: Any) -> dict[str, int]:
         """Make the plan; return the number of tasks of each outcome."""
         run_context = RunContext(self, self.blueprint, context)
+        run_context.check_conf()
         outside = {task_id for task_id in self.blueprint.nodes if run_context.outside(task_id)}
         with self.run_workspace():
             run = run_context.run
@@ -57,6 +63,7 @@ class KartPlanOperator(KartBaseOperator):
             if counts[Outcome.RUN.value]:
                 workspace = Workspace.current()
                 workspace.store.check_writable(workspace.directory)
+                locks_for(workspace)  # an unknown kind of locks is an error of the plan, not of each task
                 plan.begin_reruns()
             self._publish(planned, plan, run_context, context, counts)
         skipped = [

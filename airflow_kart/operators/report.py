@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
@@ -44,6 +44,10 @@ class KartReportOperator(KartBaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.blueprint = blueprint
+
+    def private_parameters(self) -> Collection[str]:
+        """Return the names of the roots' private parameters."""
+        return self.blueprint.private_parameters()
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Report; return how many tasks there are of each outcome and the seconds saved.

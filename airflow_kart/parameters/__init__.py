@@ -1,4 +1,7 @@
-"""Typed parameters of tasks."""
+"""Typed parameters of tasks, and the immutable value that a task's parameters make.
+
+Parsing, checking and writing of values live here. Parameters know no store, no format and no run.
+"""
 
 from __future__ import annotations
 

@@ -15,6 +15,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from airflow_kart.exceptions import IdentityError, TaskFailedError
+from airflow_kart.runtime.orphans import end_with_parent
+from airflow_kart.runtime.parcel import Parcel
 from airflow_kart.runtime.plan import Outcome, Plan
 from airflow_kart.runtime.progress import Event, Listener
 from airflow_kart.runtime.runner import run_task
@@ -52,7 +54,7 @@ def make_in_processes(plan: Plan, workers: int, listener: Listener, skips: Skips
     context = multiprocessing.get_context("spawn")
     with (
         _listening(context, listener) as speaker,
-        ProcessPoolExecutor(workers, mp_context=context, initializer=_speak_into, initargs=(speaker,)) as pool,
+        ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(speaker,)) as pool,
     ):
         try:
             while waiting or running:
@@ -126,15 +128,19 @@ class _Teller:
 _tellers: list[_Teller] = []  # at most one: the process's own
 
 
-def _speak_into(speaker: Connection) -> None:
+def _begin(speaker: Connection) -> None:
+    end_with_parent()
     _tellers[:] = [_Teller(speaker)]
 
 
 def _run_pickled(job: bytes) -> None:
     task, unique_id, forced, reason, workspace = pickle.loads(job)
-    _refuse_other_identity(task, unique_id)
-    with workspace:
-        run_task(task, force=forced, reason=reason, planned=True, session=Session(listener=_tellers[0]))
+    try:
+        _refuse_other_identity(task, unique_id)
+        with workspace:
+            run_task(task, force=forced, reason=reason, planned=True, session=Session(listener=_tellers[0]))
+    except BaseException as error:  # noqa: BLE001 - it is raised again, packed
+        raise Parcel(error, repr(task)).with_traceback(error.__traceback__) from error.__cause__
 
 
 def _refuse_other_identity(task: Task, unique_id: str) -> None:

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from airflow_kart.exceptions import StorageError
 
-__all__ = ["NotRegularError", "explained", "open_for_reading", "open_lock_file", "refused"]
+__all__ = ["NotRegularError", "explained", "open_for_reading", "open_lock_file", "refused", "refused_temporary_files"]
 
 _SHARING = (
     "give this user write access (several users of one workspace need a common group, folders with g+ws, and umask 002: "
@@ -33,6 +33,8 @@ _WORDS = {
     errno.ENOLCK: "this file system keeps no locks; choose another workspace_directory",
     errno.EIO: "the disk failed (input/output error); look at the machine's log",
 }
+
+_OF_TEMPORARY_FILES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 class NotRegularError(OSError):
@@ -86,6 +88,21 @@ def _kind(mode: int) -> str:
 def explained(error: OSError) -> str:
     """Return an error of a disk in words, with the remedy where there is one."""
     return _WORDS.get(error.errno or 0) or error.strerror or str(error)
+
+
+def refused_temporary_files(action: str, uri: str, error: OSError) -> None:
+    """Raise the error of a store where the directory for temporary files refuses, as some formats need temporary files.
+
+    Raises:
+        StorageError: the directory is full, read-only or missing. Of all other errors, the caller decides.
+    """
+    if error.errno in _OF_TEMPORARY_FILES or "No usable temporary directory" in str(error):
+        folder = error.filename or os.environ.get("TMPDIR") or "the usual directory"
+        raise StorageError(
+            f"could not {action} {uri}: a temporary file could not be written ({error.strerror or error}: {folder}); free some "
+            "space there, or set TMPDIR to another directory",
+            uri=uri,
+        ) from error
 
 
 def refused(action: str, uri: str, error: OSError) -> NoReturn:

@@ -7,12 +7,13 @@ very same version. So a pack may be old, lost, overwritten or damaged without ha
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from airflow_kart.exceptions import StorageError
 from airflow_kart.storage.base import ANY, UPLOADS, ListsInBulk, Lookup, ObjectContent, ObjectStat, Store
@@ -21,6 +22,7 @@ __all__ = ["Snapshot"]
 
 _WORTH_A_PACK = 100
 _MOST_PACKED = 20_000
+_MOST_BYTES = 64 << 20  # of a pack's text
 _PACK = "sidecars.json.z"
 
 logger = logging.getLogger(__name__)
@@ -91,14 +93,14 @@ class _FolderSnapshot:
         self._store = store
         self._folder = folder
         self._pack = f"{folder}/{UPLOADS}/{_PACK}"
-        self._packed: dict[str, tuple[str, str]] | None = None if present >= _WORTH_A_PACK else {}
+        self._packed: dict[str, tuple[str, bytes]] | None = None if present >= _WORTH_A_PACK else {}
         self._read: dict[str, ObjectContent] = {}
         self._loading = threading.Lock()
 
     def read(self, name: str, version: str) -> ObjectContent | None:
         packed = self._from_pack().get(name)
         if packed is not None and packed[0] == version:
-            return ObjectContent(packed[1].encode(), version)
+            return ObjectContent(packed[1], version)
         found = self._store.read(f"{self._folder}/{name}")
         if found is not None:
             self._read[name] = found
@@ -108,10 +110,14 @@ class _FolderSnapshot:
         """Write the pack anew, recently read objects first; the pack drops old entries beyond its limit."""
         if len(self._read) < _WORTH_A_PACK:
             return
-        entries = {name: (found.version, found.data.decode("utf-8", "replace")) for name, found in self._read.items()}
-        for name, entry in self._from_pack().items():
-            if len(entries) < _MOST_PACKED:
-                entries.setdefault(name, entry)
+        entries: dict[str, tuple[str, str]] = {}
+        left = _MOST_BYTES
+        for name, version, data in (*self._just_read(), *self._packed_before()):
+            text = _text_of(data)
+            left -= len(data)
+            if text is None or name in entries or left < 0 or len(entries) >= _MOST_PACKED:
+                continue
+            entries[name] = version, text
         try:
             upload = self._store.upload(self._pack)
             try:
@@ -121,20 +127,52 @@ class _FolderSnapshot:
             finally:
                 upload.discard()
         except StorageError as error:
-            logger.info("what was looked up is not kept for the next time: %s", error)
+            logger.info("could not write a pack of sidecars for the next time: %s", error)
 
-    def _from_pack(self) -> dict[str, tuple[str, str]]:
+    def _just_read(self) -> Iterator[tuple[str, str, bytes]]:
+        return ((name, found.version, found.data) for name, found in self._read.items())
+
+    def _packed_before(self) -> Iterator[tuple[str, str, bytes]]:
+        return ((name, version, data) for name, (version, data) in self._from_pack().items())
+
+    def _from_pack(self) -> dict[str, tuple[str, bytes]]:
         """Return the entries of the pack; a missing or strange pack has none."""
         with self._loading:
             if self._packed is None:
                 self._packed = {}
                 try:
                     found = self._store.read(self._pack)
-                    entries = json.loads(zlib.decompress(found.data)) if found is not None else {}
-                    self._packed = {name: (version, text) for name, (version, text) in entries.items()}
-                except (StorageError, zlib.error, ValueError, AttributeError, TypeError) as error:
-                    logger.info("the sidecars of %s are read one by one: %s", self._folder, error)
+                    self._packed = _unpacked(found.data) if found is not None else {}
+                except (StorageError, zlib.error, ValueError, RecursionError, MemoryError) as error:
+                    logger.info("reading the sidecars of %s one by one, as their pack is no use: %r", self._folder, error)
             return self._packed
+
+
+def _unpacked(data: bytes) -> dict[str, tuple[str, bytes]]:
+    """Return version and bytes by name, without the entries that are none.
+
+    Raises:
+        ValueError: the bytes are no pack, or one of more than 64 MB.
+        zlib.error: the bytes are not compressed.
+    """
+    inflating = zlib.decompressobj()
+    text = inflating.decompress(data, _MOST_BYTES)
+    if not inflating.eof:
+        raise ValueError("too large, or cut off")
+    found: object = json.loads(text)
+    entries: dict[str, tuple[str, bytes]] = {}
+    for name, entry in found.items() if isinstance(found, dict) else ():
+        if isinstance(entry, list) and len(entry) == 2 and all(isinstance(each, str) for each in entry):
+            with contextlib.suppress(UnicodeEncodeError):
+                entries[name] = entry[0], entry[1].encode()
+    return entries
+
+
+def _text_of(data: bytes) -> str | None:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _folder_and_name(uri: str) -> tuple[str, str]:

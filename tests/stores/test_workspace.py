@@ -122,6 +122,18 @@ def test_the_object_says_what_it_is(workspace: Workspace) -> None:
         assert "s3cret" not in json.dumps(metadata_of(Total().output().uri))
 
 
+def test_labels_of_other_types_are_text(workspace: Workspace) -> None:
+    class Labelled(TaskOnKart[str]):
+        def run(self) -> None:
+            labels: Any = {"rows": 3, "team": None, 1: "a"}
+            self.dump("x", custom_labels=labels)
+
+    with workspace:
+        build(Labelled())
+        metadata = metadata_of(Labelled().output().uri)
+    assert (metadata["rows"], metadata["team"], metadata["1"]) == ("3", "None", "a")
+
+
 def metadata_of(uri: str) -> dict[str, Any]:
     bucket, _, key = uri.partition("://")[2].partition("/")
     if uri.startswith("s3://"):

@@ -20,13 +20,13 @@ from harness.own_store import OwnStore
 from harness.store_conformance import put
 
 from airflow_kart import Workspace
-from airflow_kart.exceptions import ConfigurationError, LockError, LockLostError, StorageError
+from airflow_kart.exceptions import ConfigurationError, ConflictError, LockError, LockLostError, StorageError
 from airflow_kart.locks import Holder, Locks, LockWatch, Taken, locks_for
 from airflow_kart.locks.file import FileLocks
 from airflow_kart.locks.lease import LeaseLocks
 from airflow_kart.locks.none import NoLocks
 from airflow_kart.locks.redis import RedisLocks
-from airflow_kart.storage import ANY, Expected, LocalStore, MemoryStore, register_store
+from airflow_kart.storage import ANY, Expected, LocalStore, MemoryStore, Removable, register_store
 
 TIME_TO_LIVE = 0.7
 
@@ -224,6 +224,71 @@ def test_a_renewal_whose_answer_was_lost_is_no_loss() -> None:
         lease.renew()
     lease.release()
     assert LeaseLocks(store, "memory://a", 60).look(NAME) is None
+
+
+class Retrying(MemoryStore):
+    """A store that loses the answer to a request, makes the request again, and finds its condition broken by the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lose = 0
+        self.requests = 0
+
+    def put(self, key: str, data: bytes, expected: Expected) -> str:
+        self.requests += 1
+        version = super().put(key, data, expected)
+        if self.lose:
+            self.lose -= 1
+            return super().put(key, data, expected)
+        return version
+
+    def remove(self, uri: str, expected: Removable = ANY) -> bool:
+        removed = super().remove(uri, expected)
+        if self.lose:
+            self.lose -= 1
+            raise ConflictError("not there any more")
+        return removed
+
+
+def test_a_lost_answer_to_acquire_is_a_lock_all_the_same() -> None:
+    store = Retrying()
+    locks = LeaseLocks(store, "memory://a", 60)
+    store.lose = 1
+    lease = taken(locks)
+    assert store.lose == 0
+    seen = locks.look(NAME)
+    assert seen is not None and seen.holder == lease.holder
+    assert isinstance(locks.acquire(NAME, lease.holder), Taken)  # another lease of the same holder is another lease
+    lease.renew()
+    store.lose = 1
+    over = taken(locks, task="Other", dead=locks.look(NAME))
+    with pytest.raises(LockLostError, match="was taken over by Other"):
+        lease.renew()
+    over.renew()
+    over.release()
+    assert locks.look(NAME) is None
+
+
+def test_lost_answers_to_renew_and_release_are_no_loss() -> None:
+    store = Retrying()
+    locks = LeaseLocks(store, "memory://a", 60)
+    lease = taken(locks)
+    for _ in range(3):
+        store.lose = 1
+        lease.renew()
+    store.lose = 1
+    lease.release()
+    assert locks.look(NAME) is None
+    taken(locks, task="Next").release()
+
+
+def test_a_lock_whose_object_changes_at_every_try_is_somebody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    locks = LeaseLocks(store, "memory://a", 60)
+    monkeypatch.setattr(store, "read", lambda _: None)
+    upload = store.upload(f"memory://a/.kart-locks/{NAME}.json")
+    upload.publish()
+    assert locks.acquire(NAME, Holder("Train")) == Taken(None, time_to_live=60)
 
 
 def test_where_nothing_can_be_removed_a_lock_is_marked() -> None:

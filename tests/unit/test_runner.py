@@ -425,3 +425,22 @@ def test_private_values_do_not_appear_when_a_run_fails(caplog: Any) -> None:
     with pytest.raises(ZeroDivisionError) as failed:
         build(Above(below=Failing(token=SECRET)))
     assert SECRET not in str(failed.value) + "".join(getattr(failed.value, "__notes__", [])) + caplog.text
+
+
+class Coroutine(TaskOnKart[int]):
+    async def run(self) -> None:  # type: ignore[override]  # on purpose
+        self.dump(1)
+
+
+class AsyncGenerator(TaskOnKart[int]):
+    async def run(self) -> Any:
+        yield 1
+
+
+@pytest.mark.parametrize("task", [Coroutine(), AsyncGenerator()], ids=repr)
+def test_an_async_run_is_refused(workspace: Path, task: TaskOnKart[int]) -> None:
+    with pytest.raises(
+        OutputNotDumpedError, match=r"run\(\) is `async def`, and nobody awaits it: write `def run\(self\)`"
+    ) as error:
+        build(task)
+    assert error.value.task == repr(task)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import socket
+import sys
 import tempfile
 import time
 import zipfile
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from harness.store_conformance import get, put
 
-from airflow_kart import TaskOnKart, build
+from airflow_kart import Target, TaskOnKart, Workspace, build
 from airflow_kart.exceptions import KartError, StorageError
 from airflow_kart.storage import LocalStore, local
 
@@ -134,3 +135,43 @@ def test_who_may_not_write_is_told_what_users_of_one_workspace_need(tmp_path: Pa
         words = r"could not lock .*permission denied; .*a common group, folders with g\+ws"
         with pytest.raises(StorageError, match=words), store.publishing([str(tmp_path / "x")]):
             pass
+
+
+def fill_the_disk(*_: object) -> None:
+    with open("/dev/full", "wb", buffering=0) as full:
+        full.write(b"x")
+
+
+class Model(TaskOnKart[str]):
+    def output(self) -> Target:
+        return self.make_model_target("model.zip", save_function=SAVE[0], load_function=LOAD[0])
+
+    def run(self) -> None:
+        self.dump("x")
+
+
+def save(obj: str, path: str) -> None:
+    Path(path).write_text(obj)
+
+
+def load(path: str) -> str:
+    return Path(path).read_text()
+
+
+SAVE: list[Callable[[str, str], None]] = [save]
+LOAD: list[Callable[[str], str]] = [load]
+
+
+def test_a_full_directory_for_temporary_files_is_told_as_what_it_is(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = r"a temporary file could not be written \(No space left on device: .*\); free some space there, or set TMPDIR"
+    monkeypatch.setattr(sys.modules[__name__], "SAVE", [fill_the_disk])
+    with pytest.raises(StorageError, match=f"could not dump to .*model.*zip: {words}"):
+        build(Model())
+    monkeypatch.undo()
+    with Workspace(str(workspace)):
+        build(Model())
+        monkeypatch.setattr(sys.modules[__name__], "LOAD", [fill_the_disk])
+        with pytest.raises(StorageError, match=f"could not load .*model.*zip: {words}"):
+            Model().output().load()
