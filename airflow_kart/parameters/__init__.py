@@ -20,7 +20,7 @@ from airflow_kart.parameters.collection import (
     OptionalTupleParameter,
     TupleParameter,
 )
-from airflow_kart.parameters.configured import configured_or_default, origins_of, refuse_unknown_options
+from airflow_kart.parameters.configured import configured_or_default, origins_of
 from airflow_kart.parameters.date import (
     DateParameter,
     MonthParameter,
@@ -135,5 +135,4 @@ __all__ = [
     "ZonedDateSecondParameter",
     "configured_or_default",
     "origins_of",
-    "refuse_unknown_options",
 ]

@@ -100,7 +100,7 @@ class Parameter(Generic[V]):
     compile_value: V
     kw_only: bool
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         """Let luigi's ``IntParameter(6)`` stand for ``IntParameter(default=6)``."""
         super().__init_subclass__(**kwargs)
         own = vars(cls).get("__new__")
@@ -278,11 +278,11 @@ def _with_default_by_position(new: Callable[..., Any]) -> Callable[..., Any]:
         return new
 
     @functools.wraps(new)
-    def wrapped(cls: type[Parameter[Any]], *positional: object, **options: Any) -> Any:
-        if positional:
-            if len(positional) > 1 or "default" in options:
+    def wrapped(cls: type[Parameter[Any]], *positional: object, **options: object) -> Any:
+        for default in positional:
+            if "default" in options:
                 raise ParameterError(f"{cls.__name__} takes one value by position, the default; give the others by keyword")
-            options["default"] = positional[0]
+            options["default"] = default
         return new(cls, **options)
 
     return wrapped

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Callable, Collection, Sequence
+import weakref
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from airflow_kart.exceptions import ParameterError, UnknownParameterError
-from airflow_kart.identity.names import logical_module_name
+from airflow_kart.identity.names import is_own, logical_module_name
 from airflow_kart.parameters.base import Origin, Parameter
 from airflow_kart.settings import ClassOption, ClassOptions
 
-__all__ = ["configured_or_default", "origins_of", "refuse_unknown_options"]
+__all__ = ["check_options", "configured_or_default", "origins_of"]
 
 
 def origins_of(cls: type, name: str, parameter: Parameter[Any]) -> tuple[Origin, ...]:
@@ -50,31 +51,59 @@ def configured_or_default(parameter: Parameter[Any], origins: Sequence[Origin], 
     return parameter.default
 
 
-def refuse_unknown_options(cls: type, names: Collection[str], alike: Callable[[str], bool], options: ClassOptions) -> None:
-    """Refuse an option of a class's sections that names no parameter: the default would count without a word.
+_checked: weakref.WeakKeyDictionary[type, object] = weakref.WeakKeyDictionary()
+"""The classes whose options have been checked, each with the version of the configuration."""
+
+
+def check_options(cls: type, root: type, options: ClassOptions) -> None:
+    """Refuse an option of a class's sections, or its base classes', that names no parameter: the default would count silently.
+
+    Classes of one plain name share a section, so that the parameters of all of them are right there.
 
     Args:
-        cls: the class.
-        names: the names of its parameters.
-        alike: says whether another class of the same plain name has a parameter of this name; they share a section.
+        cls: the class; checked once for each configuration.
+        root: the base of all classes with parameters.
         options: the configuration.
 
     Raises:
         UnknownParameterError: an option names no parameter.
     """
-    known = {name.lower() for name in names}
-    logical, plain = (option.section.partition(".")[2] for option in _options_of(Origin.of(cls, "")))
-    for class_name in (logical, plain):
-        for option in options.set_for(class_name):
-            if option.name not in known and not (class_name == plain and alike(option.name)):
-                close = difflib.get_close_matches(option.name, known, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(sorted(names)) or 'none'}"
-                raise UnknownParameterError(
-                    f"airflow.cfg {option}, or the environment variable {option.variable}: {cls.__qualname__} has no "
-                    f"parameter {option.name}; {hint}",
-                    task=cls.__qualname__,
-                    parameter=option.name,
-                )
+    if _checked.get(cls) == options.version:
+        return
+    for base in cls.__mro__:
+        if issubclass(base, root) and not is_own(base):
+            logical, plain = (option.section.partition(".")[2] for option in _options_of(Origin.of(base, "")))
+            for name in (logical, plain):
+                for option in options.set_for(name):
+                    _check_option(base, root, option, shared=name == plain)
+    _checked[cls] = options.version
+
+
+def _check_option(cls: type, root: type, option: ClassOption, *, shared: bool) -> None:
+    names = _names_of(cls)
+    if option.name in names or (shared and any(option.name in _names_of(other) for other in _all_named(cls.__name__, root))):
+        return
+    close = difflib.get_close_matches(option.name, names, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(names) or 'none'}"
+    raise UnknownParameterError(
+        f"airflow.cfg {option}, or the environment variable {option.variable}: {cls.__qualname__} has no parameter "
+        f"{option.name}; {hint}",
+        task=cls.__qualname__,
+        parameter=option.name,
+    )
+
+
+def _names_of(cls: type) -> list[str]:
+    return [name.lower() for name in vars(cls).get("_parameters", ())]
+
+
+def _all_named(name: str, root: type) -> Iterator[type]:
+    pending: list[type] = [root]
+    while pending:
+        found = pending.pop()
+        pending += found.__subclasses__()
+        if found.__name__ == name:
+            yield found
 
 
 @functools.lru_cache(maxsize=8192)

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
-import weakref
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, cast, overload
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 
 from typing_extensions import Self, dataclass_transform
 
 from airflow_kart import parameters, settings
-from airflow_kart.exceptions import (
-    IdentityError,
-    MissingParameterError,
-    ParameterError,
-    UnknownParameterError,
-)
+from airflow_kart.exceptions import IdentityError, MissingParameterError, ParameterError
 from airflow_kart.identity import encoding
 from airflow_kart.identity.appearance import encode_parameter
 from airflow_kart.identity.names import is_own, logical_class_name
-from airflow_kart.parameters import UNSET, Origin, Parameter, configured_or_default, origins_of, refuse_unknown_options
+from airflow_kart.parameters import UNSET, Origin, Parameter, configured_or_default, origins_of
+from airflow_kart.parameters.arguments import by_name, refuse_unknown
 from airflow_kart.parameters.attributes import refuse_foreign_decorators, refuse_plain_fields
+from airflow_kart.parameters.configured import check_options
 from airflow_kart.parameters.former import advice_for
 from airflow_kart.parameters.private import keyed
-from airflow_kart.settings import ClassOptions
 from airflow_kart.stored import with_values
 
 __all__ = [
@@ -121,7 +115,7 @@ class Parametrized:
     _origins: ClassVar[Mapping[str, tuple[Origin, ...]]] = {}  # the classes that may be configured to set each parameter
     _state_class: ClassVar[type[State]] = State
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         """Collect and check the class's parameters."""
         super().__init_subclass__(**kwargs)
         found: dict[str, Parameter[Any]] = {}
@@ -154,7 +148,7 @@ class Parametrized:
             refuse_foreign_decorators(cls)
             return object.__new__(cls)
 
-        def __getattr__(self, name: str) -> Any:
+        def __getattr__(self, name: str) -> object:
             """Say what stands here for an attribute of gokart's or luigi's tasks."""
             advice = advice_for(name) if not hasattr(type(self), name) else None
             if advice is None:
@@ -162,7 +156,7 @@ class Parametrized:
             cls = type(self).__qualname__
             raise AttributeError(f"{cls!r} object has no attribute {name!r}; in its place: {advice}", name=name, obj=self)
 
-    def __init__(self, *positional: Any, **values: Any) -> None:
+    def __init__(self, *positional: object, **values: object) -> None:
         """Take the parameters by keyword; parameters with ``kw_only=False`` also by position, in order of declaration.
 
         A parameter that is not given has its configured value, else its default.
@@ -175,12 +169,12 @@ class Parametrized:
         """
         cls = type(self)
         if positional:
-            values = _by_name(cls, positional, values)
+            values = by_name(cls.__qualname__, cls._parameters, cls._positional, positional, values)
         if values.keys() - cls._parameters.keys():
-            _refuse_unknown(cls, values)
+            refuse_unknown(cls.__qualname__, list(cls._parameters), values)
         options = settings.class_options() if len(values) < len(cls._parameters) else None
         if options is not None:
-            _check_options(cls, options)
+            check_options(cls, Parametrized, options)
         made = {}
         for name, parameter in cls._parameters.items():
             if options is None or name in values:
@@ -214,12 +208,12 @@ class Parametrized:
         return cast(bytes, state.digest)
 
     @overload
-    def clone(self, cls: None = None, **changes: Any) -> Self: ...
+    def clone(self, cls: None = None, **changes: object) -> Self: ...
 
     @overload
-    def clone(self, cls: type[Other], **changes: Any) -> Other: ...
+    def clone(self, cls: type[Other], **changes: object) -> Other: ...
 
-    def clone(self, cls: type[Parametrized] | None = None, **changes: Any) -> Parametrized:
+    def clone(self, cls: type[Parametrized] | None = None, **changes: object) -> Parametrized:
         """Make a task with this one's parameters, some of them changed.
 
         Args:
@@ -230,7 +224,7 @@ class Parametrized:
         own = {name: getattr(self, name) for name in self._parameters if name in wanted.get_parameters()}
         return wanted(**{**own, **changes})
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         """Refuse to change a parameter."""
         if name in self._parameters:
             raise AttributeError(f"{type(self).__qualname__}.{name} is fixed; make another task: task.clone({name}=...)")
@@ -265,7 +259,7 @@ class Parametrized:
         """Return the task itself: tasks are immutable."""
         return self
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickle class and parameters."""
         return with_values, (type(self), {name: getattr(self, name) for name in self._parameters})
 
@@ -307,7 +301,7 @@ def configured_default(cls: type[Parametrized], name: str) -> Any:
         UnknownParameterError: there is no such parameter.
     """
     if name not in cls._parameters:
-        _refuse_unknown(cls, [name])
+        refuse_unknown(cls.__qualname__, list(cls._parameters), [name])
     return configured_or_default(cls._parameters[name], cls._origins[name], settings.class_options())
 
 
@@ -386,56 +380,6 @@ def _encode(value: Parametrized, name: str) -> bytes:
 
 def _encode_by_digest(task: encoding.Identified) -> bytes:
     return encoding.encode_id(task.parameter_digest)
-
-
-def _by_name(cls: type[Parametrized], positional: tuple[Any, ...], values: Mapping[str, Any]) -> dict[str, Any]:
-    names = cls._positional
-    if len(positional) > len(names):
-        by_keyword = ", ".join(f"{name}=..." for name in cls.get_parameters())
-        most = f"only {', '.join(names)} by position, not {len(positional)} values" if names else "its parameters by keyword"
-        raise ParameterError(f"{cls.__qualname__} takes {most}: {cls.__qualname__}({by_keyword})")
-    given = dict(zip(names, positional, strict=False))
-    if twice := sorted(given.keys() & values.keys()):
-        raise ParameterError(f"{cls.__qualname__} got {', '.join(twice)} twice: by position and by keyword; give it once")
-    return {**given, **values}
-
-
-def _refuse_unknown(cls: type[Parametrized], values: Iterable[str]) -> NoReturn:
-    known = list(cls.get_parameters())
-    unknown = sorted(set(values) - set(known))
-    name, advice = unknown[0], advice_for(unknown[0])
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else advice or f"it has {', '.join(known) or 'none'}"
-    message = f"{cls.__qualname__} has no parameter {', '.join(unknown)}; {hint}"
-    raise UnknownParameterError(message, task=cls.__qualname__, parameter=name)
-
-
-_checked: weakref.WeakKeyDictionary[type, object] = weakref.WeakKeyDictionary()
-"""The classes whose options have been checked, each with the configuration of that time."""
-
-
-def _check_options(cls: type[Parametrized], options: ClassOptions) -> None:
-    """Refuse options of the class's sections, and of its base classes' sections, that name no parameter; once."""
-    if _checked.get(cls) == options.version:
-        return
-    for base in cls.__mro__:
-        if issubclass(base, Parametrized) and not is_own(base):
-            names = base.get_parameters()
-
-            def alike(name: str, plain: str = base.__name__) -> bool:
-                return any(name in map(str.lower, other.get_parameters()) for other in _all_named(plain))
-
-            refuse_unknown_options(base, names, alike, options)
-    _checked[cls] = options.version
-
-
-def _all_named(name: str) -> Iterator[type[Parametrized]]:
-    pending: list[type[Parametrized]] = [Parametrized]
-    while pending:
-        found = pending.pop()
-        pending += found.__subclasses__()
-        if found.__name__ == name:
-            yield found
 
 
 def _short(of: Parametrized, name: str, parameter: Parameter[Any]) -> str:
