@@ -16,6 +16,7 @@ import socket
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from types import NoneType
 from typing import Any, Protocol
 
 from typing_extensions import Self
@@ -50,9 +51,12 @@ class Holder:
         """Return the holder that a text describes, or ``None`` for other text, for example text that was cut off."""
         try:
             found = json.loads(text)
-            return cls(**{each.name: found[each.name] for each in fields(cls)})
-        except (ValueError, TypeError, LookupError):
+            holder = cls(**{each.name: found[each.name] for each in fields(cls)})
+        except (ValueError, TypeError, LookupError, RecursionError):
             return None
+        texts = (holder.task, holder.host, holder.since, holder.owner)
+        right = all(isinstance(text, str) for text in texts) and isinstance(holder.process, int)
+        return holder if right and isinstance(holder.airflow, (dict, NoneType)) else None
 
     @property
     def whereabouts(self) -> str:

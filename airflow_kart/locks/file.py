@@ -23,6 +23,7 @@ from airflow_kart.storage import LOCKS
 __all__ = ["FileLocks"]
 
 _TRIES = 50
+_LONGEST = 1 << 20  # bytes of a holder's description
 _LOCKLESS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 _HELD: weakref.WeakSet[_FileLease] = weakref.WeakSet()  # by this process, for what a fork has to do
 
@@ -168,7 +169,7 @@ def _is_at(file: FileIO, path: str) -> bool:
 def _taken(file: FileIO) -> Taken:
     """Return the holder of a file, as the file describes it; a holder writes just after locking."""
     file.seek(0)
-    return Taken(Holder.from_json(file.readall() or b""))
+    return Taken(Holder.from_json(file.read(_LONGEST) or b""))
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from airflow_kart.storage import LOCKS, Expected, Store, join_uri
 __all__ = ["LeaseLocks"]
 
 _TRIES = 5
+_LONGEST = 7 * 86_400.0  # seconds; a record that claims a longer time to live is damaged
 
 
 class LeaseLocks:
@@ -91,11 +92,13 @@ class _Seen:
 
     @classmethod
     def of(cls, data: bytes, version: str, time_to_live: float) -> _Seen:
-        """Read bytes. Bytes that are no lock count as the lock of an unknown holder."""
+        """Read bytes. Bytes that are no lock count as the lock of an unknown holder, who is given the usual time to live."""
         try:
             said = json.loads(data)
             told = float(said["time_to_live"]), str(said["lease"]), int(said["token"]), bool(said["released"])
-        except (ValueError, TypeError, LookupError):
+        except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
+            return cls(version, None, time_to_live)
+        if not 0 < told[0] <= max(_LONGEST, time_to_live):
             return cls(version, None, time_to_live)
         return cls(version, Holder.from_json(data), *told)
 

@@ -80,7 +80,7 @@ class LocalStore:
     def open(self, uri: str) -> BinaryIO:
         """Open a file for reading."""
         try:
-            return open(path_of(uri), "rb")
+            return open(path_of(uri), "rb", opener=_open_regular)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -223,6 +223,18 @@ class LocalUpload:
             self._file.close()
         with contextlib.suppress(OSError):
             os.unlink(self._temporary)
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Open a regular file; a pipe in its place would let its readers wait for ever."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    raise OSError(errno.EINVAL, "there is no regular file")
 
 
 def _version(found: os.stat_result) -> str:

@@ -7,6 +7,7 @@ very same version. So a pack may be old, lost, overwritten or damaged without ha
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
@@ -22,6 +23,7 @@ __all__ = ["Snapshot"]
 _WORTH_A_PACK = 100
 _MOST_PACKED = 20_000
 _PACK = "sidecars.json.z"
+_LARGEST = 1 << 30  # bytes, unpacked
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +110,10 @@ class _FolderSnapshot:
         """Write the pack anew, recently read objects first; the pack drops old entries beyond its limit."""
         if len(self._read) < _WORTH_A_PACK:
             return
-        entries = {name: (found.version, found.data.decode("utf-8", "replace")) for name, found in self._read.items()}
+        entries: dict[str, tuple[str, str]] = {}
+        for name, found in self._read.items():
+            with contextlib.suppress(UnicodeDecodeError):  # no JSON then, and too strange to be remembered
+                entries[name] = (found.version, found.data.decode())
         for name, entry in self._from_pack().items():
             if len(entries) < _MOST_PACKED:
                 entries.setdefault(name, entry)
@@ -130,11 +135,33 @@ class _FolderSnapshot:
                 self._packed = {}
                 try:
                     found = self._store.read(self._pack)
-                    entries = json.loads(zlib.decompress(found.data)) if found is not None else {}
-                    self._packed = {name: (version, text) for name, (version, text) in entries.items()}
-                except (StorageError, zlib.error, ValueError, AttributeError, TypeError) as error:
+                    self._packed = {} if found is None else _unpacked(found.data)
+                except (StorageError, zlib.error, ValueError, RecursionError) as error:
                     logger.info("the sidecars of %s are read one by one: %s", self._folder, error)
             return self._packed
+
+
+def _unpacked(data: bytes) -> dict[str, tuple[str, str]]:
+    """Return the entries of a pack.
+
+    Raises:
+        zlib.error: the bytes are not compressed.
+        ValueError: the content is not a pack, or is too large for one.
+    """
+    decompressor = zlib.decompressobj()
+    text = decompressor.decompress(data, _LARGEST)
+    if not decompressor.eof:
+        raise ValueError("the pack is cut off, or too large")
+    entries = json.loads(text)
+    if not isinstance(entries, dict):
+        raise ValueError("the pack is not a JSON object")
+    found: dict[str, tuple[str, str]] = {}
+    for name, entry in entries.items():
+        if not isinstance(entry, list) or len(entry) != 2 or not all(isinstance(part, str) for part in entry):
+            raise ValueError("the pack has an entry that is not a version and a text")
+        entry[1].encode()  # raises for lone surrogates
+        found[name] = (entry[0], entry[1])
+    return found
 
 
 def _folder_and_name(uri: str) -> tuple[str, str]:
