@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -10,9 +11,18 @@ from typing import Any, Generic, TypeVar
 from airflow_kart import settings
 from airflow_kart.exceptions import ConfigurationError
 
-__all__ = ["PerProcess", "connection_id", "pool_size", "require_connection", "whose"]
+__all__ = [
+    "PerProcess",
+    "connection_id",
+    "pool_size",
+    "require_connection",
+    "safe_cause",
+    "whose",
+    "without_passwords",
+]
 
 _LEAST_CONNECTIONS = 32
+_USERINFO = re.compile(r"(https?://)[^\s\"'<>]*@|(?<=://)[^/\s\"'<>]*:[^/\s\"'<>]*@", re.IGNORECASE)
 
 _T = TypeVar("_T")
 
@@ -62,6 +72,21 @@ def require_connection(conn_id: str, to_correct: str) -> Any:
 def whose(used: str | None, default: str) -> str:
     """Return the words for the connection in use, or for its absence."""
     return f"connection {used}" if used else f"without a connection, as there is no {default}"
+
+
+def without_passwords(text: str) -> str:
+    """Return a text without the user and password of addresses in the text; ids of connections stay."""
+    return _USERINFO.sub(r"\1***@", text)
+
+
+def safe_cause(error: BaseException) -> BaseException | None:
+    """Return an error as the cause of another one; ``None`` where the error or its causes tell a password in a traceback."""
+    linked: BaseException | None = error
+    while linked is not None:
+        if any(without_passwords(text) != text for text in (str(linked), repr(linked))):
+            return None
+        linked = linked.__cause__ or linked.__context__
+    return error
 
 
 def pool_size() -> int:

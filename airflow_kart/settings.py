@@ -14,6 +14,7 @@ from __future__ import annotations
 import configparser
 import functools
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,6 +85,8 @@ class ClassOptions:
         self._parser = parser
         self._names = {name.lower(): name for name in parser.sections() if name.startswith(_CLASS_SECTIONS)}
         self._sections: dict[str, dict[str, str | None]] = {}
+        self.version: tuple[object, ...] = (id(parser), *self._names)
+        """Equal for two readings of one configuration."""
 
     def get(self, option: ClassOption) -> str | None:
         """Return the text of an option; ``None`` for an unset one."""
@@ -94,6 +97,14 @@ class ClassOptions:
             return None
         text = self._section(option.section.lower()).get(option.name.lower())
         return None if text is None else _as_meant(text)
+
+    def set_for(self, class_name: str) -> list[ClassOption]:
+        """Return all options that the environment and the file set for a class, by its logical or its plain name."""
+        variables = ClassOption.of(class_name, "").variable
+        names = [variable[len(variables) :].lower() for variable in os.environ if variable.startswith(variables)]
+        if self._names:
+            names += self._section(f"{_CLASS_SECTIONS}{class_name}".lower()).keys() - self._parser.defaults().keys()
+        return [ClassOption.of(class_name, name) for name in sorted(set(names))]
 
     def _section(self, name: str) -> dict[str, str | None]:
         if name not in self._sections:
@@ -188,6 +199,10 @@ def kart_int(option: str, least: int = 1) -> int:
     raise ConfigurationError(f"[kart] {option} is {text!r}; set it to a whole number {wanted}")
 
 
+ONE_SLASH = re.compile(r"(abfss?|file|gcs|gs|https?|memory|s3a?):/(?!/)", re.IGNORECASE)
+"""The beginning of a uri with one slash, as ``pathlib.Path`` writes uris."""
+
+
 def workspace_directory() -> str:
     """Return the configured workspace, absolute, so that all processes agree on the directory."""
     return below_airflow_home(kart_option("workspace_directory"))
@@ -201,4 +216,5 @@ def read_from() -> tuple[str, ...]:
 
 def below_airflow_home(directory: str) -> str:
     """Return a directory of a DAG or of the configuration, absolute: relative ones start at ``AIRFLOW_HOME``."""
-    return directory if "://" in directory else str(airflow_home() / Path(directory).expanduser())
+    is_uri = "://" in directory or ONE_SLASH.match(directory)
+    return directory if is_uri else str(airflow_home() / Path(directory).expanduser())

@@ -23,6 +23,7 @@ from airflow_kart.exceptions import (
 )
 from airflow_kart.formats import Format
 from airflow_kart.storage import Store
+from airflow_kart.storage.regular_file import refused_temporary_files
 
 __all__ = ["Loaded", "Loading", "column_names"]
 
@@ -198,6 +199,8 @@ class Loading:
             raise error
         if isinstance(error, MemoryError):
             raise error
+        if isinstance(error, OSError):
+            refused_temporary_files("load", self.uri, error)
         if error is not None or decoded.sha256 is None:
             words = error if isinstance(error, FormatError) else f"{type(error).__name__}: {error}"
             raise FormatError(f"could not load {self.uri}: {words}", uri=self.uri) from error
@@ -213,6 +216,9 @@ class Loading:
             yield from map(self.checks.after_load, parts)
         except FormatError as error:
             error.add_context(f"could not load {self.uri}", uri=self.uri)
+            raise
+        except OSError as error:
+            refused_temporary_files("load", self.uri, error)
             raise
 
 

@@ -21,7 +21,7 @@ from typing_extensions import Self
 from airflow_kart.ambient import Ambient
 from airflow_kart.artifacts.checks import Checks
 from airflow_kart.artifacts.checksum import ChecksumStream
-from airflow_kart.artifacts.sidecar import ArtifactRecord, Sidecar, environment
+from airflow_kart.artifacts.sidecar import ArtifactRecord, Sidecar, environment, sidecar_uri
 from airflow_kart.artifacts.staged import Occupant, StagedOutput, sidecar_version
 from airflow_kart.exceptions import (
     ConfigurationError,
@@ -33,6 +33,7 @@ from airflow_kart.exceptions import (
 )
 from airflow_kart.formats import Format, describe, options_of
 from airflow_kart.storage import Store
+from airflow_kart.storage.regular_file import refused_temporary_files
 
 __all__ = ["Publication"]
 
@@ -167,7 +168,11 @@ class Publication:
                 upload.discard()
                 error.uri = error.uri or uri
                 raise
-            except (OSError, MemoryError):
+            except OSError as error:
+                upload.discard()
+                refused_temporary_files("dump to", uri, error)
+                raise
+            except MemoryError:
                 upload.discard()
                 raise
             except Exception as error:
@@ -210,8 +215,8 @@ class Publication:
         rest = {**same, **parts, "environment": environment(), "run": {"finished_at": now, **run}}
         in_order = sorted(self._staged.values(), key=lambda staged: posixpath.split(staged.uri))  # the same for every run
         with ExitStack() as turn:
-            for staged in in_order:
-                turn.enter_context(staged.store.publishing([staged.uri]))
+            for store, uris in _written_by_store(in_order):
+                turn.enter_context(store.publishing(uris))
             for tries in range(_MOST_TRIES):
                 unfinished = [staged for staged in in_order if not staged.finished]
                 occupants = [self._look(staged) for staged in unfinished]
@@ -287,6 +292,14 @@ def _publish_together(
 def _part(parts: Mapping[str, object], name: str) -> Mapping[str, object]:
     part = parts.get(name)
     return part if isinstance(part, Mapping) else {}
+
+
+def _written_by_store(outputs: Sequence[StagedOutput]) -> list[tuple[Store, list[str]]]:
+    """Return each store with all uris to publish there; each run takes its turns at once, and those of stores in one order."""
+    found: dict[Store, list[str]] = {}
+    for output in outputs:
+        found.setdefault(output.store, []).extend([output.uri, sidecar_uri(output.uri)])
+    return sorted(found.items(), key=lambda each: (type(each[0]).__name__, id(each[0])))
 
 
 def _long_ago(moment: dt.datetime) -> bool:

@@ -14,6 +14,7 @@ from airflow_kart.artifacts.publication import Publication
 from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, sidecar_uri
 from airflow_kart.artifacts.staged import mark_for_replacement
 from airflow_kart.artifacts.state import TargetState, look_at
+from airflow_kart.exceptions import TargetError
 from airflow_kart.formats import Format, ReadsInParts
 from airflow_kart.storage import Lookup, Snapshot, Store
 
@@ -182,14 +183,22 @@ class Target:
 
         Args:
             obj: the object.
-            custom_labels: texts by name, for the sidecar and, in buckets, for the object's metadata.
+            custom_labels: texts by name, for the sidecar and, in buckets, for the object's metadata. Other values become
+                their ``str()``.
 
         Raises:
             FormatError: the format cannot write the object.
             ArtifactError: the object does not pass the target's checks.
             StorageError: the store refused.
+            TargetError: the labels are no mapping.
         """
-        labels = dict(custom_labels or {})
+        if custom_labels is not None and not isinstance(custom_labels, Mapping):
+            raise TargetError(
+                f"the custom_labels of {self.uri} are a {type(custom_labels).__name__}; give a dict of texts by name",
+                uri=self.uri,
+            )
+        # Text, since a label that some store or reader cannot take would cost the work that has just been done.
+        labels = {str(name): str(value) for name, value in (custom_labels or {}).items()}
         own = self.owner.object_metadata() if self.owner is not None else {}
         metadata = {**own, **labels}
         publication = Publication.expecting(self.uri)
@@ -205,7 +214,7 @@ class Target:
 
         A task that a run was asked to make again thus runs again, even if that run fails.
         """
-        with self.store.publishing([self.uri]):
+        with self.store.publishing([self.uri, sidecar_uri(self.uri)]):
             state = self._own_state()
             if state.complete and state.sidecar is not None:
                 mark_for_replacement(self.store, state.sidecar)

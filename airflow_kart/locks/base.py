@@ -15,15 +15,20 @@ import re
 import socket
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from types import NoneType
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass, field
+from typing import Protocol
 
 from typing_extensions import Self
 
-__all__ = ["Holder", "Lease", "Locks", "Taken", "checked_name"]
+__all__ = ["LONGEST_TEXT", "Holder", "Lease", "Locks", "Taken", "checked_name", "fields_of"]
+
+LONGEST_TEXT = 64 << 10
+"""Bytes of a lock's text. Longer text describes no lock."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
+_LONGEST_TASK = 2000
+_LONGEST_WORDS = 1000
 _AIRFLOW_IDS = ("dag_id", "run_id", "task_id")
 
 
@@ -33,7 +38,7 @@ class Holder:
 
     task: str
     """The task, in words."""
-    airflow: Mapping[str, Any] | None = None
+    airflow: Mapping[str, object] | None = None
     """The ids of DAG, run and task, and the number of the try, for a run in Airflow."""
     host: str = field(default_factory=socket.gethostname)
     process: int = field(default_factory=os.getpid)
@@ -42,21 +47,20 @@ class Holder:
     owner: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Different for each holder."""
 
-    def to_json(self, **more: Any) -> str:
-        """Return the holder as JSON text, with further fields of the lock."""
-        return json.dumps({**asdict(self), **more}, ensure_ascii=False)
+    def to_json(self, **more: object) -> str:
+        """Return the holder as JSON text in ASCII, with further fields of the lock. The end of a long task is cut off."""
+        return json.dumps({**asdict(self), "task": self.task[:_LONGEST_TASK], **more})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self | None:
         """Return the holder that a text describes, or ``None`` for other text, for example text that was cut off."""
-        try:
-            found = json.loads(text)
-            holder = cls(**{each.name: found[each.name] for each in fields(cls)})
-        except (ValueError, TypeError, LookupError, RecursionError):
+        said = fields_of(text)
+        words = {name: said.get(name) for name in ("task", "host", "since", "owner")}
+        process, airflow = said.get("process"), said.get("airflow")
+        if not isinstance(process, int) or not all(isinstance(word, str) for word in words.values()):
             return None
-        texts = (holder.task, holder.host, holder.since, holder.owner)
-        right = all(isinstance(text, str) for text in texts) and isinstance(holder.process, int)
-        return holder if right and isinstance(holder.airflow, (dict, NoneType)) else None
+        ids = {str(name): value for name, value in airflow.items()} if isinstance(airflow, dict) else None
+        return cls(process=process, airflow=ids, **{name: str(word) for name, word in words.items()})
 
     @property
     def whereabouts(self) -> str:
@@ -68,10 +72,12 @@ class Holder:
         return self._with_ids(f"{self.task} on {self.host}, process {self.process}, since {self.since}")
 
     def _with_ids(self, words: str) -> str:
-        if not self.airflow:
-            return words
-        ids = ", ".join(f"{name.removesuffix('_id')} {self.airflow[name]}" for name in _AIRFLOW_IDS if name in self.airflow)
-        return f"{ids} ({words})"
+        if self.airflow:
+            ids = ", ".join(
+                f"{name.removesuffix('_id')} {self.airflow[name]}" for name in _AIRFLOW_IDS if name in self.airflow
+            )
+            words = f"{ids} ({words})"
+        return _CONTROL.sub("?", words)[:_LONGEST_WORDS]  # others may have written the text, and people read it in logs
 
 
 @dataclass(frozen=True)
@@ -149,6 +155,17 @@ class Locks(Protocol):
             LockError: the place of the locks cannot be reached.
         """
         ...
+
+
+def fields_of(text: str | bytes) -> dict[str, object]:
+    """Return the fields of a lock's text; other text has none."""
+    if len(text) > LONGEST_TEXT:
+        return {}
+    try:
+        found: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return {str(name): value for name, value in found.items()} if isinstance(found, dict) else {}
 
 
 def checked_name(name: str) -> str:

@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from io import FileIO
 
 from airflow_kart.exceptions import LockError, LockLostError
-from airflow_kart.locks.base import Holder, Lease, Taken, checked_name
+from airflow_kart.locks.base import LONGEST_TEXT, Holder, Lease, Taken, checked_name
 from airflow_kart.storage import LOCKS
+from airflow_kart.storage.regular_file import explained, open_lock_file
 
 __all__ = ["FileLocks"]
 
 _TRIES = 50
-_LONGEST = 1 << 20  # bytes of a holder's description
 _LOCKLESS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 _HELD: weakref.WeakSet[_FileLease] = weakref.WeakSet()  # by this process, for what a fork has to do
 
@@ -68,7 +68,7 @@ class FileLocks:
         path = self._path(name)
         with _refusals(path), contextlib.ExitStack() as ending:
             try:
-                file = _closed_by(ending, FileIO(path, "rb"))
+                file = _closed_by(ending, _opened(path, create=False))
             except FileNotFoundError:
                 return None
             return None if _locked(file, fcntl.LOCK_SH) else _taken(file)
@@ -122,17 +122,16 @@ def _forget_in_child() -> None:
 os.register_at_fork(after_in_child=_forget_in_child)
 
 
-def _opened(path: str) -> FileIO:
+def _opened(path: str, *, create: bool = True) -> FileIO:
     """Open a lock's file; create the file and its folder where they are missing."""
     try:
-        return _opened_or_made(path)
+        descriptor = open_lock_file(path, create=create)
     except FileNotFoundError:
+        if not create:
+            raise
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        return _opened_or_made(path)
-
-
-def _opened_or_made(path: str) -> FileIO:
-    return FileIO(path, "r+b", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))
+        descriptor = open_lock_file(path)
+    return FileIO(descriptor, "r+b" if create else "rb")
 
 
 def _closed_by(ending: contextlib.ExitStack, file: FileIO) -> FileIO:
@@ -159,7 +158,7 @@ def _unlock(file: FileIO) -> None:
 def _is_at(file: FileIO, path: str) -> bool:
     """Whether an open file is still the one of its name."""
     try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path, follow_symlinks=False))
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ESTALE):  # the second is NFS's word for a file that another host has removed
             return False
@@ -168,8 +167,7 @@ def _is_at(file: FileIO, path: str) -> bool:
 
 def _taken(file: FileIO) -> Taken:
     """Return the holder of a file, as the file describes it; a holder writes just after locking."""
-    file.seek(0)
-    return Taken(Holder.from_json(file.read(_LONGEST) or b""))
+    return Taken(Holder.from_json(os.pread(file.fileno(), LONGEST_TEXT, 0)))
 
 
 @contextlib.contextmanager
@@ -184,7 +182,6 @@ def _refusals(path: str) -> Iterator[None]:
                 uri=path,
             ) from error
         raise LockError(
-            f"could not lock {path}: {error.strerror or error}; give this user write access there, or set [kart] lock to redis "
-            "or none",
+            f"could not lock {path}: {explained(error)}; [kart] lock may also be redis or none",
             uri=path,
         ) from error

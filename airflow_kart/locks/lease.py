@@ -9,19 +9,20 @@ version. No run compares clocks of machines.
 from __future__ import annotations
 
 import contextlib
-import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from airflow_kart.exceptions import ConflictError, LockError, LockLostError, StorageError
-from airflow_kart.locks.base import Holder, Lease, Taken, checked_name
-from airflow_kart.storage import LOCKS, Expected, Store, join_uri
+from airflow_kart.locks.base import Holder, Lease, Taken, checked_name, fields_of
+from airflow_kart.storage import LOCKS, Expected, Store
 
-__all__ = ["LeaseLocks"]
+__all__ = ["LONGEST_LIFE", "LeaseLocks"]
+
+LONGEST_LIFE = 3600
+"""Seconds: a longer time to live, or none above zero, is not believed; the reader's own counts in its place."""
 
 _TRIES = 5
-_LONGEST = 7 * 86_400.0  # seconds; a record that claims a longer time to live is damaged
 
 
 class LeaseLocks:
@@ -72,7 +73,7 @@ class LeaseLocks:
         return None if found is None else _Seen.of(found.data, found.version, self.time_to_live)
 
     def _uri(self, name: str) -> str:
-        return join_uri(self._directory, f"{LOCKS}/{checked_name(name)}.json")
+        return f"{self._directory.rstrip('/')}/{LOCKS}/{checked_name(name)}.json"
 
 
 @dataclass(frozen=True)
@@ -92,15 +93,13 @@ class _Seen:
 
     @classmethod
     def of(cls, data: bytes, version: str, time_to_live: float) -> _Seen:
-        """Read bytes. Bytes that are no lock count as the lock of an unknown holder, who is given the usual time to live."""
-        try:
-            said = json.loads(data)
-            told = float(said["time_to_live"]), str(said["lease"]), int(said["token"]), bool(said["released"])
-        except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
+        """Read bytes. Bytes that are no lock count as the lock of an unknown holder."""
+        said = fields_of(data)
+        stays, token, lease = said.get("time_to_live"), said.get("token"), said.get("lease")
+        if not isinstance(stays, (int, float)) or not isinstance(token, int) or not isinstance(lease, str):
             return cls(version, None, time_to_live)
-        if not 0 < told[0] <= max(_LONGEST, time_to_live):
-            return cls(version, None, time_to_live)
-        return cls(version, Holder.from_json(data), *told)
+        believed = float(stays) if 0 < stays <= LONGEST_LIFE else time_to_live
+        return cls(version, Holder.from_json(data), believed, lease, token, said.get("released") is True)
 
     @property
     def taken(self) -> Taken:

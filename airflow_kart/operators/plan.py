@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from airflow.providers.common.compat.sdk import DownstreamTasksSkipped
 
+from airflow_kart.locks import locks_for
 from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint
-from airflow_kart.operators.run_context import RunContext
+from airflow_kart.operators.run_context import AGAIN_XCOM, RunContext
 from airflow_kart.operators.table import text_table
 from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask, make_plan
 from airflow_kart.storage.workspace import Workspace
@@ -43,9 +44,14 @@ class KartPlanOperator(KartBaseOperator):
         self.blueprint = blueprint
         self.on_cached = on_cached
 
+    def private_parameters(self) -> Collection[str]:
+        """Return the names of the roots' private parameters."""
+        return self.blueprint.private_parameters()
+
     def execute(self, context: Any) -> dict[str, int]:
         """Make the plan; return the number of tasks of each outcome."""
         run_context = RunContext(self, self.blueprint, context)
+        run_context.check_conf()
         outside = {task_id for task_id in self.blueprint.nodes if run_context.outside(task_id)}
         with self.run_workspace():
             run = run_context.run
@@ -57,6 +63,7 @@ class KartPlanOperator(KartBaseOperator):
             if counts[Outcome.RUN.value]:
                 workspace = Workspace.current()
                 workspace.store.check_writable(workspace.directory)
+                locks_for(workspace)  # an unknown kind of locks is an error of the plan, not of each task
                 plan.begin_reruns()
             self._publish(planned, plan, run_context, context, counts)
         skipped = [
@@ -90,6 +97,8 @@ class KartPlanOperator(KartBaseOperator):
             uris = [target.uri for target in plan.graph.nodes[task.unique_id].targets] if task is not None else []
             rows[task_id] = {"outcome": found.outcome.value, "reason": found.reason, "uris": uris}
         context["ti"].xcom_push(key=PLAN_XCOM, value=rows)
+        if again := {task_id: found.reason for task_id, found in planned.items() if found.forced}:
+            context["ti"].xcom_push(key=AGAIN_XCOM, value=again)
         table = text_table(
             ("task", "plan", "why"), [(task_id, row["outcome"], row["reason"]) for task_id, row in rows.items()]
         )

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 from airflow_kart.operators.run_context import RunContext
-from airflow_kart.runtime.plan import Outcome, Plan, make_plan
+from airflow_kart.runtime.plan import ASKED_AGAIN, NEEDS_AGAIN, Outcome, Plan, make_plan
 from airflow_kart.runtime.runner import make_all
 from airflow_kart.runtime.session import Session
 from airflow_kart.tasks.completeness import Completeness, look_at
@@ -37,11 +37,17 @@ class UpstreamTasks:
         again = _to_run_again(named, others, run_context, context)
         self.forced = task.unique_id in again
         """Whether the operator's own task has to run: a rerun names the task, or a task upstream."""
+        self.reason = ""
+        """The reason why the task has to run; empty for a task that need not."""
+        if self.forced:
+            self.reason = ASKED_AGAIN if task.unique_id in named else NEEDS_AGAIN
         if makes_more:
             graph = Graph.of([task])
             settled = graph.always_run - again
             self._plan = make_plan(graph, rerun=again & graph.nodes.keys(), given=others, settled=settled)
-            self.forced = self.forced or self._plan.tasks[task.unique_id].forced
+            planned = self._plan.tasks[task.unique_id]
+            if planned.forced and not self.forced:
+                self.forced, self.reason = True, planned.reason
 
     def absent(self, task: Task) -> list[ExternalTask[Any]]:
         """Return the external tasks, among the operator's own task and these, whose artifacts are not there."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import logging
 import os
 from collections.abc import Collection, Iterable
@@ -12,7 +11,9 @@ from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError, Mi
 from airflow_kart.runtime.plan import Outcome, Plan, make_plan
 from airflow_kart.runtime.progress import showing
 from airflow_kart.runtime.runner import make_all
+from airflow_kart.runtime.selection import Named, select
 from airflow_kart.runtime.session import Session
+from airflow_kart.runtime.skipping import Skips
 from airflow_kart.runtime.workers import make_in_processes
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.graph import Graph, Node, require_task
@@ -32,7 +33,7 @@ def build(
     *,
     workers: int = 1,
     workspace_directory: str | os.PathLike[str] | None = None,
-    rerun: Collection[str] = (),
+    rerun: Collection[Named] = (),
     progress: bool | None = None,
 ) -> T:
     """Run a task, and the upstream tasks without complete artifacts; return the task's output.
@@ -43,7 +44,8 @@ def build(
         task: the task.
         workers: the number of tasks that may run at once, each in a process of its own; 1 runs them in this process.
         workspace_directory: the place of the artifacts; by default the current workspace, else the configured one.
-        rerun: class names, or globs of them, of tasks to run again, with everything downstream.
+        rerun: the tasks to run again, with everything downstream: classes, tasks, names of classes, task ids as in a DAG
+            where a class has one task, or globs.
         progress: whether to show on ``stderr`` which tasks run, wait and have ended: live on a terminal, as lines
             elsewhere; by default on a terminal only. The log has all events in any case.
 
@@ -54,6 +56,7 @@ def build(
         LockError: the wait for another run took too long, or a lock was lost.
         TaskFailedError: a process that ran a task died.
         KartError: the tasks cannot run, or an artifact cannot be used.
+        AirflowSkipException: a ``run()`` raised it. Tasks that do not need the skipped task were made before.
         Exception: any error of a task's ``run()``. Artifacts that were published before stay.
     """
     require_task(task, "build")
@@ -66,11 +69,12 @@ def build(
                 "use workers=1, or a directory as the workspace"
             )
         graph = Graph.of([task])
-        plan = make_plan(graph, rerun=_named(graph, rerun), remember=True)
+        again = select({key: node.task for key, node in graph.nodes.items()}, rerun, "build(rerun=...)")
+        plan = make_plan(graph, rerun=again, remember=True)
         made_again: set[str] = set()
         while True:
             try:
-                _carry_out(plan, workers, progress)
+                _carry_out(task, plan, workers, progress)
                 result: T = load_nested(task.output())
                 return result
             except CorruptArtifactError as error:
@@ -84,18 +88,27 @@ def build(
                 plan = make_plan(graph, rerun=forced, settled=graph.always_run)
 
 
-def _carry_out(plan: Plan, workers: int, progress: bool | None) -> None:
+def _carry_out(task: Task, plan: Plan, workers: int, progress: bool | None) -> None:
+    """Run the tasks of a plan.
+
+    Raises:
+        AirflowSkipException: the task, or one upstream, asked to be skipped.
+    """
     todo = plan.with_outcome(Outcome.RUN)
     _require_external([node.task for node in todo])
     plan.begin_reruns()
     if todo:
         cached = len(plan.with_outcome(Outcome.CACHED))
         logger.info("%d of %d tasks to run, %d reused", len(todo), len(plan.graph.nodes), cached)
+    skips = Skips(plan.graph)
     with showing(plan, progress) as shown:
         if workers == 1 or len(todo) < 2:
-            make_all(plan, session=Session(listener=shown))
+            make_all(plan, session=Session(listener=shown), skips=skips)
         else:
-            make_in_processes(plan, workers, shown)
+            make_in_processes(plan, workers, shown, skips)
+    if skips.first is not None:  # all that runs is upstream of the task, so the task was skipped too
+        logger.warning("%r has no value: %s", task, skips.reasons[task.unique_id])
+        raise skips.first
 
 
 def _maker_of(graph: Graph, uri: str | None) -> Node | None:
@@ -125,14 +138,3 @@ def _require_external(todo: Iterable[Task]) -> None:
             "nothing was run, since artifacts that are made elsewhere are not there yet; put them there first:\n"
             + "\n".join(missing)
         )
-
-
-def _named(graph: Graph, patterns: Collection[str]) -> set[str]:
-    named: set[str] = set()
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        found = {key for key, node in graph.nodes.items() if fnmatch.fnmatchcase(type(node.task).__name__, pattern)}
-        if not found:
-            classes = sorted({type(node.task).__name__ for node in graph.nodes.values()})
-            raise ConfigurationError(f"build(rerun=...): no task class matches {pattern!r}; there are {', '.join(classes)}")
-        named |= found
-    return named

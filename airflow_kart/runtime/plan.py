@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from airflow_kart.tasks.completeness import Completeness, asks_inputs, look_at, with_inputs
 from airflow_kart.tasks.graph import Graph, Node
 
-__all__ = ["Outcome", "Plan", "PlannedTask", "make_plan"]
+__all__ = ["ASKED_AGAIN", "NEEDS_AGAIN", "Outcome", "Plan", "PlannedTask", "make_plan"]
+
+ASKED_AGAIN = "asked to run again"
+NEEDS_AGAIN = "something it needs runs again"
 
 
 class Outcome(str, enum.Enum):
@@ -23,6 +26,8 @@ class Outcome(str, enum.Enum):
     """The task's artifact was there."""
     NOT_NEEDED = "not_needed"
     """No task downstream runs."""
+    SKIPPED = "skipped"
+    """The task's ``run()``, a person or Airflow skipped the task, or a task upstream."""
     FAILED = "failed"
     """The task, or a task upstream, failed."""
 
@@ -103,7 +108,7 @@ def make_plan(
         found.update(zip(looked_at, states, strict=True))
         for unique_id in frontier:
             if unique_id in forced:
-                reason = "asked to run again" if unique_id in named else "something it needs runs again"
+                reason = ASKED_AGAIN if unique_id in named else NEEDS_AGAIN
                 planned[unique_id] = PlannedTask(Outcome.RUN, reason, forced=True)
             else:
                 planned[unique_id] = PlannedTask.of(found[unique_id])

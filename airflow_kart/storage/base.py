@@ -18,6 +18,7 @@ from typing import BinaryIO, Final, Literal, Protocol, runtime_checkable
 __all__ = [
     "ANY",
     "HIDDEN",
+    "LARGEST_READ",
     "LOCKS",
     "UPLOADS",
     "Expected",
@@ -39,6 +40,8 @@ LOCKS = ".kart-locks"
 """Folder for locks, in a workspace's directory; no listing shows this folder."""
 HIDDEN = (UPLOADS, LOCKS)
 """The folders that no listing shows."""
+LARGEST_READ = 256 << 20
+"""Bytes that :meth:`Lookup.read` reads at most: sidecars, locks and packs are far smaller, so a larger object is none."""
 
 
 class _Anything(enum.Enum):
@@ -118,7 +121,11 @@ class Lookup(Protocol):
         ...
 
     def read(self, uri: str) -> ObjectContent | None:
-        """Read a small object as a whole; return ``None`` where there is no object."""
+        """Read a small object as a whole; return ``None`` where there is no object.
+
+        Raises:
+            StorageError: the store refuses, or the object has more than :data:`LARGEST_READ` bytes.
+        """
         ...
 
 

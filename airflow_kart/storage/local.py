@@ -9,40 +9,32 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import errno
-import fcntl
 import functools
 import hashlib
+import io
 import os
 import re
 import socket
 import stat
-import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote, unquote
 
 from airflow_kart import settings
 from airflow_kart.exceptions import ConflictError, StorageError
-from airflow_kart.storage.base import ANY, HIDDEN, UPLOADS, Expected, ObjectContent, ObjectStat, Removable
+from airflow_kart.storage.base import ANY, HIDDEN, LARGEST_READ, UPLOADS, Expected, ObjectContent, ObjectStat, Removable
+from airflow_kart.storage.regular_file import open_for_reading, refused
+from airflow_kart.storage.turns import turn_at
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 __all__ = ["LocalStore", "is_file_uri", "path_of"]
 
-_LOCK = "publishing.lock"
-_TURNS = threading.local()  # the directories this thread has locked, since a second lock of its own would wait for the first
+_BUFFER = 128 << 10
 _UPLOAD_NAME = re.compile(r"([0-9a-f]{8})-(\d+)-[0-9a-f]{8}")
-_WORDS = {
-    errno.ENOSPC: "no space is left there; free some, or choose another workspace_directory",
-    errno.EDQUOT: "the disk quota is used up; free some, or choose another workspace_directory",
-    errno.EROFS: "the file system is read-only; choose another workspace_directory",
-    errno.EACCES: "permission denied; give this user write access, or choose another workspace_directory",
-    errno.EPERM: "not permitted; give this user write access, or choose another workspace_directory",
-    errno.ENOTDIR: "a part of the path is a file, not a directory",
-    errno.EISDIR: "a directory is in the way",
-    errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter path in make_target",
-}
 
 
 class LocalStore:
@@ -72,49 +64,35 @@ class LocalStore:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            _refused("look up", uri, error)
+            refused("look up", uri, error)
         if not stat.S_ISREG(found.st_mode):
             return None
         return ObjectStat(found.st_size, dt.datetime.fromtimestamp(found.st_mtime, dt.timezone.utc), _version(found))
 
     def open(self, uri: str) -> BinaryIO:
         """Open a file for reading."""
-        try:
-            return open(path_of(uri), "rb", opener=_open_regular)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            _refused("read", uri, error)
+        return io.BufferedReader(_ReadFile(_opened(uri), uri), _BUFFER)
 
     def read(self, uri: str) -> ObjectContent | None:
         """Return a file's bytes and version, or ``None``."""
         try:
-            with self.open(uri) as stream:
-                return ObjectContent(stream.read(), _version(os.fstat(stream.fileno())))
+            with _opened(uri) as file:
+                found = os.fstat(file.fileno())
+                if found.st_size > LARGEST_READ:
+                    raise StorageError(f"could not read {uri}: {found.st_size} bytes are too many for a small file", uri=uri)
+                return ObjectContent(file.readall(), _version(found))
         except FileNotFoundError:
             return None
+        except OSError as error:
+            refused("read", uri, error)
 
     def upload(self, uri: str, *, metadata: Mapping[str, str] | None = None) -> LocalUpload:  # noqa: ARG002 - the protocol's
         """Begin to write a file; files carry no metadata."""
         return LocalUpload(self, uri, path_of(uri))
 
-    @contextlib.contextmanager
-    def publishing(self, uris: Iterable[str]) -> Iterator[None]:
-        """Lock the directories of the files, in order, for the moment it takes to rename files into place."""
-        held: set[str] = _TURNS.__dict__.setdefault("held", set())
-        folders = {os.path.join(os.path.dirname(path_of(uri)), UPLOADS) for uri in uris} - held
-        with contextlib.ExitStack() as locks:
-            for folder in sorted(folders):
-                try:
-                    if not os.path.isdir(folder):
-                        os.makedirs(folder, exist_ok=True)
-                    lock = locks.enter_context(open(os.path.join(folder, _LOCK), "wb", buffering=0))
-                    fcntl.flock(lock, fcntl.LOCK_EX)  # released when it is closed, or with the process
-                except OSError as error:
-                    _refused("lock", folder, error)
-            held |= folders
-            locks.callback(held.difference_update, folders)
-            yield
+    def publishing(self, uris: Iterable[str]) -> contextlib.AbstractContextManager[None]:
+        """Exclude other writers of the files, for the moment of renaming files into place."""
+        return turn_at([path_of(uri) for uri in uris])
 
     def remove(self, uri: str, expected: Removable = ANY) -> bool:
         """Remove a file; to compare an expected version, take a turn."""
@@ -132,7 +110,7 @@ class LocalStore:
         except FileNotFoundError:
             return False
         except OSError as error:
-            _refused("remove", uri, error)
+            refused("remove", uri, error)
         return True
 
     def list(self, prefix: str) -> Iterator[str]:
@@ -151,6 +129,64 @@ class LocalStore:
             probe.discard()
 
 
+def _opened(uri: str) -> io.FileIO:
+    """Open a file for reading, without a buffer.
+
+    Raises:
+        FileNotFoundError: there is no file.
+        StorageError: the file cannot be opened, or is no regular file.
+    """
+    try:
+        return open(path_of(uri), "rb", buffering=0, opener=open_for_reading)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        refused("read", uri, error)
+
+
+class _ReadFile(io.RawIOBase):
+    """A file whose errors name its uri."""
+
+    def __init__(self, file: io.FileIO, uri: str) -> None:
+        self._file = file
+        self._uri = uri
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    @property
+    def name(self) -> str:
+        return str(self._file.name)
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int | None:
+        try:
+            return self._file.readinto(buffer)
+        except OSError as error:
+            refused("read", self._uri, error)
+
+    def readall(self) -> bytes:
+        try:
+            return self._file.readall()
+        except OSError as error:
+            refused("read", self._uri, error)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        return self._file.seek(offset, whence)  # readers expect OSErrors of positions that do not exist
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 class LocalUpload:
     """A file on its way; see :class:`~airflow_kart.storage.base.Upload`."""
 
@@ -167,7 +203,7 @@ class LocalUpload:
             _remove_abandoned(folder)
             self._file = open(self._temporary, "xb", buffering=0)  # noqa: SIM115 - finish() and discard() close it
         except OSError as error:
-            _refused("write", uri, error)
+            refused("write", uri, error)
 
     def write(self, data: bytes | memoryview, /) -> int:
         """Add bytes to the file."""
@@ -177,7 +213,7 @@ class LocalUpload:
             while written < len(view):
                 written += self._file.write(view[written:])
         except OSError as error:
-            _refused("write", self._uri, error)
+            refused("write", self._uri, error)
         return written
 
     def restart(self) -> None:
@@ -194,7 +230,7 @@ class LocalUpload:
                 os.fsync(self._file.fileno())
             self._file.close()
         except OSError as error:
-            _refused("write", self._uri, error)
+            refused("write", self._uri, error)
 
     def publish(self, expected: Expected = ANY) -> str:
         """Rename the file to its name."""
@@ -214,7 +250,7 @@ class LocalUpload:
             if self._fsync:
                 _sync_directory(os.path.dirname(self._path))
         except OSError as error:
-            _refused("publish", self._uri, error)
+            refused("publish", self._uri, error)
         return version
 
     def discard(self) -> None:
@@ -223,18 +259,6 @@ class LocalUpload:
             self._file.close()
         with contextlib.suppress(OSError):
             os.unlink(self._temporary)
-
-
-def _open_regular(path: str, flags: int) -> int:
-    """Open a regular file; a pipe in its place would let its readers wait for ever."""
-    descriptor = os.open(path, flags | os.O_NONBLOCK)
-    mode = os.fstat(descriptor).st_mode
-    if stat.S_ISREG(mode):
-        return descriptor
-    os.close(descriptor)
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    raise OSError(errno.EINVAL, "there is no regular file")
 
 
 def _version(found: os.stat_result) -> str:
@@ -302,8 +326,3 @@ def _sync_directory(folder: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _refused(action: str, uri: str, error: OSError) -> NoReturn:
-    words = _WORDS.get(error.errno or 0, error.strerror or str(error))
-    raise StorageError(f"could not {action} {uri}: {words}", uri=uri) from error

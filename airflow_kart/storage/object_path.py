@@ -17,8 +17,9 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 
+from airflow_kart.connections import safe_cause, without_passwords
 from airflow_kart.exceptions import ConfigurationError, ConflictError, KartError, StorageError
-from airflow_kart.storage.base import ANY, HIDDEN, UPLOADS, Expected, ObjectContent, ObjectStat, Removable
+from airflow_kart.storage.base import ANY, HIDDEN, LARGEST_READ, UPLOADS, Expected, ObjectContent, ObjectStat, Removable
 
 __all__ = ["ObjectPathStore", "is_known_scheme"]
 
@@ -66,6 +67,8 @@ class ObjectPathStore:
             before = self.stat(uri)
             if before is None:
                 return None
+            if before.size > LARGEST_READ:
+                raise StorageError(f"could not read {uri}: {before.size} bytes are too many for a small file", uri=uri)
             with contextlib.suppress(FileNotFoundError), self.open(uri) as stream:
                 data = stream.read()
                 if self.stat(uri) == before:
@@ -215,4 +218,5 @@ def _refusals(action: str, uri: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, FileNotFoundError) and action == "read":
             raise
-        raise StorageError(f"could not {action} {uri}: {type(error).__name__}: {error}", uri=uri) from error
+        words = f"could not {action} {uri}: {type(error).__name__}: {without_passwords(str(error))}"
+        raise StorageError(words, uri=uri) from safe_cause(error)

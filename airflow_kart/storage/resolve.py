@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from airflow_kart import settings
 from airflow_kart.exceptions import ConfigurationError, TargetPathError
-from airflow_kart.storage.base import Store
+from airflow_kart.storage.base import HIDDEN, Store
 from airflow_kart.storage.buckets.gcs import GCSStore
 from airflow_kart.storage.buckets.s3 import S3Store
 from airflow_kart.storage.local import LocalStore, is_file_uri
@@ -24,6 +24,7 @@ StoreFactory = Callable[[], Store]
 """A class, or a function without arguments, that makes the store of a scheme."""
 
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")  # control characters, line ends, lone surrogates
 _BUILT_IN = frozenset({"file", "gcs", "gs", "memory", "s3", "s3a"})
 _REGISTERED: dict[str, StoreFactory] = {}
 
@@ -56,8 +57,9 @@ def store_for(uri: str, *, aws_conn_id: str | None = None, gcp_conn_id: str | No
         gcp_conn_id: id of the Airflow connection for Google Cloud Storage; by default as ``[kart] gcp_conn_id`` says.
 
     Raises:
-        ConfigurationError: no store keeps uris of that scheme.
+        ConfigurationError: no store keeps uris of that scheme, or the uri has control characters.
     """
+    require_printable(uri, "the uri")
     match = _SCHEME.match(uri)
     scheme = match[1].lower() if match else "file"
     in_uri = uri.partition("://")[2].partition("/")[0].rpartition("@")[0]
@@ -116,14 +118,41 @@ def join_uri(directory: str, relative_path: str) -> str:
     """Return the uri of a path below a directory.
 
     Raises:
-        TargetPathError: the path is absolute, empty, or leaves the directory.
+        TargetPathError: the path is absolute, empty, a uri, leaves the directory, lies in a hidden folder, or has
+            characters that no name should have.
     """
     path = relative_path.replace(os.sep, "/")
     normal = posixpath.normpath(path)
-    if not path or path.endswith("/") or posixpath.isabs(path) or normal.split("/")[0] in ("..", ".") or "\0" in path:
+    parts = normal.split("/")
+    if not path or path.endswith("/") or posixpath.isabs(path) or parts[0] in ("..", ".") or "\0" in path:
         raise TargetPathError(
             f"{relative_path!r} is not a file below the workspace; give make_target a relative path such as 'models/train.pkl'"
+        )
+    if _SCHEME.match(path) or settings.ONE_SLASH.match(path):
+        raise TargetPathError(
+            f"{relative_path!r} is a uri, and a task's targets lie below its workspace; give make_target a relative path such "
+            "as 'models/train.pkl', or make the task an ExternalTask if others write this artifact"
+        )
+    if set(HIDDEN).intersection(parts):
+        raise TargetPathError(
+            f"{relative_path!r} is in a hidden folder of the workspace ({', '.join(HIDDEN)}); give make_target another path"
+        )
+    if _UNFIT.search(path):
+        raise TargetPathError(
+            f"{relative_path!r} has control characters or half characters in its name; give make_target printable ones"
         )
     if is_file_uri(directory):
         normal = quote(normal)  # a percent sign in a name is not an escape
     return f"{directory.rstrip('/')}/{normal}"
+
+
+def require_printable(uri: str, what: str) -> None:
+    """Refuse control characters and lone surrogates: no sidecar and no log can show such a uri.
+
+    Raises:
+        ConfigurationError: the uri has such characters.
+    """
+    if _UNFIT.search(uri):
+        raise ConfigurationError(
+            f"{what} {uri!r} has control characters or half characters in its name; choose printable ones", uri=uri
+        )

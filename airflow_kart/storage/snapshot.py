@@ -13,7 +13,7 @@ import logging
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from airflow_kart.exceptions import StorageError
 from airflow_kart.storage.base import ANY, UPLOADS, ListsInBulk, Lookup, ObjectContent, ObjectStat, Store
@@ -22,8 +22,8 @@ __all__ = ["Snapshot"]
 
 _WORTH_A_PACK = 100
 _MOST_PACKED = 20_000
+_MOST_BYTES = 64 << 20  # of a pack's text
 _PACK = "sidecars.json.z"
-_LARGEST = 1 << 30  # bytes, unpacked
 
 logger = logging.getLogger(__name__)
 
@@ -93,14 +93,14 @@ class _FolderSnapshot:
         self._store = store
         self._folder = folder
         self._pack = f"{folder}/{UPLOADS}/{_PACK}"
-        self._packed: dict[str, tuple[str, str]] | None = None if present >= _WORTH_A_PACK else {}
+        self._packed: dict[str, tuple[str, bytes]] | None = None if present >= _WORTH_A_PACK else {}
         self._read: dict[str, ObjectContent] = {}
         self._loading = threading.Lock()
 
     def read(self, name: str, version: str) -> ObjectContent | None:
         packed = self._from_pack().get(name)
         if packed is not None and packed[0] == version:
-            return ObjectContent(packed[1].encode(), version)
+            return ObjectContent(packed[1], version)
         found = self._store.read(f"{self._folder}/{name}")
         if found is not None:
             self._read[name] = found
@@ -111,12 +111,13 @@ class _FolderSnapshot:
         if len(self._read) < _WORTH_A_PACK:
             return
         entries: dict[str, tuple[str, str]] = {}
-        for name, found in self._read.items():
-            with contextlib.suppress(UnicodeDecodeError):  # no JSON then, and too strange to be remembered
-                entries[name] = (found.version, found.data.decode())
-        for name, entry in self._from_pack().items():
-            if len(entries) < _MOST_PACKED:
-                entries.setdefault(name, entry)
+        left = _MOST_BYTES
+        for name, version, data in (*self._just_read(), *self._packed_before()):
+            text = _text_of(data)
+            left -= len(data)
+            if text is None or name in entries or left < 0 or len(entries) >= _MOST_PACKED:
+                continue
+            entries[name] = version, text
         try:
             upload = self._store.upload(self._pack)
             try:
@@ -126,42 +127,52 @@ class _FolderSnapshot:
             finally:
                 upload.discard()
         except StorageError as error:
-            logger.info("what was looked up is not kept for the next time: %s", error)
+            logger.info("could not write a pack of sidecars for the next time: %s", error)
 
-    def _from_pack(self) -> dict[str, tuple[str, str]]:
+    def _just_read(self) -> Iterator[tuple[str, str, bytes]]:
+        return ((name, found.version, found.data) for name, found in self._read.items())
+
+    def _packed_before(self) -> Iterator[tuple[str, str, bytes]]:
+        return ((name, version, data) for name, (version, data) in self._from_pack().items())
+
+    def _from_pack(self) -> dict[str, tuple[str, bytes]]:
         """Return the entries of the pack; a missing or strange pack has none."""
         with self._loading:
             if self._packed is None:
                 self._packed = {}
                 try:
                     found = self._store.read(self._pack)
-                    self._packed = {} if found is None else _unpacked(found.data)
-                except (StorageError, zlib.error, ValueError, RecursionError) as error:
-                    logger.info("the sidecars of %s are read one by one: %s", self._folder, error)
+                    self._packed = _unpacked(found.data) if found is not None else {}
+                except (StorageError, zlib.error, ValueError, RecursionError, MemoryError) as error:
+                    logger.info("reading the sidecars of %s one by one, as their pack is no use: %r", self._folder, error)
             return self._packed
 
 
-def _unpacked(data: bytes) -> dict[str, tuple[str, str]]:
-    """Return the entries of a pack.
+def _unpacked(data: bytes) -> dict[str, tuple[str, bytes]]:
+    """Return version and bytes by name, without the entries that are none.
 
     Raises:
+        ValueError: the bytes are no pack, or one of more than 64 MB.
         zlib.error: the bytes are not compressed.
-        ValueError: the content is not a pack, or is too large for one.
     """
-    decompressor = zlib.decompressobj()
-    text = decompressor.decompress(data, _LARGEST)
-    if not decompressor.eof:
-        raise ValueError("the pack is cut off, or too large")
-    entries = json.loads(text)
-    if not isinstance(entries, dict):
-        raise ValueError("the pack is not a JSON object")
-    found: dict[str, tuple[str, str]] = {}
-    for name, entry in entries.items():
-        if not isinstance(entry, list) or len(entry) != 2 or not all(isinstance(part, str) for part in entry):
-            raise ValueError("the pack has an entry that is not a version and a text")
-        entry[1].encode()  # raises for lone surrogates
-        found[name] = (entry[0], entry[1])
-    return found
+    inflating = zlib.decompressobj()
+    text = inflating.decompress(data, _MOST_BYTES)
+    if not inflating.eof:
+        raise ValueError("too large, or cut off")
+    found: object = json.loads(text)
+    entries: dict[str, tuple[str, bytes]] = {}
+    for name, entry in found.items() if isinstance(found, dict) else ():
+        if isinstance(entry, list) and len(entry) == 2 and all(isinstance(each, str) for each in entry):
+            with contextlib.suppress(UnicodeEncodeError):
+                entries[name] = entry[0], entry[1].encode()
+    return entries
+
+
+def _text_of(data: bytes) -> str | None:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _folder_and_name(uri: str) -> tuple[str, str]:

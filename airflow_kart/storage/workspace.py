@@ -12,7 +12,8 @@ from typing_extensions import Self
 from airflow_kart import settings
 from airflow_kart.ambient import Ambient
 from airflow_kart.exceptions import ConfigurationError
-from airflow_kart.storage import Store, join_uri, store_for
+from airflow_kart.storage import HIDDEN, Store, join_uri, store_for
+from airflow_kart.storage.resolve import require_printable
 
 __all__ = ["Workspace"]
 
@@ -121,6 +122,26 @@ class Workspace:
 
 
 def _absolute(directory: str) -> str:
+    """Return a directory as an absolute path or a uri.
+
+    Raises:
+        ConfigurationError: nothing can be there.
+    """
+    if "{{" in directory or "{%" in directory:
+        return directory if "://" in directory else os.path.abspath(os.path.expanduser(directory))
+    require_printable(directory, "workspace_directory")
+    if (one_slash := settings.ONE_SLASH.match(directory)) is not None:
+        if one_slash[1].lower() != "file":
+            raise ConfigurationError(
+                f"{directory!r} is no uri; write {one_slash[1]}:// with two slashes, as a text: a pathlib.Path drops one",
+                uri=directory,
+            )
+        directory = f"file://{directory[len('file:') :]}"
+    if set(HIDDEN).intersection(directory.split("/")):
+        raise ConfigurationError(
+            f"{directory!r} is in a hidden folder of a workspace ({', '.join(HIDDEN)}); choose another workspace_directory",
+            uri=directory,
+        )
     return directory if "://" in directory else os.path.abspath(os.path.expanduser(directory))
 
 

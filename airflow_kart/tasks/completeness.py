@@ -10,13 +10,13 @@ from __future__ import annotations
 import posixpath
 import time
 from collections.abc import Collection, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from airflow_kart import settings
 from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.artifacts.target import TargetState
 from airflow_kart.storage import Snapshot
+from airflow_kart.storage.threads import Threads
 from airflow_kart.tasks.graph import Node, upstream_first
 from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.outputs import needed_targets
@@ -113,7 +113,7 @@ def look_at(nodes: Iterable[Node], *, remember: bool = False) -> list[Completene
     rest = targets[len(found) :]
     if rest:
         snapshot = Snapshot(place for target in rest for place in target.looked_at())
-        with ThreadPoolExecutor(settings.kart_int("check_threads"), "kart-check") as pool:
+        with Threads(settings.kart_int("check_threads"), "kart-check") as pool:
             found += pool.map(lambda target: target.state(snapshot), rest)
         if remember:
             snapshot.remember({(target.store, posixpath.dirname(target.uri)) for target in rest})

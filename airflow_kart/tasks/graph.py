@@ -9,7 +9,7 @@ from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import ConfigurationError, TargetPathError
 from airflow_kart.tasks.model import Task, is_task
 from airflow_kart.tasks.nesting import KeyPath
-from airflow_kart.tasks.outputs import targets_of
+from airflow_kart.tasks.outputs import own_targets, targets_of
 from airflow_kart.tasks.resolution import resolve
 
 __all__ = ["Graph", "Node", "require_task", "upstream_first"]
@@ -143,7 +143,7 @@ def _required(task: Task, follows: Callable[[Task], bool]) -> Iterator[Task]:
 def _refuse_shared_files(nodes: Iterable[Node]) -> None:
     writers: dict[str, Task] = {}
     for node in nodes:
-        for target in node.targets:
+        for target in own_targets(node.task, node.targets):
             other = writers.setdefault(target.uri, node.task)
             if other is not node.task:
                 raise TargetPathError(

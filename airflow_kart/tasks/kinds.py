@@ -6,6 +6,8 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import Any, ClassVar, TypeVar
 
+from typing_extensions import Never
+
 from airflow_kart.artifacts.external import ExternalTarget
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import MissingArtifactError
@@ -63,6 +65,7 @@ class ExternalTask(TaskOnKart[T]):
         *,
         format: Format | None = None,  # noqa: A002 - as in the base class
         schema: Any = None,
+        **unknown: Never,
     ) -> Target:
         """Return a target that somebody else writes: below the workspace, or anywhere by an absolute path or uri.
 
@@ -71,8 +74,9 @@ class ExternalTask(TaskOnKart[T]):
             use_unique_id: whether the file's name contains the unique id; by default not.
             format: as in :meth:`TaskOnKart.make_target`.
             schema: as in :meth:`TaskOnKart.make_target`.
+            unknown: as in :meth:`TaskOnKart.make_target`.
         """
-        return super().make_target(relative_file_path, use_unique_id, format=format, schema=schema)
+        return super().make_target(relative_file_path, use_unique_id, format=format, schema=schema, **unknown)
 
     def _locate(self, path: str) -> Located:
         if "://" not in path and not path.startswith("/"):

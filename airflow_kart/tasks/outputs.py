@@ -9,10 +9,10 @@ from airflow_kart.artifacts.target import Target
 from airflow_kart.artifacts.together import load_together
 from airflow_kart.exceptions import KartError, TargetError, TargetPathError
 from airflow_kart.tasks.model import Task, kind_of
-from airflow_kart.tasks.nesting import KeyPath, NotALeafError, describe_path, leaves, map_leaves
+from airflow_kart.tasks.nesting import KeyPath, NotALeafError, describe_path, follow, leaves, map_leaves
 from airflow_kart.tasks.resolution import resolve
 
-__all__ = ["load_nested", "needed_targets", "read_targets", "targets_of"]
+__all__ = ["load_nested", "needed_targets", "output_at", "own_targets", "read_targets", "targets_of"]
 
 
 def targets_of(task: Task) -> list[tuple[KeyPath, Target]]:
@@ -32,7 +32,7 @@ def targets_of(task: Task) -> list[tuple[KeyPath, Target]]:
         found = list(leaves(outputs, Target))
     except NotALeafError as error:
         raise TargetError(
-            f"{task!r}.output() returned {error}, which is not a target; return make_target(...), or dicts and lists of these",
+            f"{task!r}.output() returned {error.wrong('a target')}; return make_target(...), or dicts and lists of these",
             task=repr(task),
         ) from None
     if not found and not kind_of(task).wrapper:
@@ -41,6 +41,33 @@ def targets_of(task: Task) -> list[tuple[KeyPath, Target]]:
             task=repr(task),
         )
     _refuse_shared_paths(task, found)
+    return found
+
+
+def own_targets(task: Task, targets: Iterable[Target]) -> list[Target]:
+    """Return the targets that a task writes itself: ``output()`` may pass on targets of the inputs."""
+    return [target for target in targets if target.owner is None or target.owner.unique_id == task.unique_id]
+
+
+def output_at(task: Task, key: str | int | None) -> Target:
+    """Return one output of a task.
+
+    Args:
+        task: the task.
+        key: the output's key in ``output()``; ``None`` for the only output.
+
+    Raises:
+        TargetError: there is no such output; or there are several, and no key.
+    """
+    outputs = task.output()
+    try:
+        found = outputs if key is None else follow(outputs, (key,))
+    except LookupError:
+        found = None
+    if not isinstance(found, Target):
+        names = ", ".join(describe_path(path) for path, _ in targets_of(task))
+        which = "which output?" if key is None else f"there is no output {key!r};"
+        raise TargetError(f"{task!r}.dump(): {which} Name one of them by its key: {names}", task=repr(task))
     return found
 
 

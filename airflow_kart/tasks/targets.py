@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from airflow_kart.artifacts.checks import Checks, Schema, require_schema, schema_in
 from airflow_kart.artifacts.sidecar.document import SIDECAR_SUFFIX
@@ -11,13 +11,14 @@ from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import ConfigurationError, TargetError, TargetPathError
 from airflow_kart.formats import Format, TableKind, format_for, of_kind, split_extension, table_kind_of
 from airflow_kart.identity.names import logical_module_name
+from airflow_kart.parameters.former import advice_for
 from airflow_kart.storage import Store, join_uri
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.provenance import TaskOwner
 from airflow_kart.tasks.type_argument import type_argument
 
-__all__ = ["in_workspaces", "make_target", "require_zip"]
+__all__ = ["in_workspaces", "make_target", "refuse_unknown_options", "require_zip"]
 
 Located = Sequence[tuple[str, Store]]
 
@@ -76,6 +77,18 @@ def in_workspaces(workspace: Workspace, path: str) -> Located:
     """Return the uris of a path in a workspace and in its ``read_from`` workspaces, each with its store."""
     directories = (workspace.directory, *workspace.others)
     return [(join_uri(directory, path), workspace.store_of(directory)) for directory in directories]
+
+
+def refuse_unknown_options(cls: type[Task], unknown: Mapping[str, object]) -> None:
+    """Refuse options that ``make_target`` does not take; of gokart's, say what stands in their place.
+
+    Raises:
+        TargetError: there are such options.
+    """
+    for name in sorted(unknown):
+        advice = advice_for(name)
+        hint = f"in its place: {advice}" if advice else "it takes format and schema"
+        raise TargetError(f"{cls.__qualname__}: make_target() takes no option {name}; {hint}", task=cls.__qualname__)
 
 
 def require_zip(cls: type[Task], path: str) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
-from typing_extensions import Self
+from typing_extensions import Never, Self
 
 from airflow_kart.artifacts.target import Target
-from airflow_kart.artifacts.together import load_parts_together
 from airflow_kart.exceptions import KartError, TargetError
 from airflow_kart.formats import Format, ReadsInParts
 from airflow_kart.formats.large_frame import LargeFrameFormat
@@ -18,12 +17,13 @@ from airflow_kart.parameters.parametrized import Parametrized, State
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.completeness import is_complete
 from airflow_kart.tasks.declarations import check_declarations
+from airflow_kart.tasks.inputs import input_parts, loaded_inputs
 from airflow_kart.tasks.model import Kind, TaskState, task_state
-from airflow_kart.tasks.nesting import NotALeafError, describe_path, follow, leaves, map_leaves
-from airflow_kart.tasks.outputs import load_nested, targets_of
+from airflow_kart.tasks.nesting import map_leaves
+from airflow_kart.tasks.outputs import output_at
 from airflow_kart.tasks.resolution import resolve
 from airflow_kart.tasks.restoration import restore
-from airflow_kart.tasks.targets import Located, in_workspaces, make_target, require_zip
+from airflow_kart.tasks.targets import Located, in_workspaces, make_target, refuse_unknown_options, require_zip
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,7 +116,12 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
         to wait for the lock of one of them defers, and calls :meth:`run` again from the beginning; after the first
         :meth:`dump` the operator waits in its worker slot.
         """
-        raise KartError(f"{type(self).__qualname__} has no run(); define what the task does")
+        cls = type(self).__qualname__
+        raise KartError(
+            f"{cls} has no run(); define run(), or make {cls} an ExternalTask if others make its artifact, or a WrapperTask if "
+            "it only groups others",
+            task=repr(self),
+        )
 
     # What it is made of.
 
@@ -156,6 +161,7 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
         *,
         format: Format | None = None,  # noqa: A002 - the word for it everywhere else
         schema: Any = None,
+        **unknown: Never,
     ) -> Target:
         """Return a target in the workspace.
 
@@ -168,11 +174,13 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
                 ``CsvFormat(separator=";")``.
             schema: a pandera schema or model that tables must satisfy when the task dumps them and when others load them; by
                 default the schema of the class's type argument, ``TaskOnKart[DataFrame[Features]]``.
+            unknown: none; the error of a former name, such as gokart's ``processor``, says what to use.
 
         Raises:
             TargetPathError: the path leaves the workspace.
             UnknownFormatError: no format has this extension.
         """
+        refuse_unknown_options(type(self), unknown)
         return self._target(relative_file_path, ".pkl", use_unique_id, format, schema)
 
     def make_model_target(
@@ -276,10 +284,7 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
             CorruptArtifactError: an input differs from its sidecar.
             FormatError: an input lacks one of the columns, or is no table.
         """
-        if isinstance(target, Target):
-            return target.load(columns)
-        outputs = map_leaves(lambda task: task.output(), self._chosen(target, "load"), TaskOnKart)
-        return load_nested(outputs, columns)
+        return loaded_inputs(self, target, columns)
 
     @overload
     def load_generator(self, target: TaskOnKart[U]) -> Iterator[U]: ...
@@ -303,31 +308,7 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
             MissingArtifactError: an input is not there.
             CorruptArtifactError: an input differs from its sidecar.
         """
-        if isinstance(target, Target):
-            return target.load_parts()
-        chosen = self._chosen(target, "load_generator")
-        found = (output for _, task in leaves(chosen, TaskOnKart) for _, output in targets_of(task))
-        return load_parts_together(found)
-
-    def _chosen(self, target: object, method: str) -> Any:
-        """Return the tasks to load, nested."""
-        chosen = target
-        if target is None or isinstance(target, (str, int)):
-            chosen = resolve(self).requirements
-            if target is not None:
-                try:
-                    chosen = follow(chosen, (target,))
-                except LookupError:
-                    raise TargetError(
-                        f"{self!r}.{method}({target!r}): requires() has no such key; {_keys_of(chosen)}"
-                    ) from None
-        try:
-            list(leaves(chosen, TaskOnKart))
-        except NotALeafError as error:
-            raise TargetError(
-                f"{self!r}.{method}() takes a key of requires(), a task, a target, or lists and dicts of these, not {error}"
-            ) from None
-        return chosen
+        return input_parts(self, target)
 
     def dump(self, obj: T, target: str | int | Target | None = None, custom_labels: Mapping[str, str] | None = None) -> None:
         """Write an output.
@@ -364,7 +345,7 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
 
     def _dump(self, obj: object, target: str | int | Target | None, custom_labels: Mapping[str, str] | None) -> None:
         if not isinstance(target, Target):
-            target = self._output_at(target)
+            target = output_at(self, target)
         if isinstance(obj, Iterator) and not isinstance(target.format, ReadsInParts):
             raise TargetError(
                 f"{self!r}: {target.uri} takes one object, not parts; make it with make_large_data_frame_target, or dump a list"
@@ -374,18 +355,6 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
         except KartError as error:
             error.add_context(repr(self), task=repr(self), uri=target.uri)
             raise
-
-    def _output_at(self, key: str | int | None) -> Target:
-        outputs = self.output()
-        try:
-            found = outputs if key is None else follow(outputs, (key,))
-        except LookupError:
-            found = None
-        if not isinstance(found, Target):
-            names = ", ".join(describe_path(path) for path, _ in targets_of(self))
-            which = "which output?" if key is None else f"there is no output {key!r};"
-            raise TargetError(f"{self!r}.dump(): {which} Name one of them by its key: {names}")
-        return found
 
     @property
     def task_log(self) -> dict[str, Any]:
@@ -410,11 +379,3 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
         """
         found: Self = restore(cls, unique_id, given)
         return found
-
-
-def _keys_of(requirements: Any) -> str:
-    if isinstance(requirements, TaskOnKart):
-        return "it returns one task by itself: call load()"
-    if isinstance(requirements, Mapping):
-        return f"it has {', '.join(map(repr, requirements)) or 'none'}"
-    return f"it returns a list of {len(requirements)}" if requirements else "it returns nothing"

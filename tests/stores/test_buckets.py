@@ -115,7 +115,7 @@ def test_an_object_that_changes_while_it_is_read_is_not_mixed(store: BucketStore
         else:
             store.remove(f"{base}/a")
         stream.seek(20 * MB)
-        with pytest.raises(ObjectChangedError, match=f"could not read {base}/a: it was replaced or removed"):
+        with pytest.raises(ObjectChangedError, match=f"could not read {base}/a: another writer replaced or removed"):
             stream.read()
         with pytest.raises(ObjectChangedError):
             stream.hexdigest()  # type: ignore[attr-defined]

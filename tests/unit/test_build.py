@@ -99,6 +99,12 @@ def test_what_is_missing_is_made_where_it_is_needed() -> None:
         (["Raw"], set(EVERYTHING)),
         (["*"], set(EVERYTHING)),
         (["M*", "Total"], {"Middle(n=1, factor=10)", "Middle(n=2, factor=10)", "Total(factor=10)"}),
+        (["middle"], {"Middle(n=1, factor=10)", "Middle(n=2, factor=10)", "Total(factor=10)"}),
+        ([Middle], {"Middle(n=1, factor=10)", "Middle(n=2, factor=10)", "Total(factor=10)"}),
+        (Total, {"Total(factor=10)"}),
+        ([Middle(n=1)], {"Middle(n=1, factor=10)", "Total(factor=10)"}),
+        (Raw(n=2), {"Raw(n=2)", "Middle(n=2, factor=10)", "Total(factor=10)"}),
+        ((Total().unique_id,), {"Total(factor=10)"}),
         ([], set()),
     ],
 )
@@ -109,9 +115,24 @@ def test_what_is_named_runs_again_with_all_below(rerun: Any, again: set[str]) ->
     assert set(ran) == again
 
 
-def test_a_name_that_matches_nothing_lists_the_classes() -> None:
-    with pytest.raises(ConfigurationError, match=r"no task class matches 'total'; there are Middle, Raw, Total"):
-        build(Total(), rerun=["total"])
+@pytest.mark.parametrize(
+    ("rerun", "message"),
+    [
+        (["totl"], r"build\(rerun=\.\.\.\): no task matches 'totl'; there are Middle, Raw, Total; did you mean Total\?$"),
+        (["x*"], r"no task matches 'x\*'; there are Middle, Raw, Total$"),
+        ([Total], None),
+        ([Raw(n=77)], r"no task matches Raw\(n=77\)"),
+        (True, r"build\(rerun=\.\.\.\) is True; give a list of classes, tasks, names or globs; \['\*'\] names all tasks"),
+        ([3], r"build\(rerun=\.\.\.\) holds 3; give classes, tasks, names or globs"),
+        ([int], r"no task matches <class 'int'>"),
+    ],
+)
+def test_a_name_that_matches_nothing_lists_the_classes(rerun: Any, message: str | None) -> None:
+    if message is None:
+        assert build(Total(), rerun=rerun) == 30
+        return
+    with pytest.raises(ConfigurationError, match=message):
+        build(Total(), rerun=rerun)
 
 
 @pytest.mark.parametrize("workers", [0, -1])

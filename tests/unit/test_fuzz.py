@@ -168,14 +168,14 @@ def test_packs(fuzzed: list[Target], tmp_path: Path) -> None:
 def test_a_pack_that_unpacks_without_end_is_not_believed(fuzzed: list[Target], monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_kart.storage import snapshot
 
-    monkeypatch.setattr(snapshot, "_LARGEST", 1000)
-    with pytest.raises(ValueError, match="cut off, or too large"):
+    monkeypatch.setattr(snapshot, "_MOST_BYTES", 1000)
+    with pytest.raises(ValueError, match="too large, or cut off"):
         snapshot._unpacked(zlib.compress(b" " * 10_000_000))
 
 
 def check_taken(taken: Taken | None) -> None:
     if taken is not None:
-        assert taken.time_to_live is None or 0 < taken.time_to_live <= 7 * 86_400
+        assert taken.time_to_live is None or 0 < taken.time_to_live <= 3600
         assert taken.holder is None or (str(taken.holder) and taken.holder.whereabouts)
 
 

@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -59,7 +59,7 @@ class After(TaskOnKart[str]):
 
     def run(self) -> None:
         RAN.append("After")
-        assert self.load() is None
+        assert self.load()["one"] == 7
         self.dump("done")
 
 
@@ -152,7 +152,7 @@ class TestWrapper:
 
 
 class Prices(ExternalTask[str]):
-    path: str = "prices.txt"
+    path: ClassVar[str] = "prices.txt"
 
     def output(self) -> Target:
         return self.make_target(self.path)
@@ -436,7 +436,7 @@ class TestDynamicRequirements:
         import random
 
         class Drawing(TaskOnKart[list[float]]):
-            asks: bool = True
+            asks: ClassVar[bool] = True
 
             def run(self) -> Any:
                 drawn = [random.random()]

@@ -178,6 +178,7 @@ from airflow_kart import Target, TaskOnKart, build
 from airflow_kart.exceptions import MissingArtifactError
 from airflow_kart.formats import format_for
 from airflow_kart.runtime.runner import run_task
+from airflow_kart.tasks.provenance import TaskOwner
 from airflow_kart.storage import LocalStore
 from airflow_kart.tasks.provenance import TaskOwner
 

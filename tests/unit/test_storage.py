@@ -384,3 +384,73 @@ def test_a_path_is_joined(path: str, uri: str) -> None:
 def test_a_path_that_is_not_below_the_workspace_is_refused(path: str) -> None:
     with pytest.raises(TargetPathError, match="is not a file below the workspace; give make_target a relative path"):
         join_uri("/ws", path)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("s3://bucket/x.pkl", "is a uri, and a task's targets lie below its workspace; .*or make the task an ExternalTask"),
+        ("file:/x.pkl", "is a uri"),
+        ("S3:/bucket/x.pkl", "is a uri"),
+        ("custom+x://y", "is a uri"),
+        (".kart-uploads/x.pkl", r"is in a hidden folder of the workspace \(.kart-uploads, .kart-locks\)"),
+        ("a/.kart-locks/x.pkl", "is in a hidden folder"),
+        ("a/../.kart-locks", "is in a hidden folder"),
+        ("a\nb.pkl", "has control characters or half characters in its name; give make_target printable ones"),
+        ("a\x1b[2J.pkl", "has control characters"),
+        ("a\u2028.pkl", "has control characters"),
+        ("a\udcff.pkl", "has control characters or half characters"),
+    ],
+)
+def test_names_that_no_target_should_have_are_refused(path: str, words: str) -> None:
+    for directory in ("/ws", "s3://bucket/ws", "file:///ws"):
+        with pytest.raises(TargetPathError, match=words):
+            join_uri(directory, path)
+
+
+@pytest.mark.parametrize("path", ["a:b.pkl", "C:/x.pkl", "data:/x.pkl", ".kart-locks.pkl", "x/.hidden/y.pkl", "ü 文.pkl"])
+def test_unusual_names_will_do(path: str) -> None:
+    assert join_uri("/ws", path) == f"/ws/{path}"
+
+
+@pytest.mark.parametrize("given", ["file:/data/ws", Path("file:///data/ws"), "FILE:/data/ws"])
+def test_a_file_uri_may_have_one_slash(given: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert Workspace(given).directory == "file:///data/ws"
+    assert Workspace("/x", read_from=[given]).read_from == ("file:///data/ws",)  # type: ignore[arg-type]
+    monkeypatch.setenv("AIRFLOW__KART__WORKSPACE_DIRECTORY", str(given))
+    assert Workspace.current().directory == "file:///data/ws"
+    with Workspace(f"file:{tmp_path}/ws"):
+        assert build(Five()) == 5
+    assert len(list((tmp_path / "ws").rglob("Five*.pkl"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            Path("s3://bucket/ws"),
+            "'s3:/bucket/ws' is no uri; write s3:// with two slashes, as a text: a pathlib.Path drops one",
+        ),
+        ("GS:/bucket", "is no uri; write GS:// with two slashes"),
+        ("/ws/.kart-locks", "is in a hidden folder of a workspace"),
+        ("s3://bucket/.kart-uploads/x", "is in a hidden folder of a workspace"),
+        ("/ws\n", "has control characters or half characters in its name; choose printable ones"),
+        ("s3://bucket/\udc80", "has control characters or half characters"),
+    ],
+)
+def test_directories_that_no_workspace_should_have_are_refused(
+    given: Any, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        Workspace(given)
+    with pytest.raises(ConfigurationError, match=words):
+        Workspace("/ws", read_from=(given,))
+    if str(given).isprintable():
+        monkeypatch.setenv("AIRFLOW__KART__WORKSPACE_DIRECTORY", str(given))
+        with pytest.raises(ConfigurationError, match=words):
+            Workspace.current()
+
+
+def test_a_uri_of_others_has_a_printable_name_too() -> None:
+    with pytest.raises(ConfigurationError, match=r"the uri 's3://bucket/a\\nb' has control characters"):
+        store_for("s3://bucket/a\nb")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import hashlib
 import io
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from airflow_kart import IntParameter, Target, TaskOnKart
 from airflow_kart.artifacts.publication import Publication
-from airflow_kart.exceptions import CorruptArtifactError, FormatError, MissingArtifactError, StorageError
+from airflow_kart.exceptions import CorruptArtifactError, FormatError, MissingArtifactError, StorageError, TargetError
 from airflow_kart.formats import format_for
 from airflow_kart.formats.large_frame import LargeFrameFormat
 from airflow_kart.formats.text import TextFormat
@@ -74,6 +75,22 @@ def test_nothing_is_there_at_first(target: Target) -> None:
         MissingArtifactError, match=r"there is no complete artifact at .*/a\.json; run the task that makes it"
     ):
         target.load()
+
+
+def test_labels_are_text_whatever_is_given(target: Target) -> None:
+    labels: Any = {"rows": 3, "team": None, "auc": 0.5, "ok": True, 1: "a", "day": dt.date(2024, 1, 2), "text": "ü"}
+    target.dump(SMALL, custom_labels=labels)
+    expected = {"rows": "3", "team": "None", "auc": "0.5", "ok": "True", "1": "a", "day": "2024-01-02", "text": "ü"}
+    found = target.sidecar()
+    assert found is not None
+    assert found.artifact.labels == expected
+    assert json.loads(sidecar_file(target).read_text())["artifact"]["labels"] == expected
+
+
+@pytest.mark.parametrize("labels", ["team", ["team"], {"team"}, 3])
+def test_labels_are_a_mapping(target: Target, labels: Any) -> None:
+    with pytest.raises(TargetError, match=rf"the custom_labels of .*a\.json are a {type(labels).__name__}; give a dict"):
+        target.dump(SMALL, custom_labels=labels)
 
 
 @VALUES

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from airflow_kart import settings
+from airflow_kart.connections import without_passwords
 
 __all__ = [
     "BusyFault",
@@ -35,7 +36,14 @@ log = logging.getLogger(__name__)
 
 
 class Fault(Exception):  # noqa: N818 - these never reach the user, whose errors are in exceptions.py
-    """A request failed; the text gives the user the reason."""
+    """A request failed; the text gives the user the reason, without passwords.
+
+    Args:
+        words: the reason.
+    """
+
+    def __init__(self, words: str = "") -> None:
+        super().__init__(without_passwords(words))
 
 
 class TransientFault(Fault):

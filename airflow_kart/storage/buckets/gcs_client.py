@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_kart.connections import connection_id, pool_size, whose
+from airflow_kart.connections import connection_id, pool_size, safe_cause, whose, without_passwords
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.storage.buckets.faults import (
     ConflictFault,
@@ -51,7 +51,17 @@ class GCSSession:
 
     @contextlib.contextmanager
     def faults(self) -> Iterator[None]:
-        """Raise the fault for each error inside the block."""
+        """Raise the fault for each error inside the block, without passwords in its causes."""
+        try:
+            with self._faults():
+                yield
+        except Fault as fault:
+            if safe_cause(fault) is None:
+                fault.__cause__ = fault.__context__ = None
+            raise
+
+    @contextlib.contextmanager
+    def _faults(self) -> Iterator[None]:
         import google.auth.exceptions
         import requests
         import urllib3.exceptions
@@ -129,14 +139,15 @@ def new_session(given: str | None) -> GCSSession:
         # GCSHook insists on a connection; without one it would come to Google's default credentials too.
         client: Any = GCSHook(gcp_conn_id=used).get_conn() if used else storage.Client(project="none")
         session = client._http  # noqa: SLF001 - the client has no other way to its authorised session
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - hooks raise all kinds
+        words = f"{type(error).__name__}: {without_passwords(str(error))}"
         raise ConfigurationError(
-            f"no client for Google Cloud Storage could be made ({who}): {type(error).__name__}: {error}; correct the connection"
-        ) from error
+            f"no client for Google Cloud Storage could be made ({who}): {words}; correct the connection"
+        ) from safe_cause(error)
     if type(session.get_adapter(client.api_endpoint)) is HTTPAdapter:  # not one with a certificate of the client's
         pool = HTTPAdapter(pool_maxsize=pool_size())
         session.mount(client.api_endpoint, pool)
-    return GCSSession(session, client.api_endpoint, f"{who}, {client.api_endpoint}")
+    return GCSSession(session, client.api_endpoint, f"{who}, {without_passwords(client.api_endpoint)}")
 
 
 def _told(answer: Any) -> tuple[set[str], str]:

@@ -7,7 +7,7 @@ import http.client
 from collections.abc import Iterator
 from typing import Any
 
-from airflow_kart.connections import connection_id, pool_size, whose
+from airflow_kart.connections import connection_id, pool_size, safe_cause, whose, without_passwords
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.storage.buckets.faults import (
     BusyFault,
@@ -83,16 +83,28 @@ def new_client(given: str | None) -> tuple[Any, str]:
         hook = S3Hook(aws_conn_id=used)
         # What the connection's config_kwargs say goes before what is wanted here.
         client = hook.get_client_type(config=wanted.merge(hook.config))
-    except Exception as error:
-        raise ConfigurationError(
-            f"no S3 client could be made ({who}): {type(error).__name__}: {error}; correct the connection"
-        ) from error
-    return client, f"{who}, {client.meta.endpoint_url}"
+    except Exception as error:  # noqa: BLE001 - hooks raise all kinds
+        words = f"{type(error).__name__}: {without_passwords(str(error))}"
+        raise ConfigurationError(f"no S3 client could be made ({who}): {words}; correct the connection") from safe_cause(
+            error
+        )
+    return client, f"{who}, {without_passwords(client.meta.endpoint_url)}"
 
 
 @contextlib.contextmanager
 def faults_of(client: Any, place: BucketKey) -> Iterator[None]:
-    """Raise the fault for each error inside the block."""
+    """Raise the fault for each error inside the block, without passwords in its causes."""
+    try:
+        with _faults_of(client, place):
+            yield
+    except Fault as fault:
+        if safe_cause(fault) is None:
+            fault.__cause__ = fault.__context__ = None
+        raise
+
+
+@contextlib.contextmanager
+def _faults_of(client: Any, place: BucketKey) -> Iterator[None]:
     import botocore.exceptions as botocore_errors
     import urllib3.exceptions
 

@@ -12,18 +12,27 @@ import datetime as dt
 import posixpath
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, BinaryIO, TypeVar
 
 from airflow_kart import settings
 from airflow_kart.exceptions import ConflictError, ObjectChangedError, StorageError
-from airflow_kart.storage.base import ANY, HIDDEN, UPLOADS, ObjectContent, ObjectStat, Removable, UnfinishedUpload
+from airflow_kart.storage.base import (
+    ANY,
+    HIDDEN,
+    LARGEST_READ,
+    UPLOADS,
+    ObjectContent,
+    ObjectStat,
+    Removable,
+    UnfinishedUpload,
+)
 from airflow_kart.storage.buckets.body import Body, fill
 from airflow_kart.storage.buckets.faults import ConflictFault, Fault, MissingFault, RefusedFault, Retries, TransientFault
 from airflow_kart.storage.buckets.ranged import BLOCK, Ranged, RangedStream
 from airflow_kart.storage.buckets.service import BucketKey, Page, Service, bucket_key_of
 from airflow_kart.storage.buckets.upload import ObjectUpload
+from airflow_kart.storage.threads import Threads
 
 __all__ = ["BucketStore"]
 
@@ -62,7 +71,7 @@ class BucketStore:
             folders.setdefault(uri.rpartition("/")[0] + "/", []).append(uri)
         crowded = {folder: inside for folder, inside in folders.items() if len(inside) > _LOOKS_PER_PAGE}
         found: dict[str, ObjectStat | None] = {}
-        with ThreadPoolExecutor(settings.kart_int("check_threads"), "kart-check") as pool:
+        with Threads(settings.kart_int("check_threads"), "kart-check") as pool:
             for listed in pool.map(self._stat_in_folder, crowded, crowded.values()):
                 found.update(listed)
         return found
@@ -81,6 +90,8 @@ class BucketStore:
 
         def request() -> ObjectContent:
             with contextlib.closing(self.service.get(bucket_key_of(uri))) as body:
+                if body.size > LARGEST_READ:
+                    raise RefusedFault(f"{body.size} bytes are too many for a small object")
                 data = bytearray(body.size)
                 for _ in fill(memoryview(data), body):
                     pass
