@@ -52,7 +52,7 @@ def look_at(lookup: Lookup, uri: str, target_format: Format, unique_id: str | No
     try:
         sidecar = read_sidecar(lookup, uri)
     except CorruptArtifactError as error:
-        return TargetState(False, str(error))
+        return TargetState(False, str(error), mismatched=True)  # a pack of sidecars may be damaged, the sidecar itself not
     if sidecar is None:
         return TargetState(False, "no artifact")
     if (wrong := mismatch(sidecar, uri, target_format, unique_id)) is not None:
