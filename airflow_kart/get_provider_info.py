@@ -1,14 +1,60 @@
-"""The provider's description for Airflow. Data only; the defaults here are the package's defaults."""
+"""The provider's description for Airflow. The defaults here are the package's defaults."""
 
 from __future__ import annotations
 
+import configparser
+import os
+from collections.abc import Iterator
 from typing import Any
 
 __all__ = ["get_provider_info"]
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Return the provider's description and its ``[kart]`` configuration options."""
+    """Return the provider's description, with the ``[kart]`` options and the present options of task classes.
+
+    Options of task classes may hold private values. As no class is loaded where Airflow asks, each of them is declared
+    sensitive: Airflow then hides them in its UI and in ``airflow config list``.
+    """
+    info = _static_info()
+    for section, option in _class_options():
+        declared = info["config"].setdefault(
+            section, {"description": "Values for the parameters of a task class.", "options": {}}
+        )
+        declared["options"][option] = {
+            "description": "The value of a parameter.\n",
+            "version_added": "0.1.0",
+            "type": "string",
+            "sensitive": True,
+            "example": None,
+            "default": None,
+        }
+    return info
+
+
+def _class_options() -> Iterator[tuple[str, str]]:
+    """Return section and option of each value for a task class, in the environment and in ``airflow.cfg``."""
+    for variable in sorted(os.environ):
+        prefix, _, rest = variable.partition("__")
+        section, separator, option = rest.partition("__")
+        if prefix == "AIRFLOW" and separator and section.startswith("KART_"):
+            yield section.lower(), option.lower()
+    home = os.environ.get("AIRFLOW_HOME") or "~/airflow"
+    file = os.path.expanduser(os.environ.get("AIRFLOW_CONFIG") or os.path.join(home, "airflow.cfg"))
+    try:
+        with open(file, encoding="utf-8") as opened:
+            text = opened.read()
+        if "[kart." in text:
+            parser = configparser.RawConfigParser(strict=False, allow_no_value=True)
+            parser.read_string(text)
+            for section in parser.sections():
+                if section.startswith("kart."):
+                    yield from ((section, option) for option in parser.options(section))
+    except (OSError, UnicodeDecodeError, configparser.Error):
+        return  # whoever needs the file says what is wrong with it
+
+
+def _static_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-kart",
         "name": "Kart",
@@ -147,8 +193,9 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "private_digest_key": {
                         "description": (
-                            "Secret that keys the digests by which private parameters appear in sidecars. "
-                            "Without the key a sidecar says only that the parameter was set.\n"
+                            "Secret that keys the digests by which private parameters appear in sidecars and count in "
+                            "unique ids. Without a key a sidecar says only that the parameter was set, and a private "
+                            "parameter that counts is an error. Another key gives such tasks other ids.\n"
                         ),
                         "version_added": "0.1.0",
                         "type": "string",

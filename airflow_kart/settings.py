@@ -85,6 +85,8 @@ class ClassOptions:
         self._parser = parser
         self._names = {name.lower(): name for name in parser.sections() if name.startswith(_CLASS_SECTIONS)}
         self._sections: dict[str, dict[str, str | None]] = {}
+        self.version: tuple[object, ...] = (id(parser), *self._names)
+        """Equal for two readings of one configuration."""
 
     def get(self, option: ClassOption) -> str | None:
         """Return the text of an option; ``None`` for an unset one."""
@@ -95,6 +97,14 @@ class ClassOptions:
             return None
         text = self._section(option.section.lower()).get(option.name.lower())
         return None if text is None else _as_meant(text)
+
+    def set_for(self, class_name: str) -> list[ClassOption]:
+        """Return all options that the environment and the file set for a class, by its logical or its plain name."""
+        variables = ClassOption.of(class_name, "").variable
+        names = [variable[len(variables) :].lower() for variable in os.environ if variable.startswith(variables)]
+        if self._names:
+            names += self._section(f"{_CLASS_SECTIONS}{class_name}".lower()).keys() - self._parser.defaults().keys()
+        return [ClassOption.of(class_name, name) for name in sorted(set(names))]
 
     def _section(self, name: str) -> dict[str, str | None]:
         if name not in self._sections:

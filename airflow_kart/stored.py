@@ -8,16 +8,19 @@ take a name out of a public module's ``__all__``.
 
 from __future__ import annotations
 
+import enum
 import io
 import pickle
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from airflow_kart.identity.executions import running_class
 from airflow_kart.identity.names import PACKAGE, at_public_address, find_loaded_class, public_addresses
 
-__all__ = ["Unpickler", "blank", "make", "named", "restore_class", "with_values"]
+__all__ = ["Unpickler", "blank", "complete_enum", "make", "named", "restore_class", "with_values"]
 
 T = TypeVar("T")
+E = TypeVar("E", bound=enum.EnumMeta)
 
 
 def named(address: str) -> Any:
@@ -63,9 +66,32 @@ def restore_class(logical_module: str, qualname: str, by_value: bytes) -> type:
     Args:
         logical_module: logical name of its module.
         qualname: its qualified name there.
-        by_value: a pickle of the class itself, for processes that have not loaded its file.
+        by_value: a pickle of the class itself, for processes that have not loaded its file; empty for a class that holds
+            something that no pickle can hold.
+
+    Raises:
+        ImportError: this process has not loaded the file, and there is no pickle of the class.
     """
-    return find_loaded_class(logical_module, qualname) or Unpickler(io.BytesIO(by_value)).load()
+    found = running_class(logical_module, qualname) or find_loaded_class(logical_module, qualname)
+    if found is None and not by_value:
+        raise ImportError(f"the class {qualname} of {logical_module}, which could not be written by value")
+    return found or Unpickler(io.BytesIO(by_value)).load()
+
+
+def complete_enum(cls: E, state: tuple[tuple[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Mapping[str, Any]]]) -> E:
+    """Complete an enum that was made with all its members.
+
+    Args:
+        cls: the enum.
+        state: the class's other attributes, in cloudpickle's form, and each member's own attributes.
+    """
+    (attributes, _), members = state
+    for name, value in attributes.items():
+        setattr(cls, name, value)
+    for name, own in members.items():
+        for attribute, value in own.items():
+            setattr(cls.__members__[name], attribute, value)
+    return cls
 
 
 class Unpickler(pickle.Unpickler):

@@ -20,7 +20,9 @@ from airflow_kart.storage import Upload
 from airflow_kart.streams import HashedStream
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import Future
+
+    from airflow_kart.storage.threads import Threads
 
 __all__ = ["Checksum", "ChecksumStream", "sha256_of", "xxh3_of"]
 
@@ -41,7 +43,7 @@ class ChecksumStream(io.RawIOBase):
     def __init__(self, upload: Upload) -> None:
         super().__init__()
         self._upload = upload
-        self._hasher: ThreadPoolExecutor | None = None
+        self._hasher: Threads | None = None
         self._hashing: deque[Future[None]] = deque()
         self.restart()
 
@@ -99,9 +101,9 @@ class ChecksumStream(io.RawIOBase):
 
     def _hash_later(self, data: bytes | memoryview) -> None:
         if self._hasher is None:
-            from concurrent.futures import ThreadPoolExecutor
+            from airflow_kart.storage.threads import Threads
 
-            self._hasher = ThreadPoolExecutor(1, "kart-sha256")
+            self._hasher = Threads(1, "kart-sha256")
         self._wait(_AHEAD)
         self._hashing.append(self._hasher.submit(self._sha256.update, data))
 

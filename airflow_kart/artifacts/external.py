@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from airflow_kart.artifacts.loading import Loaded, Loading
 from airflow_kart.artifacts.state import TargetState
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import TargetError
@@ -29,11 +31,11 @@ class ExternalTarget(Target):
             return TargetState(False, "it is made elsewhere, and not there yet")
         return TargetState(True, f"put there {stat.modified:%Y-%m-%d %H:%M:%S} UTC", modified=stat.modified)
 
-    def _load(self, columns: Sequence[str] | None = None) -> object:
-        return self._loading.unverified(columns)
+    def _load(self, loading: Loading, columns: Sequence[str] | None) -> Loaded:
+        return loading.unverified(columns)
 
-    def _load_parts(self) -> Iterator[object]:
-        return self._loading.unverified_parts()
+    def _load_parts(self, loading: Loading) -> AbstractContextManager[Loaded]:
+        return loading.unverified_parts()
 
     def dump(self, obj: object, custom_labels: Mapping[str, str] | None = None) -> None:
         """Refuse, as somebody else writes the artifact. A workspace in memory accepts the dump: tests have to fill it.

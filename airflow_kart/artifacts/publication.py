@@ -11,7 +11,8 @@ import datetime as dt
 import logging
 import posixpath
 import time
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 
@@ -22,7 +23,14 @@ from airflow_kart.artifacts.checks import Checks
 from airflow_kart.artifacts.checksum import ChecksumStream
 from airflow_kart.artifacts.sidecar import ArtifactRecord, Sidecar, environment, sidecar_uri
 from airflow_kart.artifacts.staged import Occupant, StagedOutput, sidecar_version
-from airflow_kart.exceptions import ConfigurationError, ConflictError, FormatError, KartError, StorageError
+from airflow_kart.exceptions import (
+    ConfigurationError,
+    ConflictError,
+    FormatError,
+    KartError,
+    ObjectChangedError,
+    StorageError,
+)
 from airflow_kart.formats import Format, describe, options_of
 from airflow_kart.storage import Store
 from airflow_kart.storage.regular_file import refused_temporary_files
@@ -52,6 +60,7 @@ class Publication:
         """Whether another run published the outputs first, and this run adopted them."""
         self.input_checksums: dict[str, str] = {}
         """The SHA-256 of each artifact loaded inside the block, by uri."""
+        self._read: dict[str, tuple[frozenset[str], list[str]]] = {}  # by unique id: common publications, uris
 
     @classmethod
     def current(cls) -> Publication | None:
@@ -79,6 +88,38 @@ class Publication:
     def expects(self, uri: str) -> bool:
         """Whether the uri is one of this run's outputs."""
         return uri in self._seen
+
+    def record_input(
+        self, uri: str, sha256: str, made_by: str | None = None, publications: Collection[str | None] = ()
+    ) -> None:
+        """Record a loaded artifact for the sidecars.
+
+        Args:
+            uri: the artifact.
+            sha256: of the loaded bytes.
+            made_by: the unique id of the task that made the artifact.
+            publications: those that published these bytes; ``None`` among them for an unknown one.
+        """
+        self.input_checksums[uri] = sha256
+        if made_by is not None and publications and None not in publications:
+            known = frozenset(publication for publication in publications if publication is not None)
+            common, uris = self._read.get(made_by, (known, []))
+            self._read[made_by] = (common & known, [*uris, uri])
+
+    def require_inputs_of_one_run_each(self) -> None:
+        """Refuse to go on with inputs that one task made in several runs: their contents may not fit each other.
+
+        Raises:
+            ObjectChangedError: a task ran again between two loads of its outputs.
+        """
+        for common, uris in self._read.values():
+            if not common:
+                listed = ", ".join(dict.fromkeys(uris))
+                raise ObjectChangedError(
+                    f"another run replaced inputs between two loads of them ({listed}), so the result would mix two runs; "
+                    "run the task again",
+                    uri=uris[-1],
+                )
 
     @property
     def missing(self) -> list[str]:
@@ -155,37 +196,41 @@ class Publication:
         )
         self._staged[uri] = StagedOutput(store, upload, record)
 
-    def publish(self, parts: Mapping[str, object]) -> list[Sidecar]:
+    def publish(self, parts: Mapping[str, object], *, of_run: bool = True) -> list[Sidecar]:
         """Make every staged output visible, each with a sidecar of its record and the given parts.
+
+        Args:
+            parts: of the sidecars.
+            of_run: whether the outputs are all that one run made, and get a publication id to be known by.
 
         Returns:
             The sidecars of the published artifacts, which may be another run's.
 
         Raises:
-            StorageError: the store refused, or other runs keep publishing; outputs not yet published stay invisible.
+            StorageError: the store refused, or other runs keep publishing; the artifacts then do not count as complete.
         """
         now = dt.datetime.now(dt.timezone.utc).isoformat()
         run, task = _part(parts, "run"), _part(parts, "task")
-        rest = {**parts, "environment": environment(), "run": {"finished_at": now, **run}}
+        same = {"publication": uuid.uuid4().hex} if of_run else {}
+        rest = {**same, **parts, "environment": environment(), "run": {"finished_at": now, **run}}
         in_order = sorted(self._staged.values(), key=lambda staged: posixpath.split(staged.uri))  # the same for every run
-        published: list[Sidecar] = []
         with ExitStack() as turn:
             for store, uris in _written_by_store(in_order):
                 turn.enter_context(store.publishing(uris))
             for tries in range(_MOST_TRIES):
-                occupants = [self._look(staged) for staged in in_order[len(published) :]]
-                if not published and (others := self._done_by_others(occupants, task.get("unique_id"))):
+                unfinished = [staged for staged in in_order if not staged.finished]
+                occupants = [self._look(staged) for staged in unfinished]
+                if unfinished == in_order and (others := self._done_by_others(occupants, task.get("unique_id"))):
                     return others
                 try:
-                    for staged, occupant in zip(in_order[len(published) :], occupants, strict=True):
-                        published.append(staged.publish(rest, occupant))
+                    published = _publish_together(in_order, dict(zip(unfinished, occupants, strict=True)), rest)
                 except ConflictError as error:
                     logger.info("another run is publishing too: %s", error)
                     time.sleep(min(0.05 * 2**tries, 2.0))
                 else:
                     self._staged.clear()
                     return published
-        uri = in_order[len(published)].uri
+        uri = unfinished[0].uri
         raise StorageError(f"could not publish {uri}: other runs kept publishing there; run the task again", uri=uri)
 
     def _look(self, staged: StagedOutput) -> Occupant:
@@ -202,6 +247,8 @@ class Publication:
         done = [occupant.sidecar for occupant in occupants if occupant.done and occupant.sidecar is not None]
         if len(done) < len(occupants) or any(sidecar.unique_id != unique_id for sidecar in done):
             return []
+        if len({sidecar.publication for sidecar in done}) > 1:
+            return []
         logger.warning("another run published %s in the meantime; this run adopts its artifacts", ", ".join(self._staged))
         self.adopted = True
         return done
@@ -216,6 +263,30 @@ class Publication:
         _PUBLICATIONS.leave(self)
         for staged in self._staged.values():
             staged.upload.discard()
+
+
+def _publish_together(
+    outputs: Sequence[StagedOutput], occupants: Mapping[StagedOutput, Occupant], parts: Mapping[str, object]
+) -> list[Sidecar]:
+    """Take each step for all outputs before the next step: until the last one, one sidecar at least is interim or missing.
+
+    Args:
+        outputs: all outputs of the run, in order.
+        occupants: of the outputs that are not finished yet.
+        parts: of the sidecars.
+
+    Raises:
+        ConflictError: another writer was first. A later call goes on with the step that failed.
+        StorageError: the store refused.
+    """
+    final = {output: Sidecar.of(output.record, parts) for output in outputs}
+    for output, occupant in occupants.items():
+        output.announce(final[output], occupant, alone=len(outputs) == 1)
+    for output in occupants:
+        output.publish()
+    for output in occupants:
+        output.finish(final[output])
+    return list(final.values())
 
 
 def _part(parts: Mapping[str, object], name: str) -> Mapping[str, object]:

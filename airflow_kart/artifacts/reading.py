@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from airflow_kart.artifacts.checksum import Checksum, sha256_of, xxh3_of
 from airflow_kart.artifacts.sidecar import ArtifactRecord, Sidecar
-from airflow_kart.exceptions import FormatError, MissingArtifactError, ObjectChangedError
+from airflow_kart.exceptions import CorruptArtifactError, FormatError, MissingArtifactError, ObjectChangedError
 from airflow_kart.formats import Format, ReadsInParts, VerifiesColumns, describe, reader_for, with_options
 from airflow_kart.formats.table_kind import kind_of_type_name
 from airflow_kart.formats.tables.selection import load_columns, places_of
@@ -159,10 +159,20 @@ class Reading:
             ) from error
 
     def _reader(self, sidecar: Sidecar) -> Format:
-        """Return the format with the recorded options, for the recorded type."""
-        return reader_for(
-            with_options(self.format, sidecar.artifact.options), sidecar.artifact.type, sidecar.artifact.columns
-        )
+        """Return the format with the recorded options, for the recorded type.
+
+        Raises:
+            CorruptArtifactError: the format does not take such options.
+        """
+        record = sidecar.artifact
+        try:
+            return reader_for(with_options(self.format, record.options), record.type, record.columns)
+        except Exception as error:
+            raise CorruptArtifactError(
+                f"the sidecar of {self.uri} says to read with options that the format {record.format} does not take: {error}; "
+                "run the task that makes the artifact again (kart_rerun)",
+                uri=self.uri,
+            ) from error
 
 
 def _decoded(reader: Format, stream: BinaryIO, columns: Sequence[str] | None) -> tuple[object, Exception | None]:

@@ -1,23 +1,24 @@
 """One staged output, written but invisible, and the steps that publish the upload.
 
 A first publication writes the artifact, then the sidecar: an artifact without a sidecar does not count. A replacement
-writes the new sidecar first, with the checksums of both the new artifact and the one it replaces, so that readers accept
-either; then the artifact; then the final sidecar. Each step expects exactly the version that the writer found, or left in
-the step before: of two writers one goes on, and the other gets a :class:`~airflow_kart.exceptions.ConflictError`. No step
-removes anything.
+writes an interim sidecar first, with the checksums of both the new artifact and the one it replaces, so that readers
+accept either; then the artifact; then the final sidecar. Several outputs of one run take each step together: while any of
+them is not the final one, at least one sidecar says so. Each step expects exactly the version that the writer found, or
+left in the step before: of two writers one goes on, and the other gets a
+:class:`~airflow_kart.exceptions.ConflictError`. No step removes anything.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from airflow_kart.artifacts.sidecar import ArtifactRecord, Sidecar, read_sidecar, sidecar_uri
+from airflow_kart.artifacts.sidecar import ArtifactRecord, Publications, Sidecar, read_sidecar, sidecar_uri
 from airflow_kart.exceptions import ConflictError, CorruptArtifactError
 from airflow_kart.storage import Expected, ObjectStat, Store, Upload
 
-__all__ = ["Occupant", "StagedOutput", "begin_replacement", "sidecar_version"]
+__all__ = ["Occupant", "StagedOutput", "mark_as_damaged", "mark_for_replacement", "sidecar_version"]
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,17 @@ class Occupant:
 
 
 class StagedOutput:
-    """An upload, with the record for its sidecar."""
+    """An upload, with the record for its sidecar; published in three steps."""
 
     def __init__(self, store: Store, upload: Upload, record: ArtifactRecord) -> None:
         self.store = store
         self.upload = upload
         self.record = record
-        self._published: str | None = None  # the artifact's version, after publication
+        self.finished = False
+        """Whether the artifact and its final sidecar are published."""
+        self._artifact: str | None = None  # the versions of the objects that this writer published
+        self._sidecar: str | None = None
+        self._to_replace: tuple[Expected, Expected] = (None, None)
 
     @property
     def uri(self) -> str:
@@ -62,45 +67,64 @@ class StagedOutput:
         artifact = self.store.stat(self.uri)
         occupant = Occupant(sidecar, version, artifact)
         if version is None:
-            others = artifact is not None and artifact.version != self._published
+            others = artifact is not None and artifact.version != self._artifact
             return replace(occupant, begun=artifact.modified) if artifact is not None and others else occupant
-        if version == seen or sidecar is None:
+        if version in (seen, self._sidecar) or sidecar is None:
             return occupant
         if sidecar.replaces is None and artifact is not None and artifact.size == sidecar.artifact.bytes:
-            return replace(occupant, done=True)
+            return replace(occupant, done=sidecar.damage is None)
         stat = self.store.stat(sidecar_uri(self.uri))
         return replace(occupant, begun=stat.modified) if stat is not None else occupant
 
-    def publish(self, parts: Mapping[str, object], occupant: Occupant) -> Sidecar:
-        """Publish the artifact, with a sidecar of its record and the given parts.
+    def announce(self, final: Sidecar, occupant: Occupant, *, alone: bool) -> None:
+        """Write the interim sidecar, if the artifact replaces another one.
 
         Args:
-            parts: the other parts of the sidecar.
+            final: the final sidecar.
             occupant: as :meth:`look` returned it.
+            alone: whether this is the run's only output.
 
         Raises:
-            ConflictError: another writer has changed artifact or sidecar since; look, and publish again.
+            ConflictError: another writer has changed the sidecar, or replaced the artifact of this writer.
             StorageError: the store refused.
         """
-        final = Sidecar.of(self.record, parts)
         there = occupant.artifact.version if occupant.artifact is not None else None
-        expected = occupant.sidecar_version
-        if self._published is None:
-            before = self._before(final, occupant)
-            if before is not None:
-                expected = _write_sidecar(self.store, _with_replaces(final, before), expected)
-            self._published = self.upload.publish(there)
-        elif self._published != there:
+        if self._artifact not in (None, there):
             raise ConflictError(f"another run replaced {self.uri} before its sidecar was written", uri=self.uri)
-        _write_sidecar(self.store, final, expected)
-        return final
+        expected = occupant.sidecar_version
+        if self._artifact is None and (expected is None or expected != self._sidecar):
+            before = self._before(final, occupant)
+            if before and alone:  # the bytes of a single output may stay the same; of several, not all do
+                before = tuple(older for older in before if older[0] != self.record.sha256) or None
+            if before is not None:
+                expected = self._sidecar = _write_sidecar(self.store, final.replacing(before), expected)
+        self._to_replace = (there, expected)
 
-    def _before(self, final: Sidecar, occupant: Occupant) -> tuple[str, ...] | None:
-        """Return the checksums of the artifacts that readers may still find under the new sidecar.
+    def publish(self) -> None:
+        """Make the artifact visible, unless an earlier call did.
+
+        Raises:
+            ConflictError: another writer has published an artifact since :meth:`announce`.
+            StorageError: the store refused.
+        """
+        if self._artifact is None:
+            self._artifact = self.upload.publish(self._to_replace[0])
+
+    def finish(self, final: Sidecar) -> None:
+        """Write the final sidecar.
+
+        Raises:
+            ConflictError: another writer has written a sidecar since :meth:`announce`.
+            StorageError: the store refused.
+        """
+        self._sidecar = _write_sidecar(self.store, final, self._to_replace[1])
+        self.finished = True
+
+    def _before(self, final: Sidecar, occupant: Occupant) -> Publications | None:
+        """Return the artifacts that readers may still find under the new sidecar.
 
         An empty tuple hides the old artifact from readers: another task made it, its bytes are decoded in another way, or
-        its sidecar cannot be read. ``None`` makes the interim sidecar unnecessary: there is no sidecar yet, or the bytes
-        stay the same.
+        its sidecar cannot be read. ``None`` makes the interim sidecar unnecessary: there is no sidecar yet.
         """
         if occupant.sidecar_version is None:
             return None
@@ -108,18 +132,23 @@ class StagedOutput:
         readable = old is not None and old.replaces != () and old.unique_id == final.unique_id
         if old is None or not readable or not _read_alike(old.artifact, self.record):
             return ()
-        return tuple(sha256 for sha256 in old.accepted_checksums if sha256 != self.record.sha256) or None
+        return old.publications
 
 
-def begin_replacement(store: Store, sidecar: Sidecar) -> None:
+def mark_for_replacement(store: Store, sidecar: Sidecar) -> None:
     """Mark a complete artifact for recomputation: it stays readable, but is no longer complete.
 
     A conflict is ignored: the other writer has begun, or even finished, a replacement.
     """
-    try:
-        _write_sidecar(store, _with_replaces(sidecar, sidecar.accepted_checksums), sidecar.version)
-    except ConflictError:
-        return
+    _rewrite(store, sidecar, sidecar.replacing(sidecar.publications))
+
+
+def mark_as_damaged(store: Store, sidecar: Sidecar, sha256: str) -> None:
+    """Mark an artifact as incomplete because its bytes have another SHA-256 than the recorded one.
+
+    A conflict is ignored, as another writer has begun a replacement.
+    """
+    _rewrite(store, sidecar, sidecar.found_damaged(sha256))
 
 
 def sidecar_version(store: Store, uri: str) -> str | None:
@@ -128,9 +157,9 @@ def sidecar_version(store: Store, uri: str) -> str | None:
     return found.version if found is not None else None
 
 
-def _with_replaces(sidecar: Sidecar, before: tuple[str, ...]) -> Sidecar:
-    """Return the interim sidecar, under which readers also accept the artifacts before."""
-    return replace(sidecar, content={**sidecar.content, "replaces": list(before)}, replaces=before)
+def _rewrite(store: Store, sidecar: Sidecar, changed: Sidecar) -> None:
+    with contextlib.suppress(ConflictError):
+        _write_sidecar(store, changed, sidecar.version)
 
 
 def _read_alike(one: ArtifactRecord, other: ArtifactRecord) -> bool:

@@ -32,7 +32,7 @@ class TargetState:
 
         An artifact stays readable, though incomplete, while a writer replaces it.
         """
-        return self.complete or (self.sidecar is not None and bool(self.sidecar.replaces))
+        return self.complete or (self.sidecar is not None and bool(self.sidecar.replaces) and self.sidecar.damage is None)
 
     @property
     def sha256(self) -> str | None:
@@ -57,9 +57,10 @@ def look_at(lookup: Lookup, uri: str, target_format: Format, unique_id: str | No
         return TargetState(False, "no artifact")
     if (wrong := mismatch(sidecar, uri, target_format, unique_id)) is not None:
         return TargetState(False, wrong, sidecar)
+    if sidecar.damage is not None:
+        return TargetState(False, sidecar.damage, sidecar)
     if sidecar.replaces is not None:
-        asked = sidecar.replaces == (sidecar.artifact.sha256,)
-        wrong = "it was asked to run again" if asked else "the publication of the artifact was interrupted"
+        wrong = "it was asked to run again" if sidecar.is_requested else "the publication of the artifact was interrupted"
         return TargetState(False, wrong, sidecar)
     stat = lookup.stat(uri)
     if stat is None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from airflow_kart.artifacts.checks import Checks
-from airflow_kart.artifacts.loading import Loading, column_names
+from airflow_kart.artifacts.loading import Loaded, Loading, column_names
 from airflow_kart.artifacts.publication import Publication
 from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, sidecar_uri
-from airflow_kart.artifacts.staged import begin_replacement
+from airflow_kart.artifacts.staged import mark_for_replacement
 from airflow_kart.artifacts.state import TargetState, look_at
 from airflow_kart.exceptions import TargetError
 from airflow_kart.formats import Format, ReadsInParts
@@ -124,7 +125,9 @@ class Target:
             ArtifactError: the loaded object does not pass the target's checks.
             TargetError: ``columns`` is not a list of different names.
         """
-        return self.located()._load(column_names(columns))  # noqa: SLF001 - a target too
+        loaded = self.retrieve(column_names(columns))
+        loaded.record()
+        return loaded.value
 
     def load_parts(self) -> Iterator[Any]:
         """Load the artifact part by part, without holding the rest; in a format without parts, as one part.
@@ -134,17 +137,40 @@ class Target:
         Raises:
             ArtifactError: as :meth:`load`.
         """
+        with self.retrieve_parts() as loaded:
+            loaded.record()
+            yield from loaded.value
+
+    def retrieve(self, columns: Sequence[str] | None = None) -> Loaded:
+        """Load the artifact with its version, without recording it as an input.
+
+        Raises:
+            KartError: as :meth:`load`.
+        """
         located = self.located()
-        if isinstance(self.format, ReadsInParts):
-            yield from located._load_parts()  # noqa: SLF001 - a target too
-        else:
-            yield located._load()  # noqa: SLF001 - a target too
+        return located._load(replace(located._loading, is_own=located is self), columns)  # noqa: SLF001 - a target too
 
-    def _load(self, columns: Sequence[str] | None = None) -> object:
-        return self._loading.whole(columns)
+    @contextmanager
+    def retrieve_parts(self) -> Iterator[Loaded]:
+        """Load the artifact with its version part by part, without recording it as an input; the value is an iterator.
 
-    def _load_parts(self) -> Iterator[object]:
-        return self._loading.parts()
+        Raises:
+            KartError: as :meth:`load`.
+        """
+        if not isinstance(self.format, ReadsInParts):
+            loaded = self.retrieve()
+            yield replace(loaded, value=iter([loaded.value]))
+            return
+        located = self.located()
+        loading = replace(located._loading, is_own=located is self)  # noqa: SLF001 - a target too
+        with located._load_parts(loading) as loaded:  # noqa: SLF001
+            yield loaded
+
+    def _load(self, loading: Loading, columns: Sequence[str] | None) -> Loaded:
+        return loading.whole(columns)
+
+    def _load_parts(self, loading: Loading) -> AbstractContextManager[Loaded]:
+        return loading.parts()
 
     @property
     def _loading(self) -> Loading:
@@ -181,7 +207,7 @@ class Target:
             return
         with Publication({self.uri: self.store}) as publication:
             publication.stage(self.uri, self.store, self.format, obj, checks=self.checks, labels=labels, metadata=metadata)
-            publication.publish(self.owner.describe({}) if self.owner is not None else {})
+            publication.publish(self.owner.describe({}) if self.owner is not None else {}, of_run=False)
 
     def begin_replacement(self) -> None:
         """Mark a complete artifact for recomputation. The artifact stays readable.
@@ -191,7 +217,7 @@ class Target:
         with self.store.publishing([self.uri, sidecar_uri(self.uri)]):
             state = self._own_state()
             if state.complete and state.sidecar is not None:
-                begin_replacement(self.store, state.sidecar)
+                mark_for_replacement(self.store, state.sidecar)
 
     def remove(self) -> bool:
         """Remove sidecar and artifact, in this order; return whether there was one."""

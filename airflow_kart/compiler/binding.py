@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from airflow_kart.exceptions import BindingError, ParameterError
-from airflow_kart.operators.blueprint import RootSpec
+from airflow_kart.operators.blueprint import RootSpec, is_template, refuse_private_literals
 from airflow_kart.parameters import UNSET, Parameter, ParameterVisibility
 
-__all__ = ["Binding", "is_template", "make_binding", "run_date"]
+__all__ = ["Binding", "make_binding", "run_date"]
 
 
 def run_date(tz: str | None = None, offset: dt.timedelta | None = None) -> str:
@@ -22,9 +22,19 @@ def run_date(tz: str | None = None, offset: dt.timedelta | None = None) -> str:
         offset: added to the moment; ``timedelta(days=-1)`` gives the day before.
 
     Raises:
-        BindingError: nobody knows a time zone of this name.
+        BindingError: nobody knows a time zone of this name, or an argument is of another type.
     """
     moment = "(dag_run.logical_date or dag_run.run_after)"
+    given: tuple[object, object] = (tz, offset)  # of any type, where no type checker looks
+    if not isinstance(given[0], (str, type(None))):
+        name = getattr(tz, "key", None)
+        raise BindingError(
+            f"run_date(tz={tz!r}): give the time zone's name, such as {name or 'Europe/Paris'!r}", parameter="tz"
+        )
+    if not isinstance(given[1], (dt.timedelta, type(None))):
+        raise BindingError(
+            f"run_date(offset={offset!r}): give a datetime.timedelta, such as timedelta(days=-1)", parameter="offset"
+        )
     if tz is not None:
         try:
             ZoneInfo(tz)
@@ -70,6 +80,8 @@ def make_binding(roots: Sequence[RootSpec], bind: Mapping[str, object]) -> Bindi
                 f"there are {', '.join(owners) or 'none'}",
                 parameter=name,
             )
+    for root in roots:
+        refuse_private_literals(root.cls, bind)
     form = _form(owners, bind)
     samples: dict[str, object] = {}
     variations: dict[str, object] = {}
@@ -84,15 +96,6 @@ def make_binding(roots: Sequence[RootSpec], bind: Mapping[str, object]) -> Bindi
         variations[name] = _variation(parameter, samples[name])
     varied = None if UNSET in variations.values() else variations
     return Binding({name: bind[name] for name in sorted(bind)}, form, samples, varied)
-
-
-def is_template(value: object) -> bool:
-    """Whether Jinja has to render a value: a text with a template, or a list or dict that holds one."""
-    if isinstance(value, Mapping):
-        return any(is_template(item) for item in value.values())
-    if isinstance(value, (list, tuple)):
-        return any(is_template(item) for item in value)
-    return isinstance(value, str) and ("{{" in value or "{%" in value)
 
 
 def _form(owners: Mapping[str, list[RootSpec]], bind: Mapping[str, object]) -> dict[str, tuple[RootSpec, object]]:

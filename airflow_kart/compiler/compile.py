@@ -67,11 +67,13 @@ class Compilation:
         if on_cached not in ("skip", "success"):
             raise BindingError(f"on_cached is {on_cached!r}; use 'skip' or 'success'")
         ids: dict[tuple[str, str], str] = {key: child_id(group, task_id) for key, task_id in self.task_ids.items()}
-        blueprint = self._blueprint(ids, fields)
+        plan_task_id = child_id(group, "plan") if plan else None
+        blueprint = self._blueprint(ids, fields, plan_task_id)
         shared: dict[str, Any] = {"bind": dict(self.binding.bind), "workspace": self.workspace, "workspace_directory": None}
         subgroups: dict[str, TaskGroup] = {}
         labels = group_labels(self.structure.nodes, self.task_ids)
         operators: dict[tuple[str, str], KartOperator] = {}
+        needing = {consumer for node in self.structure.nodes.values() for consumer, _ in node.routes}
         for key, node in self.structure.nodes.items():
             label = labels.get(key)
             if label is not None and label not in subgroups:
@@ -84,31 +86,31 @@ class Compilation:
                 blueprint=blueprint,
                 on_cached=on_cached,
                 **shared,
-                **_operator_kwargs(node.task, operator_kwargs),
+                **_operator_kwargs(node.task, operator_kwargs, "none_failed" if key in needing else "all_success"),
             )
         self._connect(operators)
         common: dict[str, Any] = {"task_group": group, "dag": group.dag, "blueprint": blueprint, **shared}
         first = KartPlanOperator(task_id="plan", on_cached=on_cached, **common) if plan else None
         last = KartReportOperator(
             task_id="report",
-            plan_task_id=first.task_id if first is not None else None,
             trigger_rule="all_done",
             retries=0,
             **common,
         )
         consumed = {key for key, node in self.structure.nodes.items() if any(consumer for consumer, _ in node.routes)}
-        needing = {consumer for node in self.structure.nodes.values() for consumer, _ in node.routes}
         last.set_upstream([operator for key, operator in operators.items() if key not in consumed])
         if first is not None:
             first.set_downstream([operator for key, operator in operators.items() if key not in needing])
         return blueprint
 
-    def _blueprint(self, ids: Mapping[tuple[str, str], str], fields: Mapping[str, str]) -> Blueprint:
+    def _blueprint(
+        self, ids: Mapping[tuple[str, str], str], fields: Mapping[str, str], plan_task_id: str | None
+    ) -> Blueprint:
         nodes = {}
         for key, node in self.structure.nodes.items():
             routes = tuple(Route(ids[consumer] if consumer else None, hops) for consumer, hops in node.routes)
             nodes[ids[key]] = BlueprintNode(ids[key], node.task, routes)
-        return Blueprint(self.roots, nodes, dict(fields), self.structure.inline)
+        return Blueprint(self.roots, nodes, dict(fields), self.structure.inline, plan_task_id)
 
     def _connect(self, operators: Mapping[tuple[str, str], KartOperator]) -> None:
         needs: dict[tuple[str, str], list[KartOperator]] = {}
@@ -154,9 +156,13 @@ def child_id(group: TaskGroup, label: str) -> str:
     return str(group.child_id(label))  # type: ignore[no-untyped-call]  # Airflow's is not annotated
 
 
-def _operator_kwargs(task: Task, shared: Mapping[str, object]) -> dict[str, Any]:
+def _operator_kwargs(task: Task, shared: Mapping[str, object], trigger_rule: str) -> dict[str, Any]:
+    """Return the arguments of a task's operator; the trigger rule counts where the author sets none.
+
+    A task with requirements runs although cached ones are skipped: its operator decides which skips count.
+    """
     cls = type(task)
-    own = {"trigger_rule": "none_failed", "doc_md": class_documentation(cls), **shared, **cls.operator_kwargs}
+    own = {"trigger_rule": trigger_rule, "doc_md": class_documentation(cls), **shared, **cls.operator_kwargs}
     if ours := sorted(_OURS & own.keys()):
         raise BindingError(
             f"{cls.__qualname__}: operator_kwargs cannot set {', '.join(ours)}; the compiler does", task=cls.__qualname__

@@ -72,7 +72,7 @@ def _rerun_param(task_ids: Collection[str]) -> Param:
         options["examples"] = sorted(task_ids)
     return Param(
         [],
-        description="Task ids, or globs of them, to run again with everything downstream, although the artifacts are there.",
+        description="Task ids, class names, or globs of these, to run again with everything downstream, although the artifacts are there.",
         title="Run again",
         type="array",
         items={"type": "string"},

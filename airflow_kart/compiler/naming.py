@@ -18,9 +18,10 @@ from typing import TypeVar
 from airflow_kart.compiler.structure import Key, StructureNode
 from airflow_kart.identity.names import logical_module_name
 from airflow_kart.parameters import DateInterval
+from airflow_kart.runtime.selection import snake_case
 from airflow_kart.tasks.nesting import KeyPath
 
-__all__ = ["RESERVED", "class_label", "snake_case", "task_ids"]
+__all__ = ["RESERVED", "class_label", "task_ids"]
 
 RESERVED = frozenset({"plan", "report"})
 """Task ids of a compiled DAG's plan and report."""
@@ -29,7 +30,6 @@ _LONGEST = 200
 _TELLING = (str, int, dt.date, dt.timedelta, PurePath, DateInterval)
 """Types whose values have a short text, the same in every process."""
 _UNFIT = re.compile(r"[^A-Za-z0-9_-]+")
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 K = TypeVar("K", bound=Hashable)
 
@@ -38,11 +38,6 @@ def class_label(node: StructureNode) -> str:
     """Return the name of a node's class in snake case; a reserved name gets an ending."""
     name = snake_case(type(node.task).__name__)
     return f"{name}_task" if name in RESERVED else name
-
-
-def snake_case(name: str) -> str:
-    """Return a class's name in the style of Airflow ids: ``flight_delays`` for ``FlightDelays``."""
-    return _UNFIT.sub("_", _HUMP.sub("_", name)).lower()
 
 
 def task_ids(nodes: Mapping[Key, StructureNode]) -> dict[Key, str]:

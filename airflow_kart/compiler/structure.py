@@ -54,7 +54,7 @@ class StructureNode:
             return {}
         values = {}
         for name, parameter in self.task.get_parameters().items():
-            if parameter.significant and not parameter.holds_tasks:
+            if parameter.significant and not parameter.holds_tasks and not parameter.is_private:
                 value = getattr(self.task, name)
                 if encode(value) == encode(getattr(self.twin, name)):
                     values[name] = value

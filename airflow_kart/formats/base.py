@@ -22,6 +22,7 @@ __all__ = [
     "ReadsInParts",
     "VerifiesColumns",
     "Writable",
+    "builtin_class",
     "options_of",
     "reader_for",
     "require_type",
@@ -203,13 +204,26 @@ def _is_format(value: object) -> TypeGuard[Format]:
 
 
 def require_type(obj: object, expected: type | tuple[type, ...], format_name: str, advice: str) -> None:
-    """Refuse an object that a format cannot write.
+    """Refuse an object that a format cannot write, or would load as an object of another class.
+
+    Args:
+        obj: the object.
+        expected: classes that the format writes. A subclass of a built-in class would come back as the built-in class.
+        format_name: the format's name, for errors.
+        advice: the end of the error, as in "dump a str".
 
     Raises:
-        FormatError: the object is not of an expected type.
+        FormatError: the object is not of an expected class.
     """
     if not isinstance(obj, expected):
         raise FormatError(f"the {format_name} format cannot write a {type_name(obj)}; {advice}")
+    if type(obj) is not (base := builtin_class(type(obj))):
+        raise FormatError(f"the {format_name} format would load this {type_name(obj)} as a {base.__qualname__}; {advice}")
+
+
+def builtin_class(cls: type) -> type:
+    """Return the built-in class from which a class inherits, such as ``dict``; else the class itself."""
+    return next((base for base in cls.__mro__[:-1] if base.__module__ == "builtins"), cls)
 
 
 def type_name(obj: object) -> str:

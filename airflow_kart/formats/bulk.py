@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Objects = np.ndarray[tuple[int, ...], np.dtype[np.object_]]
 
-__all__ = ["Scalars", "reduced_bulk"]
+__all__ = ["Scalars", "may_be_bulk", "reduced_bulk"]
 
 _LARGE = 100_000
 _SAMPLE = 1_000
@@ -40,6 +40,11 @@ class Scalars:
 
     def __iter__(self) -> Iterator[object]:
         return iter(self._array)
+
+
+def may_be_bulk(cls: type) -> bool:
+    """Whether :func:`reduced_bulk` may reduce objects of a class."""
+    return cls.__module__.partition(".")[0] in ("numpy", "pandas")
 
 
 def reduced_bulk(obj: object) -> object:

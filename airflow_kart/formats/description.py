@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from airflow_kart.formats.base import Description, type_name
-from airflow_kart.formats.table_kind import kind_of_table
+from airflow_kart.formats.table_kind import class_of_table, kind_of_table
 
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["describe"]
+__all__ = ["describe", "describe_table"]
+
+
+def describe_table(obj: object) -> Description:
+    """Return the description of a table that a format of tables writes: a subclass loads as its library's own class."""
+    description = describe(obj)
+    cls = class_of_table(type(obj))
+    return description if cls is None else replace(description, type=f"{cls.__module__}.{cls.__qualname__}")
 
 
 def describe(obj: object) -> Description:

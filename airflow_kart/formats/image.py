@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar, TypeGuard
 from typing_extensions import Self
 
 from airflow_kart.exceptions import ConfigurationError, FormatError
-from airflow_kart.formats.base import READING, Writable, type_name
+from airflow_kart.formats.base import READING, Writable, require_type, type_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,6 +45,7 @@ class _ImageFormat:
     def dump(self, obj: object, stream: Writable) -> None:
         """Write an image."""
         if isinstance(obj, bytes):
+            require_type(obj, bytes, self.name, "dump bytes(...)")
             if not obj.startswith(self._signature):
                 raise FormatError(f"these bytes are not {self._kind}; {self._advice}")
             stream.write(obj)

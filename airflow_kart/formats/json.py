@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.base import READING, Description, require_type
 from airflow_kart.formats.lossless import check_lossless
-from airflow_kart.formats.table_kind import TableKind, check_kind, kind_of_table, kind_of_type_name
+from airflow_kart.formats.table_kind import TableKind, check_kind, kind_of_table, kind_of_type_name, require_table
 from airflow_kart.formats.tables.rows import Rows, table_of_rows
 
 __all__ = ["JsonFormat", "NdjsonFormat"]
@@ -65,6 +65,7 @@ class JsonFormat(_RowsFormat):
             check_lossless(obj, self.name)
             stream.write(_utf8(_text(obj, self.name, indent=2)) + b"\n")
             return None
+        require_table(obj, self.name)
         rows = Rows(obj, kind, self.name)
         before = "[\n"
         for texts in rows.texts(_ROWS):
@@ -117,6 +118,7 @@ class NdjsonFormat(_RowsFormat):
             while some := list(islice(values, _ROWS)):
                 stream.write(_utf8("".join(f"{_text(value, self.name)}\n" for value in some)))
             return None
+        require_table(obj, self.name)
         rows = Rows(obj, kind, self.name)
         stream.writelines(_utf8("".join(f"{text}\n" for text in texts)) for texts in rows.texts(_ROWS))
         return rows.description

@@ -1,10 +1,16 @@
-"""Whether a value reads back equal from JSON."""
+"""Whether a value reads back from JSON equal and of its class."""
 
 from __future__ import annotations
 
+from typing import cast
+
 from airflow_kart.exceptions import FormatError
+from airflow_kart.formats.base import builtin_class
 
 __all__ = ["check_lossless"]
+
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+_BECOMES = {tuple: "list", dict: "dict", list: "list", str: "str", int: "int", float: "float"}
 
 
 def check_lossless(value: object, format_name: str, where: str = "$") -> None:
@@ -30,16 +36,19 @@ def check_lossless(value: object, format_name: str, where: str = "$") -> None:
 
 def _lossy(value: object, where: str) -> str | None:
     """Return the place where a value would change, or ``None``."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
+    cls = type(value)
+    if cls in _SCALARS:
+        return None
+    if cls is dict:
+        for key, item in cast("dict[object, object]", value).items():
+            if type(key) is not str:
                 return f"the key {key!r} at {where} would become a str"
             if (found := _lossy(item, f"{where}.{key}")) is not None:
                 return found
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
+    elif cls is list:
+        for index, item in enumerate(cast("list[object]", value)):
             if (found := _lossy(item, f"{where}[{index}]")) is not None:
                 return found
-    elif isinstance(value, tuple):
-        return f"the tuple at {where} would become a list"
+    elif (base := builtin_class(cls)) in _BECOMES:
+        return f"the {cls.__name__} at {where} would become a {_BECOMES[base]}"
     return None

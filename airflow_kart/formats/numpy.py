@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from airflow_kart.exceptions import FormatError, KartError
 from airflow_kart.formats.archive import member, unreadable
-from airflow_kart.formats.base import READING, Writable, type_name
+from airflow_kart.formats.base import READING, Writable, require_type, type_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,6 +57,8 @@ class NpzFormat:
 
     def dump(self, obj: object, stream: io.RawIOBase) -> None:
         """Write an array, or a dict of arrays."""
+        if isinstance(obj, dict):
+            require_type(obj, dict, self.name, "dump a dict of arrays, dict(...)")
         given: Mapping[object, object] = obj if isinstance(obj, dict) else {_SINGLE: obj}
         arrays: dict[str, Array] = {}
         for name, array in given.items():

@@ -11,63 +11,71 @@ frames of pandas.
 from __future__ import annotations
 
 import io
-import pickle
-import sys
-import threading
 import types
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-import cloudpickle
-
 from airflow_kart.exceptions import FormatError, KartError
 from airflow_kart.formats.base import Writable, type_name
-from airflow_kart.formats.bulk import Scalars, reduced_bulk
-from airflow_kart.identity.names import is_importable, logical_module_name, public_address
-from airflow_kart.stored import Unpickler, named, restore_class
+from airflow_kart.formats.bulk import Scalars, may_be_bulk, reduced_bulk
+from airflow_kart.formats.definitions import (
+    PROTOCOL,
+    StablePickler,
+    by_public_address,
+    by_value,
+    registry_as_before,
+    write_by_value,
+)
+from airflow_kart.formats.rehearsal import Rehearsal
+from airflow_kart.identity.names import is_importable
+from airflow_kart.stored import Unpickler
 
 __all__ = ["PickleFormat", "dumps"]
-
-_PROTOCOL = 5
-_REGISTRY = threading.RLock()
 
 
 @dataclass(frozen=True)
 class PickleFormat:
-    """Any object cloudpickle or dill can write, as pickle protocol 5 (PEP 574)."""
+    """Any object cloudpickle or dill can write, as pickle protocol 5 (PEP 574).
+
+    An object that could not be loaded again is refused: :mod:`airflow_kart.formats.rehearsal` says for which classes, and
+    up to which size. A lock comes back free.
+    """
 
     name = "pickle"
 
     def dump(self, obj: object, stream: Writable) -> None:
         """Write an object, with cloudpickle or else with dill."""
+        rehearsal = Rehearsal(stream)
         try:
-            with _registry_as_before():
-                _ArtifactPickler(stream, protocol=_PROTOCOL).dump(obj)
+            with registry_as_before():
+                _ArtifactPickler(rehearsal).dump(obj)
         except (KartError, OSError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 - an object's own reduction may raise anything
-            self._dump_with_dill(obj, stream, error)
+            self._dump_with_dill(obj, rehearsal, error)
+        with registry_as_before():
+            rehearsal.check(obj, self.load, _PartPickler)
 
-    def _dump_with_dill(self, obj: object, stream: Writable, first: Exception) -> None:
+    def _dump_with_dill(self, obj: object, stream: Rehearsal, first: Exception) -> None:
         import dill
 
         class DillPickler(dill.Pickler):  # type: ignore[misc]  # dill ships no types
             def reducer_override(self, inner: object) -> Any:
-                reduced = _by_public_address(inner)
-                return _by_value(inner) if reduced is NotImplemented else reduced
+                stream.first.setdefault(type(inner), inner)
+                reduced = by_public_address(inner)
+                return by_value(inner) if reduced is NotImplemented else reduced
 
         stream.restart()
         try:
-            with _registry_as_before():
-                DillPickler(stream, protocol=_PROTOCOL, recurse=True).dump(obj)
+            with registry_as_before():
+                DillPickler(stream, protocol=PROTOCOL, recurse=True).dump(obj)
         except (KartError, OSError, MemoryError):
             raise
         except Exception as second:  # noqa: BLE001 - as above
             raise FormatError(
                 f"a {type_name(obj)} cannot be pickled: {first} (cloudpickle), {second} (dill); "
-                "drop what cannot be stored (open files, connections, locks, threads) before dumping it"
+                "drop what cannot be stored (open files, connections, threads) before dumping it"
             ) from first
 
     def load(self, stream: BinaryIO) -> object:
@@ -122,26 +130,30 @@ class _Buffer(io.BytesIO):
         self.truncate()
 
 
-class _StablePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships no types
-    """cloudpickle's pickler; names classes and functions of this package by their public addresses."""
-
-    def reducer_override(self, obj: object) -> Any:
-        reduced = _by_public_address(obj)
-        return super().reducer_override(obj) if reduced is NotImplemented else reduced
-
-
-class _ArtifactPickler(_StablePickler):
+class _ArtifactPickler(StablePickler):
     """Writes classes and functions by value that no other process could import; remembers no values of large columns."""
 
+    def __init__(self, stream: io.RawIOBase) -> None:
+        super().__init__(stream, protocol=PROTOCOL)
+        self._usual: set[type] = set()  # classes whose objects are reduced in the usual way
+        self._first: dict[type, object] = stream.first if isinstance(stream, Rehearsal) else {}
+
     def reducer_override(self, obj: object) -> Any:
+        cls = type(obj)
+        if cls in self._usual:
+            return NotImplemented
+        self._first.setdefault(cls, obj)
         if isinstance(obj, Scalars):
             return list, (), None, self._without_memo(obj)
-        reduced = _by_value(obj) if isinstance(obj, type) else reduced_bulk(obj)
+        reduced = by_value(obj) if isinstance(obj, type) else reduced_bulk(obj)
         if reduced is not NotImplemented:
             return reduced
         if isinstance(obj, types.FunctionType) and not is_importable(obj.__module__ or "builtins"):
-            _write_by_value(obj.__module__)
-        return super().reducer_override(obj)
+            write_by_value(obj.__module__)
+        reduced = super().reducer_override(obj)
+        if reduced is NotImplemented and not isinstance(obj, (type, types.FunctionType)) and not may_be_bulk(cls):
+            self._usual.add(cls)
+        return reduced
 
     def _without_memo(self, scalars: Scalars) -> Iterator[object]:
         """Yield values for the pickler to write but not to remember."""
@@ -152,57 +164,12 @@ class _ArtifactPickler(_StablePickler):
             self.fast = False
 
 
-def _by_public_address(obj: object) -> object:
-    """Return the reduction of a public class or function of this package; ``NotImplemented`` for all else."""
-    address = public_address(obj) if isinstance(obj, (type, types.FunctionType)) else None
-    return NotImplemented if address is None else (named, (address,))
+class _PartPickler(_ArtifactPickler):
+    """Writes only the numbers of some objects."""
 
+    def __init__(self, stream: io.RawIOBase, leave_out: Callable[[object], int | None]) -> None:
+        super().__init__(stream)
+        self._leave_out = leave_out
 
-def _by_value(obj: object) -> object:
-    """Return the reduction of a class or function that no other process could import; ``NotImplemented`` for all else.
-
-    A class carries its logical name too, for a process that has loaded the class.
-    """
-    if not isinstance(obj, (type, types.FunctionType)) or is_importable(obj.__module__ or "builtins"):
-        return NotImplemented
-    _write_by_value(obj.__module__)
-    if not _at_module_level(obj):
-        return NotImplemented
-    try:
-        by_value = _cloudpickled(obj)
-    except Exception:  # noqa: BLE001 - objects that it refers to may need dill
-        return NotImplemented
-    if isinstance(obj, type):
-        return restore_class, (logical_module_name(obj.__module__), obj.__qualname__, by_value)
-    return pickle.loads, (by_value,)
-
-
-def _cloudpickled(obj: object) -> bytes:
-    stream = io.BytesIO()
-    _StablePickler(stream, protocol=_PROTOCOL).dump(obj)
-    return stream.getvalue()
-
-
-def _at_module_level(obj: type | types.FunctionType) -> bool:
-    found: object = sys.modules.get(obj.__module__)
-    for part in obj.__qualname__.split("."):
-        found = getattr(found, part, None)
-    return found is obj
-
-
-def _write_by_value(name: str) -> None:
-    """Tell cloudpickle to write a module's classes and functions by value; for ``__main__`` cloudpickle does so anyway."""
-    if name != "__main__" and name in sys.modules and name not in cloudpickle.list_registry_pickle_by_value():
-        cloudpickle.register_pickle_by_value(sys.modules[name])
-
-
-@contextmanager
-def _registry_as_before() -> Iterator[None]:
-    """Restore cloudpickle's registry, which belongs to the whole process."""
-    with _REGISTRY:
-        before = set(cloudpickle.list_registry_pickle_by_value())
-        try:
-            yield
-        finally:
-            for name in set(cloudpickle.list_registry_pickle_by_value()) - before:
-                cloudpickle.unregister_pickle_by_value(sys.modules[name])
+    def persistent_id(self, obj: object) -> int | None:
+        return self._leave_out(obj)

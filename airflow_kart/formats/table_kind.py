@@ -14,6 +14,7 @@ from airflow_kart.formats.base import type_name
 __all__ = [
     "TableKind",
     "check_kind",
+    "class_of_table",
     "import_polars",
     "kind_of_table",
     "kind_of_type_name",
@@ -35,12 +36,17 @@ _TABLES = "a pandas.DataFrame, a polars.DataFrame or LazyFrame, or a pyarrow.Tab
 
 
 def require_table(obj: object, format_name: str) -> TableKind:
-    """Return the library of a table.
+    """Return the library of a table to write. A subclass without attributes of its own loads as the library's class.
 
     Raises:
-        FormatError: the object is no table.
+        FormatError: the object is no table, or is of a subclass with attributes of its own.
     """
     if (kind := kind_of_table(obj)) is not None:
+        if lost := _own_attributes(obj):
+            raise FormatError(
+                f"the {format_name} format would lose the attributes {', '.join(lost)} of this {type_name(obj)}; "
+                "dump a frame of the library's own class, or dump to a .pkl file"
+            )
         return kind
     advice = "; give it a name and dump its to_frame()" if type(obj).__qualname__ == "Series" else ""
     raise FormatError(f"the {format_name} format cannot write a {type_name(obj)}; dump {_TABLES}{advice}")
@@ -114,9 +120,27 @@ def _mentioned(annotation: object) -> Iterator[TableKind]:
             yield from _mentioned(getattr(annotation, name, None) or ())
 
 
+def class_of_table(cls: type) -> type | None:
+    """Return the class of a library's tables from which a class inherits, or ``None``."""
+    return next((one for one in cls.__mro__ if _place(one) in _KINDS), None)
+
+
+def _own_attributes(table: object) -> list[str]:
+    """Return the attributes that a subclass of a frame adds, as pandas' subclasses declare them in ``_metadata``."""
+    cls, base = type(table), class_of_table(type(table))
+    if base is None or cls is base:
+        return []
+    declared = [str(name) for name in getattr(cls, "_metadata", ()) if name not in getattr(base, "_metadata", ())]
+    return [name for name in declared if getattr(table, name, None) is not None]
+
+
 def _kinds_of_class(cls: type) -> Iterator[TableKind]:
-    names = ((one.__module__.partition(".")[0], one.__qualname__) for one in cls.__mro__)
+    names = map(_place, cls.__mro__)
     return (_KINDS[name] for name in names if name in _KINDS)
+
+
+def _place(cls: type) -> tuple[str, str]:
+    return cls.__module__.partition(".")[0], cls.__qualname__
 
 
 def _mentioned_in_text(text: str) -> Iterator[TableKind]:

@@ -33,6 +33,7 @@ __all__ = [
     "encode",
     "encode_id",
     "parameter_digest",
+    "tagged",
     "unique_id",
 ]
 
@@ -89,7 +90,7 @@ def parameter_digest(class_name: str, parameters: Mapping[str, bytes]) -> bytes:
 
 def digest(domain: bytes, parts: Iterable[bytes]) -> bytes:
     """Return the 16-byte BLAKE2b digest of encodings under a domain tag."""
-    return hashlib.blake2b(_sized(b"D", domain) + b"".join(parts), digest_size=16).digest()
+    return hashlib.blake2b(tagged(b"D", domain) + b"".join(parts), digest_size=16).digest()
 
 
 def encode(value: object, task: TaskEncoder | None = None) -> bytes:
@@ -108,16 +109,17 @@ def encode(value: object, task: TaskEncoder | None = None) -> bytes:
     if scalar is not None:
         return scalar(value)
     if isinstance(value, (list, tuple)):
-        return _sized(b"l", b"".join([encode(item, task) for item in value]))
+        return tagged(b"l", b"".join([encode(item, task) for item in value]))
     if isinstance(value, Mapping):
         items = sorted((encode(key, task), encode(item, task)) for key, item in value.items())
-        return _sized(b"m", b"".join([part for pair in items for part in pair]))
+        return tagged(b"m", b"".join([part for pair in items for part in pair]))
     if isinstance(value, (set, frozenset)):
-        return _sized(b"S", b"".join(sorted(encode(item, task) for item in value)))
+        return tagged(b"S", b"".join(sorted(encode(item, task) for item in value)))
     if isinstance(value, enum.Enum):
-        return _sized(b"e", _text(logical_class_name(type(value))) + _text(value.name))
+        return tagged(b"e", _text(logical_class_name(type(value))) + _text(value.name))
     for base, scalar in _SUBCLASSABLE.items():
         if isinstance(value, base):
+            _require_exact(value)
             return scalar(value)
     if isinstance(value, Identified):
         return task(value) if task is not None else encode_id(value.unique_id)
@@ -127,12 +129,12 @@ def encode(value: object, task: TaskEncoder | None = None) -> bytes:
 def _encode_own_type(value: object, task: TaskEncoder | None) -> bytes:
     """Return the encoding of a task class, or of a value that describes itself."""
     if isinstance(value, type) and issubclass(value, Identified):
-        return _sized(b"k", _text(logical_class_name(value)))
+        return tagged(b"k", _text(logical_class_name(value)))
     if hasattr(type(value), "canonical_form"):
         kind, form = cast(Canonical, value).canonical_form()
-        return _sized(b"o", _text(kind) + encode(form, task))
+        return tagged(b"o", _text(kind) + encode(form, task))
     if hasattr(type(value), "gokart_serialize"):
-        return _sized(b"z", _text(cast(Any, value).gokart_serialize()))
+        return tagged(b"z", _text(cast(Any, value).gokart_serialize()))
     raise IdentityError(
         f"a {type(value).__module__}.{type(value).__qualname__} has no canonical form; use None, bool, int, float, str, "
         "bytes, dates and times, timedelta, Decimal, UUID, paths, enum members, tasks, task classes, or lists, dicts and sets "
@@ -142,19 +144,20 @@ def _encode_own_type(value: object, task: TaskEncoder | None) -> bytes:
 
 def encode_id(task_id: str | bytes) -> bytes:
     """Return the encoding of a task by one of its digests."""
-    return _sized(b"t", task_id.encode() if isinstance(task_id, str) else task_id)
+    return tagged(b"t", task_id.encode() if isinstance(task_id, str) else task_id)
 
 
 def _encode_items(items: Mapping[str, bytes]) -> bytes:
-    return _sized(b"m", b"".join([_text(name) + items[name] for name in sorted(items)]))
+    return tagged(b"m", b"".join([_text(name) + items[name] for name in sorted(items)]))
 
 
-def _sized(tag: bytes, content: bytes) -> bytes:
+def tagged(tag: bytes, content: bytes) -> bytes:
+    """Return content with its tag and its length in front."""
     return b"%b%d:%b" % (tag, len(content), content)
 
 
 def _text(value: str) -> bytes:
-    return _sized(b"s", value.encode("utf-8", "surrogatepass"))
+    return tagged(b"s", value.encode("utf-8", "surrogatepass"))
 
 
 def _float(value: float) -> bytes:
@@ -164,41 +167,66 @@ def _float(value: float) -> bytes:
 
 
 def _datetime(value: dt.datetime) -> bytes:
-    offset = value.utcoffset()
+    offset, local = value.utcoffset(), _without_zone(value)
     if offset is None:
-        return _sized(b"c", value.replace(tzinfo=None).isoformat().encode())
+        return tagged(b"c", local.isoformat().encode())
     # Counted by hand: in UTC, the first and the last hours of the calendar lie outside it.
-    instant = value.replace(tzinfo=None) - dt.datetime(1, 1, 1) - offset  # noqa: DTZ001 - the zone is the offset
-    return _sized(b"C", b"%d" % (instant // dt.timedelta(microseconds=1)))
+    instant = local - dt.datetime(1, 1, 1) - offset  # noqa: DTZ001 - the zone is the offset
+    return tagged(b"C", b"%d" % (instant // dt.timedelta(microseconds=1)))
+
+
+def _without_zone(value: dt.datetime) -> dt.datetime:
+    """Return the time of the clock as a plain datetime: subclasses calculate in ways of their own."""
+    date_and_time = (value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond)
+    return dt.datetime(*date_and_time)  # noqa: DTZ001 - the zone is left out on purpose
 
 
 def _decimal(value: Decimal) -> bytes:
     if not value.is_finite():
-        return _sized(b"x", str(value).encode())
+        return tagged(b"x", str(value).encode())
     sign, digits, exponent = value.as_tuple()
     number = "".join(map(str, digits)).lstrip("0")
     significant = number.rstrip("0")
     power = int(exponent) + len(number) - len(significant) if significant else 0
-    return _sized(b"x", f"{'-' if sign and significant else ''}{significant or '0'}e{power}".encode())
+    return tagged(b"x", f"{'-' if sign and significant else ''}{significant or '0'}e{power}".encode())
+
+
+def _require_exact(value: object) -> None:
+    """Refuse a value of a subclass that is finer than its base class: nanoseconds, as pandas has them.
+
+    Raises:
+        IdentityError: the encoding would leave out a part of the value.
+    """
+    plain: object = value
+    try:
+        if isinstance(value, dt.datetime):
+            plain = _without_zone(value).replace(tzinfo=value.tzinfo)
+        elif isinstance(value, dt.timedelta):
+            plain = dt.timedelta(value.days, value.seconds, value.microseconds)
+        exact = plain == value
+    except (TypeError, ValueError):
+        exact = False
+    if not exact:
+        raise IdentityError(f"{value!r} is no whole number of microseconds; round the value, or count nanoseconds as an int")
 
 
 def _timedelta(value: dt.timedelta) -> bytes:
-    return _sized(b"w", b"%d,%d,%d" % (value.days, value.seconds, value.microseconds))
+    return tagged(b"w", b"%d,%d,%d" % (value.days, value.seconds, value.microseconds))
 
 
 _SCALARS: dict[type, Callable[..., bytes]] = {
     type(None): lambda _: b"n",
     bool: lambda value: b"b1" if value else b"b0",
-    int: lambda value: _sized(b"i", b"%x" % value),  # Python limits the digits of decimals
+    int: lambda value: tagged(b"i", b"%x" % value),  # Python limits the digits of decimals
     float: _float,
     str: _text,
-    bytes: lambda value: _sized(b"y", value),
-    dt.date: lambda value: _sized(b"d", value.isoformat().encode()),
+    bytes: lambda value: tagged(b"y", value),
+    dt.date: lambda value: tagged(b"d", value.isoformat().encode()),
     dt.datetime: _datetime,
-    dt.time: lambda value: _sized(b"h", value.isoformat().encode()),
+    dt.time: lambda value: tagged(b"h", value.isoformat().encode()),
     dt.timedelta: _timedelta,
     Decimal: _decimal,
-    UUID: lambda value: _sized(b"u", value.bytes),
+    UUID: lambda value: tagged(b"u", value.bytes),
 }
 # Subclasses that add behaviour, not value: pendulum's dates and times, paths of every flavour.
 _SUBCLASSABLE: dict[type, Callable[..., bytes]] = {
@@ -206,5 +234,5 @@ _SUBCLASSABLE: dict[type, Callable[..., bytes]] = {
     dt.date: _SCALARS[dt.date],
     dt.time: _SCALARS[dt.time],
     dt.timedelta: _timedelta,
-    PurePath: lambda value: _sized(b"p", value.as_posix().encode("utf-8", "surrogatepass")),
+    PurePath: lambda value: tagged(b"p", value.as_posix().encode("utf-8", "surrogatepass")),
 }

@@ -25,8 +25,7 @@ from airflow_kart import settings
 __all__ = [
     "PACKAGE",
     "at_public_address",
-    "find_class",
-    "find_class_named",
+    "class_in",
     "find_loaded_class",
     "is_importable",
     "is_own",
@@ -41,6 +40,7 @@ PACKAGE = __name__.partition(".")[0]
 """This package's name."""
 _FACES = ("", "parameters", "formats", "exceptions", "testing", "views")
 """The public modules of this package, by their names in the package."""
+_FACE_MODULES = frozenset(f"{PACKAGE}.{face}".rstrip(".") for face in _FACES)
 _MAIN = ("__main__", "__mp_main__")  # the second in processes that multiprocessing has spawned
 _DAG_FILE_MODULE = re.compile(r"^unusual_prefix_[0-9a-f]{40}_")
 
@@ -188,35 +188,18 @@ def find_loaded_class(logical_module: str, qualname: str) -> type | None:
     stem = logical_module.rpartition(".")[2]
     for name in [name for name in sys.modules if _is_made_up(name) or name.rpartition(".")[2] == stem]:
         if logical_module_name(name) == logical_module:
-            found = _attribute(sys.modules[name], qualname)
+            found = class_in(sys.modules[name], qualname)
             if found is not None:
                 return found
     return None
 
 
-def find_class(logical_module: str, qualname: str) -> type | None:
-    """Return the class of that logical name, importing its module where none is loaded, or ``None``."""
-    found = find_loaded_class(logical_module, qualname)
-    if found is not None:
-        return found
-    try:
-        return _attribute(importlib.import_module(logical_module), qualname)
-    except ImportError:
-        return None
-
-
-def find_class_named(logical_name: str) -> type | None:
-    """Return the class of a logical name, the result of :func:`logical_class_name`, or ``None``."""
-    parts = logical_name.split(".")
-    for length in range(len(parts) - 1, 0, -1):  # classes may be nested: the module's name is the longest that fits
-        found = find_class(".".join(parts[:length]), ".".join(parts[length:]))
-        if found is not None:
-            return found
-    return None
-
-
-def _attribute(module: ModuleType, qualname: str) -> type | None:
-    found: Any = module
-    for part in qualname.split("."):
-        found = getattr(found, part, None)
+def class_in(module: ModuleType, qualname: str) -> type | None:
+    """Return a class that a loaded module defines, or ``None``. The lookup imports nothing, unlike ``getattr``."""
+    first, *rest = qualname.split(".")
+    found: Any = vars(module).get(first)
+    if found is None and module.__name__ in _FACE_MODULES and first in module.__all__:
+        found = getattr(module, first)  # this package's public names are lazy
+    for part in rest:
+        found = vars(found).get(part) if isinstance(found, type) else None
     return found if isinstance(found, type) else None

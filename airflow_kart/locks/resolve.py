@@ -15,9 +15,9 @@ from airflow_kart.locks.redis import RedisLocks
 from airflow_kart.storage import KeepsFiles, Store
 from airflow_kart.storage.workspace import Workspace
 
-__all__ = ["locks_for"]
+__all__ = ["LOCK_KINDS", "locks_for"]
 
-_WORDS = ("auto", "file", "lease", "redis", "none")
+LOCK_KINDS = ("auto", "file", "lease", "redis", "none")
 _ONE_SCHEME = {"s3a": "s3", "gcs": "gs"}
 _SHORTEST_LIFE = 5
 
@@ -33,8 +33,8 @@ def locks_for(workspace: Workspace) -> Locks:
         ConfigurationError: ``lock`` names no kind of locks, or one that the workspace cannot have.
     """
     asked = (workspace.lock or settings.kart_option("lock")).strip().lower()
-    if asked not in _WORDS:
-        raise ConfigurationError(f"lock is {asked!r}; set it to {', '.join(_WORDS[:-1])} or {_WORDS[-1]}")
+    if asked not in LOCK_KINDS:
+        raise ConfigurationError(f"lock is {asked!r}; set it to {', '.join(LOCK_KINDS[:-1])} or {LOCK_KINDS[-1]}")
     conn_id = (workspace.redis_conn_id or settings.kart_option("redis_conn_id")).strip()
     stays = settings.kart_int("lock_time_to_live", least=_SHORTEST_LIFE)
     if stays > LONGEST_LIFE:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.providers.common.compat.sdk import mask_secret
 from airflow.sdk import BaseOperator
+from jinja2.nativetypes import NativeEnvironment
 
 from airflow_kart.operators.workspace_field import WorkspaceField, given_workspace, workspace_from
 from airflow_kart.storage.workspace import Workspace
+
+if TYPE_CHECKING:
+    import jinja2
+    from airflow.sdk import Context
 
 __all__ = ["KartBaseOperator"]
 
@@ -28,6 +35,7 @@ class KartBaseOperator(BaseOperator):
     """
 
     template_fields = ("bind", "workspace")
+    _private_values: Mapping[str, Any] = MappingProxyType({})
     template_fields_renderers: ClassVar[dict[str, str]] = {"bind": "json", "workspace": "json"}
 
     def __init__(
@@ -41,6 +49,38 @@ class KartBaseOperator(BaseOperator):
         super().__init__(**kwargs)
         self.bind = bind
         self.workspace: WorkspaceField | None = given_workspace(workspace, workspace_directory)
+
+    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
+        """Render the templates to text, also in a DAG with ``render_template_as_native_obj``.
+
+        Jinja's native types turn a text such as ``20240506`` into a number. Parameters read their values from text.
+        """
+        if isinstance(jinja_env, NativeEnvironment) or jinja_env is None:
+            dag = self.get_dag()
+            jinja_env = dag.get_template_env(force_sandboxed=True) if dag is not None else self.get_template_env()
+        super().render_template_fields(context, jinja_env)
+        self._hide_private_values()
+
+    def _render(self, template: jinja2.Template, context: Mapping[str, Any], dag: Any = None) -> str:  # noqa: ARG002 - Airflow's
+        """Render one template to text, whatever the DAG's other operators get."""
+        return template.render(context)
+
+    def run_bind(self) -> Mapping[str, Any]:
+        """Return the rendered binding, private values included."""
+        return {**(self.bind or {}), **self._private_values}
+
+    def private_parameters(self) -> Collection[str]:
+        """Return the names of the private parameters that a binding may set."""
+        return ()
+
+    def _hide_private_values(self) -> None:
+        """Move private values out of the field that Airflow shows in the UI and keeps in its database."""
+        hidden = {name: value for name, value in (self.bind or {}).items() if name in self.private_parameters()}
+        if hidden:
+            for value in hidden.values():
+                mask_secret(value if isinstance(value, (str, dict, list)) else str(value))
+            self._private_values = hidden
+            self.bind = {**(self.bind or {}), **dict.fromkeys(hidden, "***")}
 
     def run_workspace(self) -> Workspace:
         """Return the workspace of a run, to be entered. Airflow has rendered its templates by then."""

@@ -21,7 +21,16 @@ from airflow_kart.tasks.nesting import KeyPath, follow
 from airflow_kart.tasks.resolution import resolve
 from airflow_kart.tasks.task import TaskOnKart
 
-__all__ = ["Blueprint", "BlueprintNode", "RootSpec", "Route", "RunGraph", "check_single"]
+__all__ = [
+    "Blueprint",
+    "BlueprintNode",
+    "RootSpec",
+    "Route",
+    "RunGraph",
+    "check_single",
+    "is_template",
+    "refuse_private_literals",
+]
 
 
 @dataclass(frozen=True)
@@ -90,12 +99,18 @@ class Blueprint:
     """The trigger form's field for each parameter in the form."""
     inline: frozenset[str] = frozenset()
     """The class names of the tasks without an operator of their own."""
+    plan_task_id: str | None = None
+    """The task id of the plan; ``None`` without a plan."""
 
     @classmethod
     def single(cls, task_id: str, task: Task) -> Blueprint:
         """Return the structure of one operator that makes a task and everything upstream of it."""
         node = BlueprintNode(task_id, task, (Route(None, ((0,),)),))
         return cls((RootSpec.of(task),), {task_id: node})
+
+    def private_parameters(self) -> set[str]:
+        """Return the names of the roots' private parameters."""
+        return {name for root in self.roots for name in private_parameters(root.cls)}
 
     def for_run(self, bind: Mapping[str, object], params: Mapping[str, object]) -> RunGraph:
         """Return the tasks of a run.
@@ -146,6 +161,34 @@ def check_single(task_id: str, task: object, bind: object) -> None:
             task=repr(task),
             parameter=unknown[0],
         )
+    if isinstance(bind, Mapping):
+        refuse_private_literals(type(task), bind)
+
+
+def refuse_private_literals(cls: type[TaskOnKart[object]], bind: Mapping[str, object]) -> None:
+    """Refuse a binding that would put a secret into the serialized DAG, which Airflow keeps in its database.
+
+    Raises:
+        BindingError: a private parameter is bound to a value rather than to a template.
+    """
+    for name in private_parameters(cls):
+        if bind.get(name) is not None and not is_template(bind[name]):
+            raise BindingError(
+                f"bind[{name!r}] is a value, and {cls.__qualname__}.{name} is private: everybody who sees the DAG would see the "
+                f"value. Bind a template, such as '{{{{ var.value.{name} }}}}' or '{{{{ conn.shop.password }}}}', or set the option "
+                f"{name} of section [kart.{cls.__qualname__}]",
+                task=cls.__qualname__,
+                parameter=name,
+            )
+
+
+def is_template(value: object) -> bool:
+    """Whether Jinja has to render a value: a text with a template, or a list or dict that holds one."""
+    if isinstance(value, Mapping):
+        return any(is_template(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(is_template(item) for item in value)
+    return isinstance(value, str) and ("{{" in value or "{%" in value)
 
 
 class RunGraph:

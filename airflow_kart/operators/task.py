@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
-from airflow.providers.common.compat.sdk import AirflowSkipException
+from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTaskTimeout
 
+from airflow_kart import settings
 from airflow_kart.artifacts.sidecar import sidecar_uri
 from airflow_kart.artifacts.staged import sidecar_version
 from airflow_kart.exceptions import LockTimeoutError
@@ -17,10 +20,12 @@ from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint, check_single
 from airflow_kart.operators.run_context import RunContext, outside_consumers
 from airflow_kart.operators.upstream import UpstreamTasks
+from airflow_kart.operators.upstream_skips import reason_to_skip
 from airflow_kart.runtime.plan import Outcome
 from airflow_kart.runtime.runner import RunResult, run_task
 from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.single_flight import TakenElsewhere
+from airflow_kart.runtime.skipping import is_skip, skip_reason
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.kinds import ExternalTask
 from airflow_kart.tasks.model import Task
@@ -29,6 +34,21 @@ from airflow_kart.triggers.external import ExternalArtifactTrigger
 from airflow_kart.triggers.lock import LockTrigger
 
 __all__ = ["KartOperator"]
+
+_GRACE_SECONDS = 60.0  # for the trigger's own error, which names the holder of the lock
+
+
+@dataclass(frozen=True)
+class Waits:
+    """Since when an operator has been at its task, in all its processes (Unix times)."""
+
+    began: float
+    since: float | None = None
+    """The start of the wait for another run; ``None`` without a wait."""
+
+    def end_of(self, limit: dt.timedelta | None) -> float | None:
+        """Return when a limit ends (Unix time); ``None`` without a limit."""
+        return None if limit is None else self.began + limit.total_seconds()
 
 
 class KartOperator(KartBaseOperator):
@@ -39,16 +59,16 @@ class KartOperator(KartBaseOperator):
     says how to make the input.
 
     Raises:
-        BindingError: ``task`` is no task, or ``bind`` names a parameter it does not have.
+        BindingError: ``task`` is no task, or ``bind`` names an unknown parameter.
 
     Args:
-        task: the task, with the values its operator is compiled with.
+        task: the task, with sample values for bound parameters.
         bind: see :class:`~airflow_kart.operators.base.KartBaseOperator`.
         workspace: as ``bind``.
         workspace_directory: as ``bind``.
         on_cached: how the operator ends when the artifact was there: ``"skip"``, which shows in the UI, or
-            ``"success"``. Where a task outside the graph hangs on it, it always ends well.
-        blueprint: the compiled structure it belongs to.
+            ``"success"``. With a downstream task outside the graph, the operator always succeeds.
+        blueprint: the compiled structure of the DAG.
         kwargs: everything ``airflow.sdk.BaseOperator`` takes.
     """
 
@@ -75,9 +95,31 @@ class KartOperator(KartBaseOperator):
         self.on_cached = on_cached
         self.blueprint = blueprint
 
+    def private_parameters(self) -> Collection[str]:
+        """Return the names of the private parameters of the task, or of the compiled graph's roots."""
+        return (self.blueprint or Blueprint.single(self.task_id, self.task)).private_parameters()
+
     def execute(self, context: Any) -> dict[str, Any]:
-        """Make the artifact; return its outcome and where it is."""
-        return self._execute(context, {}, None)
+        """Make the artifact; return outcome and uris."""
+        return self._execute(context, {}, Waits(began=time.time()))
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any) -> Any:
+        """Go on after a deferral.
+
+        Raises:
+            TaskDeferralTimeout: the operator waited for too long.
+        """
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except Exception as error:
+            if type(error).__name__ == "TaskDeferralTimeout":  # which lives in another module in each version of Airflow
+                message = (
+                    f"{self.task_id} has waited for too long, for a file or for another run that makes the same artifact: longer "
+                    "than execution_timeout, the external task's timeout or [kart] lock_timeout allows. The log above says "
+                    "for what; if that is there, see whether Airflow's triggerer runs"
+                )
+                error.args = (message,)
+            raise
 
     def on_kill(self) -> None:
         """Abort the running task. Nothing is published; the lock is released.
@@ -86,42 +128,53 @@ class KartOperator(KartBaseOperator):
         for its time to live.
 
         Raises:
-            SystemExit: in the midst of the task. Airflow tries the task again if it has tries left.
+            SystemExit: in the midst of the task. Airflow retries the task while tries are left.
         """
         if self._at_work:
             self._at_work = False  # clearing up is not to be stopped
             raise SystemExit(f"Airflow has told {self.task_id} to end; nothing is published, and its lock is free again")
 
-    def _execute(self, context: Any, dead: Mapping[str, Taken], waiting_since: float | None) -> dict[str, Any]:
+    def _execute(self, context: Any, dead: Mapping[str, Taken], waits: Waits) -> dict[str, Any]:
         """Make the artifact.
 
         Args:
             context: Airflow's.
-            dead: by unique id, the locks of other runs that were seen to be dead.
-            waiting_since: since when (Unix time) the operator has waited for other runs; ``None`` if it has not.
+            dead: by unique id, the locks of dead runs.
+            waits: since when the operator has been at its task, and has waited for another run.
         """
         self._at_work = True
         try:
-            return self._make(context, dead, waiting_since)
+            return self._make(context, dead, waits)
         finally:
             self._at_work = False
 
-    def _make(self, context: Any, dead: Mapping[str, Taken], waiting_since: float | None) -> dict[str, Any]:
+    def _make(self, context: Any, dead: Mapping[str, Taken], waits: Waits) -> dict[str, Any]:
         blueprint = self.blueprint or Blueprint.single(self.task_id, self.task)
         run_context = RunContext(self, blueprint, context)
+        if blueprint.plan_task_id is None:
+            run_context.check_conf()
         task = run_context.run.tasks.get(self.task_id)
         if task is None:
             raise AirflowSkipException(f"with this run's values the DAG has no task {self.task_id}; nothing to make")
         with self.run_workspace():
+            if self.blueprint is not None and (why := reason_to_skip(self, run_context, self.blueprint, context)):
+                self._push_skip(context, task, why)
+                raise AirflowSkipException(why)
             upstream = UpstreamTasks(task, run_context, context)
             if absent := upstream.absent(task):
-                self._wait_for(absent)
+                self._wait_for(absent, waits)
             session = Session(run_context.coordinates(), run_context.how_to_make, waits=False, dead=dead)
             try:
                 made = upstream.make(session)
-                result = run_task(task, force=upstream.forced, session=session)
+                result = run_task(
+                    task, force=upstream.forced, reason=upstream.reason or run_context.planned_reason(task), session=session
+                )
             except TakenElsewhere as elsewhere:
-                self._wait_for_lock(elsewhere, time.time() if waiting_since is None else waiting_since)
+                self._wait_for_lock(elsewhere, waits)
+            except Exception as error:
+                if is_skip(error):
+                    self._push_skip(context, task, skip_reason(error))
+                raise
         summary = {**_summary(task, result), "made_upstream": made}
         if result.outcome is Outcome.CACHED:
             where = ", ".join(artifact["uri"] for artifact in summary["artifacts"])
@@ -131,8 +184,13 @@ class KartOperator(KartBaseOperator):
                 raise AirflowSkipException("the artifact is there")
         return summary
 
-    def _wait_for(self, external: list[ExternalTask[Any]]) -> NoReturn:
-        """Give the worker slot up until what is made elsewhere is there."""
+    def _push_skip(self, context: Any, task: Task, reason: str) -> None:
+        self.log.info("%r is skipped: %s", task, reason)
+        summary = {"outcome": Outcome.SKIPPED.value, "reason": reason, "task": repr(task), "unique_id": task.unique_id}
+        context["ti"].xcom_push(key="return_value", value=summary)
+
+    def _wait_for(self, external: list[ExternalTask[Any]], waits: Waits) -> NoReturn:
+        """Free the worker slot until external artifacts are there."""
         uris = [target.uri for task in external for _, target in targets_of(task)]
         timeouts = [task.timeout for task in external if task.timeout is not None]
         self.log.info("Waiting for what is made elsewhere: %s", ", ".join(uris))
@@ -143,17 +201,19 @@ class KartOperator(KartBaseOperator):
                 workspace=Workspace.current(),
             ),
             method_name="execute_when_there",
-            timeout=min(timeouts) if timeouts else None,
+            kwargs={"began": waits.began},
+            timeout=_time_left(*(waits.end_of(limit) for limit in (self.execution_timeout, *timeouts))),
         )
 
-    def execute_when_there(self, context: Any, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Go on after waiting; what is not there after all is waited for again."""
+    def execute_when_there(self, context: Any, event: Mapping[str, Any], began: float | None = None) -> dict[str, Any]:
+        """Go on after waiting, or wait again for artifacts that are still missing."""
         self.log.info("There now: %s", ", ".join(event["uris"]))
-        return self.execute(context)
+        return self._execute(context, {}, Waits(began or time.time()))
 
-    def _wait_for_lock(self, elsewhere: TakenElsewhere, since: float) -> NoReturn:
+    def _wait_for_lock(self, elsewhere: TakenElsewhere, waits: Waits) -> NoReturn:
         """Give the worker slot up until another run has made the task, or has died."""
         task = elsewhere.task
+        since = waits.since or time.time()
         self.log.info("Waiting, as %s", elsewhere)
         self.defer(
             trigger=LockTrigger(
@@ -164,19 +224,38 @@ class KartOperator(KartBaseOperator):
                 workspace=Workspace.current(),
             ),
             method_name="execute_when_free",
+            kwargs={"began": waits.began},
+            timeout=_time_left(
+                waits.end_of(self.execution_timeout), since + settings.kart_int("lock_timeout") + _GRACE_SECONDS
+            ),
         )
 
-    def execute_when_free(self, context: Any, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Go on after waiting for another run: take what it made, or make it.
+    def execute_when_free(self, context: Any, event: Mapping[str, Any], began: float | None = None) -> dict[str, Any]:
+        """Go on after waiting for another run: take its artifact, or make the artifact.
 
         Raises:
-            LockTimeoutError: it was waited for too long.
+            LockTimeoutError: the wait took too long.
         """
         if event["failed"]:
             raise LockTimeoutError(event["failed"])
         self.log.info("Going on after %.0f s: %s", time.time() - event["since"], event["reason"])
         dead = {event["unique_id"]: Taken(None, **event["dead"])} if event["dead"] else {}
-        return self._execute(context, dead, event["since"])
+        return self._execute(context, dead, Waits(began or event["since"], event["since"]))
+
+
+def _time_left(*ends: float | None) -> dt.timedelta | None:
+    """Return how long an operator may wait until the first of some ends; ``None`` without any.
+
+    Raises:
+        AirflowTaskTimeout: no time is left.
+    """
+    given = [end for end in ends if end is not None]
+    if not given:
+        return None
+    left = dt.timedelta(seconds=min(given) - time.time())
+    if left <= dt.timedelta(0):
+        raise AirflowTaskTimeout("the task would have to wait, and the time that it may take is over")
+    return left
 
 
 def _summary(task: Task, result: RunResult) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The tasks upstream of an operator's own that no other operator makes, such as inline tasks."""
+"""The tasks upstream of an operator's own that no other operator makes: inline tasks, for example."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 from airflow_kart.operators.run_context import RunContext
-from airflow_kart.runtime.plan import Outcome, Plan, make_plan
+from airflow_kart.runtime.plan import ASKED_AGAIN, NEEDS_AGAIN, Outcome, Plan, make_plan
 from airflow_kart.runtime.runner import make_all
 from airflow_kart.runtime.session import Session
 from airflow_kart.tasks.completeness import Completeness, look_at
@@ -36,12 +36,18 @@ class UpstreamTasks:
         named = run_context.rerun() | (run_context.run.graph.always_run if makes_more else set())
         again = _to_run_again(named, others, run_context, context)
         self.forced = task.unique_id in again
-        """Whether the operator's own task has to run: a rerun was requested of it, or of a task upstream."""
+        """Whether the operator's own task has to run: a rerun names the task, or a task upstream."""
+        self.reason = ""
+        """The reason why the task has to run; empty for a task that need not."""
+        if self.forced:
+            self.reason = ASKED_AGAIN if task.unique_id in named else NEEDS_AGAIN
         if makes_more:
             graph = Graph.of([task])
             settled = graph.always_run - again
             self._plan = make_plan(graph, rerun=again & graph.nodes.keys(), given=others, settled=settled)
-            self.forced = self.forced or self._plan.tasks[task.unique_id].forced
+            planned = self._plan.tasks[task.unique_id]
+            if planned.forced and not self.forced:
+                self.forced, self.reason = True, planned.reason
 
     def absent(self, task: Task) -> list[ExternalTask[Any]]:
         """Return the external tasks, among the operator's own task and these, whose artifacts are not there."""
@@ -66,7 +72,7 @@ class UpstreamTasks:
 
 
 def _to_run_again(named: set[str], others: Collection[str], run_context: RunContext, context: Any) -> set[str]:
-    """Return the unique ids of the tasks to run again: those named and all downstream, but for two kinds.
+    """Return the unique ids of the tasks to run again: the named ones and all downstream, but for two kinds.
 
     Left out are the tasks of other operators, and tasks that this DAG run has made since it started.
     """
@@ -78,7 +84,7 @@ def _to_run_again(named: set[str], others: Collection[str], run_context: RunCont
 
 
 def _made_here(found: Completeness, context: Any) -> bool:
-    """Whether this DAG run has made an artifact since it started, or was cleared."""
+    """Whether this DAG run has made an artifact since its start, or since it was cleared."""
     started: dt.datetime | None = context["dag_run"].start_date  # of `airflow tasks test` it may be years ago
     if not found.complete or found.made_by != (context["ti"].dag_id, context["ti"].run_id):
         return False

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from airflow_kart.exceptions import BindingError
+from airflow_kart.locks import LOCK_KINDS
+from airflow_kart.operators.blueprint import is_template
 from airflow_kart.settings import below_airflow_home
 from airflow_kart.storage.workspace import Workspace
 
@@ -24,7 +26,7 @@ def given_workspace(workspace: object, workspace_directory: object) -> Workspace
         workspace_directory: a path or a uri; the short form.
 
     Raises:
-        BindingError: the author gives both, or neither a text nor a workspace.
+        BindingError: the author gives both, or neither a text nor a workspace, or a workspace with an unknown kind of locks.
     """
     if workspace is not None and workspace_directory is not None:
         raise BindingError(
@@ -35,6 +37,10 @@ def given_workspace(workspace: object, workspace_directory: object) -> Workspace
     if given is None:
         return None
     if isinstance(given, Workspace):
+        if given.lock and not is_template(given.lock) and given.lock.strip().lower() not in LOCK_KINDS:
+            raise BindingError(
+                f"lock is {given.lock!r}; use {', '.join(LOCK_KINDS[:-1])} or {LOCK_KINDS[-1]}", parameter="lock"
+            )
         return given.as_written()
     if isinstance(given, (str, os.PathLike)):
         return {"directory": os.fspath(given)} if os.fspath(given) else None
@@ -61,6 +67,6 @@ def workspace_from(field: WorkspaceField | None) -> Workspace:
 def workspace_to_compile_in(field: WorkspaceField | None) -> Workspace:
     """Return a workspace for the targets of sample tasks. Compiling looks nothing up there."""
     directory = None if field is None else str(field["directory"])
-    if directory is None or "{{" in directory or "{%" in directory:
+    if directory is None or is_template(directory):
         return Workspace.current()
     return Workspace(below_airflow_home(directory))

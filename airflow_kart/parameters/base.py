@@ -13,12 +13,13 @@ raise :class:`ValueError` with the mistake and the expected form; this module ad
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar, Final, Generic, NamedTuple, TypedDict, TypeVar, cast
 
 from typing_extensions import Unpack
 
-from airflow_kart.exceptions import ParameterError, ParameterValueError
+from airflow_kart.exceptions import KartError, ParameterError, ParameterValueError
 from airflow_kart.stored import blank, make, named
 
 __all__ = ["UNSET", "Options", "Origin", "Parameter", "ParameterVisibility", "described"]
@@ -88,6 +89,8 @@ class Parameter(Generic[V]):
 
     holds_tasks: ClassVar[bool] = False
     """Whether values are, or contain, tasks."""
+    if_missing: ClassVar[str] = ""
+    """Follows the message of the error that a task was made without a value."""
     origin: Origin | None
     """The first declaration of the parameter; ``None`` until Python has made the class."""
     default: V
@@ -96,6 +99,13 @@ class Parameter(Generic[V]):
     visibility: ParameterVisibility
     compile_value: V
     kw_only: bool
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let luigi's ``IntParameter(6)`` stand for ``IntParameter(default=6)``."""
+        super().__init_subclass__(**kwargs)
+        own = vars(cls).get("__new__")
+        if own is not None:
+            cls.__new__ = _with_default_by_position(own.__func__)  # type: ignore[method-assign]
 
     def __new__(cls, *, default: object = UNSET, **options: Unpack[Options]) -> Any:
         """Declare a parameter of a task class.
@@ -123,6 +133,11 @@ class Parameter(Generic[V]):
         except (ValueError, TypeError, OverflowError) as error:
             raise ParameterError(f"{cls.__name__}: {error}") from error
         return parameter
+
+    @property
+    def is_private(self) -> bool:
+        """Whether no form, log, message or sidecar shows the value."""
+        return self.visibility is ParameterVisibility.PRIVATE
 
     @property
     def required(self) -> bool:
@@ -227,22 +242,53 @@ class Parameter(Generic[V]):
         return self._checked(lambda: self.parse(str(raw)) if as_text else self.from_json(raw), owner, name)
 
     def _checked(self, convert: Callable[[], V], owner: str, name: str, note: str = "") -> V:
+        where = f"{owner}.{name}{note}"
         try:
             return convert()
         except (ValueError, TypeError, OverflowError) as error:
-            if self.visibility is ParameterVisibility.PRIVATE:
-                raise ParameterValueError(
-                    f"{owner}.{name}{note}: the value does not fit (it is private, so not shown)", task=owner, parameter=name
-                ) from None
-            raise ParameterValueError(f"{owner}.{name}{note}: {error}", task=owner, parameter=name) from error
+            if not self.is_private:
+                raise ParameterValueError(f"{where}: {error}", task=owner, parameter=name) from error
+        except KartError as error:  # of a task that is the value
+            if not self.is_private:
+                error.add_context(where, task=owner, parameter=name)
+                raise
+        except Exception as error:
+            if not self.is_private:
+                message = f"{where}: {type(self).__name__} failed: {type(error).__name__}: {error}"
+                raise ParameterValueError(message, task=owner, parameter=name) from error
+        # Raised outside the handlers, so that no error that shows the value becomes the context of this one.
+        message = f"{where}: the value does not fit; the parameter is private, so the value is not shown"
+        raise ParameterValueError(message, task=owner, parameter=name)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle the declaration: a class that travels by value takes its parameters along."""
         return blank, (type(self),), dict(vars(self))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(default={self.default!r})"
+        shown = "***" if self.is_private and not self.required else repr(self.default)
+        return f"{type(self).__name__}(default={shown})"
 
+
+def _with_default_by_position(new: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a ``__new__`` that takes one value by position, the default, as luigi's parameters do.
+
+    Type checkers read the declared ``__new__``: a default by keyword is the only one they recognise.
+    """
+    if new.__code__.co_argcount > 1:  # a parameter that takes values by position itself
+        return new
+
+    @functools.wraps(new)
+    def wrapped(cls: type[Parameter[Any]], *positional: object, **options: Any) -> Any:
+        if positional:
+            if len(positional) > 1 or "default" in options:
+                raise ParameterError(f"{cls.__name__} takes one value by position, the default; give the others by keyword")
+            options["default"] = positional[0]
+        return new(cls, **options)
+
+    return wrapped
+
+
+Parameter.__new__ = _with_default_by_position(Parameter.__new__)  # type: ignore[method-assign]
 
 _DEFAULTS: Final = {
     "origin": None,

@@ -50,6 +50,7 @@ class _Choices(Parameter[V]):
         for choice in self.choices:
             if type(choice) is not self.var_type or choice != choice:  # noqa: PLR0124 - nan is no choice
                 raise ValueError(f"choices has {described(choice)}; give values of {self.var_type.__name__} only")
+        self.choices = tuple(self.one.normalize(choice) for choice in self.choices)
         if len(set(self.choices)) < len(self.choices):
             raise ValueError(f"choices has a value twice: {self._listed()}")
 

@@ -165,7 +165,7 @@ class OptionalTupleParameter(OptionalOf["tuple[object, ...]"], TupleParameter):
 
 
 class DictParameter(_JsonParameter[FrozenDict]):
-    """A dict of JSON values by str, held as a :class:`FrozenDict`. The order of keys is not part of the identity."""
+    """A dict of JSON values by str, held as a :class:`FrozenDict` with sorted keys: their order is not part of the identity."""
 
     def __new__(  # type: ignore[misc]
         cls, *, default: Mapping[str, V] = UNSET, schema: Mapping[str, object] | None = None, **options: Unpack[Options]

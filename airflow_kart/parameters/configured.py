@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from airflow_kart.exceptions import ParameterError
+from airflow_kart.exceptions import ParameterError, UnknownParameterError
 from airflow_kart.identity.names import logical_module_name
 from airflow_kart.parameters.base import Origin, Parameter
 from airflow_kart.settings import ClassOption, ClassOptions
 
-__all__ = ["configured_or_default", "origins_of"]
+__all__ = ["configured_or_default", "origins_of", "refuse_unknown_options"]
 
 
 def origins_of(cls: type, name: str, parameter: Parameter[Any]) -> tuple[Origin, ...]:
@@ -47,6 +48,33 @@ def configured_or_default(parameter: Parameter[Any], origins: Sequence[Origin], 
                     error.add_context(f"airflow.cfg {option}, or the environment variable {option.variable}")
                     raise
     return parameter.default
+
+
+def refuse_unknown_options(cls: type, names: Collection[str], alike: Callable[[str], bool], options: ClassOptions) -> None:
+    """Refuse an option of a class's sections that names no parameter: the default would count without a word.
+
+    Args:
+        cls: the class.
+        names: the names of its parameters.
+        alike: says whether another class of the same plain name has a parameter of this name; they share a section.
+        options: the configuration.
+
+    Raises:
+        UnknownParameterError: an option names no parameter.
+    """
+    known = {name.lower() for name in names}
+    logical, plain = (option.section.partition(".")[2] for option in _options_of(Origin.of(cls, "")))
+    for class_name in (logical, plain):
+        for option in options.set_for(class_name):
+            if option.name not in known and not (class_name == plain and alike(option.name)):
+                close = difflib.get_close_matches(option.name, known, n=1)
+                hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(sorted(names)) or 'none'}"
+                raise UnknownParameterError(
+                    f"airflow.cfg {option}, or the environment variable {option.variable}: {cls.__qualname__} has no "
+                    f"parameter {option.name}; {hint}",
+                    task=cls.__qualname__,
+                    parameter=option.name,
+                )
 
 
 @functools.lru_cache(maxsize=8192)

@@ -46,10 +46,19 @@ class TimeDeltaParameter(Parameter[dt.timedelta]):
         return cls._declare(default, options)  # type: ignore[no-any-return]
 
     def normalize(self, value: object) -> dt.timedelta:
-        """Return a plain ``datetime.timedelta``, also of a pendulum duration."""
+        """Return a plain ``datetime.timedelta``, also of a pandas timedelta and a pendulum duration.
+
+        Raises:
+            ValueError: the value is no timedelta, or has a fraction of a microsecond.
+        """
         if not isinstance(value, dt.timedelta):
             raise ValueError(f"give a datetime.timedelta, not {described(value)}")
-        return dt.timedelta.__add__(value, dt.timedelta(0))
+        plain = dt.timedelta.__add__(value, dt.timedelta(0))
+        if plain != value:
+            raise ValueError(
+                f"{described(value)} has a fraction of a microsecond; give {plain!r}, or count nanoseconds as an int"
+            )
+        return plain
 
     def parse(self, text: str) -> dt.timedelta:
         """Read seconds, words or ISO 8601."""

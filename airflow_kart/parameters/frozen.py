@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn, TypeAlias, Union, overload
 
@@ -18,7 +19,10 @@ Frozen: TypeAlias = Union[bool, int, float, str, "tuple[Frozen, ...]", "FrozenDi
 
 
 class FrozenDict(dict[str, Any]):
-    """A dict that cannot be changed. ``json`` and ``**`` take a frozen dict; ``copy()`` returns an ordinary one."""
+    """A dict that cannot be changed. ``json`` and ``**`` take a frozen dict; ``copy()`` returns an ordinary one.
+
+    As the value of a parameter its keys are sorted: equal dicts have one id, and so must look the same to ``run()``.
+    """
 
     def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
         raise TypeError("a task's parameters cannot be changed; work on a copy: dict(self.parameter)")
@@ -56,7 +60,7 @@ def freeze(value: object) -> Frozen: ...
 
 
 def freeze(value: object) -> Frozen:
-    """Return a JSON value with tuples for lists and :class:`FrozenDict` for dicts.
+    """Return a JSON value in its canonical form: tuples for lists, sorted :class:`FrozenDict` for dicts, 0.0 for -0.0.
 
     Raises:
         ValueError: a part of the value is no JSON value (str, int, float, bool, ``None``, list, dict with str keys), or
@@ -78,11 +82,11 @@ def _frozen(value: object) -> Frozen:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{value!r} is not a JSON number")
-        return float(value)
+        return float(value) + 0.0  # -0.0 becomes 0.0: the two are equal, and so have one id
     if isinstance(value, (list, tuple)):
         return tuple(_frozen(item) for item in value)
     if isinstance(value, Mapping):
-        return FrozenDict(_frozen_items(value))
+        return FrozenDict(sorted(_frozen_items(value), key=operator.itemgetter(0)))
     raise ValueError(f"{described(value)} is not a JSON value; use str, int, float, bool, None, lists and dicts")
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Unpack
 
 from airflow_kart.identity.encoding import Identified
-from airflow_kart.identity.names import find_class, logical_class_name, logical_module_name
+from airflow_kart.identity.lookup import LOOKED_UP, find_class
+from airflow_kart.identity.names import logical_class_name, logical_module_name
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
 from airflow_kart.parameters.optional import OptionalOf
 
@@ -28,6 +29,12 @@ class TaskInstanceParameter(Parameter[Any]):
 
     holds_tasks = True
     expected_type: type | None
+
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, _task_class: object) -> type:
+            """Return the class: gokart's ``TaskInstanceParameter[Train]`` names the task class for type checkers only."""
+            return cls
 
     def __new__(cls, *, expected_type: type | None = None, default: object = UNSET, **options: Unpack[Options]) -> Any:
         """Declare a task-valued parameter.
@@ -55,7 +62,7 @@ class TaskInstanceParameter(Parameter[Any]):
         return value
 
     def parse(self, text: str) -> Any:
-        """Make the task from the text that :meth:`serialize` wrote, and import the class's module where this process has not."""
+        """Make the task from the text that :meth:`serialize` wrote; see :mod:`airflow_kart.identity.lookup`."""
         return self.from_json(json.loads(text))
 
     def serialize(self, value: object) -> str:
@@ -173,7 +180,7 @@ def _task_from(written: object) -> object:
         raise ValueError(f"{described(written)} does not describe a task; give an object with module, class and parameters")
     found = find_class(written["module"], written["class"])
     if found is None or not issubclass(found, Identified):
-        raise ValueError(f"there is no task class {written['module']}.{written['class']} here")
+        raise ValueError(f"there is no task class {written['module']}.{written['class']} here; {LOOKED_UP}")
     task_class: Any = found
     known = task_class.get_parameters()
     values = {

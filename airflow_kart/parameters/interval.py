@@ -146,10 +146,10 @@ class DateIntervalParameter(Parameter[DateInterval]):
         return cls._declare(default, options)  # type: ignore[no-any-return]
 
     def normalize(self, value: object) -> DateInterval:
-        """Return the interval."""
+        """Return the interval; of a subclass, a plain :class:`DateInterval`."""
         if not isinstance(value, DateInterval):
             raise ValueError(f"give a DateInterval, not {described(value)}")
-        return value
+        return value if type(value) is DateInterval else DateInterval(value.start, value.end)
 
     def parse(self, text: str) -> DateInterval:
         """Read a year, month, week, day or two dates."""

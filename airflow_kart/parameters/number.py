@@ -59,7 +59,11 @@ class _Number(Parameter[N]):
             raise ValueError(f"no number lies between min_value {self.min_value} and max_value {self.max_value}") from None
 
     def normalize(self, value: object) -> N:
-        """Return a plain int (numpy's integers become one), or a plain float (an int becomes one)."""
+        """Return a plain int or float, also of numpy's numbers; as a float an int too, and ``0.0`` for ``-0.0``.
+
+        Raises:
+            ValueError: the value is no number, is out of bounds, or is not exactly a float.
+        """
         number = self._number(value)
         if self.min_value is not None and not (number >= self.min_value if self.include_min else number > self.min_value):
             limit = "is below the smallest allowed value," if self.include_min else "is not above"
@@ -74,7 +78,11 @@ class _Number(Parameter[N]):
         if isinstance(value, bool) or not isinstance(value, numbers.Integral if whole else numbers.Real):
             raise ValueError(f"give {'an int' if whole else 'a float'}, not {described(value)}")
         number: N = self.var_type(value)  # type: ignore[call-overload]  # an Integral has __int__
-        return number
+        if self.var_type is float and math.isnan(number):
+            return self.var_type("nan")  # one of the many
+        if number != value:
+            raise ValueError(f"{described(value)} lies between two floats; choose one: {number!r}")
+        return number + 0  # -0.0 becomes 0.0: the two are equal, and so have one id
 
     def parse(self, text: str) -> N:
         """Read decimal digits with an optional sign; for floats any text that ``float()`` reads, also ``nan`` and ``inf``."""

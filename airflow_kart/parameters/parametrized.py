@@ -1,10 +1,11 @@
-"""Parametrized: an immutable value made of typed parameters, which is what a task is before it does anything."""
+"""Parametrized: an immutable value made of typed parameters, as a task is before any work."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, NoReturn, TypeVar, cast, overload
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, cast, overload
 
 from typing_extensions import Self, dataclass_transform
 
@@ -16,8 +17,13 @@ from airflow_kart.exceptions import (
     UnknownParameterError,
 )
 from airflow_kart.identity import encoding
+from airflow_kart.identity.appearance import encode_parameter
 from airflow_kart.identity.names import is_own, logical_class_name
-from airflow_kart.parameters import UNSET, Origin, Parameter, ParameterVisibility, configured_or_default, origins_of
+from airflow_kart.parameters import UNSET, Origin, Parameter, configured_or_default, origins_of, refuse_unknown_options
+from airflow_kart.parameters.attributes import refuse_foreign_decorators, refuse_plain_fields
+from airflow_kart.parameters.former import advice_for
+from airflow_kart.parameters.private import keyed
+from airflow_kart.settings import ClassOptions
 from airflow_kart.stored import with_values
 
 __all__ = [
@@ -35,7 +41,7 @@ Other = TypeVar("Other", bound="Parametrized")
 
 
 class State:
-    """What was computed of one value, and is kept with it."""
+    """The computed properties of one value."""
 
     __slots__ = ("digest", "encoded")
 
@@ -139,9 +145,25 @@ class Parametrized:
         cls._task_parameters = tuple(name for name, parameter in found.items() if parameter.holds_tasks)
         cls._positional = tuple(name for name, parameter in found.items() if not parameter.kw_only)
         cls._origins = {name: origins_of(cls, name, parameter) for name, parameter in found.items()}
+        refuse_plain_fields(cls)
+
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *_positional: object, **_values: object) -> Self:
+            """Refuse a class whose constructor a decorator has replaced."""
+            refuse_foreign_decorators(cls)
+            return object.__new__(cls)
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what stands here for an attribute of gokart's or luigi's tasks."""
+            advice = advice_for(name) if not hasattr(type(self), name) else None
+            if advice is None:
+                return object.__getattribute__(self, name)  # which fails as it did
+            cls = type(self).__qualname__
+            raise AttributeError(f"{cls!r} object has no attribute {name!r}; in its place: {advice}", name=name, obj=self)
 
     def __init__(self, *positional: Any, **values: Any) -> None:
-        """Take the parameters: by keyword, those with ``kw_only=False`` also by position, in order of declaration.
+        """Take the parameters by keyword; parameters with ``kw_only=False`` also by position, in order of declaration.
 
         A parameter that is not given has its configured value, else its default.
 
@@ -157,6 +179,8 @@ class Parametrized:
         if values.keys() - cls._parameters.keys():
             _refuse_unknown(cls, values)
         options = settings.class_options() if len(values) < len(cls._parameters) else None
+        if options is not None:
+            _check_options(cls, options)
         made = {}
         for name, parameter in cls._parameters.items():
             if options is None or name in values:
@@ -165,7 +189,7 @@ class Parametrized:
             made[name] = configured_or_default(parameter, cls._origins[name], options)
             if made[name] is UNSET:
                 raise MissingParameterError(
-                    f"{cls.__qualname__} needs the parameter {name}: {cls.__qualname__}({name}=...)",
+                    f"{cls.__qualname__} needs the parameter {name}: {cls.__qualname__}({name}=...){parameter.if_missing}",
                     task=cls.__qualname__,
                     parameter=name,
                 )
@@ -199,7 +223,7 @@ class Parametrized:
         """Make a task with this one's parameters, some of them changed.
 
         Args:
-            cls: class of the new task; by default this one's. Parameters it does not have are left out.
+            cls: class of the new task; by default this one's. Parameters of other classes are left out.
             changes: parameters that differ, by name.
         """
         wanted = cls or type(self)
@@ -234,11 +258,11 @@ class Parametrized:
         return f"{type(self).__qualname__}({', '.join(parts)})"
 
     def __copy__(self) -> Self:
-        """Return the task: it cannot change."""
+        """Return the task itself: tasks are immutable."""
         return self
 
     def __deepcopy__(self, _memo: object) -> Self:
-        """Return the task: it cannot change."""
+        """Return the task itself: tasks are immutable."""
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -266,16 +290,15 @@ class SharedParameters(Parametrized):
 
 def private_parameters(cls: type[Parametrized]) -> list[str]:
     """Return the names of a class's private parameters."""
-    parameters = cls.get_parameters().items()
-    return [name for name, parameter in parameters if parameter.visibility is ParameterVisibility.PRIVATE]
+    return [name for name, parameter in cls.get_parameters().items() if parameter.is_private]
 
 
 def configured_default(cls: type[Parametrized], name: str) -> Any:
     """Return the value of a parameter that is not given in code.
 
     The value is the configured one, from the section of the first class that has one: ``[kart.package.module.Train]`` or
-    ``[kart.Train]``, then those of the base classes that pass the parameter on, then those of the class that declared
-    the parameter. An environment variable, ``AIRFLOW__KART_TRAIN__DEPTH``, comes before the section that it stands for.
+    ``[kart.Train]``, then the sections of the base classes that pass the parameter on, then the sections of the class that
+    declared the parameter. The environment variable of a section, ``AIRFLOW__KART_TRAIN__DEPTH``, comes before the section.
     Without any of these the value is the declared default, and :data:`~airflow_kart.parameters.UNSET` where there is no
     default either.
 
@@ -284,12 +307,12 @@ def configured_default(cls: type[Parametrized], name: str) -> Any:
         UnknownParameterError: there is no such parameter.
     """
     if name not in cls._parameters:
-        _refuse_unknown(cls, {name: None})
+        _refuse_unknown(cls, [name])
     return configured_or_default(cls._parameters[name], cls._origins[name], settings.class_options())
 
 
 def state_of(value: Parametrized) -> State:
-    """Return what was computed of a value so far."""
+    """Return the computed properties of a value."""
     state: State | None = value.__dict__.get("_kart_state")
     if state is None:
         state = value.__dict__.setdefault("_kart_state", value._state_class())  # noqa: SLF001 - of this module's class
@@ -318,13 +341,22 @@ def held_tasks(value: object) -> Iterator[Parametrized]:
 
 
 def encoded_parameters(value: Parametrized) -> Mapping[str, bytes | None]:
-    """Return the encoded significant parameters by name; ``None`` for those that hold tasks."""
+    """Return the encoded significant parameters by name; ``None`` for parameters that hold tasks.
+
+    A private value's encoding is keyed, as unique ids stand in file names. The digest by which equal tasks are recognised
+    leaves no process, and needs no key.
+
+    Raises:
+        ConfigurationError: a parameter is private, and no key is configured.
+    """
     _ = value.parameter_digest
-    return state_of(value).encoded
+    cls, encoded = type(value), state_of(value).encoded
+    private = {name: plain for name in private_parameters(cls) if (plain := encoded.get(name)) is not None}
+    return {**encoded, **{name: keyed(plain, cls.__qualname__, name) for name, plain in private.items()}}
 
 
 def _compute_digests(value: Parametrized) -> None:
-    """Compute the digest of a value, and before that those of the tasks it holds, without recursion: chains may be long."""
+    """Compute the digests of the tasks that a value holds, then its own, without recursion: chains may be long."""
     pending = [value]
     while pending:
         held = [task for task in held_tasks(pending[-1]) if state_of(task).digest is None]
@@ -345,7 +377,7 @@ def _compute_digest(value: Parametrized) -> None:
 
 def _encode(value: Parametrized, name: str) -> bytes:
     try:
-        return encoding.encode(getattr(value, name), _encode_by_digest)
+        return encode_parameter(getattr(value, name), _encode_by_digest)
     except IdentityError as error:
         cls = type(value).__qualname__
         error.add_context(f"{cls}.{name}", task=cls, parameter=name)
@@ -368,17 +400,47 @@ def _by_name(cls: type[Parametrized], positional: tuple[Any, ...], values: Mappi
     return {**given, **values}
 
 
-def _refuse_unknown(cls: type[Parametrized], values: Mapping[str, Any]) -> NoReturn:
+def _refuse_unknown(cls: type[Parametrized], values: Iterable[str]) -> NoReturn:
     known = list(cls.get_parameters())
-    unknown = sorted(values.keys() - set(known))
-    close = difflib.get_close_matches(unknown[0], known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known) or 'none'}"
-    raise UnknownParameterError(f"{cls.__qualname__} has no parameter {', '.join(unknown)}; {hint}")
+    unknown = sorted(set(values) - set(known))
+    name, advice = unknown[0], advice_for(unknown[0])
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else advice or f"it has {', '.join(known) or 'none'}"
+    message = f"{cls.__qualname__} has no parameter {', '.join(unknown)}; {hint}"
+    raise UnknownParameterError(message, task=cls.__qualname__, parameter=name)
+
+
+_checked: weakref.WeakKeyDictionary[type, object] = weakref.WeakKeyDictionary()
+"""The classes whose options have been checked, each with the configuration of that time."""
+
+
+def _check_options(cls: type[Parametrized], options: ClassOptions) -> None:
+    """Refuse options of the class's sections, and of its base classes' sections, that name no parameter; once."""
+    if _checked.get(cls) == options.version:
+        return
+    for base in cls.__mro__:
+        if issubclass(base, Parametrized) and not is_own(base):
+            names = base.get_parameters()
+
+            def alike(name: str, plain: str = base.__name__) -> bool:
+                return any(name in map(str.lower, other.get_parameters()) for other in _all_named(plain))
+
+            refuse_unknown_options(base, names, alike, options)
+    _checked[cls] = options.version
+
+
+def _all_named(name: str) -> Iterator[type[Parametrized]]:
+    pending: list[type[Parametrized]] = [Parametrized]
+    while pending:
+        found = pending.pop()
+        pending += found.__subclasses__()
+        if found.__name__ == name:
+            yield found
 
 
 def _short(of: Parametrized, name: str, parameter: Parameter[Any]) -> str:
     value = of.__dict__.get(name)
-    if parameter.visibility is ParameterVisibility.PRIVATE:
+    if parameter.is_private:
         return "***"
     if isinstance(value, Parametrized):
         return f"{type(value).__qualname__}(...)"

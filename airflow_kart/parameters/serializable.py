@@ -31,7 +31,7 @@ S = TypeVar("S", bound=Serializable)
 class SerializableParameter(Parameter[Any]):
     """A :class:`Serializable` object; as text, the result of ``gokart_serialize()``.
 
-    Don't change the object once a task holds the object.
+    A task holds a copy, made from the text. Don't change the copy.
     """
 
     object_type: type[Serializable]
@@ -55,26 +55,44 @@ class SerializableParameter(Parameter[Any]):
             raise ValueError(f"object_type is {described(found)}; give a class with gokart_serialize and gokart_deserialize")
 
     def normalize(self, value: object) -> Any:
-        """Return the object."""
+        """Return a copy of the object, made from its text: as only the text counts in the id, the text must be enough.
+
+        Raises:
+            ValueError: the object is of another type, or its text reads back as an object of another text.
+        """
         if not isinstance(value, self.object_type):
             raise ValueError(f"give a {self.object_type.__name__}, not {described(value)}")
-        self.serialize(value)
-        return value
+        text = self.serialize(value)
+        copy = self._read(text)
+        if self.serialize(copy) != text:
+            raise ValueError(
+                f"{self._reader}({text!r}) returns an object whose gokart_serialize() is {self.serialize(copy)!r}; let it return the same text"
+            )
+        return copy
 
     def parse(self, text: str) -> Any:
-        """Make the object that the text stands for."""
-        name = f"{self.object_type.__name__}.gokart_deserialize"
+        """Make the object of a text."""
+        return self.normalize(self._read(text))
+
+    def _read(self, text: str) -> Serializable:
         try:
             value: object = self.object_type.gokart_deserialize(text)
         except Exception as error:
-            raise ValueError(f"{name}({text!r}) failed: {type(error).__name__}: {error}") from error
+            raise ValueError(f"{self._reader}({text!r}) failed: {type(error).__name__}: {error}") from error
         if not isinstance(value, self.object_type):
-            raise ValueError(f"{name}({text!r}) returned {described(value)}")
-        return self.normalize(value)
+            raise ValueError(f"{self._reader}({text!r}) returned {described(value)}")
+        return value
+
+    @property
+    def _reader(self) -> str:
+        return f"{self.object_type.__name__}.gokart_deserialize"
 
     def serialize(self, value: Serializable) -> str:
         """Return the result of ``gokart_serialize()``."""
-        text: object = value.gokart_serialize()
+        try:
+            text: object = value.gokart_serialize()
+        except Exception as error:
+            raise ValueError(f"{type(value).__name__}.gokart_serialize() failed: {type(error).__name__}: {error}") from error
         if not isinstance(text, str):
             raise ValueError(f"{type(value).__name__}.gokart_serialize() returned {described(text)}; return a str")
         return str.__str__(text)

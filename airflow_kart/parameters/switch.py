@@ -13,6 +13,8 @@ __all__ = ["BoolParameter", "ExplicitBoolParameter", "OptionalBoolParameter"]
 class BoolParameter(Parameter[bool]):
     """A ``bool``; as text, ``true`` or ``false``."""
 
+    if_missing = "; where luigi's default is meant, declare it: BoolParameter(default=False)"
+
     def __new__(cls, *, default: bool = UNSET, **options: Unpack[Options]) -> bool:  # type: ignore[misc]
         """Declare a switch; see :class:`Options`."""
         return cls._declare(default, options)  # type: ignore[no-any-return]

@@ -7,7 +7,8 @@ from typing import Any, TypeVar, overload
 from typing_extensions import Unpack
 
 from airflow_kart.identity.encoding import Identified
-from airflow_kart.identity.names import find_class, logical_class_name
+from airflow_kart.identity.lookup import LOOKED_UP, find_class_named
+from airflow_kart.identity.names import logical_class_name
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
 from airflow_kart.parameters.optional import OptionalOf
 
@@ -62,14 +63,13 @@ class TaskParameter(Parameter[type]):
         return value
 
     def parse(self, text: str) -> type:
-        """Find the class of a logical name, and import its module where this process has not."""
-        parts = text.strip().split(".")
-        if all(parts):
-            for length in range(len(parts) - 1, 0, -1):
-                found = find_class(".".join(parts[:length]), ".".join(parts[length:]))
-                if found is not None:
-                    return self.normalize(found)
-        raise ValueError(f"there is no task class {text!r} here; write its module and name, as package.module.Class")
+        """Find the class of a logical name; see :mod:`airflow_kart.identity.lookup`."""
+        found = find_class_named(text.strip())
+        if found is None:
+            raise ValueError(
+                f"there is no task class {text!r} here; write its module and name, as package.module.Class, and {LOOKED_UP}"
+            )
+        return self.normalize(found)
 
     def serialize(self, value: type) -> str:
         """Return the class's logical name."""

@@ -15,7 +15,7 @@ def input_checksums(task: Task, session: Session) -> dict[str, str]:
     """Return the checksums of the artifacts that a task reads, by uri, as far as sidecars tell them.
 
     Raises:
-        MissingInputError: some are not there; the message lists each with its uri and how to make it.
+        MissingInputError: some are not there; the message lists each with its uri and the command that makes the input.
     """
     checksums: dict[str, str] = {}
     missing: list[str] = []

@@ -1,4 +1,4 @@
-"""The plan of a run: what happens to each task, and why."""
+"""The plan of a run: the outcome of each task, and the reason."""
 
 from __future__ import annotations
 
@@ -9,22 +9,27 @@ from dataclasses import dataclass
 from airflow_kart.tasks.completeness import Completeness, asks_inputs, look_at, with_inputs
 from airflow_kart.tasks.graph import Graph, Node
 
-__all__ = ["Outcome", "Plan", "PlannedTask", "make_plan"]
+__all__ = ["ASKED_AGAIN", "NEEDS_AGAIN", "Outcome", "Plan", "PlannedTask", "make_plan"]
+
+ASKED_AGAIN = "asked to run again"
+NEEDS_AGAIN = "something it needs runs again"
 
 
 class Outcome(str, enum.Enum):
-    """What a plan says of a task, and what came of it."""
+    """The outcome of a task, planned or actual."""
 
     RUN = "run"
-    """It is going to run."""
+    """The task is going to run."""
     RAN = "ran"
-    """It ran in this run."""
+    """The task ran in this run."""
     CACHED = "cached"
-    """Its artifact was there."""
+    """The task's artifact was there."""
     NOT_NEEDED = "not_needed"
-    """Nobody who needs it runs."""
+    """No task downstream runs."""
+    SKIPPED = "skipped"
+    """The task's ``run()``, a person or Airflow skipped the task, or a task upstream."""
     FAILED = "failed"
-    """It, or something it needs, failed."""
+    """The task, or a task upstream, failed."""
 
     def __str__(self) -> str:
         return self.value
@@ -32,14 +37,14 @@ class Outcome(str, enum.Enum):
 
 @dataclass(frozen=True)
 class PlannedTask:
-    """What happens to one task, and why."""
+    """The outcome of one task, and the reason."""
 
     outcome: Outcome
     reason: str
     seconds: float = 0.0
     """For a cached task: how long making its artifact took."""
     forced: bool = False
-    """Whether it runs although its artifact may be complete."""
+    """Whether the task runs although its artifact may be complete."""
     finished_at: str = ""
     """For a cached task: when its artifact was published (ISO 8601, UTC)."""
     made_by: tuple[str, str] | None = None
@@ -47,7 +52,7 @@ class PlannedTask:
 
     @classmethod
     def of(cls, found: Completeness, *, forced: bool = False) -> PlannedTask:
-        """Return what a run does with a task that was found complete, or incomplete."""
+        """Return the outcome of a complete or an incomplete task."""
         if not found.complete:
             return cls(Outcome.RUN, found.reason, forced=forced)
         return cls(Outcome.CACHED, found.reason, found.seconds, finished_at=found.finished_at, made_by=found.made_by)
@@ -55,14 +60,14 @@ class PlannedTask:
 
 @dataclass(frozen=True)
 class Plan:
-    """What happens to each task of a graph."""
+    """The outcome of each task of a graph."""
 
     graph: Graph
     tasks: Mapping[str, PlannedTask]
     """By unique id, upstream first."""
 
     def begin_reruns(self) -> None:
-        """Let what is asked to run again count as incomplete from now on, so that it does even if this run fails."""
+        """Mark the artifacts of forced tasks for recomputation, so that they run again even if this run fails."""
         for unique_id, planned in self.tasks.items():
             if planned.forced:
                 for target in self.graph.nodes[unique_id].targets:
@@ -82,7 +87,7 @@ def make_plan(
     settled: Collection[str] = (),
     remember: bool = False,
 ) -> Plan:
-    """Decide what a run does with each task: ask the roots first, and go upstream of a task only if the task will run.
+    """Decide the outcome of each task: ask the roots first, and go upstream of a task only if the task will run.
 
     Args:
         graph: the tasks.
@@ -103,7 +108,7 @@ def make_plan(
         found.update(zip(looked_at, states, strict=True))
         for unique_id in frontier:
             if unique_id in forced:
-                reason = "asked to run again" if unique_id in named else "something it needs runs again"
+                reason = ASKED_AGAIN if unique_id in named else NEEDS_AGAIN
                 planned[unique_id] = PlannedTask(Outcome.RUN, reason, forced=True)
             else:
                 planned[unique_id] = PlannedTask.of(found[unique_id])

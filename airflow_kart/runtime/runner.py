@@ -7,6 +7,7 @@ them made here too, in the midst of its own run.
 from __future__ import annotations
 
 import datetime as dt
+import inspect
 import logging
 import sys
 import time
@@ -16,23 +17,26 @@ from typing import Any
 
 from airflow_kart.artifacts.publication import Publication
 from airflow_kart.artifacts.sidecar.environment import peak_memory_bytes
+from airflow_kart.artifacts.sidecar.jsonable import as_json
 from airflow_kart.artifacts.sidecar.source import source_of
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import CycleError, OutputNotDumpedError, RequirementError
 from airflow_kart.locks import Hold
 from airflow_kart.runtime.inputs import input_checksums
 from airflow_kart.runtime.log_tail import LogTail
-from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask, make_plan
-from airflow_kart.runtime.progress import Event
+from airflow_kart.runtime.plan import ASKED_AGAIN, Outcome, Plan, PlannedTask, make_plan
+from airflow_kart.runtime.progress import Event, Listener
+from airflow_kart.runtime.redaction import Redaction
 from airflow_kart.runtime.seed import seeded
 from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.single_flight import TakenElsewhere, holding, whereabouts
+from airflow_kart.runtime.skipping import Skips, is_skip
 from airflow_kart.runtime.steps import Steps, result_of
 from airflow_kart.tasks.completeness import is_complete, look_at
 from airflow_kart.tasks.graph import Graph, Node
 from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.nesting import KeyPath, NotALeafError, leaves, map_leaves
-from airflow_kart.tasks.outputs import targets_of
+from airflow_kart.tasks.outputs import own_targets, targets_of
 from airflow_kart.tasks.provenance import task_parts, upstream_part
 from airflow_kart.tasks.task import TaskOnKart
 
@@ -51,18 +55,21 @@ class RunResult:
     outcome: Outcome
     reason: str
     seconds: float
-    """How long the task ran, or for a cached task how long it ran when it did."""
+    """The duration of the task's run, of a cached task its run of then."""
     targets: tuple[Target, ...]
 
 
-def run_task(task: Task, *, force: bool = False, planned: bool = False, session: Session | None = None) -> RunResult:
+def run_task(
+    task: Task, *, force: bool = False, reason: str = "", planned: bool = False, session: Session | None = None
+) -> RunResult:
     """Run one task, unless its outputs are complete. If another run makes them, wait for these.
 
     Args:
         task: the task. Its inputs are read, never made here.
         force: run even if the outputs are complete; these stay readable until the new ones are complete.
+        reason: why the task runs, if a plan has decided that, for the log and the sidecar.
         planned: skip the completeness check of the inputs; a plan has just decided that this task runs.
-        session: where the run happens, how it waits, who listens.
+        session: the run's place in Airflow, its way to wait, its listener.
 
     Raises:
         TakenElsewhere: another run makes the task, or one that its ``run()`` asked for, and the session does not wait.
@@ -71,45 +78,66 @@ def run_task(task: Task, *, force: bool = False, planned: bool = False, session:
         OutputNotDumpedError: ``run()`` ended without dumping an output.
         Exception: whatever ``run()`` raises. Nothing is published then.
     """
-    return result_of(_task_steps(task, session or Session(), force=force, planned=planned))
+    return result_of(_task_steps(task, session or Session(), force=force, reason=reason, planned=planned))
 
 
-def make_all(plan: Plan, *, except_for: Collection[str] = (), session: Session | None = None) -> list[RunResult]:
+def make_all(
+    plan: Plan, *, except_for: Collection[str] = (), session: Session | None = None, skips: Skips | None = None
+) -> list[RunResult]:
     """Run, one after the other, the tasks that a plan says have to run.
 
     Args:
-        plan: what happens to each task.
+        plan: the outcome of each task.
         except_for: unique ids of tasks that others run.
         session: as for :func:`run_task`.
+        skips: takes the tasks that ask to be skipped, and the others run; without it, such a request is raised.
     """
-    return result_of(_plan_steps(plan, session or Session(), except_for=except_for))
+    return result_of(_plan_steps(plan, session or Session(), except_for=except_for, skips=skips))
 
 
 def _plan_steps(
-    plan: Plan, session: Session, *, except_for: Collection[str] = (), asked_by: tuple[Task, ...] = ()
+    plan: Plan,
+    session: Session,
+    *,
+    except_for: Collection[str] = (),
+    asked_by: tuple[Task, ...] = (),
+    skips: Skips | None = None,
 ) -> Steps[list[RunResult]]:
-    results = []
+    results: list[RunResult] = []
     for node in plan.with_outcome(Outcome.RUN):
-        if node.unique_id not in except_for:
-            forced = plan.tasks[node.unique_id].forced
-            results.append((yield _task_steps(node.task, session, force=forced, planned=True, asked_by=asked_by)))
+        if node.unique_id in except_for or (skips is not None and node.unique_id in skips.reasons):
+            continue
+        decided = plan.tasks[node.unique_id]
+        try:
+            result = yield _task_steps(
+                node.task, session, force=decided.forced, reason=decided.reason, planned=True, asked_by=asked_by
+            )
+            results.append(result)
+        except Exception as error:
+            if skips is None or not is_skip(error):
+                raise
+            for task, reason in skips.add(node.task, error):
+                session.listener.happens(Event("skipped", task.unique_id, repr(task), reason))
+                results.append(RunResult(Outcome.SKIPPED, reason, 0.0, plan.graph.nodes[task.unique_id].targets))
     return results
 
 
 def _task_steps(
-    task: Task, session: Session, *, force: bool, planned: bool, asked_by: tuple[Task, ...] = ()
+    task: Task, session: Session, *, force: bool, reason: str, planned: bool, asked_by: tuple[Task, ...] = ()
 ) -> Steps[RunResult]:
     """Run a task as :func:`run_task` does.
 
     Args:
         task: the task.
-        session: where the run happens, how it waits, who listens.
+        session: the run's place in Airflow, its way to wait, its listener.
         force: as in :func:`run_task`.
+        reason: as in :func:`run_task`.
         planned: as in :func:`run_task`.
         asked_by: the tasks in the midst of whose runs this one runs, the outermost first.
     """
     targets = tuple(target for _, target in targets_of(task))
-    if kind_of(task).external or kind_of(task).wrapper:  # nothing is made here, nor can it be made again
+    own = tuple(own_targets(task, targets))
+    if kind_of(task).external or not own:  # a wrapper, or a task that passes its inputs' targets on: nothing is made here
         found = _look(task, own_only=planned)
         if found.outcome is not Outcome.CACHED:
             input_checksums(task, session)
@@ -122,25 +150,29 @@ def _task_steps(
             return RunResult(Outcome.CACHED, found.reason, found.seconds, targets)
     listener, words = session.listener, repr(task)
     with holding(task, session) as hold:
-        reason = "asked to run again"
         if not force:  # another run may have made it in the meantime
             found = _look(task, own_only=planned)
             if found.outcome is Outcome.CACHED:
                 listener.happens(Event("cached", task.unique_id, words, found.reason))
                 return RunResult(Outcome.CACHED, found.reason, found.seconds, targets)
-            reason = found.reason
+            reason = reason or found.reason
+        reason = reason or ASKED_AGAIN
         listener.happens(Event("runs", task.unique_id, words, reason))
         try:
             checksums = input_checksums(task, session)
-            result = yield from _make(task, targets, reason, hold, session, checksums=checksums, asked_by=asked_by)
-        except TakenElsewhere as elsewhere:
-            listener.happens(Event("waits", task.unique_id, words, whereabouts(elsewhere.taken)))
-            raise
+            result = yield from _make(task, own, reason, hold, session, checksums=checksums, asked_by=asked_by)
         except BaseException as error:
-            listener.happens(Event("failed", task.unique_id, words, f"{type(error).__name__}: {error}"))
+            _tell_end(listener, task, error)
             raise
         listener.happens(Event("ran", task.unique_id, words))
-        return result
+        return replace(result, targets=targets)
+
+
+def _tell_end(listener: Listener, task: Task, error: BaseException) -> None:
+    if isinstance(error, TakenElsewhere):
+        listener.happens(Event("waits", task.unique_id, repr(task), whereabouts(error.taken)))
+    elif not is_skip(error):  # the caller that goes on without a skipped task tells of the skip
+        listener.happens(Event("failed", task.unique_id, repr(task), f"{type(error).__name__}: {error}"))
 
 
 def _look(task: Task, *, own_only: bool = False) -> PlannedTask:
@@ -158,20 +190,25 @@ def _make(
     checksums: Mapping[str, str],
     asked_by: tuple[Task, ...],
 ) -> Steps[RunResult]:
-    """Call ``run()``, and publish the dumped outputs; ``checksums`` are those of the inputs."""
+    """Call ``run()``, and publish the dumped outputs; ``checksums`` belong to the inputs."""
     source_of(type(task))  # read now and remembered: the file may be edited while the task runs
     logger.info("%r runs: %s", task, reason)
     task.task_log.clear()
-    with Publication({target.uri: target.store for target in targets}) as publication, LogTail() as tail:
+    redaction = Redaction(task)
+    redaction.tell_airflow()
+    with Publication({target.uri: target.store for target in targets}) as publication, LogTail(redaction) as tail:
         publication.input_checksums.update(checksums)
         started, clock = dt.datetime.now(dt.timezone.utc), time.perf_counter()
         try:
             with seeded(task) as seed:
                 yielded = yield from _run(task, session, publication, (*asked_by, task))
             _require_outputs(task, publication)
+            publication.require_inputs_of_one_run_each()
         except TakenElsewhere:
             raise
         except Exception as error:
+            if is_skip(error):
+                raise
             _note(error, f"while running {task!r} (unique id {task.unique_id})")
             raise
         seconds = time.perf_counter() - clock
@@ -179,6 +216,7 @@ def _make(
         described["upstream"] += [
             upstream_part(path, required, publication.input_checksums, dynamic=True) for path, required in yielded
         ]
+        described["task_log"] = redaction.json(as_json(described["task_log"]))
         hold.check()
         publication.publish(
             {
@@ -201,14 +239,14 @@ def _make(
 
 
 def _run(task: Task, session: Session, publication: Publication, asked_by: tuple[Task, ...]) -> Steps[_Asked]:
-    """Call ``run()``, make the tasks that it asks for on its way, and return these.
+    """Call ``run()``, make the tasks that ``run()`` asks for, and return these.
 
-    An error on the way is raised at the ``yield``, so that ``run()`` may go on without. If another run holds the lock of a
-    task that is asked for, and the session does not wait, ``run()`` is closed: it begins anew another time. Once it has
-    dumped an output it waits instead.
+    An error of such a task is raised at the ``yield``: ``run()`` may go on without. If another run holds the lock of such a
+    task, and the session does not wait, the generator is closed and begins anew another time. After its first dump the
+    generator waits instead.
 
     Raises:
-        TakenElsewhere: another run holds such a lock.
+        TakenElsewhere: another run holds the lock of a task that ``run()`` asked for.
         RequirementError: ``run()`` asked for something that is not a task.
         CycleError: ``run()`` asked for a task that needs this one.
     """
@@ -216,6 +254,7 @@ def _run(task: Task, session: Session, publication: Publication, asked_by: tuple
         running = task.run()
     except StopIteration as error:
         raise RuntimeError(f"{task!r}.run() raised StopIteration: next() found nothing") from error
+    _refuse_async(task, running)
     if not isinstance(running, Iterator):
         return []
     asked: _Asked = []
@@ -245,13 +284,24 @@ def _run(task: Task, session: Session, publication: Publication, asked_by: tuple
             failure = error
 
 
+def _refuse_async(task: Task, running: object) -> None:
+    if inspect.iscoroutine(running):
+        running.close()
+    elif not inspect.isasyncgen(running):
+        return
+    raise OutputNotDumpedError(
+        f"{task!r}.run() is `async def`, and nobody awaits it: write `def run(self)`, and asyncio.run(...) in it for what is async",
+        task=repr(task),
+    )
+
+
 def _asked_steps(wanted: object, session: Session, asked_by: tuple[Task, ...]) -> Steps[_Asked]:
     """Make the tasks that a ``run()`` asked for; return these with their keys. The last of ``asked_by`` asks."""
     try:
         found: _Asked = [(path, required) for path, required in leaves(wanted, TaskOnKart)]
     except NotALeafError as error:
         raise RequirementError(
-            f"{asked_by[-1]!r}.run() yielded {error}, which is not a task; yield tasks, or dicts, lists and tuples of tasks",
+            f"{asked_by[-1]!r}.run() yielded {error.wrong('a task')}; yield tasks, or dicts, lists and tuples of tasks",
             task=repr(asked_by[-1]),
         ) from None
     plan = make_plan(Graph.of([required for _, required in found]))

@@ -25,7 +25,7 @@ _STATES = {
 def seed_of(task: Task) -> int:
     """Return the seed of a task's run: its class's ``seed_value``, or the first 32 bits of its unique id.
 
-    32 bits are what numpy's global generator takes.
+    numpy's global generator takes 32 bits.
     """
     fixed = type(task).seed_value
     return int(task.unique_id[:8], 16) if fixed is None else fixed
@@ -35,8 +35,8 @@ def seed_of(task: Task) -> int:
 def seeded(task: Task) -> Iterator[dict[str, Any]]:
     """Call the task's ``seed_functions`` with its seed, and let ``task.rng`` start anew.
 
-    ``random``, ``numpy.random`` and torch's generator on the CPU are put back as they were afterwards, those of other
-    libraries are not. The block gets the part of a sidecar that records it.
+    Afterwards ``random``, ``numpy.random`` and torch's generator on the CPU get their states back; other libraries'
+    generators do not. The block gets the part of a sidecar that records the seed.
 
     Raises:
         ConfigurationError: one of ``seed_functions`` cannot be imported, is no function, or refuses the seed. The block
@@ -87,7 +87,7 @@ def _owner(task: Task) -> str:
 
 
 def _versions(names: tuple[str, ...]) -> dict[str, str]:
-    """Return the versions of the packages that functions belong to; Python's own for what comes with it."""
+    """Return the versions of the functions' packages; for the standard library, Python's version."""
     packages = dict.fromkeys(name.partition(".")[0] for name in names)
     return {"python" if package in sys.stdlib_module_names else package: _version(package) for package in packages}
 

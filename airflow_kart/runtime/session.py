@@ -1,4 +1,4 @@
-"""What all tasks of a run share, those included that a ``run()`` asks for on its way."""
+"""The circumstances that all tasks of a run share, also the tasks that a ``run()`` asks for on its way."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["Session"]
 
 @dataclass(frozen=True)
 class Session:
-    """Where a run happens, how it waits, and who listens.
+    """A run's place in Airflow, its way to wait, and its listener.
 
     Args:
         coordinates: the place in Airflow, for sidecars and locks.
         how_to_make: returns the command that makes a missing input, for the error that lists the input.
         waits: whether the run waits for the lock of a task; otherwise
             :class:`~airflow_kart.runtime.single_flight.TakenElsewhere` is raised.
-        dead: by unique id, the locks of other runs that were seen to be dead.
-        listener: learns what happens to each task.
+        dead: by unique id, the locks of dead runs.
+        listener: receives the events of each task.
     """
 
     coordinates: Mapping[str, Any] | None = None

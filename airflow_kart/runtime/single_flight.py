@@ -32,7 +32,7 @@ class TakenElsewhere(Exception):  # noqa: N818 - not an error: the caller comes 
 
     Args:
         task: the task.
-        taken: what is known of the other run.
+        taken: the lock, and its holder.
     """
 
     def __init__(self, task: Task, taken: Taken) -> None:
@@ -106,7 +106,7 @@ def whereabouts(taken: Taken) -> str:
 
 
 def timeout_message(task: str, waited: float, taken: Taken) -> str:
-    """Return what to tell of a task that was waited for too long."""
+    """Return the error message for a wait that took too long."""
     return (
         f"{task} has waited for {waited:.0f} s, as it is being made by {whereabouts(taken)}; look what that run is "
         "doing and stop it if it hangs, then run this again. [kart] lock_timeout says how long to wait"

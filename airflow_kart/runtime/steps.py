@@ -13,11 +13,11 @@ __all__ = ["Steps", "result_of"]
 
 R = TypeVar("R")
 Steps = Generator["Steps[Any]", Any, R]
-"""Work with a result, which waits wherever it yields other work."""
+"""Work with a result; at each ``yield`` the work waits for other work."""
 
 
 def result_of(first: Steps[R]) -> R:
-    """Take steps to their end, and those that they wait for; return the result."""
+    """Take steps to their end, and all steps that they wait for; return the result."""
     stack: list[Steps[Any]] = [first]
     result: Any = None
     error: BaseException | None = None

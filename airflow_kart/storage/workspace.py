@@ -109,7 +109,7 @@ class Workspace:
 
     def __reduce__(self) -> tuple[type[Workspace], tuple[Any, ...]]:
         """Pickle the arguments alone."""
-        return type(self), tuple(getattr(self, each.name) for each in fields(self))
+        return type(self), tuple(getattr(self, each.name) for each in fields(self) if each.init)
 
     def __enter__(self) -> Self:
         """Make this the current workspace."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 import posixpath
 import time
 from collections.abc import Collection, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from airflow_kart import settings
 from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.artifacts.target import TargetState
 from airflow_kart.storage import Snapshot
+from airflow_kart.storage.threads import Threads
 from airflow_kart.tasks.graph import Node, upstream_first
 from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.outputs import needed_targets
@@ -39,7 +39,7 @@ class Completeness:
     finished_at: str = ""
     """Of a complete task: when its artifact was published (ISO 8601, UTC)."""
     made_by: tuple[str, str] | None = None
-    """Of a complete task: the DAG id and run id of its run, if Airflow ran it."""
+    """Of a complete task that ran in Airflow: the DAG id and the run id."""
 
 
 def is_complete(task: Task, *, remember: bool = False) -> Completeness:
@@ -113,7 +113,7 @@ def look_at(nodes: Iterable[Node], *, remember: bool = False) -> list[Completene
     rest = targets[len(found) :]
     if rest:
         snapshot = Snapshot(place for target in rest for place in target.looked_at())
-        with ThreadPoolExecutor(settings.kart_int("check_threads"), "kart-check") as pool:
+        with Threads(settings.kart_int("check_threads"), "kart-check") as pool:
             found += pool.map(lambda target: target.state(snapshot), rest)
         if remember:
             snapshot.remember({(target.store, posixpath.dirname(target.uri)) for target in rest})
@@ -133,6 +133,8 @@ def _of_states(states: list[TargetState]) -> Completeness:
     if incomplete is not None:
         return Completeness(False, incomplete.reason)
     sidecars = [state.sidecar for state in states if state.sidecar is not None]
+    if len({sidecar.publication for sidecar in sidecars if sidecar.publication is not None}) > 1:
+        return Completeness(False, "its outputs are of different runs, the last of which was interrupted")
     if not sidecars:
         return Completeness(True, states[0].reason)
     return Completeness(
@@ -151,13 +153,19 @@ def _provenance(sidecar: Sidecar) -> str:
 
 
 def _changed_input(node: Node) -> str | None:
-    """Return the uri of an input that was published after a task's artifacts, and differs from the one that the task read."""
+    """Return the uri of an input that differs from the one that the task read.
+
+    Checksums decide. Where one of the two is unknown (an external artifact has no sidecar; a moved workspace has other uris
+    than its sidecars record), an input has changed if its file is newer than the task's artifacts.
+    """
     states = [target.state() for target in node.targets]
     ran = min((state.modified for state in states if state.modified is not None), default=None)
     read = {uri: sha256 for state in states if state.sidecar is not None for uri, sha256 in state.sidecar.inputs.items()}
     for _, _, target in needed_targets(node.task):
         state = target.state()
+        recorded = read.get(target.located().uri)
         newer = ran is not None and state.modified is not None and state.modified > ran
-        if newer and (state.sha256 is None or read.get(target.located().uri) != state.sha256):
+        known = recorded is not None and state.sha256 is not None
+        if recorded != state.sha256 if known else newer:
             return target.uri
     return None

@@ -9,7 +9,7 @@ from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import ConfigurationError, TargetPathError
 from airflow_kart.tasks.model import Task, is_task
 from airflow_kart.tasks.nesting import KeyPath
-from airflow_kart.tasks.outputs import targets_of
+from airflow_kart.tasks.outputs import own_targets, targets_of
 from airflow_kart.tasks.resolution import resolve
 
 __all__ = ["Graph", "Node", "require_task", "upstream_first"]
@@ -21,7 +21,7 @@ class Node:
 
     task: Task
     inputs: tuple[tuple[KeyPath, str], ...]
-    """The unique ids of the required tasks, each with the path of keys in ``requires()`` that leads to it."""
+    """The unique ids of the required tasks, each with its path of keys in ``requires()``."""
     targets: tuple[Target, ...]
     """Where its outputs go; a wrapper has none."""
 
@@ -51,7 +51,7 @@ class Graph:
 
     roots: tuple[str, ...]
     nodes: Mapping[str, Node]
-    """By unique id, each after what it requires."""
+    """By unique id, each task after its requirements."""
     consumers: Mapping[str, tuple[str, ...]]
     """The unique ids of the tasks that require a task directly."""
 
@@ -96,14 +96,14 @@ class Graph:
 
 
 def require_task(given: object, caller: str) -> Task:
-    """Return what a function was given for a task, if it is one.
+    """Return the argument of a function, if the argument is a task.
 
     Args:
-        given: any object.
+        given: the argument.
         caller: the function's name, for the error.
 
     Raises:
-        ConfigurationError: it is no task.
+        ConfigurationError: the argument is no task.
     """
     if is_task(given):
         return given
@@ -112,7 +112,7 @@ def require_task(given: object, caller: str) -> Task:
 
 
 def upstream_first(roots: Iterable[Task], follows: Callable[[Task], bool] = lambda _: True) -> Iterator[Task]:
-    """Return each distinct task after the tasks that it requires.
+    """Return each distinct task after its requirements.
 
     Args:
         roots: the tasks to begin with.
@@ -143,7 +143,7 @@ def _required(task: Task, follows: Callable[[Task], bool]) -> Iterator[Task]:
 def _refuse_shared_files(nodes: Iterable[Node]) -> None:
     writers: dict[str, Task] = {}
     for node in nodes:
-        for target in node.targets:
+        for target in own_targets(node.task, node.targets):
             other = writers.setdefault(target.uri, node.task)
             if other is not node.task:
                 raise TargetPathError(

@@ -1,4 +1,4 @@
-"""A task as the rest of the package sees one, and what is kept with each task."""
+"""A task as the rest of the package sees one, and the state of each task."""
 
 from __future__ import annotations
 
@@ -72,30 +72,30 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Kind:
-    """What the package itself knows of a class of tasks."""
+    """The package's own knowledge of a class of tasks."""
 
     wrapper: bool = False
     """Whether the task only groups others, and has no artifact."""
     external: bool = False
     """Whether something else makes the artifact."""
     sidecar: bool = True
-    """Whether a sidecar beside the artifact says how the task made it."""
+    """Whether a sidecar beside the artifact tells how the task made the artifact."""
     target_class: type[Target] = Target
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """What a task requires, with one instance for equal tasks, and the unique id that follows."""
+    """The requirements of a task, with one instance for equal tasks, and the unique id that follows."""
 
     unique_id: str
     requirements: Any
     """The result of ``requires()``, with lists for tuples."""
     inputs: tuple[tuple[KeyPath, Task], ...]
-    """Each required task with the path of keys that leads to it."""
+    """Each required task with its path of keys."""
 
 
 class TaskState(State):
-    """What was computed of one task."""
+    """The computed properties of one task."""
 
     __slots__ = ("log", "resolution", "rng")
 
@@ -117,5 +117,5 @@ def kind_of(task: Task | type[Task]) -> Kind:
 
 
 def task_state(task: Task) -> TaskState:
-    """Return what was computed of a task so far."""
+    """Return the computed properties of a task."""
     return cast(TaskState, state_of(cast(Parametrized, task)))

@@ -1,4 +1,4 @@
-"""What a sidecar says of a task: its class and parameters, what it required, its source."""
+"""The parts of a sidecar that describe a task: class, parameters, upstream, source."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_kart.identity.names import logical_class_name
 from airflow_kart.parameters import Parameter, ParameterVisibility
 from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.nesting import KeyPath
-from airflow_kart.tasks.outputs import targets_of
+from airflow_kart.tasks.outputs import read_targets
 from airflow_kart.tasks.resolution import resolve
 
 __all__ = ["TaskOwner", "object_metadata", "task_parts", "upstream_part"]
@@ -62,27 +62,29 @@ def task_parts(task: Task, input_checksums: Mapping[str, str]) -> dict[str, Any]
 def upstream_part(
     path: KeyPath, required: Task, input_checksums: Mapping[str, str], *, dynamic: bool = False
 ) -> dict[str, Any]:
-    """Return what a sidecar says of one task that was required.
+    """Return the part of a sidecar that describes one required task.
 
     Args:
-        path: its keys in ``requires()``, or in what ``run()`` yielded.
+        path: the keys of the task in ``requires()``, or in the value that ``run()`` yielded.
         required: the task.
         input_checksums: the SHA-256 of each input's artifact that is known, by uri.
-        dynamic: whether ``run()`` asked for it.
+        dynamic: whether ``run()`` asked for the task.
     """
     return {
         "key": list(path),
         "class": logical_class_name(type(required)),
         "unique_id": required.unique_id,
         "artifacts": [
-            {"uri": target.located().uri, "sha256": input_checksums.get(target.uri)} for _, target in targets_of(required)
+            {"uri": uri, "sha256": input_checksums.get(uri, input_checksums.get(target.uri))}
+            for target in read_targets(required)
+            for uri in [target.located().uri]
         ],
         **({"dynamic": True} if dynamic else {}),
     }
 
 
 def object_metadata(task: Task) -> dict[str, str]:
-    """Return what an artifact of a task says about itself in a bucket: task, unique id, upstream, public parameters."""
+    """Return the metadata of a task's objects in a bucket: task, unique id, upstream, public parameters."""
     public = {
         f"kart-parameter-{name}": parameter.serialize(getattr(task, name))
         for name, parameter in type(task).get_parameters().items()
@@ -115,5 +117,5 @@ def _parameter_part(value: Any, parameter: Parameter[Any]) -> dict[str, Any]:
 
 
 def _held_task(held: Task, written: dict[str, Any]) -> dict[str, Any]:
-    """Return what is written of a task that is a parameter, with its parameters where no sidecar of its own has them."""
+    """Return the JSON of a task that is a parameter, with the task's own parameters if no sidecar has them."""
     return written if kind_of(held).sidecar else {**written, "parameters": _parameters(held)}

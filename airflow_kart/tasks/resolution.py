@@ -1,4 +1,4 @@
-"""What a task requires, resolved: one instance for equal tasks, unique ids, no cycles.
+"""Requirements, resolved: one instance for equal tasks, unique ids, no cycles.
 
 ``requires()`` may make the same upstream anew in every consumer. Resolving walks the tasks once, without recursion,
 and keeps the first of equal instances, so the work grows with the number of distinct tasks and their edges however
@@ -16,8 +16,9 @@ from airflow_kart.identity.code import fingerprint
 from airflow_kart.identity.encoding import Identified, encode, encode_id, unique_id
 from airflow_kart.identity.names import logical_class_name
 from airflow_kart.parameters.parametrized import Parametrized, encoded_parameters, held_tasks
+from airflow_kart.tasks.declarations import refuse_async
 from airflow_kart.tasks.model import Resolution, Task, task_state
-from airflow_kart.tasks.nesting import KeyPath, NotALeafError, describe_path, leaves, map_leaves
+from airflow_kart.tasks.nesting import KeyPath, NotALeafError, WrongKeyError, describe_path, leaves, map_leaves
 
 __all__ = ["MOST_TASKS", "resolve"]
 
@@ -49,7 +50,8 @@ def resolve(task: Task) -> Resolution:
 
 
 def _resolve(root: Task) -> None:
-    classes = {type(root): logical_class_name(type(root))}
+    classes: dict[type[Task], str] = {}
+    _add_class(classes, type(root))
     versions: dict[tuple[type[Task], str | None], str | None] = {}
     first_of: dict[bytes, Task] = {root.parameter_digest: root}
     visits = [_visit(root)]
@@ -82,6 +84,7 @@ def _resolve(root: Task) -> None:
 
 def _add_class(classes: dict[type[Task], str], found: type[Task]) -> None:
     """Refuse two classes that would share ids. A file may be loaded twice: then both of its classes are one to us."""
+    refuse_async(found)
     name = logical_class_name(found)
     alike = [known for known, known_name in classes.items() if known_name == name]
     if any(known.__module__ == found.__module__ or "<locals>" in found.__qualname__ for known in alike):
@@ -105,10 +108,13 @@ def _visit(task: Task) -> _Visit:
         inputs = cast("list[tuple[KeyPath, Task]]", list(leaves(requirements, Identified)))
     except NotALeafError as error:
         a_class = isinstance(error.found, type) and issubclass(error.found, Identified)
+        at = describe_path(error.path)
+        wrong = (
+            error.wrong("a task") if isinstance(error, WrongKeyError) else f"{error.found!r} at {at}, which is not a task"
+        )
         hint = f"; make an instance: {error.found.__name__}()" if a_class else ""  # type: ignore[attr-defined]
         raise RequirementError(
-            f"{task!r}.requires() returned {error.found!r} at {describe_path(error.path)}, which is not a task{hint}; "
-            "return tasks, or dicts, lists and tuples of tasks",
+            f"{task!r}.requires() returned {wrong}{hint}; return tasks, or dicts, lists and tuples of tasks",
             task=repr(task),
         ) from None
     return _Visit(
@@ -117,7 +123,7 @@ def _visit(task: Task) -> _Visit:
 
 
 def _code_version(task: Task, known: dict[tuple[type[Task], str | None], str | None]) -> str | None:
-    """Return what counts in the unique id for the task's code: its ``code_version``, or for ``"auto"`` a fingerprint."""
+    """Return the code version that counts in the unique id; for ``"auto"`` a fingerprint."""
     version: str | None = task.code_version
     key = (type(task), version)
     if key not in known:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from airflow_kart.artifacts.checks import Checks, Schema, require_schema, schema_in
 from airflow_kart.artifacts.sidecar.document import SIDECAR_SUFFIX
@@ -11,13 +11,14 @@ from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import ConfigurationError, TargetError, TargetPathError
 from airflow_kart.formats import Format, TableKind, format_for, of_kind, split_extension, table_kind_of
 from airflow_kart.identity.names import logical_module_name
+from airflow_kart.parameters.former import advice_for
 from airflow_kart.storage import Store, join_uri
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.provenance import TaskOwner
 from airflow_kart.tasks.type_argument import type_argument
 
-__all__ = ["in_workspaces", "make_target", "require_zip"]
+__all__ = ["in_workspaces", "make_target", "refuse_unknown_options", "require_zip"]
 
 Located = Sequence[tuple[str, Store]]
 
@@ -41,9 +42,9 @@ def make_target(
         extension: of the default path.
         use_unique_id: whether the file's name contains the unique id.
         target_format: by default the format of the path's extension.
-        schema: a pandera schema or model; by default that of the class's type argument.
-        generic: the class whose type argument says what the task dumps.
-        locate: returns the uris that a path stands for, each with its store: that to write to first, then those to read.
+        schema: a pandera schema or model; by default the schema of the class's type argument.
+        generic: the generic class whose type argument is the type of the dumped object.
+        locate: returns the uris of a path, each with its store: first the one to write to, then others to read.
 
     Raises:
         TargetError: the path leaves the workspace, has no format, or the schema is none.
@@ -73,16 +74,28 @@ def make_target(
 
 
 def in_workspaces(workspace: Workspace, path: str) -> Located:
-    """Return the uris of a path in a workspace and in those that are only read, each with its store."""
+    """Return the uris of a path in a workspace and in its ``read_from`` workspaces, each with its store."""
     directories = (workspace.directory, *workspace.others)
     return [(join_uri(directory, path), workspace.store_of(directory)) for directory in directories]
+
+
+def refuse_unknown_options(cls: type[Task], unknown: Mapping[str, object]) -> None:
+    """Refuse options that ``make_target`` does not take; of gokart's, say what stands in their place.
+
+    Raises:
+        TargetError: there are such options.
+    """
+    for name in sorted(unknown):
+        advice = advice_for(name)
+        hint = f"in its place: {advice}" if advice else "it takes format and schema"
+        raise TargetError(f"{cls.__qualname__}: make_target() takes no option {name}; {hint}", task=cls.__qualname__)
 
 
 def require_zip(cls: type[Task], path: str) -> None:
     """Refuse the path of an archive that does not end with ``.zip``.
 
     Raises:
-        TargetPathError: it does not.
+        TargetPathError: the path ends otherwise.
     """
     if not path.lower().endswith(".zip"):
         name = cls.__qualname__
@@ -97,6 +110,6 @@ def _column_types(cls: type[Task]) -> dict[str, object]:
 
 @functools.lru_cache(maxsize=1024)
 def _what_is_dumped(cls: type, generic: type) -> tuple[TableKind | None, Schema | None]:
-    """Return what the type argument of a class says: the library of its tables, and their schema."""
+    """Return the library of a class's tables, and their schema, as the type argument says."""
     dumped = type_argument(cls, generic)
     return table_kind_of(dumped), schema_in(dumped)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
-from typing_extensions import Self
+from typing_extensions import Never, Self
 
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import KartError, TargetError
@@ -18,12 +17,13 @@ from airflow_kart.parameters.parametrized import Parametrized, State
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.completeness import is_complete
 from airflow_kart.tasks.declarations import check_declarations
+from airflow_kart.tasks.inputs import input_parts, loaded_inputs
 from airflow_kart.tasks.model import Kind, TaskState, task_state
-from airflow_kart.tasks.nesting import NotALeafError, describe_path, follow, leaves, map_leaves
-from airflow_kart.tasks.outputs import targets_of
+from airflow_kart.tasks.nesting import map_leaves
+from airflow_kart.tasks.outputs import output_at
 from airflow_kart.tasks.resolution import resolve
 from airflow_kart.tasks.restoration import restore
-from airflow_kart.tasks.targets import Located, in_workspaces, make_target, require_zip
+from airflow_kart.tasks.targets import Located, in_workspaces, make_target, refuse_unknown_options, require_zip
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,9 +36,9 @@ Model = TypeVar("Model")
 
 
 class TaskOnKart(Parametrized, Identified, Generic[T]):
-    """A step of a pipeline: what it needs, where its output goes, how it is made.
+    """A step of a pipeline: its requirements, its output, its work.
 
-    ``T`` is the type of what the task dumps. Parameters are annotated class attributes, given by keyword and fixed
+    ``T`` is the type of the object that the task dumps. Parameters are annotated class attributes, given by keyword and fixed
     once the task is made::
 
         class Train(TaskOnKart[Model]):
@@ -60,73 +60,80 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
     operator_kwargs: ClassVar[Mapping[str, Any]] = {}
     """Arguments for this class's Airflow operators: pool, retries, queue, executor_config, ..."""
     code_version: ClassVar[str | None] = None
-    """A version that counts in the unique id: change it to make everything from here on run again.
+    """A version that counts in the unique id: another version makes this task and everything downstream run again.
 
-    ``"auto"`` for a fingerprint of the code: what counts is said in :mod:`airflow_kart.identity.code.closure`.
+    ``"auto"`` for a fingerprint of the code, as :mod:`airflow_kart.identity.code.closure` describes.
     """
     inline: ClassVar[bool] = False
-    """Whether a compiled DAG has no operator for it: its consumers' operators make it, cached as any other task."""
+    """Whether the tasks have no operators in a compiled DAG: the operators downstream make and cache them."""
     rerun: ClassVar[bool] = False
-    """Whether it runs whenever it is asked for, although its artifact is there, and all below it with it."""
+    """Whether a run that needs the task always runs the task, and everything downstream, complete or not."""
     strict_check: ClassVar[bool] = False
-    """Whether it counts as complete only where everything it requires is complete too."""
+    """Whether a task is complete only if its requirements are complete too."""
     modification_time_check: ClassVar[bool] = False
-    """Whether it also counts as incomplete where something it requires has changed since it ran."""
+    """Whether a task is incomplete, too, if one of its inputs has changed since the task ran."""
     fail_on_empty_dump: ClassVar[bool] = False
     """Whether dumping a table without rows is an error."""
     column_types: ClassVar[Mapping[str, Any]] = {}
-    """The types of columns, by name, of all tables it dumps; what its base classes declare counts too."""
+    """The types of columns, by name, in all dumped tables; the declarations of base classes count too."""
     seed_functions: ClassVar[tuple[str, ...]] = ("random.seed", "numpy.random.seed")
-    """Dotted names of what is called with the seed before :meth:`run`, such as ``"torch.manual_seed"``."""
+    """Dotted names of the functions to call with the seed before :meth:`run`, for example ``"torch.manual_seed"``."""
     seed_value: ClassVar[int | None] = None
-    """The seed, below 2**32; by default made of the unique id, so that other tasks draw other numbers.
+    """The seed, below 2**32; by default a part of the unique id, so that other tasks draw other numbers.
 
-    Like all code it counts in the unique id only through :attr:`code_version`.
+    As with all code, another seed counts in the unique id only through :attr:`code_version`.
     """
 
     _kind: ClassVar[Kind] = Kind()
     _state_class: ClassVar[type[State]] = TaskState
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Check what the class declares."""
+        """Check the declarations of the class."""
         super().__init_subclass__(**kwargs)
         check_declarations(cls)
 
     # What a pipeline's author writes.
 
     def requires(self) -> Any:
-        """Return the tasks this one needs: a task, or any nesting of dicts, lists and tuples of tasks.
+        """Return the required tasks: a task, or any nesting of dicts, lists and tuples of tasks.
 
-        By default the tasks it got as parameters, by parameter name.
+        By default the tasks among the parameters, by parameter name.
         """
         return {name: getattr(self, name) for name in self._task_parameters}
 
     def output(self) -> Any:
-        """Return the target of what the task dumps, or any nesting of dicts, lists and tuples of targets.
+        """Return the target of the output, or for several outputs any nesting of dicts, lists and tuples of targets.
 
         By default one pickle, named after the class.
         """
         return self.make_target()
 
     def run(self) -> Iterator[Any] | None:
-        """Do the work: :meth:`load` what is needed, :meth:`dump` every output.
+        """Do the work: :meth:`load` the inputs, :meth:`dump` every output.
 
-        As a generator it may ask for more tasks on its way: ``target = yield task`` makes a task, or any nesting of
-        tasks, here and now, and gives its output. Such tasks do not count in the unique id; the sidecar names them.
+        A generator may ask for more tasks on its way: ``target = yield task`` makes a task, or any nesting of tasks, here and
+        now, and returns the output. These tasks do not count in the unique id; the sidecar names them. An operator that has
+        to wait for the lock of one of them defers, and calls :meth:`run` again from the beginning; after the first
+        :meth:`dump` the operator waits in its worker slot.
         """
-        raise KartError(f"{type(self).__qualname__} has no run(); define what the task does")
+        cls = type(self).__qualname__
+        raise KartError(
+            f"{cls} has no run(); define run(), or make {cls} an ExternalTask if others make its artifact, or a WrapperTask if "
+            "it only groups others",
+            task=repr(self),
+        )
 
     # What it is made of.
 
     @property
     def unique_id(self) -> str:
-        """The 32 hex digits that name what this task produces.
+        """The 32 hex digits that name the result of this task.
 
-        Made of the class's logical name, its code version, the significant parameters, and the unique ids of what it
-        requires; see :mod:`airflow_kart.identity.encoding`.
+        A digest of the class's logical name, its code version, the significant parameters, and the unique ids of the required
+        tasks; see :mod:`airflow_kart.identity.encoding`.
 
         Raises:
-            GraphError: what it requires does not make a graph.
+            GraphError: the requirements do not make a graph.
             IdentityError: a parameter's value has no canonical form.
         """
         return resolve(self).unique_id
@@ -135,8 +142,8 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
     def rng(self) -> np.random.Generator:
         """A random generator of the task's own, the same in every run of the same task.
 
-        Seeded with ``seed_value``, or else with all 128 bits of the unique id. Nothing else in the process draws from
-        it, as other threads and libraries do from the generators of :attr:`seed_functions`.
+        Seeded with ``seed_value``, or else with all 128 bits of the unique id. No other thread or
+        library draws from this generator; they may draw from the generators of :attr:`seed_functions`.
         """
         import numpy as np
 
@@ -154,23 +161,26 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
         *,
         format: Format | None = None,  # noqa: A002 - the word for it everywhere else
         schema: Any = None,
+        **unknown: Never,
     ) -> Target:
         """Return a target in the workspace.
 
         Args:
             relative_file_path: path below the workspace; its extension chooses the format, and the class's type argument
                 the library whose tables are loaded. By default ``<module>/<Class>.pkl``.
-            use_unique_id: whether the unique id is put into the file's name, ``train_<id>.pkl``. Without it tasks
-                with other parameters write to the same file, and each sees only its own as complete.
-            format: how objects are written, where the extension's format is not it or needs options:
+            use_unique_id: whether the file's name contains the unique id, ``train_<id>.pkl``. Without the id, tasks with
+                other parameters write to the same file, and each task sees only its own artifact as complete.
+            format: by default the format of the extension; give another, or one with options:
                 ``CsvFormat(separator=";")``.
-            schema: a pandera schema or model that tables must satisfy when they are dumped and when they are loaded; by
-                default that of the class's type argument, ``TaskOnKart[DataFrame[Features]]``.
+            schema: a pandera schema or model that tables must satisfy when the task dumps them and when others load them; by
+                default the schema of the class's type argument, ``TaskOnKart[DataFrame[Features]]``.
+            unknown: none; the error of a former name, such as gokart's ``processor``, says what to use.
 
         Raises:
             TargetPathError: the path leaves the workspace.
             UnknownFormatError: no format has this extension.
         """
+        refuse_unknown_options(type(self), unknown)
         return self._target(relative_file_path, ".pkl", use_unique_id, format, schema)
 
     def make_model_target(
@@ -184,9 +194,9 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
 
         Args:
             relative_file_path: path below the workspace, which ends with ``.zip``.
-            save_function: writes the object: it gets the object and the path of a file in an empty directory, and may
-                write any files there.
-            load_function: reads the object: it gets the same path, in a directory with the same files.
+            save_function: writes the object: a function of the object and the path of a file in an empty directory, where
+                the function may write any files.
+            load_function: reads the object: a function of the same path, in a directory with the same files.
             use_unique_id: as in :meth:`make_target`.
 
         Raises:
@@ -265,18 +275,16 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
         """Load inputs.
 
         Args:
-            target: what to load: a required task (or a list or dict of them), a key of ``requires()``, a target, or
-                nothing for all that ``requires()`` returns, nested in the same way.
+            target: a required task (or a list or dict of them), a key of ``requires()``, a target, or nothing for all
+                required tasks, nested as in ``requires()``.
             columns: of tables only these, in this order; see :meth:`airflow_kart.Target.load`.
 
         Raises:
             MissingArtifactError: an input is not there.
-            CorruptArtifactError: an input is not what its sidecar says.
-            FormatError: an input has no such columns, or is no table.
+            CorruptArtifactError: an input differs from its sidecar.
+            FormatError: an input lacks one of the columns, or is no table.
         """
-        if isinstance(target, Target):
-            return target.load(columns)
-        return map_leaves(lambda task: _load_output(task, columns), self._chosen(target, "load"), TaskOnKart)
+        return loaded_inputs(self, target, columns)
 
     @overload
     def load_generator(self, target: TaskOnKart[U]) -> Iterator[U]: ...
@@ -294,48 +302,24 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
         """Load inputs one after the other, each part of a large table by itself, without holding the rest.
 
         Args:
-            target: as for :meth:`load`; what is nested is loaded in order.
+            target: as for :meth:`load`; nested inputs follow each other in order.
 
         Raises:
             MissingArtifactError: an input is not there.
-            CorruptArtifactError: an input is not what its sidecar says.
+            CorruptArtifactError: an input differs from its sidecar.
         """
-        if isinstance(target, Target):
-            return target.load_parts()
-        chosen = self._chosen(target, "load_generator")
-        found = (output for _, task in leaves(chosen, TaskOnKart) for _, output in targets_of(task))
-        return itertools.chain.from_iterable(output.load_parts() for output in found)  # which holds no part itself
-
-    def _chosen(self, target: object, method: str) -> Any:
-        """Return the tasks to load, nested."""
-        chosen = target
-        if target is None or isinstance(target, (str, int)):
-            chosen = resolve(self).requirements
-            if target is not None:
-                try:
-                    chosen = follow(chosen, (target,))
-                except LookupError:
-                    raise TargetError(
-                        f"{self!r}.{method}({target!r}): requires() has no such key; {_keys_of(chosen)}"
-                    ) from None
-        try:
-            list(leaves(chosen, TaskOnKart))
-        except NotALeafError as error:
-            raise TargetError(
-                f"{self!r}.{method}() takes a key of requires(), a task, a target, or lists and dicts of these, not {error}"
-            ) from None
-        return chosen
+        return input_parts(self, target)
 
     def dump(self, obj: T, target: str | int | Target | None = None, custom_labels: Mapping[str, str] | None = None) -> None:
         """Write an output.
 
         Args:
-            obj: what to write.
-            target: which output, where there are several: its key in ``output()``, or the target itself.
+            obj: the object to write.
+            target: of several outputs, one: the key in ``output()``, or the target itself.
             custom_labels: texts by name, for the sidecar and, in buckets, for the object's metadata.
 
         Raises:
-            TargetError: there is no such output, or none was named where there are several.
+            TargetError: the task has no output of this name, or several outputs and ``target`` names none.
             FormatError: the target's format cannot write the object.
         """
         self._dump(obj, target, custom_labels)
@@ -354,14 +338,14 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
             custom_labels: as for :meth:`dump`.
 
         Raises:
-            TargetError: there is no such output, or it is not a large-frame target.
+            TargetError: the task has no output of this name, or the output is no large-frame target.
             FormatError: a part cannot be written, or has other columns than the first.
         """
         self._dump(iter(parts), target, custom_labels)
 
     def _dump(self, obj: object, target: str | int | Target | None, custom_labels: Mapping[str, str] | None) -> None:
         if not isinstance(target, Target):
-            target = self._output_at(target)
+            target = output_at(self, target)
         if isinstance(obj, Iterator) and not isinstance(target.format, ReadsInParts):
             raise TargetError(
                 f"{self!r}: {target.uri} takes one object, not parts; make it with make_large_data_frame_target, or dump a list"
@@ -372,23 +356,11 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
             error.add_context(repr(self), task=repr(self), uri=target.uri)
             raise
 
-    def _output_at(self, key: str | int | None) -> Target:
-        outputs = self.output()
-        try:
-            found = outputs if key is None else follow(outputs, (key,))
-        except LookupError:
-            found = None
-        if not isinstance(found, Target):
-            names = ", ".join(describe_path(path) for path, _ in targets_of(self))
-            which = "which output?" if key is None else f"there is no output {key!r};"
-            raise TargetError(f"{self!r}.dump(): {which} Name one of them by its key: {names}")
-        return found
-
     @property
     def task_log(self) -> dict[str, Any]:
-        """Values to be kept in the sidecar, such as scores and counts; emptied when a run starts.
+        """Values for the sidecar, scores and counts for example; emptied when a run starts.
 
-        What JSON has no form for is kept as text.
+        Values that JSON cannot express become text.
         """
         return task_state(self).log
 
@@ -407,15 +379,3 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
         """
         found: Self = restore(cls, unique_id, given)
         return found
-
-
-def _keys_of(requirements: Any) -> str:
-    if isinstance(requirements, TaskOnKart):
-        return "it returns one task by itself: call load()"
-    if isinstance(requirements, Mapping):
-        return f"it has {', '.join(map(repr, requirements)) or 'none'}"
-    return f"it returns a list of {len(requirements)}" if requirements else "it returns nothing"
-
-
-def _load_output(task: TaskOnKart[Any], columns: Sequence[str] | None) -> Any:
-    return map_leaves(lambda target: target.load(columns), task.output(), Target)

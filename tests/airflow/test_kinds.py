@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import pytest
 from harness.pipeline import RAN, Noted, Raw, ran
+from harness.stand_ins import context
 
 from airflow_kart import (
     DateParameter,
@@ -251,8 +252,8 @@ class TestExternal:
         with DAG("external_late", schedule=None):
             operator = KartOperator(task_id="late", task=Late())
         with pytest.raises(TaskDeferred) as deferred:
-            operator._wait_for([Late()])
-        assert deferred.value.timeout == dt.timedelta(seconds=1)
+            operator.execute(context())
+        assert dt.timedelta(seconds=0.5) < deferred.value.timeout <= dt.timedelta(seconds=1)
         path, arguments = deferred.value.trigger.serialize()
         assert path == "airflow_kart.triggers.external.ExternalArtifactTrigger"
         assert json.loads(json.dumps(arguments))["poll_seconds"] == 0.1

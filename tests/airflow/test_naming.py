@@ -198,7 +198,7 @@ class Picky(Noted):
 
 def test_a_second_sample_that_does_not_compile_is_said_once_with_its_reason(caplog):
     with caplog.at_level("INFO", "airflow_kart"):
-        found = ids(Picky(day=DAY), bind={"token": "hush hush"})
+        found = ids(Picky(day=DAY), bind={"token": "{{ var.value.hush }}"})
     assert found == {"picky", "part__eu", "part__us"}
     (record,) = [record for record in caplog.records if record.name.startswith("airflow_kart.compiler")]
     assert record.levelname == "WARNING"

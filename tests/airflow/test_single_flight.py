@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import os
 import re
@@ -15,12 +16,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred
+from airflow.sdk import DAG
 from harness.airflow_home import airflow_program, environment
 from harness.pipeline import RAN, Noted, ran
 from harness.redis_server import RedisServer
+from harness.stand_ins import context
 
 from airflow_kart import KartDag, KartOperator, StrParameter, Workspace, build
 from airflow_kart.locks import Holder, Taken, locks_for
+from airflow_kart.runtime.single_flight import TakenElsewhere
 from airflow_kart.triggers import external as external_module
 from airflow_kart.triggers import lock as lock_module
 from airflow_kart.triggers.external import ExternalArtifactTrigger
@@ -343,3 +348,61 @@ async def anext_of(events):
     async for event in events:
         return event
     raise AssertionError("there was no event")
+
+
+class TestTimeoutsOfWaiting:
+    """A deferral ends when execution_timeout or [kart] lock_timeout does, also where no triggerer runs."""
+
+    HELD = Taken(Holder("Slow()"))
+
+    def operator(self, **options):
+        with DAG("timeouts", schedule=None):
+            return KartOperator(task_id="waits", task=Stopped(name="waits"), **options)
+
+    def deferred(self, operator, monkeypatch, began=None):
+        def taken(*_args, **_options):
+            raise TakenElsewhere(operator.task, self.HELD)
+
+        monkeypatch.setattr("airflow_kart.operators.task.run_task", taken)
+        event = {"failed": "", "since": began, "reason": "the other run has ended", "dead": None}
+        with pytest.raises(TaskDeferred) as raised:
+            if began is None:
+                operator.execute(context())
+            else:
+                operator.execute_when_free(context(), event, began=began)
+        return raised.value
+
+    def test_the_shorter_one_counts(self, monkeypatch):
+        monkeypatch.setenv("AIRFLOW__KART__LOCK_TIMEOUT", "600")
+        seconds = self.deferred(self.operator(), monkeypatch).timeout.total_seconds()
+        assert 600 < seconds <= 660  # with a minute for the trigger's own, clearer error
+        short = self.operator(execution_timeout=dt.timedelta(seconds=100))
+        assert 90 < self.deferred(short, monkeypatch).timeout.total_seconds() <= 100
+
+    def test_they_go_on_over_several_waits(self, monkeypatch):
+        monkeypatch.setenv("AIRFLOW__KART__LOCK_TIMEOUT", "600")
+        began = time.time() - 80
+        deferral = self.deferred(self.operator(execution_timeout=dt.timedelta(seconds=100)), monkeypatch, began)
+        assert 10 < deferral.timeout.total_seconds() <= 20
+        assert deferral.kwargs == {"began": began}
+        assert deferral.trigger.since == began
+        assert 500 < self.deferred(self.operator(), monkeypatch, began).timeout.total_seconds() <= 580
+
+    def test_nobody_waits_longer(self, monkeypatch):
+        operator = self.operator(execution_timeout=dt.timedelta(seconds=100))
+        with pytest.raises(AirflowTaskTimeout, match="the time that it may take is over"):
+            self.deferred(operator, monkeypatch, time.time() - 101)
+
+    def test_what_is_over_says_so(self):
+        with pytest.raises(Exception, match="waits has waited for too long, for a file or for another run") as error:
+            self.operator().resume_execution("__fail__", {"error": "Trigger timeout"}, context())
+        assert type(error.value).__name__ == "TaskDeferralTimeout"
+
+    def test_what_an_earlier_version_deferred_goes_on(self, monkeypatch):
+        made = []
+        operator = self.operator()
+        monkeypatch.setattr(operator, "_execute", lambda _context, _dead, waits: made.append(waits))
+        operator.execute_when_there(context(), {"uris": ["/a"]})
+        operator.execute_when_free(context(), {"failed": "", "since": 5.0, "reason": "r", "dead": None})
+        assert made[0].since is None
+        assert (made[1].began, made[1].since) == (5.0, 5.0)

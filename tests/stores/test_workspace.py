@@ -12,7 +12,17 @@ import pandas as pd
 import pytest
 from harness import gcs_server, s3_server
 
-from airflow_kart import ExternalTask, IntParameter, ParameterVisibility, StrParameter, Target, TaskOnKart, Workspace, build
+from airflow_kart import (
+    ExternalTask,
+    IntParameter,
+    ParameterVisibility,
+    StrParameter,
+    Target,
+    TaskOnKart,
+    Workspace,
+    WrapperTask,
+    build,
+)
 from airflow_kart.exceptions import CorruptArtifactError, LockError, StorageError
 from airflow_kart.storage import Store, store_for
 
@@ -85,11 +95,16 @@ def test_a_rerun_replaces(workspace: Workspace) -> None:
         assert RAN == ["Numbers 10", "Total 10"] * 2
 
 
+class Totals(WrapperTask):
+    def requires(self) -> list[TaskOnKart[dict[str, int]]]:
+        return [Total(count=count) for count in range(3)]
+
+
 def test_in_processes(workspace: Workspace) -> None:
     with workspace:
-        class_count = [Total(count=count) for count in range(3)]
-        for task in class_count:
-            assert build(task, workers=2) == {"total": sum(range(task.count))}
+        build(Totals(), workers=2)
+        assert [build(Total(count=count)) for count in range(3)] == [{"total": sum(range(count))} for count in range(3)]
+        assert RAN == []
 
 
 def test_the_object_says_what_it_is(workspace: Workspace) -> None:

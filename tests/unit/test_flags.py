@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from airflow_kart import ExternalTask, IntParameter, Target, TaskOnKart, WrapperTask, build
+from airflow_kart import ExternalTask, IntParameter, Target, TaskOnKart, Workspace, WrapperTask, build
 from airflow_kart.runtime.plan import Outcome, make_plan
 from airflow_kart.runtime.runner import run_task
 from airflow_kart.tasks.completeness import is_complete
@@ -202,6 +202,57 @@ class TestModificationTimeCheck:
         RAN.clear()
         build(Fresh())
         assert RAN == ["Fresh"]
+
+    @pytest.mark.parametrize("grouped", [False, True], ids=["required", "in a wrapper"])
+    def test_the_clock_does_not_matter_where_there_are_checksums(self, grouped: bool) -> None:
+        """A host whose clock is behind, ``cp -p`` and a restored backup leave files that are older than the task's."""
+
+        class Group(WrapperTask):
+            def requires(self) -> Bottom:
+                return Bottom()
+
+        class Reader(Noted):
+            modification_time_check: ClassVar[bool] = True
+
+            def requires(self) -> Any:
+                return Group() if grouped else Bottom()
+
+        build(Reader())
+        run_task(Bottom(), force=True)
+        yesterday = time.time() - 86_400
+        os.utime(Bottom().output().uri, (yesterday, yesterday))
+        assert reason_of(Reader()) == f"{Bottom().output().uri} has changed since it ran"
+        RAN.clear()
+        build(Reader())
+        assert RAN == ["Reader"]
+        os.utime(Bottom().output().uri)
+        assert Reader().complete()
+
+    def test_an_input_that_was_made_again_while_the_task_ran_has_changed(self) -> None:
+        class Slow(Noted):
+            modification_time_check: ClassVar[bool] = True
+
+            def requires(self) -> Bottom:
+                return Bottom()
+
+            def run(self) -> None:
+                self.load()
+                if "again" not in RAN:
+                    run_task(Bottom(), force=True)
+                    RAN.append("again")
+                super().run()
+
+        build(Slow())
+        assert not Slow().complete()
+        build(Slow())
+        assert Slow().complete()
+
+    def test_in_a_moved_workspace_the_clock_decides(self, workspace: Path, tmp_path: Path) -> None:
+        build(Fresh())
+        moved = tmp_path / "moved"
+        workspace.rename(moved)
+        with Workspace(str(moved)):
+            assert Fresh().complete()
 
     def test_a_missing_input_is_made_first(self) -> None:
         build(Fresh())

@@ -325,6 +325,11 @@ class Sample(TaskOnKart[int]):
     secret: str = StrParameter(default="", visibility=ParameterVisibility.PRIVATE)
 
 
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__KART__PRIVATE_DIGEST_KEY", "the key")
+
+
 def test_a_unique_id_is_32_hex_digits() -> None:
     assert len(Sample().unique_id) == 32
     assert set(Sample().unique_id) <= set("0123456789abcdef")

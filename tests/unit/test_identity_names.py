@@ -11,8 +11,6 @@ import pytest
 
 import airflow_kart.formats
 from airflow_kart.identity.names import (
-    find_class,
-    find_class_named,
     find_loaded_class,
     is_importable,
     logical_class_name,
@@ -299,11 +297,8 @@ def test_a_class_is_found_by_its_logical_name() -> None:
     assert find_loaded_class("json.decoder", "JSONDecoder") is json.JSONDecoder
     assert find_loaded_class("json.decoder", "Nothing") is None
     assert find_loaded_class("json.decoder", "scanstring") is None
-    assert find_class("wsgiref.types", "WSGIApplication") is None
-    assert find_class("no.such.module", "Thing") is None
 
 
 def test_public_classes_of_the_package_are_named_by_their_public_addresses() -> None:
     assert logical_class_name(airflow_kart.TaskOnKart) == "airflow_kart.TaskOnKart"
     assert logical_class_name(airflow_kart.formats.CsvFormat) == "airflow_kart.formats.CsvFormat"
-    assert find_class_named("airflow_kart.ExternalTask") is airflow_kart.ExternalTask

@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -59,7 +59,7 @@ class After(TaskOnKart[str]):
 
     def run(self) -> None:
         RAN.append("After")
-        assert self.load() is None
+        assert self.load()["one"] == 7
         self.dump("done")
 
 
@@ -98,8 +98,12 @@ class TestWrapper:
         assert build(After()) == "done"
         assert sorted(RAN) == ["After", "Number 0", "Number 1", "Number 7"]
         assert RAN[-1] == "After"
-        artifacts = {part["class"].rpartition(".")[2]: part["artifacts"] for part in sidecar_of(After())["upstream"]}
-        assert artifacts == {"AllNumbers": []}
+        (grouped,) = sidecar_of(After())["upstream"]
+        assert grouped["class"].endswith("AllNumbers")
+        made = [sidecar_of(Number(value=value))["artifact"] for value in (0, 1, 7)]
+        assert sorted(grouped["artifacts"], key=str) == sorted(
+            ({"uri": one["uri"], "sha256": one["sha256"]} for one in made), key=str
+        )
 
     def test_a_consumer_that_is_complete_asks_nothing_of_it(self) -> None:
         build(After())
@@ -148,7 +152,7 @@ class TestWrapper:
 
 
 class Prices(ExternalTask[str]):
-    path: str = "prices.txt"
+    path: ClassVar[str] = "prices.txt"
 
     def output(self) -> Target:
         return self.make_target(self.path)
@@ -432,7 +436,7 @@ class TestDynamicRequirements:
         import random
 
         class Drawing(TaskOnKart[list[float]]):
-            asks: bool = True
+            asks: ClassVar[bool] = True
 
             def run(self) -> Any:
                 drawn = [random.random()]

@@ -178,7 +178,9 @@ from airflow_kart import Target, TaskOnKart, build
 from airflow_kart.exceptions import MissingArtifactError
 from airflow_kart.formats import format_for
 from airflow_kart.runtime.runner import run_task
+from airflow_kart.tasks.provenance import TaskOwner
 from airflow_kart.storage import LocalStore
+from airflow_kart.tasks.provenance import TaskOwner
 
 FILE = os.path.abspath("first/a.txt")
 
@@ -204,7 +206,7 @@ class DyingStore(LocalStore):
 class Task(TaskOnKart):
     value, store = "recovered", LocalStore()
     def output(self):
-        return Target(FILE, format_for(FILE), self.store, owner=self)
+        return Target(FILE, format_for(FILE), self.store, owner=TaskOwner(self))
     def run(self):
         self.dump(self.value)
 

@@ -161,7 +161,7 @@ def test_a_generator_is_taken() -> None:
         ({"a": ["x"]}, r"'x' at \['a'\]\[0\]"),
         ({"a": Leaf}, r"at \['a'\], which is not a task; make an instance: Leaf\(\)"),
         ({Leaf()}, "at the top, which is not a task"),
-        ({(1, 2): Leaf()}, "which is not a task"),
+        ({(1, 2): Leaf()}, r"returned a dict with the key \(1, 2\); let keys be str or int, as in \{'\(1, 2\)': \.\.\.\}"),
         ([Leaf(), object], r"at \[1\], which is not a task; return"),
     ],
     ids=repr,

@@ -382,7 +382,7 @@ SECRET = "hunter2-correct-horse"
 
 
 class Secretive(TaskOnKart[int]):
-    token: str = StrParameter(visibility=ParameterVisibility.PRIVATE)
+    token: str = StrParameter(visibility=ParameterVisibility.PRIVATE, significant=False)
     hidden: str = StrParameter(default="shown", visibility=ParameterVisibility.HIDDEN)
 
     def run(self) -> None:
@@ -410,7 +410,7 @@ def test_private_values_appear_nowhere(workspace: Path, monkeypatch: pytest.Monk
     assert SECRET not in caplog.text
     parameters = sidecar_of(Secretive(token=SECRET))["task"]["parameters"]
     digest = hmac.new(key.encode(), SECRET.encode(), hashlib.sha256).hexdigest() if key else None
-    assert parameters["token"] == {"type": "StrParameter", "significant": True, "private": True, "digest": digest}
+    assert parameters["token"] == {"type": "StrParameter", "significant": False, "private": True, "digest": digest}
     assert parameters["hidden"]["value"] == "shown"
 
 
@@ -425,3 +425,22 @@ def test_private_values_do_not_appear_when_a_run_fails(caplog: Any) -> None:
     with pytest.raises(ZeroDivisionError) as failed:
         build(Above(below=Failing(token=SECRET)))
     assert SECRET not in str(failed.value) + "".join(getattr(failed.value, "__notes__", [])) + caplog.text
+
+
+class Coroutine(TaskOnKart[int]):
+    async def run(self) -> None:  # type: ignore[override]  # on purpose
+        self.dump(1)
+
+
+class AsyncGenerator(TaskOnKart[int]):
+    async def run(self) -> Any:
+        yield 1
+
+
+@pytest.mark.parametrize("task", [Coroutine(), AsyncGenerator()], ids=repr)
+def test_an_async_run_is_refused(workspace: Path, task: TaskOnKart[int]) -> None:
+    with pytest.raises(
+        OutputNotDumpedError, match=r"run\(\) is `async def`, and nobody awaits it: write `def run\(self\)`"
+    ) as error:
+        build(task)
+    assert error.value.task == repr(task)

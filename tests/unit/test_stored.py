@@ -23,7 +23,7 @@ from airflow_kart import DateInterval, IntParameter, TaskOnKart, Workspace, exce
 from airflow_kart.formats.pickle import dumps
 
 GOLDEN = {
-    "airflow_kart.stored": ["Unpickler", "blank", "make", "named", "restore_class", "with_values"],
+    "airflow_kart.stored": ["Unpickler", "blank", "complete_enum", "make", "named", "restore_class", "with_values"],
     "airflow_kart.triggers.external": ["ExternalArtifactTrigger"],
     "airflow_kart.triggers.lock": ["LockTrigger"],
 }

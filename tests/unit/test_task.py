@@ -285,7 +285,7 @@ def test_two_outputs_cannot_be_one_file(paths: Any) -> None:
 
 
 def test_a_task_without_run_says_so() -> None:
-    with pytest.raises(KartError, match=r"TaskOnKart has no run\(\); define what the task does"):
+    with pytest.raises(KartError, match=r"TaskOnKart has no run\(\); define run\(\), or make TaskOnKart an ExternalTask"):
         TaskOnKart().run()
 
 

@@ -486,7 +486,12 @@ def test_a_container_inside_itself_is_no_trap() -> None:
 def test_what_lies_around_a_table_stays() -> None:
     frame = pd.DataFrame({"a": [1]}, index=pd.Index(["x"], name="label"))
     frame.attrs["unit"] = "m"
-    value = {"frame": frame, "lazy": pl.LazyFrame({"a": [1]}), "batch": pa.record_batch({"a": [1]}), "list": [1]}
+    value: dict[str, Any] = {
+        "frame": frame,
+        "lazy": pl.LazyFrame({"a": [1]}),
+        "batch": pa.record_batch({"a": [1]}),
+        "list": [1],
+    }
     found = emptied(value)
     assert len(value["frame"]) == 1
     assert found["frame"].attrs == {"unit": "m"}

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, cast
 from typing_extensions import Self
 
 from airflow_kart.exceptions import ConfigurationError, FormatError
-from airflow_kart.formats.base import READING, Description, type_name
+from airflow_kart.formats.base import READING, Description
+from airflow_kart.formats.description import describe_table
 from airflow_kart.formats.table_kind import TableKind, check_kind, import_polars, kind_of_type_name, require_table
 from airflow_kart.formats.tables.frame import frame_of, narrowed, table_of
 from airflow_kart.formats.tables.polars_sink import sink
@@ -55,7 +56,7 @@ class ColumnarFormat(ABC):
     def dump(self, obj: object, stream: io.RawIOBase) -> Description | None:
         """Write a table."""
         kind = require_table(obj, self.name)
-        description = None
+        description = describe_table(obj)
         with writing(stream, f"the {self.name} format cannot write this table") as buffered:
             if kind in ("polars", "polars-lazy"):
                 _check_polars_schema(cast("pl.DataFrame | pl.LazyFrame", obj), self._stored_by_polars)
@@ -195,7 +196,8 @@ def arrow_source(stream: BinaryIO) -> pa.NativeFile:
 
 def lazy_description(frame: pl.LazyFrame) -> Description:
     """Return a sidecar's description of a lazy frame, without a number of rows: writing computes them."""
-    return Description(type_name(frame), columns={name: str(dtype) for name, dtype in frame.collect_schema().items()})
+    columns = {name: str(dtype) for name, dtype in frame.collect_schema().items()}
+    return replace(describe_table(frame), columns=columns)
 
 
 def _changed(name: str, before: object, after: object) -> FormatError:

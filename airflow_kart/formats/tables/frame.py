@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_kart.exceptions import FormatError
-from airflow_kart.formats.tables.objects import ObjectColumn, same
+from airflow_kart.formats.tables.objects import ObjectColumn, is_kept, same
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -192,6 +192,10 @@ def _categories(frame: pd.DataFrame) -> dict[bytes, bytes]:
                     f"{_named(frame, key)} has categories of type {dtype.categories.dtype}, which Arrow has no form for; "
                     "make them text, astype(str), or dump to a .pkl file"
                 )
+            if _is_object(dtype.categories.dtype) and not is_kept(dtype.categories):
+                raise FormatError(
+                    f"{_named(frame, key)} has categories of several types; make them text, astype(str), or dump to a .pkl file"
+                )
             column = pd.DataFrame({"categories": dtype.categories})
             notes = {"ordered": bool(dtype.ordered), "dtype": str(dtype.categories.dtype)}
             table = pa.Table.from_pandas(column, preserve_index=False)
@@ -258,18 +262,16 @@ def _index_dtypes(index: pd.Index[Any], back: pd.Index[Any], what: str) -> dict[
     if len(levels) != len(others):
         raise FormatError(f"{what} would come back with {len(others)} levels for {len(levels)}; use frame.reset_index()")
     for level in levels:
-        if _is_object(level.dtype) and level.inferred_type not in _KEPT_IN_INDEX:
+        if _is_object(level.dtype) and not is_kept(level):
             raise FormatError(
-                f"{what} holds values of the type {level.inferred_type}; give them one type, or dump to a .pkl file"
+                f"{what} holds values of the type {level.inferred_type}, or of several types; give them one type, or dump to "
+                "a .pkl file"
             )
     return {
         str(place): _restorable(level.dtype, other.dtype, what)
         for place, (level, other) in enumerate(zip(levels, others, strict=True))
         if not _alike(level.dtype, other.dtype)
     }
-
-
-_KEPT_IN_INDEX = frozenset({"string", "empty", "date", "bytes", "boolean", "integer"})
 
 
 def _levels(index: pd.Index[Any]) -> list[pd.Index[Any]]:

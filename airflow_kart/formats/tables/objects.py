@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,16 +12,24 @@ from airflow_kart.exceptions import FormatError
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     import pyarrow as pa
 
     Objects = np.ndarray[tuple[int, ...], np.dtype[np.object_]]
 
-__all__ = ["ObjectColumn", "missing", "same"]
+__all__ = ["ObjectColumn", "is_exact", "is_kept", "missing", "same"]
 
 Missing: TypeAlias = Literal["None", "nan", "NA", "NaT"]
 
-# The names by which pandas calls columns whose values Arrow keeps.
-_KEPT = frozenset({"string", "bytes", "boolean", "integer", "date", "empty"})
+# Columns whose values Arrow keeps, by pandas' names for them, and the class of the values.
+_KEPT: dict[str, type] = {
+    "string": str,
+    "bytes": bytes,
+    "boolean": bool,
+    "integer": int,
+    "date": dt.date,
+    "empty": type(None),
+}
 _ADVICE = "give all its values one type (frame[column].astype(...)), or dump to a .pkl file"
 
 
@@ -48,7 +57,7 @@ class ObjectColumn:
         import pyarrow as pa
 
         gap = _missing_kind(values[pd.isna(values)])
-        if pd.api.types.infer_dtype(values, skipna=True) in _KEPT:
+        if is_kept(values):
             return cls("scalars", gap)
         try:
             array = pa.array(values, from_pandas=True)
@@ -104,7 +113,10 @@ def _first_change(before: Iterable[object], after: Iterable[object]) -> str | No
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values are of one type and equal, nested values all the way down; NaN equals itself."""
+    """Whether two values are of one type and equal, nested values all the way down; NaN equals itself.
+
+    Moments in different time zones differ, even where they are the same instant.
+    """
     import numpy as np
 
     if type(one) is not type(other):
@@ -121,7 +133,30 @@ def same(one: Any, other: Any) -> bool:
         return bool(one.tobytes() == other.tobytes())
     if isinstance(one, float) and math.isnan(one):
         return math.isnan(other)
-    return bool(one == other)
+    return bool(one == other) and (not isinstance(one, dt.datetime) or _zone(one) == _zone(other))
+
+
+def _zone(moment: dt.datetime) -> object:
+    """Return the time zone's name, its offset where it is fixed, or ``None``: libraries have classes of their own for each."""
+    zone = moment.tzinfo
+    name = getattr(zone, "key", None) or getattr(zone, "zone", None) or str(zone)
+    return moment.utcoffset() if zone is None or name.startswith(("UTC", "+", "-")) or "Offset" in name else name
+
+
+def is_kept(values: Objects | pd.Index[Any]) -> bool:
+    """Whether Arrow keeps objects because all are of one class that it has a type for, or missing."""
+    import pandas as pd
+
+    cls = _KEPT.get(pd.api.types.infer_dtype(values, skipna=True))
+    return cls is not None and is_exact(values, cls)
+
+
+def is_exact(values: Iterable[object], cls: type) -> bool:
+    """Whether all objects are of the class itself, or missing: a subclass would come back as the class."""
+    import pandas as pd
+
+    others = set(map(type, values)) - {cls, type(None), float, type(pd.NA), type(pd.NaT)}
+    return not others or all(missing(value) for value in values if type(value) in others)
 
 
 def missing(value: object) -> bool:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.base import Description
-from airflow_kart.formats.description import describe
+from airflow_kart.formats.description import describe_table
 from airflow_kart.formats.table_kind import TableKind, import_polars
 from airflow_kart.formats.tables.columnar import as_kind, lazy_description
+from airflow_kart.formats.tables.objects import is_exact
 from airflow_kart.formats.tables.polars_sink import batches
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class PlainTable:
             else:
                 _check_text(frame, objects, format_name)
         self.description: Description = (
-            lazy_description(cast("pl.LazyFrame", obj)) if kind == "polars-lazy" else describe(obj)
+            lazy_description(cast("pl.LazyFrame", obj)) if kind == "polars-lazy" else describe_table(obj)
         )
         self.columns: dict[str, str] = self.description.columns or {}
         self._schema = as_written(plain_schema(kind, self.columns, format_name, nested=nested))
@@ -124,6 +125,8 @@ def _check_text(frame: pd.DataFrame, names: list[str], format_name: str) -> None
 
     for name in names:
         found = pd.api.types.infer_dtype(frame[name], skipna=True)
+        if found == "string" and not is_exact(frame[name], str):
+            found = "subclasses of str"
         if found not in ("string", "empty"):
             raise FormatError(f"the {format_name} format has no form for the column {name!r} of {found} objects; {_ADVICE}")
 

@@ -11,7 +11,8 @@ from airflow_kart.identity.code.module import Definition, Module
 from airflow_kart.identity.code.project import Project, SourcePlace, read_module
 from airflow_kart.identity.code.references import Import, Reference
 from airflow_kart.identity.encoding import Identified, digest, encode
-from airflow_kart.identity.names import PACKAGE, find_class_named
+from airflow_kart.identity.lookup import find_class_named
+from airflow_kart.identity.names import PACKAGE
 
 __all__ = ["Definitions", "Named", "Part"]
 

@@ -16,7 +16,6 @@ import posixpath
 import re
 import uuid
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
@@ -34,6 +33,7 @@ from airflow_kart.storage.buckets.gcs_client import GCSSession, new_session
 from airflow_kart.storage.buckets.metadata import UPLOAD_KEY
 from airflow_kart.storage.buckets.service import BucketKey, Head, ListedObject, Page, Unfinished
 from airflow_kart.storage.buckets.store import BucketStore
+from airflow_kart.storage.threads import Threads
 
 __all__ = ["GCSStore"]
 
@@ -138,7 +138,7 @@ class _GCS:
             groups = [parts[first : first + _COMPOSED_AT_ONCE] for first in range(0, len(parts), _COMPOSED_AT_ONCE)]
             folder = f"{_hidden(place, upload)}{posixpath.basename(place.key)}"
             keys = [f"{folder}/{level}-{number:05}" for number in range(1, len(groups) + 1)]
-            with ThreadPoolExecutor(_THREADS, "kart-compose") as pool:
+            with Threads(_THREADS, "kart-compose") as pool:
                 list(pool.map(lambda key, group: self._compose(BucketKey(place.bucket, key), group, ANY, {}), keys, groups))
             parts = keys
         return parts
@@ -163,7 +163,7 @@ class _GCS:
         prefix, page = BucketKey(place.bucket, _hidden(place, upload)), None
         while True:
             listed = self.list(prefix, page)
-            with ThreadPoolExecutor(_THREADS, "kart-remove") as pool:
+            with Threads(_THREADS, "kart-remove") as pool:
                 list(pool.map(lambda entry: self.remove(BucketKey(place.bucket, entry.key)), listed.entries))
             if listed.next is None:
                 return

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
+
+from airflow_kart.storage.threads import Threads
 
 __all__ = ["PART", "Parts", "part_size"]
 
@@ -31,7 +33,7 @@ class Parts:
 
     def __init__(self, send: Callable[[int, bytes], Any]) -> None:
         self._send = send
-        self._pool = ThreadPoolExecutor(_AT_ONCE, "kart-write")
+        self._pool = Threads(_AT_ONCE, "kart-write")
         self._room = threading.Semaphore(_AT_ONCE)
         self._sent: list[Future[Any]] = []
         self._failed: BaseException | None = None

@@ -12,11 +12,12 @@ import io
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 import xxhash
 
+from airflow_kart.storage.threads import Threads
 from airflow_kart.streams import HashName
 
 __all__ = ["BLOCK", "Ranged", "RangedStream"]
@@ -54,10 +55,10 @@ class Ranged(io.RawIOBase):
         self._run = _SHORT  # how much was read in a row; who begins at the beginning is taken to read on
         self._blocks: dict[int, Future[memoryview]] = {}
         self._expected: dict[int, tuple[int, Future[memoryview]]] = {}  # by begin: end, and what was read
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: Threads | None = None
         self.hash_name: HashName = "xxh3"
         self._digest: Any = xxhash.xxh3_128()
-        self._hasher: ThreadPoolExecutor | None = None
+        self._hasher: Threads | None = None
         self._hashing: Future[None] | None = None
         self._hashed = 0
 
@@ -211,13 +212,13 @@ class Ranged(io.RawIOBase):
         if self._hashing is not None:
             self._hashing.result()
         if self._hasher is None:
-            self._hasher = ThreadPoolExecutor(1, "kart-hash")
+            self._hasher = Threads(1, "kart-hash")
         self._hashed += 1
         self._hashing = self._hasher.submit(self._digest.update, block)
 
-    def _worker(self) -> ThreadPoolExecutor:
+    def _worker(self) -> Threads:
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(_AHEAD + 1, "kart-read")
+            self._pool = Threads(_AHEAD + 1, "kart-read")
         return self._pool
 
 

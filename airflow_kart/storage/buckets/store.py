@@ -12,7 +12,6 @@ import datetime as dt
 import posixpath
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, BinaryIO, TypeVar
 
@@ -33,6 +32,7 @@ from airflow_kart.storage.buckets.faults import ConflictFault, Fault, MissingFau
 from airflow_kart.storage.buckets.ranged import BLOCK, Ranged, RangedStream
 from airflow_kart.storage.buckets.service import BucketKey, Page, Service, bucket_key_of
 from airflow_kart.storage.buckets.upload import ObjectUpload
+from airflow_kart.storage.threads import Threads
 
 __all__ = ["BucketStore"]
 
@@ -71,7 +71,7 @@ class BucketStore:
             folders.setdefault(uri.rpartition("/")[0] + "/", []).append(uri)
         crowded = {folder: inside for folder, inside in folders.items() if len(inside) > _LOOKS_PER_PAGE}
         found: dict[str, ObjectStat | None] = {}
-        with ThreadPoolExecutor(settings.kart_int("check_threads"), "kart-check") as pool:
+        with Threads(settings.kart_int("check_threads"), "kart-check") as pool:
             for listed in pool.map(self._stat_in_folder, crowded, crowded.values()):
                 found.update(listed)
         return found
