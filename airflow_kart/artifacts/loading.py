@@ -11,7 +11,7 @@ from typing import Any
 from airflow_kart.artifacts.checks import Checks
 from airflow_kart.artifacts.publication import Publication
 from airflow_kart.artifacts.reading import Decoded, Reading
-from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar
+from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, sidecar_uri
 from airflow_kart.artifacts.staged import mark_as_damaged
 from airflow_kart.artifacts.state import mismatch
 from airflow_kart.exceptions import (
@@ -183,7 +183,7 @@ class Loading:
         if not self.is_own or sidecar.damage is not None:
             return
         try:
-            with self.store.publishing([self.uri]):
+            with self.store.publishing([self.uri, sidecar_uri(self.uri)]):
                 mark_as_damaged(self.store, sidecar, sha256)
         except (KartError, OSError) as error:
             logger.warning(

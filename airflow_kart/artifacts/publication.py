@@ -219,11 +219,12 @@ class Publication:
                 turn.enter_context(store.publishing(uris))
             for tries in range(_MOST_TRIES):
                 unfinished = [staged for staged in in_order if not staged.finished]
-                occupants = [self._look(staged) for staged in unfinished]
-                if unfinished == in_order and (others := self._done_by_others(occupants, task.get("unique_id"))):
+                occupants = {staged: self._look(staged) for staged in in_order}
+                others = self._done_by_others(list(occupants.values()), task.get("unique_id"), rest.get("publication"))
+                if others:
                     return others
                 try:
-                    published = _publish_together(in_order, dict(zip(unfinished, occupants, strict=True)), rest)
+                    published = _publish_together(in_order, {staged: occupants[staged] for staged in unfinished}, rest)
                 except ConflictError as error:
                     logger.info("another run is publishing too: %s", error)
                     time.sleep(min(0.05 * 2**tries, 2.0))
@@ -242,12 +243,13 @@ class Publication:
                 return occupant
             time.sleep(0.25)
 
-    def _done_by_others(self, occupants: Sequence[Occupant], unique_id: object) -> list[Sidecar]:
+    def _done_by_others(self, occupants: Sequence[Occupant], unique_id: object, own: object) -> list[Sidecar]:
         """Return the sidecars of all outputs if another run of the task has published them since this run began."""
         done = [occupant.sidecar for occupant in occupants if occupant.done and occupant.sidecar is not None]
         if len(done) < len(occupants) or any(sidecar.unique_id != unique_id for sidecar in done):
             return []
-        if len({sidecar.publication for sidecar in done}) > 1:
+        publications = {sidecar.publication for sidecar in done}
+        if len(publications) > 1 or (own is not None and own in publications):
             return []
         logger.warning("another run published %s in the meantime; this run adopts its artifacts", ", ".join(self._staged))
         self.adopted = True

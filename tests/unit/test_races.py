@@ -221,6 +221,30 @@ def test_a_writer_between_its_steps_is_waited_for_no_longer_than_it_may_take(
     assert [target_in(store, name).load() for name in (A, B)] == ["late", "late"]
 
 
+@pytest.mark.parametrize("suffix", ["", ".kart.json"])
+@pytest.mark.parametrize("name", [A, B], ids=["first", "second"])
+@pytest.mark.parametrize("replaced", [False, True], ids=["new", "replaced"])
+def test_a_conflict_at_any_step_ends_in_one_runs_outputs(name: str, suffix: str, replaced: bool) -> None:
+    store = Remote()
+    if replaced:
+        run(store, "old", [A, B])
+    original, struck = store.put, threading.Event()
+
+    def put_after_another(key: str, data: bytes, expected: Any) -> str:
+        if f"memory://{key}" == name + suffix and not struck.is_set():
+            struck.set()
+            run(store, "quick", [A, B])
+        return original(key, data, expected)
+
+    def strike() -> None:
+        store.put = put_after_another  # type: ignore[method-assign]
+
+    late = run(store, "late", [A, B], between=strike)
+    assert struck.is_set()
+    loaded = [target_in(store, each).load() for each in (A, B)]
+    assert loaded == (["quick", "quick"] if late.adopted else ["late", "late"])
+
+
 @pytest.mark.parametrize("dying", [False, True], ids=["all live", "some die"])
 def test_many_at_once_never_mix(dying: bool) -> None:
     """Whatever is complete can be loaded, and in the end something is."""
