@@ -7,6 +7,7 @@ import datetime as dt
 import decimal
 import enum
 import zoneinfo
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from test_formats import through
+from test_formats import Memory, through
 from test_formats_rehearsal import VALUES, Number, Sized, alike
 
+from airflow_kart.artifacts.checksum import ChecksumStream
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats import (
     CsvFormat,
@@ -32,6 +34,7 @@ from airflow_kart.formats import (
     PngFormat,
     TextFormat,
     ZipFormat,
+    format_for,
 )
 
 TABLES = [CsvFormat(), JsonFormat(), NdjsonFormat(), ParquetFormat(), FeatherFormat(), GzipFormat(inner=JsonFormat())]
@@ -197,6 +200,26 @@ def test_indexes_and_categories_of_several_classes_are_refused(target_format: An
     for frame in frames:
         with pytest.raises(FormatError, match="several types"):
             through(target_format, frame)
+
+
+@pytest.mark.parametrize("imported", ["pandas", "pandera.pandas", "pytz"])
+@pytest.mark.parametrize("target_format", ["parquet", "feather"])
+def test_zones_do_not_depend_on_what_else_is_imported(
+    python: Any, tmp_path: Path, imported: str, target_format: str
+) -> None:
+    moments = [dt.datetime(2024, 1, 1, 5, tzinfo=dt.timezone.utc)]
+    frame = pd.DataFrame({"a": pd.Series(moments, dtype=object), "b": pd.Series([moments], dtype=object)})
+    memory: Any = Memory()
+    format_for(f"a.{target_format}").dump(frame, ChecksumStream(memory))
+    (tmp_path / "a").write_bytes(memory.buffer.getvalue())
+    code = f"""
+import {imported}, datetime as dt
+from airflow_kart.formats import format_for
+found = format_for("a.{target_format}").load(open("a", "rb"))
+assert found["a"][0].utcoffset() == dt.timedelta(0), found["a"][0]
+assert found["b"][0][0].utcoffset() == dt.timedelta(0), found["b"][0]
+"""
+    python("-W", "ignore", "-c", code)
 
 
 @pytest.mark.parametrize("zone", ["utc", "fixed", "Europe/Paris"])
