@@ -1,6 +1,6 @@
 # make demo   the flagship example through Airflow, cold and warm
 # make test   all tests, with what they need set up first
-# make check  formatters, linters, import contracts, type checkers
+# make check  formatters, linters, import contracts, rooms and floors, type checkers, the voice
 # make bench  the benchmarks, against gokart and against plain Airflow
 
 PYTHON ?= python3
@@ -29,8 +29,10 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/rooms.py
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/python .ci/voice.py
 
 bench: $(VENV)/.dev $(VENV)/.bench
 	.ci/system_packages

@@ -1,8 +1,9 @@
-"""Airflow's connections, and one client per process: what stores and locks reach their services with."""
+"""The way of stores and locks to their services: Airflow's connections, and one client per process."""
 
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -10,23 +11,32 @@ from typing import Any, Generic, TypeVar
 from airflow_kart import settings
 from airflow_kart.exceptions import ConfigurationError
 
-__all__ = ["PerProcess", "connection_id", "pool_size", "require_connection", "whose"]
+__all__ = [
+    "PerProcess",
+    "connection_id",
+    "pool_size",
+    "require_connection",
+    "safe_cause",
+    "whose",
+    "without_passwords",
+]
 
 _LEAST_CONNECTIONS = 32
+_USERINFO = re.compile(r"(https?://)[^\s\"'<>]*@|(?<=://)[^/\s\"'<>]*:[^/\s\"'<>]*@", re.IGNORECASE)
 
 _T = TypeVar("_T")
 
 
 def connection_id(option: str, default: str, given: str | None) -> str | None:
-    """Return the id of the connection to use, or ``None`` where the service's own ways to credentials are to be tried.
+    """Return the id of the connection to use, ``None`` for the service's own search for credentials.
 
     Args:
-        option: the ``[kart]`` option that may name one.
-        default: the id that Airflow uses by default; such a connection need not exist.
-        given: the id that a DAG or a uri names, if it does.
+        option: the ``[kart]`` option that may name a connection.
+        default: the id that Airflow uses by default; this connection need not exist.
+        given: the id that a DAG or a uri names, ``None`` where neither does.
 
     Raises:
-        ConfigurationError: a connection is named that does not exist.
+        ConfigurationError: the named connection does not exist.
     """
     wanted = given or settings.kart_option(option).strip() or default
     try:
@@ -42,11 +52,11 @@ def require_connection(conn_id: str, to_correct: str) -> Any:
     """Return an Airflow connection.
 
     Args:
-        conn_id: its id.
-        to_correct: what names it, and where, for the error.
+        conn_id: the id.
+        to_correct: the option and the places that may name the connection, for the error.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: the connection does not exist.
     """
     from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
@@ -60,12 +70,27 @@ def require_connection(conn_id: str, to_correct: str) -> Any:
 
 
 def whose(used: str | None, default: str) -> str:
-    """Return the words for a connection that is used, or for none, as there is no default one."""
+    """Return the words for the connection in use, or for its absence."""
     return f"connection {used}" if used else f"without a connection, as there is no {default}"
 
 
+def without_passwords(text: str) -> str:
+    """Return a text without the user and password of addresses in the text; ids of connections stay."""
+    return _USERINFO.sub(r"\1***@", text)
+
+
+def safe_cause(error: BaseException) -> BaseException | None:
+    """Return an error as the cause of another one; ``None`` where the error or its causes tell a password in a traceback."""
+    linked: BaseException | None = error
+    while linked is not None:
+        if any(without_passwords(text) != text for text in (str(linked), repr(linked))):
+            return None
+        linked = linked.__cause__ or linked.__context__
+    return error
+
+
 def pool_size() -> int:
-    """Return how many connections to a service are kept open: enough for all threads that look things up, and some more."""
+    """Return how many connections to a service stay open: one for each thread that looks things up, and some more."""
     return max(_LEAST_CONNECTIONS, settings.kart_int("check_threads") + 8)
 
 
@@ -78,10 +103,10 @@ class _Slot(Generic[_T]):
 
 
 class PerProcess(Generic[_T]):
-    """A value, such as a client with open connections, that must not cross a fork. Threads share it.
+    """A value that must not cross a fork, as a client with open connections. Threads share the value.
 
     Args:
-        make: makes the value of a process, when it is first asked for.
+        make: makes the value of a process, at first use.
     """
 
     def __init__(self, make: Callable[[], _T]) -> None:

@@ -25,16 +25,17 @@
     │   └── SchemaError             a table does not satisfy its target's schema
     ├── StorageError                the store refused or failed
     │   ├── ConflictError           another writer was first
-    │   └── ObjectChangedError      an object was replaced while it was read
-    ├── LockError                   what keeps the locks failed
-    │   ├── LockLostError           somebody else got the lock while it was held
-    │   └── LockTimeoutError        a lock was waited for too long
+    │   └── ObjectChangedError      an object changed in the midst of a read
+    ├── LockError                   the store of the locks failed
+    │   ├── LockLostError           another run got the lock from its holder
+    │   └── LockTimeoutError        the wait for a lock took too long
     ├── MissingInputError           a task was started before its inputs exist
     ├── TaskFailedError             a task of a DAG run failed, or its process died
     └── BindingError                a DAG's binding does not fit its root task
 
-A message says what happened, to which task and parameter, and what to do next. Programs find the same in attributes:
-``task``, ``uri`` and ``parameter``, where the error knows them.
+A message tells the cause, names task and parameter, and says how to go on. Programs find the names in the attributes
+``task``, ``uri`` and ``parameter``; an attribute is ``None`` where the error does not know the name. Pickling keeps them.
+The classes below say which of them their errors carry.
 """
 
 from __future__ import annotations
@@ -74,13 +75,16 @@ __all__ = [
 
 
 class KartError(Exception):
-    """Root of every error airflow_kart raises on purpose.
+    """Root of every error that airflow_kart raises on purpose.
 
     Args:
-        message: what happened, to which task and parameter, and what to do next.
-        task: the task, as ``repr()`` writes it, or the name of its class.
+        message: the cause, the task and parameter, and how to go on.
+        task: the task's ``repr()``, or the name of the class.
         uri: the artifact, or another object of a store.
         parameter: the parameter's name.
+
+    Attributes:
+        task: as the argument, or ``None``. The same goes for ``uri`` and ``parameter``.
     """
 
     def __init__(
@@ -109,11 +113,11 @@ class KartError(Exception):
 
 
 class ConfigurationError(KartError):
-    """An option, a connection or an optional package is missing or wrong."""
+    """An option, a connection or an optional package is missing or wrong. Sets ``task`` where a class asks for the option."""
 
 
 class ParameterError(KartError):
-    """A task class was declared, or a task was made, with wrong parameters."""
+    """A task class was declared, or a task was made, with wrong parameters. Sets ``task`` and ``parameter``."""
 
 
 class MissingParameterError(ParameterError):
@@ -129,11 +133,11 @@ class ParameterValueError(ParameterError):
 
 
 class IdentityError(KartError):
-    """A value has no canonical form, so the task that holds it has no unique id."""
+    """A value has no canonical form, so a task with this value has no unique id. Sets ``task`` and ``parameter``."""
 
 
 class GraphError(KartError):
-    """The tasks do not make a graph that can be run."""
+    """The tasks do not make a graph that can be run. Sets ``task``."""
 
 
 class CycleError(GraphError):
@@ -145,7 +149,7 @@ class RequirementError(GraphError):
 
 
 class TargetError(KartError):
-    """A target was declared or used wrongly."""
+    """A target was declared or used wrongly. Sets ``task``, and ``uri`` where the target has one."""
 
 
 class TargetPathError(TargetError):
@@ -161,7 +165,7 @@ class OutputNotDumpedError(TargetError):
 
 
 class ArtifactError(KartError):
-    """The bytes of a target cannot be used."""
+    """The bytes of a target cannot be used. Sets ``uri``; while a task dumps, also ``task``."""
 
 
 class MissingArtifactError(ArtifactError):
@@ -189,36 +193,36 @@ class SchemaError(ArtifactError):
 
 
 class StorageError(KartError):
-    """The store refused or failed: permissions, space, network."""
+    """The store refused or failed: permissions, space, network. Sets ``uri``."""
 
 
 class ConflictError(StorageError):
-    """Another writer was first: what is there is not what was expected."""
+    """Another writer was first: the store holds another version than expected."""
 
 
 class ObjectChangedError(StorageError):
-    """An object was replaced or removed while it was read, and what it was can no longer be had."""
+    """Another writer replaced or removed an object in the midst of a read, and the store lost the old version."""
 
 
 class LockError(KartError):
-    """What keeps the locks cannot be reached, or cannot keep any."""
+    """The store of the locks cannot be reached, or cannot keep locks. Sets ``uri`` for locks in files and buckets."""
 
 
 class LockLostError(LockError):
-    """A lock was lost while it was held: its holder could not renew it in time, and somebody else may have it."""
+    """The holder could not renew its lock in time, and another run may hold the lock now."""
 
 
 class LockTimeoutError(LockError):
-    """A lock was not to be had within the time that a task may wait for it."""
+    """The time that a task may wait for a lock is over, and another run still holds the lock. Sets ``task``."""
 
 
 class MissingInputError(KartError):
-    """A task was started before the artifacts it reads exist."""
+    """A task was started before its input artifacts exist. Sets ``task``."""
 
 
 class TaskFailedError(KartError):
-    """A task of a DAG run failed, or could not run because one did; or a process of ``build()`` died in the midst of one."""
+    """A task of a DAG run or of ``build()`` failed, its process died, or an upstream task failed. Sets ``task``."""
 
 
 class BindingError(KartError):
-    """A DAG's binding names an unknown parameter or rendered to a value it cannot take."""
+    """A DAG's binding names an unknown parameter, or renders to an invalid value. Sets ``parameter``."""

@@ -1,14 +1,60 @@
-"""What Airflow reads about this provider. Data only; the defaults here are the package's defaults."""
+"""The provider's description for Airflow. The defaults here are the package's defaults."""
 
 from __future__ import annotations
 
+import configparser
+import os
+from collections.abc import Iterator
 from typing import Any
 
 __all__ = ["get_provider_info"]
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Return the provider's description and its ``[kart]`` configuration options."""
+    """Return the provider's description, with the ``[kart]`` options and the present options of task classes.
+
+    Options of task classes may hold private values. As no class is loaded where Airflow asks, each of them is declared
+    sensitive: Airflow then hides them in its UI and in ``airflow config list``.
+    """
+    info = _static_info()
+    for section, option in _class_options():
+        declared = info["config"].setdefault(
+            section, {"description": "Values for the parameters of a task class.", "options": {}}
+        )
+        declared["options"][option] = {
+            "description": "The value of a parameter.\n",
+            "version_added": "0.1.0",
+            "type": "string",
+            "sensitive": True,
+            "example": None,
+            "default": None,
+        }
+    return info
+
+
+def _class_options() -> Iterator[tuple[str, str]]:
+    """Return section and option of each value for a task class, in the environment and in ``airflow.cfg``."""
+    for variable in sorted(os.environ):
+        prefix, _, rest = variable.partition("__")
+        section, separator, option = rest.partition("__")
+        if prefix == "AIRFLOW" and separator and section.startswith("KART_"):
+            yield section.lower(), option.lower()
+    home = os.environ.get("AIRFLOW_HOME") or "~/airflow"
+    file = os.path.expanduser(os.environ.get("AIRFLOW_CONFIG") or os.path.join(home, "airflow.cfg"))
+    try:
+        with open(file, encoding="utf-8") as opened:
+            text = opened.read()
+        if "[kart." in text:
+            parser = configparser.RawConfigParser(strict=False, allow_no_value=True)
+            parser.read_string(text)
+            for section in parser.sections():
+                if section.startswith("kart."):
+                    yield from ((section, option) for option in parser.options(section))
+    except (OSError, UnicodeDecodeError, configparser.Error):
+        return  # whoever needs the file says what is wrong with it
+
+
+def _static_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-kart",
         "name": "Kart",
@@ -34,7 +80,7 @@ def get_provider_info() -> dict[str, Any]:
                 "options": {
                     "workspace_directory": {
                         "description": (
-                            "Directory that holds the artifacts of DAGs that name none themselves. "
+                            "Directory for the artifacts of DAGs that name no workspace. "
                             "A relative directory is taken from AIRFLOW_HOME, so that the scheduler, the workers "
                             "and a laptop's command line agree on it.\n"
                         ),
@@ -45,9 +91,9 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "fsync": {
                         "description": (
-                            "Whether to flush each artifact to the disk before it is published. Without it a crash of "
-                            "the machine (not of the process) may truncate a fresh artifact; its sidecar's size and "
-                            "checksum show that, and the task runs again.\n"
+                            "Whether to flush each artifact to the disk before publication. Otherwise a crash of the "
+                            "machine (not of the process) may truncate a fresh artifact; the sidecar's size and checksum "
+                            "reveal this, and the task runs again.\n"
                         ),
                         "version_added": "0.1.0",
                         "type": "boolean",
@@ -104,12 +150,12 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "lock": {
                         "description": (
-                            "What keeps the locks by which one run at a time makes an artifact, and others wait for it: "
+                            "The kind of locks. With a lock, one run at a time makes an artifact, and others wait: "
                             "file (in the workspace's directory, freed when the holder's process ends), lease (objects in "
-                            "the workspace, renewed while the work is done), redis, or none. With auto it is redis where "
-                            "redis_conn_id is set, else file for a directory and lease for s3:// and gs://. Workspaces in "
-                            "memory have none then, nor have other schemes without redis, whose file systems have no "
-                            "conditional writes: there two runs may do the same work at once, and one of them publishes it.\n"
+                            "the workspace, renewed during the work), redis, or none. auto stands for redis where "
+                            "redis_conn_id is set, else for file in a directory and for lease in s3:// and gs://. "
+                            "Workspaces in memory have no locks then. Nor have other schemes without redis, as their file "
+                            "systems have no conditional writes: two runs may do the same work, and one publishes.\n"
                         ),
                         "version_added": "0.1.0",
                         "type": "string",
@@ -119,8 +165,8 @@ def get_provider_info() -> dict[str, Any]:
                     "redis_conn_id": {
                         "description": (
                             "Airflow connection for locks in Redis: host, port, login, password, and in its extra db, ssl, "
-                            "ssl_cert_reqs, ssl_ca_certs, ssl_keyfile, ssl_certfile and ssl_check_hostname. Empty where "
-                            "there is none.\n"
+                            "ssl_cert_reqs, ssl_ca_certs, ssl_keyfile, ssl_certfile and ssl_check_hostname. Empty: no "
+                            "Redis.\n"
                         ),
                         "version_added": "0.1.0",
                         "type": "string",
@@ -129,9 +175,9 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "lock_time_to_live": {
                         "description": (
-                            "After how many seconds without a renewal a lock in a bucket or in Redis is taken for a dead "
-                            "run's; at least 5. It is renewed four times as often. Give it more than the longest time in "
-                            "which a task keeps Python from running other threads, as few C extensions do.\n"
+                            "Seconds without a renewal after which a lock in a bucket or in Redis belongs to a dead run; "
+                            "at least 5. A holder renews four times as often. Choose more than the longest time for which "
+                            "a task keeps Python from running other threads, as few C extensions do.\n"
                         ),
                         "version_added": "0.1.0",
                         "type": "integer",
@@ -139,9 +185,7 @@ def get_provider_info() -> dict[str, Any]:
                         "default": "60",
                     },
                     "lock_timeout": {
-                        "description": (
-                            "How many seconds a task waits at most for another run that makes the same artifact.\n"
-                        ),
+                        "description": ("Seconds that a task waits at most for another run that makes the same artifact.\n"),
                         "version_added": "0.1.0",
                         "type": "integer",
                         "example": "3600",
@@ -149,8 +193,9 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "private_digest_key": {
                         "description": (
-                            "Secret that keys the digests by which private parameters appear in sidecars. "
-                            "Without it a sidecar says only that the parameter was set.\n"
+                            "Secret that keys the digests by which private parameters appear in sidecars and count in "
+                            "unique ids. Without a key a sidecar says only that the parameter was set, and a private "
+                            "parameter that counts is an error. Another key gives such tasks other ids.\n"
                         ),
                         "version_added": "0.1.0",
                         "type": "string",

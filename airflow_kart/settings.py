@@ -1,11 +1,12 @@
 """Airflow's configuration, read without importing Airflow.
 
-Importing Airflow's own configuration takes over a second, so a notebook that only calls ``build()`` should not
-pay for it. Where Airflow is loaded already it is asked; elsewhere the same two places are read that it reads
-first: the ``AIRFLOW__SECTION__OPTION`` environment variable, then ``airflow.cfg``. Nothing is read at import.
+Importing Airflow's own configuration takes over a second, which a notebook that only calls ``build()`` should not pay.
+In a process that has loaded Airflow, this module asks Airflow. Elsewhere the module reads the two places that Airflow
+reads first: the ``AIRFLOW__SECTION__OPTION`` environment variable, then ``airflow.cfg``. Nothing is read at import.
 
 The parameters of task classes have sections of their own, ``[kart.Train]``. Airflow's ``conf.get`` looks for sections in
-lower case only, so these are taken from its parser, in any case. In the file ``%%`` stands for ``%``, as Airflow has it.
+lower case only, so this module reads them from Airflow's parser, in any case. As in Airflow, ``%%`` stands for ``%`` in
+the file.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import configparser
 import functools
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,7 +47,7 @@ def airflow_home() -> Path:
 
 
 def airflow_option(section: str, option: str) -> str | None:
-    """Return one option of Airflow's configuration, or ``None`` where nobody set it."""
+    """Return one option of Airflow's configuration; ``None`` for an unset one."""
     value = os.environ.get(f"AIRFLOW__{section.upper()}__{option.upper()}")
     if value is not None:
         return os.path.expandvars(value)
@@ -59,12 +61,12 @@ def airflow_option(section: str, option: str) -> str | None:
 
 
 class ClassOption(NamedTuple):
-    """Where the configuration may set a parameter of a task class."""
+    """The option and the environment variable that may set a parameter of a task class."""
 
     section: str
     name: str
     variable: str
-    """The environment variable that sets it."""
+    """The environment variable."""
 
     @classmethod
     def of(cls, class_name: str, parameter: str) -> ClassOption:
@@ -77,15 +79,17 @@ class ClassOption(NamedTuple):
 
 
 class ClassOptions:
-    """What the environment and the configuration file say about parameters of task classes."""
+    """The parameters of task classes that the environment and the configuration file set."""
 
     def __init__(self, parser: configparser.RawConfigParser) -> None:
         self._parser = parser
         self._names = {name.lower(): name for name in parser.sections() if name.startswith(_CLASS_SECTIONS)}
         self._sections: dict[str, dict[str, str | None]] = {}
+        self.version: tuple[object, ...] = (id(parser), *self._names)
+        """Equal for two readings of one configuration."""
 
     def get(self, option: ClassOption) -> str | None:
-        """Return the text of an option, or ``None`` where nobody set it."""
+        """Return the text of an option; ``None`` for an unset one."""
         value = os.environ.get(option.variable)
         if value is not None:
             return os.path.expandvars(value)
@@ -94,9 +98,17 @@ class ClassOptions:
         text = self._section(option.section.lower()).get(option.name.lower())
         return None if text is None else _as_meant(text)
 
+    def set_for(self, class_name: str) -> list[ClassOption]:
+        """Return all options that the environment and the file set for a class, by its logical or its plain name."""
+        variables = ClassOption.of(class_name, "").variable
+        names = [variable[len(variables) :].lower() for variable in os.environ if variable.startswith(variables)]
+        if self._names:
+            names += self._section(f"{_CLASS_SECTIONS}{class_name}".lower()).keys() - self._parser.defaults().keys()
+        return [ClassOption.of(class_name, name) for name in sorted(set(names))]
+
     def _section(self, name: str) -> dict[str, str | None]:
         if name not in self._sections:
-            # Past Airflow's own get(), which would lower the section's name.
+            # Airflow's own get() would lower the section's name.
             written = self._names.get(name)
             items = configparser.RawConfigParser.items(self._parser, written, raw=True) if written is not None else ()
             self._sections[name] = {option.lower(): text for option, text in items}
@@ -104,7 +116,7 @@ class ClassOptions:
 
 
 def class_options() -> ClassOptions:
-    """Return what is configured at this moment; cheap enough to ask for every task that is made."""
+    """Return the present configuration. Cheap enough to call for every task."""
     conf = _loaded_conf()
     if conf is not None:
         return ClassOptions(conf)
@@ -117,17 +129,17 @@ def _class_options_of(file: tuple[str, int] | None) -> ClassOptions:
 
 
 def _as_meant(text: str) -> str:
-    """Return what Airflow takes text in its file for, where that is not an interpolation."""
+    """Return the meaning of a text in Airflow's file; interpolations stay as they are."""
     return os.path.expandvars(text.replace("%%", "%"))
 
 
 def _loaded_conf() -> Any:
-    """Return Airflow's configuration where Airflow is loaded."""
+    """Return Airflow's configuration; ``None`` in a process that has not loaded Airflow."""
     return getattr(sys.modules.get("airflow.configuration"), "conf", None)
 
 
 def _config_file() -> tuple[str, int] | None:
-    """Return the path of ``airflow.cfg`` and when it was changed, or ``None`` where there is none."""
+    """Return the path and the modification time of ``airflow.cfg``; ``None`` without such a file."""
     home = os.environ.get("AIRFLOW_HOME") or "~/airflow"
     file = os.path.expanduser(os.environ.get("AIRFLOW_CONFIG") or os.path.join(home, "airflow.cfg"))
     try:
@@ -144,7 +156,7 @@ def _parsed(file: str, _changed: int) -> configparser.RawConfigParser:
         parser.read(file, encoding="utf-8")
     except (configparser.Error, UnicodeDecodeError) as error:
         raise ConfigurationError(
-            f"{file} cannot be read: {error}; mend it, or remove it and let Airflow write it anew"
+            f"{file} cannot be read: {error}; fix the file, or delete it and let Airflow write a new one"
         ) from error
     return parser
 
@@ -175,10 +187,10 @@ def kart_bool(option: str) -> bool:
 
 
 def kart_int(option: str, least: int = 1) -> int:
-    """Return a ``[kart]`` option as an int, which is ``least`` or more.
+    """Return a ``[kart]`` option as an int of at least ``least``.
 
     Raises:
-        ConfigurationError: the option is no such number.
+        ConfigurationError: the option is not a whole number, or too small.
     """
     text = kart_option(option).strip()
     if text.isdecimal() and int(text) >= least:
@@ -187,17 +199,22 @@ def kart_int(option: str, least: int = 1) -> int:
     raise ConfigurationError(f"[kart] {option} is {text!r}; set it to a whole number {wanted}")
 
 
+ONE_SLASH = re.compile(r"(abfss?|file|gcs|gs|https?|memory|s3a?):/(?!/)", re.IGNORECASE)
+"""The beginning of a uri with one slash, as ``pathlib.Path`` writes uris."""
+
+
 def workspace_directory() -> str:
-    """Return the configured workspace, absolute, so that every process agrees on it."""
+    """Return the configured workspace, absolute, so that all processes agree on the directory."""
     return below_airflow_home(kart_option("workspace_directory"))
 
 
 def read_from() -> tuple[str, ...]:
-    """Return the configured workspaces that are read where the own one has no artifact, absolute."""
+    """Return the configured workspaces, absolute, that are read for artifacts that the own workspace lacks."""
     listed = (directory.strip() for directory in kart_option("read_from").split(","))
     return tuple(below_airflow_home(directory) for directory in listed if directory)
 
 
 def below_airflow_home(directory: str) -> str:
-    """Return a directory of a DAG or of the configuration, absolute: a relative one is taken from ``AIRFLOW_HOME``."""
-    return directory if "://" in directory else str(airflow_home() / Path(directory).expanduser())
+    """Return a directory of a DAG or of the configuration, absolute: relative ones start at ``AIRFLOW_HOME``."""
+    is_uri = "://" in directory or ONE_SLASH.match(directory)
+    return directory if is_uri else str(airflow_home() / Path(directory).expanduser())

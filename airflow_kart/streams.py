@@ -1,4 +1,4 @@
-"""What a stream over the bytes of an object may offer besides reading: hashing, and fetching ahead."""
+"""Abilities of a stream over the bytes of an object besides reading: hashing, and fetching ahead."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ HashName = Literal["sha256", "xxh3"]
 
 @runtime_checkable
 class HashedStream(Protocol):
-    """A stream that hashes the object it reads while it reads it, as far as that goes in order: with XXH3, 128 bits."""
+    """A stream that hashes an object while a reader reads in order; by default with XXH3, 128 bits."""
 
     @property
     def hash_name(self) -> HashName:
-        """What it hashes with."""
+        """The name of the hash."""
         ...
 
     def hash_with(self, name: HashName) -> None:
-        """Hash with something else, from the beginning: to be said before anything is read."""
+        """Choose another hash, before the first read."""
         ...
 
     def hexdigest(self) -> str:
-        """Return the hash of the whole object, in hex; what was not read yet, or not in order, is read for it.
+        """Return the hash of the whole object, in hex. The stream reads the bytes that nobody has read in order so far.
 
-        The position stays where it is.
+        The position stays the same.
 
         Raises:
             ObjectChangedError: as for reading.
@@ -36,12 +36,12 @@ class HashedStream(Protocol):
 
 @runtime_checkable
 class ExpectsRanges(Protocol):
-    """A stream over a network, of one version of an object, that can be told what will be read of it."""
+    """A stream over a network, of one version of an object, to which a reader can announce its reads."""
 
     def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
-        """Begin to fetch what will be read, several ranges at once, and nothing beyond them.
+        """Begin to fetch the ranges of coming reads, several at once, and nothing else.
 
         Args:
-            ranges: begin and end of each, in bytes, in order and apart from each other.
+            ranges: begin and end of each range, in bytes; ordered, and without overlap.
         """
         ...

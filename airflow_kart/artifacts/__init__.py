@@ -1,6 +1,7 @@
 """Bytes with their sidecar: targets, how they are published, read and checked.
 
-Lives here: whatever is true of an artifact whoever made it. May not: anything that knows a task, but for its ``Owner``.
+Here lives everything that holds for an artifact whichever task made it. Code that knows tasks does not belong here: a
+target knows its ``Owner`` only.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Checksums of artifacts, computed beside the writing and the reading of their bytes.
 
-The SHA-256 (FIPS 180-4) names an artifact's bytes for good. Whether they are still the ones that were published is asked
-with the 128 bits of XXH3 (its author's specification, xxhash.com), which keep up with memory where SHA-256 would take
-longer than reading a table.
+The SHA-256 (FIPS 180-4) names an artifact's bytes for good. Loads verify the bytes by the 128 bits of XXH3 (specified by
+its author, xxhash.com): XXH3 keeps up with memory, while SHA-256 would take longer than reading a table.
 """
 
 from __future__ import annotations
@@ -12,43 +11,44 @@ import io
 import os
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import xxhash
-from typing_extensions import Self
+from typing_extensions import Buffer, Self
 
 from airflow_kart.storage import Upload
 from airflow_kart.streams import HashedStream
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import Future
+
+    from airflow_kart.storage.threads import Threads
 
 __all__ = ["Checksum", "ChecksumStream", "sha256_of", "xxh3_of"]
 
 _CHUNK = 1 << 20
 _IN_LINE = 128 << 10  # a smaller chunk is hashed before a thread would have taken it
-_COPIED = 4 << 20  # copying what is larger would take more memory than it is worth
+_COPIED = 4 << 20  # copies of larger chunks would take too much memory
 _AHEAD = 8  # chunks that wait to be hashed
 _PIECE = 256 << 10
 
 
 class ChecksumStream(io.RawIOBase):
-    """A write-only stream into an upload that counts and hashes what goes through.
+    """A write-only stream into an upload that counts and hashes the bytes on their way.
 
-    Small chunks are hashed in line. Larger ones are hashed by a thread, while this one writes them and makes the next:
-    as copies, since a chunk is its writer's again when ``write`` returns, or, where a copy would be too large, as they
-    are, and then ``write`` waits.
+    Small chunks are hashed in line. A thread hashes the larger ones, while this thread writes them and makes the next. The
+    thread gets copies, since ``write`` returns each chunk to its owner; a chunk too large to copy makes ``write`` wait.
     """
 
     def __init__(self, upload: Upload) -> None:
         super().__init__()
         self._upload = upload
-        self._hasher: ThreadPoolExecutor | None = None
+        self._hasher: Threads | None = None
         self._hashing: deque[Future[None]] = deque()
         self.restart()
 
     def restart(self) -> None:
-        """Forget what was written."""
+        """Forget all bytes written so far."""
         self._wait()
         if getattr(self, "size", 0):
             self._upload.restart()
@@ -57,10 +57,10 @@ class ChecksumStream(io.RawIOBase):
         self.size = 0
 
     def writable(self) -> bool:
-        """Whether it can be written to: always."""
+        """Return true: the stream takes bytes until its end."""
         return True
 
-    def write(self, data: Any, /) -> int:
+    def write(self, data: Buffer, /) -> int:
         """Write and hash bytes."""
         view = memoryview(data)
         if view.nbytes:
@@ -90,31 +90,31 @@ class ChecksumStream(io.RawIOBase):
 
     @property
     def hexdigest(self) -> str:
-        """The SHA-256 of what was written so far."""
+        """The SHA-256 of all bytes so far, in hex."""
         self._wait()
         return self._sha256.hexdigest()
 
     @property
     def xxh3(self) -> str:
-        """The XXH3 of what was written so far."""
+        """The XXH3 of all bytes so far, in hex."""
         return self._xxh3.hexdigest()
 
     def _hash_later(self, data: bytes | memoryview) -> None:
         if self._hasher is None:
-            from concurrent.futures import ThreadPoolExecutor
+            from airflow_kart.storage.threads import Threads
 
-            self._hasher = ThreadPoolExecutor(1, "kart-sha256")
+            self._hasher = Threads(1, "kart-sha256")
         self._wait(_AHEAD)
         self._hashing.append(self._hasher.submit(self._sha256.update, data))
 
     def _wait(self, ahead: int = 0) -> None:
-        """Wait until no more than some chunks are still to be hashed."""
+        """Wait until at most ``ahead`` chunks remain to be hashed."""
         while self._hashing and (len(self._hashing) > ahead or self._hashing[0].done()):
             self._hashing.popleft().result()
 
 
 def sha256_of(stream: BinaryIO) -> str:
-    """Return the SHA-256 of a stream, which is at its beginning and is read in chunks, or hashes itself."""
+    """Return the SHA-256 of a stream, read from its beginning in chunks, or computed by the stream itself."""
     if isinstance(stream, HashedStream) and stream.hash_name == "sha256":
         return stream.hexdigest()
     sha256 = hashlib.sha256()
@@ -124,9 +124,9 @@ def sha256_of(stream: BinaryIO) -> str:
 
 
 class Checksum:
-    """The XXH3 of an open stream, computed while the ``with`` block reads it too.
+    """The XXH3 of an open stream, computed while the ``with`` block reads the stream too.
 
-    A file is hashed by a thread; a stream over a network hashes itself; any other is read before the block, and rewound.
+    A thread hashes a file; a stream over a network hashes itself; any other stream is read before the block, and rewound.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -137,7 +137,7 @@ class Checksum:
 
     def _hash_file(self, descriptor: int) -> None:
         try:
-            buffer = memoryview(bytearray(_PIECE))  # taken again and again, it stays in the processor's cache
+            buffer = memoryview(bytearray(_PIECE))  # one buffer, used again and again, stays in the processor's cache
             offset = 0
             while size := os.preadv(descriptor, [buffer], offset):
                 self._hash.update(buffer[:size])
@@ -146,7 +146,7 @@ class Checksum:
             self._error = error
 
     def __enter__(self) -> Self:
-        """Begin to hash."""
+        """Start hashing."""
         if isinstance(self._stream, HashedStream):
             return self
         try:
@@ -161,7 +161,7 @@ class Checksum:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        """End it."""
+        """Wait for the checksum."""
         if self._thread is not None:
             self._thread.join()
         if self._error is not None:
@@ -176,5 +176,5 @@ class Checksum:
 
 
 def xxh3_of(data: bytes) -> str:
-    """Return the XXH3 of some bytes, in hex."""
+    """Return the XXH3 of bytes, in hex."""
     return xxhash.xxh3_128_hexdigest(data)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
-from airflow_kart.artifacts.target import Target, TargetState
+from airflow_kart.artifacts.loading import Loaded, Loading
+from airflow_kart.artifacts.state import TargetState
+from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import TargetError
-from airflow_kart.storage import Lookup, is_memory_uri
+from airflow_kart.storage import Lookup
 
 __all__ = ["ExternalTarget"]
 
 
 @dataclass(frozen=True)
 class ExternalTarget(Target):
-    """Where somebody else puts an artifact: complete as soon as it is there, and never written here.
+    """Where somebody else puts an artifact: complete as soon as the file is there, and never written here.
 
-    What was loaded from it is known by its checksum in the sidecars of the tasks that loaded it.
+    The sidecars of the tasks that load the artifact record its checksum.
     """
 
     def _looked_at(self) -> list[str]:
@@ -29,24 +31,24 @@ class ExternalTarget(Target):
             return TargetState(False, "it is made elsewhere, and not there yet")
         return TargetState(True, f"put there {stat.modified:%Y-%m-%d %H:%M:%S} UTC", modified=stat.modified)
 
-    def _load(self, columns: Sequence[str] | None = None) -> Any:
-        return self._loaded(self._reading.unverified(columns), columns)
+    def _load(self, loading: Loading, columns: Sequence[str] | None) -> Loaded:
+        return loading.unverified(columns)
 
-    def _load_parts(self) -> Iterator[Any]:
-        with self._reading.unverified_parts() as (sha256, parts):
-            yield from self._loaded_parts(parts, sha256)
+    def _load_parts(self, loading: Loading) -> AbstractContextManager[Loaded]:
+        return loading.unverified_parts()
 
-    def dump(self, obj: Any, custom_labels: Mapping[str, str] | None = None) -> None:
-        """Refuse: the artifact is somebody else's. Only in a workspace in memory, which a test has to fill, it is not.
+    def dump(self, obj: object, custom_labels: Mapping[str, str] | None = None) -> None:
+        """Refuse, as somebody else writes the artifact. A workspace in memory accepts the dump: tests have to fill it.
 
         Raises:
-            TargetError: it is not in memory.
+            TargetError: the target is not in memory.
         """
-        if not is_memory_uri(self.uri):
+        if self.store.shared:
             raise TargetError(
-                f"{self.uri} is made elsewhere; a {type(obj).__name__} cannot be dumped to an ExternalTask's target"
+                f"{self.uri} is made elsewhere; a {type(obj).__name__} cannot be dumped to an ExternalTask's target",
+                uri=self.uri,
             )
         super().dump(obj, custom_labels)
 
     def begin_replacement(self) -> None:
-        """Do nothing: nobody here can make it again."""
+        """Do nothing: no task here can make the artifact again."""

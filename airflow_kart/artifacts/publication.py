@@ -1,8 +1,8 @@
-"""Publication: the outputs of one run, written aside and made visible together.
+"""Publication: the outputs of one run, staged aside and made visible together.
 
-A run that finds, when it wants to publish, that another run of the same task has published all of the outputs since it
-began, leaves those in place: the same work is published once. Where another run has only begun to publish, it is waited
-for; one that does not end in time has died, and is replaced.
+A run may find, at its publication, that another run of the same task has published all of the outputs in the meantime.
+Then the run adopts these: the same work is published once. While another run is in the midst of its publication, the run
+waits; after a time limit the other run counts as dead, and the run replaces its outputs.
 """
 
 from __future__ import annotations
@@ -11,25 +11,33 @@ import datetime as dt
 import logging
 import posixpath
 import time
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, closing
-from contextvars import ContextVar, Token
 from dataclasses import asdict
-from typing import Any
 
 from typing_extensions import Self
 
+from airflow_kart.ambient import Ambient
 from airflow_kart.artifacts.checks import Checks
 from airflow_kart.artifacts.checksum import ChecksumStream
-from airflow_kart.artifacts.sidecar import ArtifactRecord, Sidecar, environment
-from airflow_kart.artifacts.staged import Place, StagedOutput, sidecar_version
-from airflow_kart.exceptions import ConfigurationError, ConflictError, FormatError, KartError, StorageError
+from airflow_kart.artifacts.sidecar import ArtifactRecord, Sidecar, environment, sidecar_uri
+from airflow_kart.artifacts.staged import Occupant, StagedOutput, sidecar_version
+from airflow_kart.exceptions import (
+    ConfigurationError,
+    ConflictError,
+    FormatError,
+    KartError,
+    ObjectChangedError,
+    StorageError,
+)
 from airflow_kart.formats import Format, describe, options_of
 from airflow_kart.storage import Store
+from airflow_kart.storage.regular_file import refused_temporary_files
 
 __all__ = ["Publication"]
 
-_PATIENCE = 30.0  # seconds, for another run between its artifact and its sidecar, which takes two requests
+_PATIENCE = 30.0  # seconds, for another run between artifact and sidecar: two requests
 _MOST_TRIES = 20
 
 logger = logging.getLogger(__name__)
@@ -38,46 +46,80 @@ logger = logging.getLogger(__name__)
 class Publication:
     """The outputs of one run, staged until they are published.
 
-    As a context manager it is the current publication of the block, and discards what was not published.
+    As a context manager, the publication is current within the block, and discards unpublished uploads at its end.
 
     Args:
-        outputs: the stores of the uris it expects; :meth:`~airflow_kart.artifacts.target.Target.dump` publishes others at once.
+        outputs: the store of each expected uri; :meth:`~airflow_kart.artifacts.target.Target.dump` publishes other uris at
+            once.
     """
 
     def __init__(self, outputs: Mapping[str, Store]) -> None:
         self._seen = {uri: sidecar_version(store, uri) for uri, store in outputs.items()}
         self._staged: dict[str, StagedOutput] = {}
-        self._entered: Token[Publication | None] | None = None
         self.adopted = False
-        """Whether another run published the outputs first, and theirs were left in place."""
+        """Whether another run published the outputs first, and this run adopted them."""
         self.input_checksums: dict[str, str] = {}
         """The SHA-256 of each artifact loaded inside the block, by uri."""
+        self._read: dict[str, tuple[frozenset[str], list[str]]] = {}  # by unique id: common publications, uris
 
     @classmethod
     def current(cls) -> Publication | None:
         """Return the publication of the surrounding block."""
-        return _CURRENT.get()
+        return _PUBLICATIONS.current
 
     @classmethod
     def expecting(cls, uri: str) -> Publication | None:
-        """Return the publication that a uri is an output of, or ``None``; a task's own threads find its publication too.
+        """Return the publication that expects a uri, or ``None``; a task's own threads find its publication too.
 
         Raises:
             ConfigurationError: the thread belongs to no run, and two runs of the process have this output.
         """
-        current = _CURRENT.get()
+        current = _PUBLICATIONS.current
         if current is not None:
             return current if current.expects(uri) else None
-        found = [publication for publication in list(_ENTERED) if publication.expects(uri)]
+        found = [publication for publication in _PUBLICATIONS.entered if publication.expects(uri)]
         if len(found) > 1:
             raise ConfigurationError(
-                f"two runs in this process make {uri} and cannot tell whose thread this is; dump in run()'s own"
+                f"two runs in this process make {uri} and cannot tell whose thread this is; dump in run()'s own",
+                uri=uri,
             )
         return found[0] if found else None
 
     def expects(self, uri: str) -> bool:
         """Whether the uri is one of this run's outputs."""
         return uri in self._seen
+
+    def record_input(
+        self, uri: str, sha256: str, made_by: str | None = None, publications: Collection[str | None] = ()
+    ) -> None:
+        """Record a loaded artifact for the sidecars.
+
+        Args:
+            uri: the artifact.
+            sha256: of the loaded bytes.
+            made_by: the unique id of the task that made the artifact.
+            publications: those that published these bytes; ``None`` among them for an unknown one.
+        """
+        self.input_checksums[uri] = sha256
+        if made_by is not None and publications and None not in publications:
+            known = frozenset(publication for publication in publications if publication is not None)
+            common, uris = self._read.get(made_by, (known, []))
+            self._read[made_by] = (common & known, [*uris, uri])
+
+    def require_inputs_of_one_run_each(self) -> None:
+        """Refuse to go on with inputs that one task made in several runs: their contents may not fit each other.
+
+        Raises:
+            ObjectChangedError: a task ran again between two loads of its outputs.
+        """
+        for common, uris in self._read.values():
+            if not common:
+                listed = ", ".join(dict.fromkeys(uris))
+                raise ObjectChangedError(
+                    f"another run replaced inputs between two loads of them ({listed}), so the result would mix two runs; "
+                    "run the task again",
+                    uri=uris[-1],
+                )
 
     @property
     def missing(self) -> list[str]:
@@ -89,7 +131,7 @@ class Publication:
         uri: str,
         store: Store,
         target_format: Format,
-        obj: Any,
+        obj: object,
         *,
         checks: Checks,
         labels: Mapping[str, str],
@@ -98,13 +140,13 @@ class Publication:
         """Write an object aside; a second object for the same uri replaces the first.
 
         Args:
-            uri: where it is to be published.
-            store: what keeps the uri.
-            target_format: how it is written.
+            uri: the uri to publish at.
+            store: keeps the uri.
+            target_format: encodes the object.
             obj: the object.
-            checks: what is asked of it.
-            labels: the task's own, for the sidecar.
-            metadata: for the object, in stores whose objects can have some.
+            checks: are asked of the object.
+            labels: the task's own labels, for the sidecar.
+            metadata: object metadata; stores without metadata ignore it.
 
         Raises:
             FormatError: the format cannot write the object.
@@ -120,14 +162,23 @@ class Publication:
                 upload.finish()
             except FormatError as error:
                 upload.discard()
-                raise FormatError(f"could not dump to {uri}: {error}") from error
-            except (KartError, OSError, MemoryError):
+                error.add_context(f"could not dump to {uri}", uri=uri)
+                raise
+            except KartError as error:
+                upload.discard()
+                error.uri = error.uri or uri
+                raise
+            except OSError as error:
+                upload.discard()
+                refused_temporary_files("dump to", uri, error)
+                raise
+            except MemoryError:
                 upload.discard()
                 raise
             except Exception as error:
                 upload.discard()
-                raise FormatError(f"could not dump to {uri}: {type(error).__name__}: {error}") from error
-            except BaseException:  # the process is asked to stop
+                raise FormatError(f"could not dump to {uri}: {type(error).__name__}: {error}", uri=uri) from error
+            except BaseException:  # an interrupt, or the end of the process
                 upload.discard()
                 raise
             sha256, xxh3 = stream.hexdigest, stream.xxh3
@@ -145,77 +196,114 @@ class Publication:
         )
         self._staged[uri] = StagedOutput(store, upload, record)
 
-    def publish(self, parts: Mapping[str, Any]) -> list[Sidecar]:
-        """Make every staged output visible, and write its sidecar from its record and the given parts.
+    def publish(self, parts: Mapping[str, object], *, of_run: bool = True) -> list[Sidecar]:
+        """Make every staged output visible, each with a sidecar of its record and the given parts.
+
+        Args:
+            parts: of the sidecars.
+            of_run: whether the outputs are all that one run made, and get a publication id to be known by.
 
         Returns:
-            The sidecars of what is there now, which another run may have made.
+            The sidecars of the published artifacts, which may be another run's.
 
         Raises:
-            StorageError: the store refused, or others keep publishing here; what was not published stays invisible.
+            StorageError: the store refused, or other runs keep publishing; the artifacts then do not count as complete.
         """
         now = dt.datetime.now(dt.timezone.utc).isoformat()
-        rest = {**parts, "environment": environment()}
-        rest["run"] = {"finished_at": now, **rest.get("run", {})}
-        unique_id = rest.get("task", {}).get("unique_id")
+        run, task = _part(parts, "run"), _part(parts, "task")
+        same = {"publication": uuid.uuid4().hex} if of_run else {}
+        rest = {**same, **parts, "environment": environment(), "run": {"finished_at": now, **run}}
         in_order = sorted(self._staged.values(), key=lambda staged: posixpath.split(staged.uri))  # the same for every run
-        published: list[Sidecar] = []
         with ExitStack() as turn:
-            for staged in in_order:
-                turn.enter_context(staged.store.publishing([staged.uri]))
+            for store, uris in _written_by_store(in_order):
+                turn.enter_context(store.publishing(uris))
             for tries in range(_MOST_TRIES):
-                places = [self._look(staged) for staged in in_order[len(published) :]]
-                if not published and (others := self._done_by_others(places, unique_id)):
+                unfinished = [staged for staged in in_order if not staged.finished]
+                occupants = [self._look(staged) for staged in unfinished]
+                if unfinished == in_order and (others := self._done_by_others(occupants, task.get("unique_id"))):
                     return others
                 try:
-                    for staged, place in zip(in_order[len(published) :], places, strict=True):
-                        published.append(staged.publish(rest, place))
+                    published = _publish_together(in_order, dict(zip(unfinished, occupants, strict=True)), rest)
                 except ConflictError as error:
                     logger.info("another run is publishing too: %s", error)
                     time.sleep(min(0.05 * 2**tries, 2.0))
                 else:
                     self._staged.clear()
                     return published
-        raise StorageError(
-            f"could not publish {in_order[len(published)].uri}: other runs kept publishing there; run the task again"
-        )
+        uri = unfinished[0].uri
+        raise StorageError(f"could not publish {uri}: other runs kept publishing there; run the task again", uri=uri)
 
-    def _look(self, staged: StagedOutput) -> Place:
-        """Look where an output goes; wait while another run is between its steps there, unless it must have died."""
+    def _look(self, staged: StagedOutput) -> Occupant:
+        """Look at an output's uri; wait while another run is between two steps of its publication, unless that run is dead."""
         end = time.monotonic() + _PATIENCE
         while True:
-            place = staged.look(self._seen.get(staged.uri))
-            if place.begun is None or staged.store.turns_exclude or time.monotonic() > end or _long_ago(place.begun):
-                return place
+            occupant = staged.look(self._seen.get(staged.uri))
+            if occupant.begun is None or staged.store.turns_exclude or time.monotonic() > end or _long_ago(occupant.begun):
+                return occupant
             time.sleep(0.25)
 
-    def _done_by_others(self, places: Sequence[Place], unique_id: str | None) -> list[Sidecar]:
-        """Return the sidecars of all outputs, where another run of the task has published them since this one began."""
-        done = [place.sidecar for place in places if place.done and place.sidecar is not None]
-        if len(done) < len(places) or any(sidecar.unique_id != unique_id for sidecar in done):
+    def _done_by_others(self, occupants: Sequence[Occupant], unique_id: object) -> list[Sidecar]:
+        """Return the sidecars of all outputs if another run of the task has published them since this run began."""
+        done = [occupant.sidecar for occupant in occupants if occupant.done and occupant.sidecar is not None]
+        if len(done) < len(occupants) or any(sidecar.unique_id != unique_id for sidecar in done):
             return []
-        logger.warning("another run published %s meanwhile; its artifacts stay", ", ".join(self._staged))
+        if len({sidecar.publication for sidecar in done}) > 1:
+            return []
+        logger.warning("another run published %s in the meantime; this run adopts its artifacts", ", ".join(self._staged))
         self.adopted = True
         return done
 
     def __enter__(self) -> Self:
         """Make this the current publication."""
-        self._entered = _CURRENT.set(self)
-        _ENTERED.append(self)
+        _PUBLICATIONS.enter(self)
         return self
 
     def __exit__(self, *_exception: object) -> None:
         """Discard what was not published."""
-        if self._entered is not None:
-            _CURRENT.reset(self._entered)
-            _ENTERED.remove(self)
+        _PUBLICATIONS.leave(self)
         for staged in self._staged.values():
             staged.upload.discard()
+
+
+def _publish_together(
+    outputs: Sequence[StagedOutput], occupants: Mapping[StagedOutput, Occupant], parts: Mapping[str, object]
+) -> list[Sidecar]:
+    """Take each step for all outputs before the next step: until the last one, one sidecar at least is interim or missing.
+
+    Args:
+        outputs: all outputs of the run, in order.
+        occupants: of the outputs that are not finished yet.
+        parts: of the sidecars.
+
+    Raises:
+        ConflictError: another writer was first. A later call goes on with the step that failed.
+        StorageError: the store refused.
+    """
+    final = {output: Sidecar.of(output.record, parts) for output in outputs}
+    for output, occupant in occupants.items():
+        output.announce(final[output], occupant, alone=len(outputs) == 1)
+    for output in occupants:
+        output.publish()
+    for output in occupants:
+        output.finish(final[output])
+    return list(final.values())
+
+
+def _part(parts: Mapping[str, object], name: str) -> Mapping[str, object]:
+    part = parts.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _written_by_store(outputs: Sequence[StagedOutput]) -> list[tuple[Store, list[str]]]:
+    """Return each store with all uris to publish there; each run takes its turns at once, and those of stores in one order."""
+    found: dict[Store, list[str]] = {}
+    for output in outputs:
+        found.setdefault(output.store, []).extend([output.uri, sidecar_uri(output.uri)])
+    return sorted(found.items(), key=lambda each: (type(each[0]).__name__, id(each[0])))
 
 
 def _long_ago(moment: dt.datetime) -> bool:
     return (dt.datetime.now(dt.timezone.utc) - moment).total_seconds() > _PATIENCE
 
 
-_ENTERED: list[Publication] = []
-_CURRENT: ContextVar[Publication | None] = ContextVar("airflow_kart_publication", default=None)
+_PUBLICATIONS: Ambient[Publication] = Ambient("airflow_kart_publication")

@@ -1,4 +1,4 @@
-"""Reading: the bytes of an artifact, verified and decoded; as a whole, part by part, or some columns of a table."""
+"""Reading: the bytes of an artifact, verified and decoded: the whole, part by part, or some columns of a table."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from airflow_kart.artifacts.checksum import Checksum, sha256_of, xxh3_of
 from airflow_kart.artifacts.sidecar import ArtifactRecord, Sidecar
-from airflow_kart.exceptions import FormatError, MissingArtifactError, ObjectChangedError
+from airflow_kart.exceptions import CorruptArtifactError, FormatError, MissingArtifactError, ObjectChangedError
 from airflow_kart.formats import Format, ReadsInParts, VerifiesColumns, describe, reader_for, with_options
 from airflow_kart.formats.table_kind import kind_of_type_name
 from airflow_kart.formats.tables.selection import load_columns, places_of
-from airflow_kart.storage import ObjectPathStore, Store
+from airflow_kart.storage import Store
 from airflow_kart.streams import HashedStream
 
-__all__ = ["Read", "Reading"]
+__all__ = ["Decoded", "Reading"]
 
 _SMALL = 8 << 20
 
 
 @dataclass(frozen=True)
-class Read:
-    """What was read."""
+class Decoded:
+    """The bytes of an artifact, decoded or not."""
 
-    found: Any
-    sha256: str
-    """The checksum of the bytes, in hex."""
+    value: object
+    sha256: str | None
+    """The checksum of the bytes, in hex; ``None`` where the object changed in the midst of reading."""
     error: Exception | None = None
-    """What went wrong in decoding them, where that did."""
+    """Why the bytes could not be decoded."""
 
 
 @dataclass(frozen=True)
@@ -40,44 +40,50 @@ class Reading:
     """Reads one artifact.
 
     Args:
-        uri: where it is.
-        format: how it is read, but for what its sidecar says of that.
-        store: keeps it.
+        uri: the artifact.
+        format: decodes the bytes, with the options that the sidecar records.
+        store: keeps the artifact.
     """
 
     uri: str
     format: Format
     store: Store
 
-    def whole(self, sidecar: Sidecar, columns: Sequence[str] | None = None) -> Read:
-        """Read all of the bytes.
+    def whole(self, sidecar: Sidecar, columns: Sequence[str] | None = None) -> Decoded:
+        """Read and decode all of the bytes.
 
-        A small artifact is verified before it is decoded, a large one meanwhile, from the same open file.
+        A small artifact is verified before decoding, a large one during it, from the same open file. The caller compares
+        the returned checksum with the sidecar's.
 
         Args:
-            sidecar: says how it was written. Whether the bytes are those it names is told by the checksum that is returned.
-            columns: those of a table to return, by default all.
+            sidecar: records how the artifact was written.
+            columns: the columns of a table to return, by default all.
 
         Raises:
-            MissingArtifactError: it is gone.
-            ObjectChangedError: it was replaced meanwhile.
+            MissingArtifactError: the artifact is gone.
         """
+        try:
+            return self._whole(sidecar, columns)
+        except ObjectChangedError:
+            return Decoded(None, None)
+
+    def _whole(self, sidecar: Sidecar, columns: Sequence[str] | None) -> Decoded:
         record, reader = sidecar.artifact, self._reader(sidecar)
         with self._open() as stream:
             if record.bytes > _SMALL:
                 with Checksum(stream) as checksum:
                     found, error = _decoded(reader, stream, columns)
-                return Read(found, _sha256(stream, checksum, record), error)
+                return Decoded(found, _sha256(stream, checksum, record), error)
             data = stream.read()
         sha256 = record.sha256 if xxh3_of(data) == record.xxh3 else hashlib.sha256(data).hexdigest()
         if sha256 not in sidecar.accepted_checksums:
-            return Read(None, sha256)
+            return Decoded(None, sha256)
         found, error = _decoded(reader, io.BytesIO(data), columns)
-        return Read(found, sha256, error)
+        return Decoded(found, sha256, error)
 
     @contextmanager
-    def parts(self, sidecar: Sidecar) -> Iterator[tuple[str, Iterator[Any]]]:
-        """Read all of the bytes once for their SHA-256, and give that with the parts, which are read as they are asked for."""
+    def parts(self, sidecar: Sidecar) -> Iterator[tuple[str, Iterator[object]]]:
+        """Read all of the bytes once; yield their SHA-256, and an iterator that decodes part after part."""
         with self._open() as stream:
             with Checksum(stream) as checksum:
                 pass
@@ -85,45 +91,45 @@ class Reading:
             stream.seek(0)
             yield sha256, _parts(self._reader(sidecar), stream)
 
-    def unverified(self, columns: Sequence[str] | None = None) -> Read:
-        """Read what has no sidecar."""
+    def unverified(self, columns: Sequence[str] | None = None) -> Decoded:
+        """Read and decode an artifact that has no sidecar."""
         with self._open() as stream:
             if isinstance(stream, HashedStream):
                 stream.hash_with("sha256")
             found, error = _decoded(self.format, stream, columns)
             stream.seek(0)
-            return Read(found, sha256_of(stream), error)
+            return Decoded(found, sha256_of(stream), error)
 
     @contextmanager
-    def unverified_parts(self) -> Iterator[tuple[str, Iterator[Any]]]:
-        """Read what has no sidecar, as :meth:`parts`."""
+    def unverified_parts(self) -> Iterator[tuple[str, Iterator[object]]]:
+        """Read an artifact that has no sidecar, as :meth:`parts` does."""
         with self._open() as stream:
             sha256 = sha256_of(stream)
             stream.seek(0)
             yield sha256, _parts(self.format, stream)
 
     def require_columns(self, record: ArtifactRecord, columns: Sequence[str]) -> None:
-        """Refuse columns that cannot be there, without reading the artifact.
+        """Refuse columns that the artifact cannot have, without reading the artifact.
 
         Raises:
-            FormatError: the sidecar names no such columns.
+            FormatError: the sidecar does not name these columns.
         """
         dumped = kind_of_type_name(record.type)
         if record.columns is None and dumped is None:
             raise FormatError(
-                f"could not load columns of {self.uri}: it is a {record.type} and no table; leave columns= out"
+                f"could not load columns of {self.uri}: it is a {record.type} and no table; leave columns= out", uri=self.uri
             )
         if record.columns is not None and getattr(self.format, "kind", dumped) in (dumped, None):
             try:
                 places_of(list(record.columns), columns)
             except FormatError as error:
-                raise FormatError(f"could not load {self.uri}: {error}") from None
+                raise FormatError(f"could not load {self.uri}: {error}", uri=self.uri) from None
 
-    def columns_alone(self, sidecar: Sidecar, columns: Sequence[str]) -> Read | None:
-        """Read columns and little else; ``None`` where it is not certain that they are right, and all has to be read.
+    def columns_alone(self, sidecar: Sidecar, columns: Sequence[str]) -> Decoded | None:
+        """Read columns and little else; return ``None`` where only reading the whole can verify them.
 
-        What is read is verified by the checksums that the format has for its parts. Whether it is of the sidecar's artifact
-        is for the caller to ask: the sidecar must be the same afterwards.
+        The format verifies the columns by checksums of its own parts. The caller must read the sidecar again and find the
+        same, or the columns may be another artifact's.
         """
         record, reader = sidecar.artifact, self._reader(sidecar)
         if (
@@ -131,7 +137,7 @@ class Reading:
             or sidecar.replaces is not None
             or not isinstance(reader, VerifiesColumns)
             or not reader.verifies_columns(record.type)
-            or isinstance(self.store, ObjectPathStore)  # whose streams may be of several versions
+            or not self.store.steady_reads  # one of its streams may read several versions
         ):
             return None
         try:
@@ -140,46 +146,58 @@ class Reading:
                     return None
                 stream.seek(0)
                 found = reader.load_columns(stream, columns)
-        except (FormatError, MissingArtifactError, ObjectChangedError):  # reading all of it tells what is wrong
+        except (FormatError, MissingArtifactError, ObjectChangedError):  # reading the whole tells the reason
             return None
-        return Read(found, record.sha256) if _agrees(found, record) else None
+        return Decoded(found, record.sha256) if _agrees(found, record) else None
 
     def _open(self) -> BinaryIO:
         try:
             return self.store.open(self.uri)
         except FileNotFoundError as error:
-            raise MissingArtifactError(f"the artifact {self.uri} is gone; run the task that makes it") from error
+            raise MissingArtifactError(
+                f"the artifact {self.uri} is gone; run the task that makes it", uri=self.uri
+            ) from error
 
     def _reader(self, sidecar: Sidecar) -> Format:
-        """Return the format with the options the artifact was written with, for what was dumped."""
-        return reader_for(
-            with_options(self.format, sidecar.artifact.options), sidecar.artifact.type, sidecar.artifact.columns
-        )
+        """Return the format with the recorded options, for the recorded type.
+
+        Raises:
+            CorruptArtifactError: the format does not take such options.
+        """
+        record = sidecar.artifact
+        try:
+            return reader_for(with_options(self.format, record.options), record.type, record.columns)
+        except Exception as error:
+            raise CorruptArtifactError(
+                f"the sidecar of {self.uri} says to read with options that the format {record.format} does not take: {error}; "
+                "run the task that makes the artifact again (kart_rerun)",
+                uri=self.uri,
+            ) from error
 
 
-def _decoded(reader: Format, stream: BinaryIO, columns: Sequence[str] | None) -> tuple[Any, Exception | None]:
+def _decoded(reader: Format, stream: BinaryIO, columns: Sequence[str] | None) -> tuple[object, Exception | None]:
     try:
         return reader.load(stream) if columns is None else load_columns(reader, stream, columns), None
     except ObjectChangedError:
         raise
-    except Exception as error:  # noqa: BLE001 - kept until the checksum says whether the bytes or the reader are to blame
+    except Exception as error:  # noqa: BLE001 - the checksum decides later whether bytes or reader are to blame
         return None, error
 
 
 def _sha256(stream: BinaryIO, checksum: Checksum, record: ArtifactRecord) -> str:
-    """Return the SHA-256 of an artifact: its record's, where the faster checksum is the record's."""
+    """Return the SHA-256 of an artifact: the recorded one where the faster checksum agrees, else computed."""
     if checksum.hexdigest == record.xxh3:
         return record.sha256
     stream.seek(0)
     return sha256_of(stream)
 
 
-def _parts(reader: Format, stream: BinaryIO) -> Iterator[Any]:
+def _parts(reader: Format, stream: BinaryIO) -> Iterator[object]:
     return reader.load_parts(stream) if isinstance(reader, ReadsInParts) else iter([reader.load(stream)])
 
 
-def _agrees(found: Any, record: ArtifactRecord) -> bool:
-    """Whether columns are such as a sidecar says: as many rows, and of the same types where the library is the same."""
+def _agrees(found: object, record: ArtifactRecord) -> bool:
+    """Whether columns have the recorded number of rows, and within the same library the recorded types."""
     described = describe(found)
     columns = described.columns or {}
     alike = described.type != record.type or all((record.columns or {}).get(name) == columns[name] for name in columns)

@@ -1,56 +1,60 @@
-"""One output that is written but not visible, and how it takes its place.
+"""One staged output, written but invisible, and the steps that publish the upload.
 
-A new artifact is published before its sidecar: without a sidecar it does not count. To replace an artifact, the new
-sidecar goes first and names the checksum of both the new artifact and the one it replaces, so that readers accept
-whichever they find; then the artifact; then the sidecar as it stays. Each step expects exactly what was found, or left
-by the step before: of two writers one goes on, and the other finds out with a
-:class:`~airflow_kart.exceptions.ConflictError`. Nothing is ever removed.
+A first publication writes the artifact, then the sidecar: an artifact without a sidecar does not count. A replacement
+writes an interim sidecar first, with the checksums of both the new artifact and the one it replaces, so that readers
+accept either; then the artifact; then the final sidecar. Several outputs of one run take each step together: while any of
+them is not the final one, at least one sidecar says so. Each step expects exactly the version that the writer found, or
+left in the step before: of two writers one goes on, and the other gets a
+:class:`~airflow_kart.exceptions.ConflictError`. No step removes anything.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
-from airflow_kart.artifacts.sidecar import ArtifactRecord, Sidecar, read_sidecar, sidecar_uri
+from airflow_kart.artifacts.sidecar import ArtifactRecord, Publications, Sidecar, read_sidecar, sidecar_uri
 from airflow_kart.exceptions import ConflictError, CorruptArtifactError
 from airflow_kart.storage import Expected, ObjectStat, Store, Upload
 
-__all__ = ["Place", "StagedOutput", "begin_replacement", "sidecar_version"]
+__all__ = ["Occupant", "StagedOutput", "mark_as_damaged", "mark_for_replacement", "sidecar_version"]
 
 
 @dataclass(frozen=True)
-class Place:
-    """What was found where an output goes."""
+class Occupant:
+    """The artifact and sidecar that a writer found at the uri of its output."""
 
     sidecar: Sidecar | None
-    """Its sidecar, where there is one that can be read."""
+    """The sidecar, unless there is none, or none that can be read."""
     sidecar_version: str | None
     artifact: ObjectStat | None
     done: bool = False
-    """Whether another run has published a complete artifact here since this run began."""
+    """Whether another run has published a complete artifact since this run began."""
     begun: dt.datetime | None = None
-    """When another run began to publish here that has not ended it."""
+    """When another run began a publication that is not finished."""
 
 
 class StagedOutput:
-    """An upload, and what a sidecar will say of it."""
+    """An upload, with the record for its sidecar; published in three steps."""
 
     def __init__(self, store: Store, upload: Upload, record: ArtifactRecord) -> None:
         self.store = store
         self.upload = upload
         self.record = record
-        self._published: str | None = None  # the version of the artifact, where it has taken its place
+        self.finished = False
+        """Whether the artifact and its final sidecar are published."""
+        self._artifact: str | None = None  # the versions of the objects that this writer published
+        self._sidecar: str | None = None
+        self._to_replace: tuple[Expected, Expected] = (None, None)
 
     @property
     def uri(self) -> str:
-        """Where it goes."""
+        """The uri to publish at."""
         return self.record.uri
 
-    def look(self, seen: str | None) -> Place:
-        """Look what is there.
+    def look(self, seen: str | None) -> Occupant:
+        """Return the artifact and sidecar at the output's uri.
 
         Args:
             seen: the version of the sidecar when this run began.
@@ -61,66 +65,90 @@ class StagedOutput:
         except CorruptArtifactError:
             sidecar, version = None, sidecar_version(self.store, self.uri)
         artifact = self.store.stat(self.uri)
-        place = Place(sidecar, version, artifact)
+        occupant = Occupant(sidecar, version, artifact)
         if version is None:
-            others = artifact is not None and artifact.version != self._published
-            return replace(place, begun=artifact.modified) if artifact is not None and others else place
-        if version == seen or sidecar is None:
-            return place
+            others = artifact is not None and artifact.version != self._artifact
+            return replace(occupant, begun=artifact.modified) if artifact is not None and others else occupant
+        if version in (seen, self._sidecar) or sidecar is None:
+            return occupant
         if sidecar.replaces is None and artifact is not None and artifact.size == sidecar.artifact.bytes:
-            return replace(place, done=True)
+            return replace(occupant, done=sidecar.damage is None)
         stat = self.store.stat(sidecar_uri(self.uri))
-        return replace(place, begun=stat.modified) if stat is not None else place
+        return replace(occupant, begun=stat.modified) if stat is not None else occupant
 
-    def publish(self, parts: Mapping[str, Any], place: Place) -> Sidecar:
-        """Take its place, with a sidecar of its record and the given parts.
+    def announce(self, final: Sidecar, occupant: Occupant, *, alone: bool) -> None:
+        """Write the interim sidecar, if the artifact replaces another one.
 
         Args:
-            parts: of the sidecar.
-            place: what is there, as far as this writer knows.
+            final: the final sidecar.
+            occupant: as :meth:`look` returned it.
+            alone: whether this is the run's only output.
 
         Raises:
-            ConflictError: something else is there by now; look again, and call this again.
+            ConflictError: another writer has changed the sidecar, or replaced the artifact of this writer.
             StorageError: the store refused.
         """
-        final = Sidecar.of(self.record, parts)
-        there = place.artifact.version if place.artifact is not None else None
-        expected = place.sidecar_version
-        if self._published is None:
-            before = self._before(final, place)
+        there = occupant.artifact.version if occupant.artifact is not None else None
+        if self._artifact not in (None, there):
+            raise ConflictError(f"another run replaced {self.uri} before its sidecar was written", uri=self.uri)
+        expected = occupant.sidecar_version
+        if self._artifact is None and (expected is None or expected != self._sidecar):
+            before = self._before(final, occupant)
+            if before and alone:  # the bytes of a single output may stay the same; of several, not all do
+                before = tuple(older for older in before if older[0] != self.record.sha256) or None
             if before is not None:
-                expected = _write_sidecar(self.store, _with_replaces(final, before), expected)
-            self._published = self.upload.publish(there)
-        elif self._published != there:
-            raise ConflictError(f"{self.uri} was replaced by another run before its sidecar was there")
-        _write_sidecar(self.store, final, expected)
-        return final
+                expected = self._sidecar = _write_sidecar(self.store, final.replacing(before), expected)
+        self._to_replace = (there, expected)
 
-    def _before(self, final: Sidecar, place: Place) -> tuple[str, ...] | None:
-        """Return the checksums by which readers may recognise the artifact that is to be replaced.
+    def publish(self) -> None:
+        """Make the artifact visible, unless an earlier call did.
 
-        None of them where they must not find it under the new sidecar: it is another task's, its bytes are read in
-        another way, or its sidecar cannot be read. ``None`` where nothing has to be said, since no sidecar is there,
-        or the bytes are the same.
+        Raises:
+            ConflictError: another writer has published an artifact since :meth:`announce`.
+            StorageError: the store refused.
         """
-        if place.sidecar_version is None:
+        if self._artifact is None:
+            self._artifact = self.upload.publish(self._to_replace[0])
+
+    def finish(self, final: Sidecar) -> None:
+        """Write the final sidecar.
+
+        Raises:
+            ConflictError: another writer has written a sidecar since :meth:`announce`.
+            StorageError: the store refused.
+        """
+        self._sidecar = _write_sidecar(self.store, final, self._to_replace[1])
+        self.finished = True
+
+    def _before(self, final: Sidecar, occupant: Occupant) -> Publications | None:
+        """Return the artifacts that readers may still find under the new sidecar.
+
+        An empty tuple hides the old artifact from readers: another task made it, its bytes are decoded in another way, or
+        its sidecar cannot be read. ``None`` makes the interim sidecar unnecessary: there is no sidecar yet.
+        """
+        if occupant.sidecar_version is None:
             return None
-        old = place.sidecar
+        old = occupant.sidecar
         readable = old is not None and old.replaces != () and old.unique_id == final.unique_id
         if old is None or not readable or not _read_alike(old.artifact, self.record):
             return ()
-        return tuple(sha256 for sha256 in old.accepted_checksums if sha256 != self.record.sha256) or None
+        return old.publications
 
 
-def begin_replacement(store: Store, sidecar: Sidecar) -> None:
-    """Say of an artifact that it is to be made again: it stays readable, but does not count as complete any more.
+def mark_for_replacement(store: Store, sidecar: Sidecar) -> None:
+    """Mark a complete artifact for recomputation: it stays readable, but is no longer complete.
 
-    Where another writer is at it already, that is said, or done, by them.
+    A conflict is ignored: the other writer has begun, or even finished, a replacement.
     """
-    try:
-        _write_sidecar(store, _with_replaces(sidecar, sidecar.accepted_checksums), sidecar.version)
-    except ConflictError:
-        return
+    _rewrite(store, sidecar, sidecar.replacing(sidecar.publications))
+
+
+def mark_as_damaged(store: Store, sidecar: Sidecar, sha256: str) -> None:
+    """Mark an artifact as incomplete because its bytes have another SHA-256 than the recorded one.
+
+    A conflict is ignored, as another writer has begun a replacement.
+    """
+    _rewrite(store, sidecar, sidecar.found_damaged(sha256))
 
 
 def sidecar_version(store: Store, uri: str) -> str | None:
@@ -129,13 +157,13 @@ def sidecar_version(store: Store, uri: str) -> str | None:
     return found.version if found is not None else None
 
 
-def _with_replaces(sidecar: Sidecar, before: tuple[str, ...]) -> Sidecar:
-    """Return a sidecar as it is while the artifact may still be one of those before."""
-    return replace(sidecar, content={**sidecar.content, "replaces": list(before)}, replaces=before)
+def _rewrite(store: Store, sidecar: Sidecar, changed: Sidecar) -> None:
+    with contextlib.suppress(ConflictError):
+        _write_sidecar(store, changed, sidecar.version)
 
 
 def _read_alike(one: ArtifactRecord, other: ArtifactRecord) -> bool:
-    """Whether the bytes of both are read in the same way."""
+    """Whether both artifacts are decoded in the same way."""
     return (one.format, one.options, one.type, one.columns) == (other.format, other.options, other.type, other.columns)
 
 

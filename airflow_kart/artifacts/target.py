@@ -1,26 +1,20 @@
-"""Targets: where one output of a task goes, and whether a good artifact is there."""
+"""Targets: where one output of a task goes, and whether a complete artifact is there."""
 
 from __future__ import annotations
 
-import datetime as dt
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from airflow_kart.artifacts.checks import Checks
+from airflow_kart.artifacts.loading import Loaded, Loading, column_names
 from airflow_kart.artifacts.publication import Publication
-from airflow_kart.artifacts.reading import Read, Reading
 from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, sidecar_uri
-from airflow_kart.artifacts.staged import begin_replacement
-from airflow_kart.exceptions import (
-    CorruptArtifactError,
-    FormatError,
-    KartError,
-    MissingArtifactError,
-    ObjectChangedError,
-    TargetError,
-)
+from airflow_kart.artifacts.staged import mark_for_replacement
+from airflow_kart.artifacts.state import TargetState, look_at
+from airflow_kart.exceptions import TargetError
 from airflow_kart.formats import Format, ReadsInParts
 from airflow_kart.storage import Lookup, Snapshot, Store
 
@@ -28,11 +22,11 @@ __all__ = ["Owner", "Target", "TargetState"]
 
 
 class Owner(Protocol):
-    """The task a target belongs to, as far as the target knows it."""
+    """The task that a target belongs to, as far as the target knows it."""
 
     @property
     def unique_id(self) -> str:
-        """The id of what the task produces."""
+        """The id that names the task's result."""
         ...
 
     def describe(self, input_checksums: Mapping[str, str]) -> dict[str, Any]:
@@ -40,41 +34,15 @@ class Owner(Protocol):
         ...
 
     def object_metadata(self) -> dict[str, str]:
-        """Return what an artifact of the task says about itself in a bucket."""
+        """Return the metadata of the task's objects in a bucket."""
         ...
-
-
-@dataclass(frozen=True)
-class TargetState:
-    """Whether a target's artifact is complete, and if not, why."""
-
-    complete: bool
-    reason: str
-    sidecar: Sidecar | None = field(default=None, repr=False)
-    mismatched: bool = field(default=False, repr=False)
-    """Whether artifact and sidecar do not fit, which is also so for a moment while one is replaced."""
-    modified: dt.datetime | None = field(default=None, repr=False)
-    """When a complete artifact was put here, with a time zone."""
-
-    @property
-    def readable(self) -> bool:
-        """Whether the artifact can be loaded.
-
-        One that is being replaced can be all the time, though it is not complete until the new one is there.
-        """
-        return self.complete or (self.sidecar is not None and bool(self.sidecar.replaces))
-
-    @property
-    def sha256(self) -> str | None:
-        """The checksum of the artifact, where a sidecar tells it."""
-        return self.sidecar.artifact.sha256 if self.sidecar is not None else None
 
 
 @dataclass(frozen=True)
 class Target:
     """Where one output of a task goes: a uri, in a format, in a store.
 
-    An artifact counts as complete when its sidecar is there, names it and fits it. Looking never changes anything.
+    An artifact is complete when its sidecar is there, names the artifact and agrees with its size. Looking changes nothing.
     """
 
     uri: str
@@ -88,10 +56,10 @@ class Target:
     def state(self, snapshot: Snapshot | None = None) -> TargetState:
         """Look whether a complete artifact is here, or else in another workspace that is read too.
 
-        Asked are sidecar, size and unique id, not the checksum.
+        Sidecar, size and unique id decide, not the checksum.
 
         Args:
-            snapshot: of the objects that are :meth:`looked_at`, where many targets are looked at together.
+            snapshot: of the objects that :meth:`looked_at` names, for looking at many targets together.
         """
         own = self._own_state(snapshot)
         if not own.readable:
@@ -117,7 +85,7 @@ class Target:
 
     def _own_state(self, snapshot: Snapshot | None = None) -> TargetState:
         state = self._state(self.store if snapshot is None else snapshot.of(self.store))
-        while state.mismatched:  # an artifact that is replaced between two looks is not the one of the first
+        while state.mismatched:  # a writer may have replaced the artifact between the looks at sidecar and artifact
             again = self._state(self.store)
             if again == state:
                 break
@@ -125,26 +93,11 @@ class Target:
         return state
 
     def _state(self, lookup: Lookup) -> TargetState:
-        try:
-            sidecar = read_sidecar(lookup, self.uri)
-        except CorruptArtifactError as error:
-            return TargetState(False, str(error))
-        if sidecar is None:
-            return TargetState(False, "no artifact")
-        if (wrong := self._mismatch(sidecar)) is not None:
-            return TargetState(False, wrong, sidecar)
-        if sidecar.replaces is not None:
-            asked = sidecar.replaces == (sidecar.artifact.sha256,)
-            wrong = "it was asked to run again" if asked else "the publication of the artifact was interrupted"
-            return TargetState(False, wrong, sidecar)
-        stat = lookup.stat(self.uri)
-        if stat is None:
-            wrong = "the artifact is gone, only its sidecar is there"
-        elif stat.size != sidecar.artifact.bytes:
-            wrong = f"the artifact has {stat.size} bytes, its sidecar says {sidecar.artifact.bytes}"
-        else:
-            return TargetState(True, "complete", sidecar, modified=stat.modified)
-        return TargetState(False, wrong, sidecar, mismatched=True)
+        return look_at(lookup, self.uri, self.format, self._unique_id)
+
+    @property
+    def _unique_id(self) -> str | None:
+        return self.owner.unique_id if self.owner is not None else None
 
     def exists(self) -> bool:
         """Whether a complete artifact is here."""
@@ -154,7 +107,7 @@ class Target:
         """Read the artifact's sidecar.
 
         Raises:
-            CorruptArtifactError: it is there but cannot be read.
+            CorruptArtifactError: the sidecar is there but cannot be read.
         """
         return read_sidecar(self.store, self.uri)
 
@@ -162,190 +115,111 @@ class Target:
         """Load the artifact, verified against its sidecar's checksum.
 
         Args:
-            columns: the names of the columns of a table to load, in this order; by default all, or an object that is no
-                table. Where the format verifies columns by themselves, no more is read than they take up.
+            columns: the names of a table's columns to load, in this order; by default the whole object. A format that
+                verifies columns by themselves reads little more than these columns.
 
         Raises:
-            MissingArtifactError: there is none.
-            CorruptArtifactError: the bytes are not those the sidecar names, or the sidecar cannot be read.
-            FormatError: the bytes are right, but cannot be read in this format or process, or have no such columns.
-            ArtifactError: what was loaded does not pass the target's checks.
-            TargetError: ``columns`` is no list of different names.
+            MissingArtifactError: there is no complete artifact.
+            CorruptArtifactError: the bytes disagree with the sidecar, or the sidecar cannot be read.
+            FormatError: the bytes are right, but this format or process cannot decode them, or the columns are missing.
+            ArtifactError: the loaded object does not pass the target's checks.
+            TargetError: ``columns`` is not a list of different names.
         """
-        return self.located()._load(_checked_names(columns))  # noqa: SLF001 - a target too
+        loaded = self.retrieve(column_names(columns))
+        loaded.record()
+        return loaded.value
 
     def load_parts(self) -> Iterator[Any]:
-        """Load the artifact part by part, where its format can, without holding the rest; else as one part.
+        """Load the artifact part by part, without holding the rest; in a format without parts, as one part.
 
         The whole is verified before the first part is handed out.
 
         Raises:
             ArtifactError: as :meth:`load`.
         """
+        with self.retrieve_parts() as loaded:
+            loaded.record()
+            yield from loaded.value
+
+    def retrieve(self, columns: Sequence[str] | None = None) -> Loaded:
+        """Load the artifact with its version, without recording it as an input.
+
+        Raises:
+            KartError: as :meth:`load`.
+        """
         located = self.located()
-        if isinstance(self.format, ReadsInParts):
-            yield from located._load_parts()  # noqa: SLF001 - a target too
-        else:
-            yield located._load()  # noqa: SLF001 - a target too
+        return located._load(replace(located._loading, is_own=located is self), columns)  # noqa: SLF001 - a target too
 
-    def _load(self, columns: Sequence[str] | None = None) -> Any:
-        reading, sidecar = self._reading, self._sidecar_to_load()
-        if columns is not None:
-            reading.require_columns(sidecar.artifact, columns)
-            alone = reading.columns_alone(sidecar, columns)
-            if alone is not None and self._is_as_before(sidecar):
-                return self._loaded(alone, columns)
-        while True:
-            try:
-                read = reading.whole(sidecar, columns)
-            except ObjectChangedError:
-                read = Read(None, "another than when it was opened")
-            if read.sha256 in sidecar.accepted_checksums:
-                return self._loaded(read, columns)
-            sidecar = self._newer_sidecar(sidecar, read.sha256)
+    @contextmanager
+    def retrieve_parts(self) -> Iterator[Loaded]:
+        """Load the artifact with its version part by part, without recording it as an input; the value is an iterator.
 
-    def _is_as_before(self, sidecar: Sidecar) -> bool:
-        """Whether an artifact was not replaced since its sidecar was read: its replacement would have begun with that."""
-        try:
-            now = self._sidecar_to_load()
-        except MissingArtifactError:
-            return False
-        return (now.version, now.content) == (sidecar.version, sidecar.content)
+        Raises:
+            KartError: as :meth:`load`.
+        """
+        if not isinstance(self.format, ReadsInParts):
+            loaded = self.retrieve()
+            yield replace(loaded, value=iter([loaded.value]))
+            return
+        located = self.located()
+        loading = replace(located._loading, is_own=located is self)  # noqa: SLF001 - a target too
+        with located._load_parts(loading) as loaded:  # noqa: SLF001
+            yield loaded
 
-    def _load_parts(self) -> Iterator[Any]:
-        sidecar = self._sidecar_to_load()
-        while True:
-            with self._reading.parts(sidecar) as (sha256, parts):
-                if sha256 in sidecar.accepted_checksums:
-                    yield from self._loaded_parts(parts, sha256)
-                    return
-            sidecar = self._newer_sidecar(sidecar, sha256)
+    def _load(self, loading: Loading, columns: Sequence[str] | None) -> Loaded:
+        return loading.whole(columns)
 
-    def dump(self, obj: Any, custom_labels: Mapping[str, str] | None = None) -> None:
+    def _load_parts(self, loading: Loading) -> AbstractContextManager[Loaded]:
+        return loading.parts()
+
+    @property
+    def _loading(self) -> Loading:
+        return Loading(self.uri, self.format, self.store, self.checks, self._unique_id)
+
+    def dump(self, obj: object, custom_labels: Mapping[str, str] | None = None) -> None:
         """Write an object to this target.
 
-        Inside a task's run the artifact becomes visible when the run has ended well; elsewhere at once.
+        Inside a task's run the artifact becomes visible when the run has succeeded; elsewhere at once.
 
         Args:
-            obj: what to write.
-            custom_labels: texts by name, for the sidecar and, in buckets, for the object's metadata.
+            obj: the object.
+            custom_labels: texts by name, for the sidecar and, in buckets, for the object's metadata. Other values become
+                their ``str()``.
 
         Raises:
             FormatError: the format cannot write the object.
             ArtifactError: the object does not pass the target's checks.
             StorageError: the store refused.
+            TargetError: the labels are no mapping.
         """
-        labels = dict(custom_labels or {})
+        if custom_labels is not None and not isinstance(custom_labels, Mapping):
+            raise TargetError(
+                f"the custom_labels of {self.uri} are a {type(custom_labels).__name__}; give a dict of texts by name",
+                uri=self.uri,
+            )
+        # Text, since a label that some store or reader cannot take would cost the work that has just been done.
+        labels = {str(name): str(value) for name, value in (custom_labels or {}).items()}
         own = self.owner.object_metadata() if self.owner is not None else {}
-        said: dict[str, Any] = {"checks": self.checks, "labels": labels, "metadata": {**own, **labels}}
+        metadata = {**own, **labels}
         publication = Publication.expecting(self.uri)
         if publication is not None:
-            publication.stage(self.uri, self.store, self.format, obj, **said)
+            publication.stage(self.uri, self.store, self.format, obj, checks=self.checks, labels=labels, metadata=metadata)
             return
         with Publication({self.uri: self.store}) as publication:
-            publication.stage(self.uri, self.store, self.format, obj, **said)
-            publication.publish(self.owner.describe({}) if self.owner is not None else {})
+            publication.stage(self.uri, self.store, self.format, obj, checks=self.checks, labels=labels, metadata=metadata)
+            publication.publish(self.owner.describe({}) if self.owner is not None else {}, of_run=False)
 
     def begin_replacement(self) -> None:
-        """Let the artifact, where there is a complete one, count as incomplete until it is made again.
+        """Mark a complete artifact for recomputation. The artifact stays readable.
 
-        It stays readable. So what was asked to run again does so, even if the run that asked for it fails.
+        A task that a run was asked to make again thus runs again, even if that run fails.
         """
-        with self.store.publishing([self.uri]):
+        with self.store.publishing([self.uri, sidecar_uri(self.uri)]):
             state = self._own_state()
             if state.complete and state.sidecar is not None:
-                begin_replacement(self.store, state.sidecar)
+                mark_for_replacement(self.store, state.sidecar)
 
     def remove(self) -> bool:
         """Remove sidecar and artifact, in this order; return whether there was one."""
         removed = self.store.remove(sidecar_uri(self.uri))
         return self.store.remove(self.uri) or removed
-
-    def _sidecar_to_load(self) -> Sidecar:
-        sidecar = read_sidecar(self.store, self.uri)
-        if sidecar is None:
-            there = self.store.stat(self.uri) is not None
-            raise MissingArtifactError(
-                f"there is no complete artifact at {self.uri}"
-                + (" (a file is there, but its sidecar is not: its publication was interrupted)" if there else "")
-                + "; run the task that makes it"
-            )
-        wrong = self._mismatch(sidecar)
-        if wrong is None and sidecar.replaces == ():
-            wrong = "the publication of the artifact was interrupted"
-        if wrong is not None:
-            raise MissingArtifactError(f"{self.uri} cannot be used: {wrong}; run the task that makes it")
-        return sidecar
-
-    def _newer_sidecar(self, sidecar: Sidecar, sha256: str) -> Sidecar:
-        """Return the sidecar of an artifact that was replaced while it was read.
-
-        Raises:
-            CorruptArtifactError: it was not: the artifact is not what its sidecar says.
-        """
-        newer = self._sidecar_to_load()
-        if newer.content == sidecar.content:
-            raise CorruptArtifactError(
-                f"{self.uri} was changed after it was published: its SHA-256 is {sha256}, its sidecar says "
-                f"{sidecar.artifact.sha256}; run the task that makes it again (kart_rerun), or remove the file first"
-            )
-        return newer
-
-    @property
-    def _reading(self) -> Reading:
-        return Reading(self.uri, self.format, self.store)
-
-    def _loaded(self, read: Read, columns: Sequence[str] | None = None) -> Any:
-        """Return what was read, noted and checked, or raise what went wrong in reading right bytes."""
-        error = read.error
-        if isinstance(error, KartError) and not isinstance(error, FormatError):
-            raise error
-        if isinstance(error, MemoryError):
-            raise error
-        if error is not None:
-            words = error if isinstance(error, FormatError) else f"{type(error).__name__}: {error}"
-            raise FormatError(f"could not load {self.uri}: {words}") from error
-        self._note_input(read.sha256)
-        return self.checks.after_load(read.found, columns)
-
-    def _loaded_parts(self, parts: Iterator[Any], sha256: str) -> Iterator[Any]:
-        self._note_input(sha256)
-        try:
-            yield from map(self.checks.after_load, parts)
-        except FormatError as error:
-            raise FormatError(f"could not load {self.uri}: {error}") from error
-
-    def _note_input(self, sha256: str) -> None:
-        """Let the sidecar of the task that loads this name its checksum."""
-        publication = Publication.current()
-        if publication is not None:
-            publication.input_checksums[self.uri] = sha256
-
-    def _mismatch(self, sidecar: Sidecar) -> str | None:
-        """Return why a sidecar is not that of this target, or ``None``. A workspace may be moved as a whole."""
-        named = posixpath.basename(sidecar.artifact.uri)
-        if named != posixpath.basename(self.uri):
-            return f"the sidecar names another artifact, {named}"
-        if self.owner is not None and sidecar.unique_id != self.owner.unique_id:
-            return f"the artifact was made by another task id, {sidecar.unique_id}"
-        if sidecar.artifact.format != self.format.name:
-            return f"the artifact was written in the format {sidecar.artifact.format}, the target is {self.format.name}"
-        return None
-
-
-def _checked_names(columns: object) -> tuple[str, ...] | None:
-    """Return the names of columns to load.
-
-    Raises:
-        TargetError: they are no list of different names.
-    """
-    if columns is None:
-        return None
-    if isinstance(columns, str) or not isinstance(columns, Sequence) or not all(isinstance(name, str) for name in columns):
-        raise TargetError(f"columns={columns!r:.200}: give a list of the columns' names")
-    if not columns:
-        raise TargetError("columns is empty; name the columns to load, or ask the sidecar for the number of rows")
-    if len(set(columns)) < len(columns):
-        twice = next(name for name in columns if columns.count(name) > 1)
-        raise TargetError(f"columns={columns!r:.200}: {twice!r} is named twice")
-    return tuple(columns)

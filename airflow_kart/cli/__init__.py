@@ -1,1 +1,4 @@
-"""What there is to do from a command line: one implementation, for ``airflow kart`` and for ``airflow-kart``."""
+"""Commands of the shell, with one implementation for ``airflow kart`` and ``airflow-kart``.
+
+Arguments and printing live here. The answers come from the districts below: no command computes its own.
+"""

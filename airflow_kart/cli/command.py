@@ -1,4 +1,4 @@
-"""The commands and their arguments, as data. What a command does is imported when it is run."""
+"""The commands and their arguments, as data. A command imports its implementation when it runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DESCRIPTION = "Look after the artifacts of kart tasks"
 
 @dataclass(frozen=True)
 class Argument:
-    """An argument, by what ``argparse``'s ``add_argument`` takes."""
+    """An argument: the parameters of ``argparse``'s ``add_argument``."""
 
     flags: tuple[str, ...]
     options: Mapping[str, Any]
@@ -42,11 +42,11 @@ def _uploads(arguments: argparse.Namespace) -> None:
 COMMANDS = (
     Command(
         name="uploads",
-        help="List, or give up, uploads that killed processes have left",
+        help="List or abort the uploads that killed processes left behind",
         description=(
-            "List the uploads of large objects to a bucket that were begun and neither published nor discarded. Their "
-            "process was killed, or is still writing: from outside the two look the same. What they have sent is seen by "
-            "nobody and paid for."
+            "List the unfinished uploads of large objects to a bucket: neither published nor discarded. The process of such "
+            "an upload was killed, or is still writing: from outside the two look the same. Nobody sees the parts sent so "
+            "far, and the bucket's owner pays for them."
         ),
         arguments=(
             Argument(
@@ -62,14 +62,14 @@ COMMANDS = (
                 {
                     "type": duration,
                     "metavar": "DURATION",
-                    "help": "Only those begun longer ago, such as 90m, 24h or 7d (default: all; with --abort, 24h)",
+                    "help": "Only uploads begun longer ago, such as 90m, 24h or 7d (default: all; with --abort, 24h)",
                 },
             ),
             Argument(
                 ("--abort",),
                 {
                     "action": "store_true",
-                    "help": "Give them up in place of listing them: they can no longer be published",
+                    "help": "Abort the uploads in place of listing them: nobody can publish an aborted upload",
                 },
             ),
             Argument(
@@ -88,7 +88,7 @@ COMMANDS = (
                     "help": "Output format. Allowed values: json, yaml, plain, table (default: table)",
                 },
             ),
-            Argument(("-v", "--verbose"), {"action": "store_true", "help": "Show what is logged"}),
+            Argument(("-v", "--verbose"), {"action": "store_true", "help": "Show the log"}),
         ),
         run=_uploads,
     ),

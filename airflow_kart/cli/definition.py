@@ -1,16 +1,19 @@
-"""``airflow kart ...``: the commands as Airflow takes them from a provider, from 3.2 on."""
+"""``airflow kart ...``: the commands in the form in which Airflow, from 3.2 on, takes them from a provider."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from airflow_kart.cli.command import COMMANDS, DESCRIPTION
+
+if TYPE_CHECKING:
+    from airflow.cli.cli_config import CLICommand
 
 __all__ = ["get_kart_commands"]
 
 
-def get_kart_commands() -> list[Any]:
-    """Return the group ``kart`` of Airflow's commands. Airflow calls this for each of its commands, so it loads nothing."""
+def get_kart_commands() -> list[CLICommand]:
+    """Return the group ``kart`` of Airflow's commands, and load nothing: Airflow calls this for each command of its own."""
     from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
 
     subcommands = [

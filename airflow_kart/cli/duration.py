@@ -13,10 +13,10 @@ _FORM = re.compile(r"(\d{1,5})\s*([dhms])", re.ASCII)
 
 
 def duration(text: str) -> dt.timedelta:
-    """Return what ``90m``, ``24h`` or ``7d`` says, as argparse's ``type``.
+    """Parse ``90m``, ``24h`` or ``7d``; argparse takes the function as a ``type``.
 
     Raises:
-        argparse.ArgumentTypeError: it is no such text.
+        argparse.ArgumentTypeError: the text is no duration.
     """
     found = _FORM.fullmatch(text.strip())
     if found is None:
@@ -25,7 +25,7 @@ def duration(text: str) -> dt.timedelta:
 
 
 def duration_text(length: dt.timedelta) -> str:
-    """Return a duration in its largest unit and the one below it, ``1d 2h``, rounded down; below zero counts as nothing."""
+    """Return a duration in its two largest units, ``1d 2h``, rounded down; a negative duration counts as zero."""
     left = max(0, int(length.total_seconds()))
     amounts = []
     for unit, seconds in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):

@@ -1,4 +1,4 @@
-"""``airflow-kart ...``: the commands by themselves, for Airflow 3.1, which takes none from providers."""
+"""``airflow-kart ...``: the commands as a program of their own, for Airflow 3.1, which takes none from providers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command.
 
     Args:
-        arguments: the words after the program's name; by default those of this process.
+        arguments: the words after the program's name; by default, the process's own.
 
     Raises:
-        SystemExit: the words make no sense (exit code 2), or the command failed (1).
+        SystemExit: argparse does not understand the words (exit code 2), or the command failed (1).
     """
     parser = argparse.ArgumentParser("airflow-kart", description=DESCRIPTION)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

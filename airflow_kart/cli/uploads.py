@@ -1,4 +1,4 @@
-"""``uploads``: what killed processes have left in a bucket."""
+"""``uploads``: list or abort the uploads that killed processes left in a bucket."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airflow.utils.cli import suppress_logs_and_warning
 from airflow_kart import settings
 from airflow_kart.cli.duration import duration_text
 from airflow_kart.exceptions import ConfigurationError, KartError
-from airflow_kart.storage import UPLOADS, BucketStore, LocalStore, ObjectPathStore
+from airflow_kart.storage import UPLOADS, KeepsFiles, KeepsUploads
 from airflow_kart.storage.workspace import Workspace
 
 __all__ = ["uploads"]
@@ -24,12 +24,12 @@ _A_DAY = dt.timedelta(days=1)
 
 @suppress_logs_and_warning
 def uploads(arguments: argparse.Namespace) -> None:
-    """List the abandoned uploads below a directory, or give them up.
+    """List the abandoned uploads in a directory, or abort them.
 
     Raises:
-        SystemExit: it could not be done; the text says why.
+        SystemExit: the command failed; the text gives the reason.
     """
-    # Connections may be kept in the metadata database, where Airflow's own commands look for them by the same means.
+    # The metadata database may hold the connections. Airflow's own commands find them there by the same means.
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     try:
         workspace = Workspace(
@@ -43,30 +43,30 @@ def uploads(arguments: argparse.Namespace) -> None:
 def _uploads_below(workspace: Workspace, arguments: argparse.Namespace) -> None:
     store, directory = workspace.store, workspace.directory.rstrip("/") + "/"
     older_than: dt.timedelta | None = arguments.older_than
-    if isinstance(store, BucketStore):
+    if isinstance(store, KeepsUploads):
         if not arguments.abort:
             AirflowConsole().print_as(_rows(store, directory, older_than), arguments.output)
             return
         age = _A_DAY if older_than is None else older_than
         count = store.abort_abandoned(directory, age)
-        print(
-            f"gave up {count} upload{'' if count == 1 else 's'} begun more than {duration_text(age)} ago below {directory}"
-        )
-    elif isinstance(store, LocalStore):
+        print(f"aborted {count} upload{'' if count == 1 else 's'} begun more than {duration_text(age)} ago in {directory}")
+    elif isinstance(store, KeepsFiles):
         if not arguments.abort:
             AirflowConsole().print_as([], arguments.output)
         print(
-            f"{directory} is on a disk: what a killed process leaves there is removed by the next one that writes there, "
-            "and is not listed",
+            f"{directory} is on a disk, where there is nothing to list: the next process that writes there removes the files "
+            "that a killed process left",
             file=sys.stderr,
         )
     else:
-        hint = f"; old files in its hidden folders {UPLOADS} may be removed" if isinstance(store, ObjectPathStore) else ""
-        raise ConfigurationError(f"uploads are listed below s3:// and gs:// directories only, not below {directory}{hint}")
+        hint = f"; you may delete old files in the hidden folders {UPLOADS}" if store.shared else ""
+        raise ConfigurationError(
+            f"this command lists uploads in s3:// and gs:// directories only, not in {directory}{hint}", uri=directory
+        )
 
 
-def _rows(store: BucketStore, directory: str, older_than: dt.timedelta | None) -> list[dict[str, Any]]:
-    """Return what is shown of the uploads below a directory, the oldest first."""
+def _rows(store: KeepsUploads, directory: str, older_than: dt.timedelta | None) -> list[dict[str, Any]]:
+    """Return the rows of the list, the oldest upload first."""
     now = dt.datetime.now(dt.timezone.utc)
     found = [
         upload for upload in store.abandoned_uploads(directory) if older_than is None or upload.begun < now - older_than

@@ -1,37 +1,47 @@
-"""Binding: which of the roots' parameters come from the run, and with which samples the structure is compiled."""
+"""Binding: which parameters of the roots a run sets, and with which samples the structure is compiled."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from airflow_kart.exceptions import BindingError, ParameterError
-from airflow_kart.operators.blueprint import RootSpec
+from airflow_kart.operators.blueprint import RootSpec, is_template, refuse_private_literals
 from airflow_kart.parameters import UNSET, Parameter, ParameterVisibility
 
-__all__ = ["Binding", "is_template", "make_binding", "run_date"]
+__all__ = ["Binding", "make_binding", "run_date"]
 
 
 def run_date(tz: str | None = None, offset: dt.timedelta | None = None) -> str:
-    """Return a template for the day of a run, ``YYYY-MM-DD``: of its logical date, or where it has none of its start.
+    """Return a template for a run's day, ``YYYY-MM-DD``: of the logical date, or of the start of a run without one.
 
     Args:
-        tz: IANA time zone the day is taken in, such as ``"America/New_York"``; by default UTC.
-        offset: added before the day is taken; ``timedelta(days=-1)`` gives the day before.
+        tz: IANA name of the day's time zone, such as ``"America/New_York"``; by default UTC.
+        offset: added to the moment; ``timedelta(days=-1)`` gives the day before.
 
     Raises:
-        BindingError: there is no such time zone.
+        BindingError: nobody knows a time zone of this name, or an argument is of another type.
     """
     moment = "(dag_run.logical_date or dag_run.run_after)"
+    given: tuple[object, object] = (tz, offset)  # of any type, where no type checker looks
+    if not isinstance(given[0], (str, type(None))):
+        name = getattr(tz, "key", None)
+        raise BindingError(
+            f"run_date(tz={tz!r}): give the time zone's name, such as {name or 'Europe/Paris'!r}", parameter="tz"
+        )
+    if not isinstance(given[1], (dt.timedelta, type(None))):
+        raise BindingError(
+            f"run_date(offset={offset!r}): give a datetime.timedelta, such as timedelta(days=-1)", parameter="offset"
+        )
     if tz is not None:
         try:
             ZoneInfo(tz)
         except (ZoneInfoNotFoundError, ValueError) as error:
             raise BindingError(
-                f"run_date(tz={tz!r}): there is no such time zone; use a name such as 'Europe/Paris'"
+                f"run_date(tz={tz!r}): there is no such time zone; use a name such as 'Europe/Paris'",
+                parameter="tz",
             ) from error
         moment = f"{moment}.astimezone(macros.dateutil.tz.gettz('{tz}'))"
     if offset is not None:
@@ -41,23 +51,23 @@ def run_date(tz: str | None = None, offset: dt.timedelta | None = None) -> str:
 
 @dataclass(frozen=True)
 class Binding:
-    """Where the values of the roots' parameters come from in a run, and two samples of them."""
+    """The sources of the roots' parameters in a run, and two samples of their values."""
 
-    bind: Mapping[str, Any]
+    bind: Mapping[str, object]
     """Templates and values by parameter name, sorted."""
-    form: Mapping[str, tuple[RootSpec, Any]]
-    """The parameters of the trigger form: a root that has it, and its default (``UNSET``: required)."""
-    samples: Mapping[str, Any]
-    """A value for each parameter that a run may change, to compile with."""
-    variations: Mapping[str, Any] | None
-    """Another value for each of them; ``None`` where one of them offers no other."""
+    form: Mapping[str, tuple[RootSpec, object]]
+    """The trigger form's parameters by name: a root that has the parameter, and the default (``UNSET``: required)."""
+    samples: Mapping[str, object]
+    """A value to compile with, for each parameter that a run may change."""
+    variations: Mapping[str, object] | None
+    """Another value for each of these parameters; ``None`` if a parameter offers no other value."""
 
 
-def make_binding(roots: Sequence[RootSpec], bind: Mapping[str, Any]) -> Binding:
-    """Check a binding against the roots and choose the values to compile with.
+def make_binding(roots: Sequence[RootSpec], bind: Mapping[str, object]) -> Binding:
+    """Check a binding against the roots, and choose the samples to compile with.
 
     Raises:
-        BindingError: it names an unknown parameter, a value does not fit, or a template stands for a task.
+        BindingError: the binding names an unknown parameter, a value does not fit, or a template stands for a task.
     """
     owners: dict[str, list[RootSpec]] = {}
     for root in roots:
@@ -67,11 +77,14 @@ def make_binding(roots: Sequence[RootSpec], bind: Mapping[str, Any]) -> Binding:
         if name not in owners:
             raise BindingError(
                 f"bind names {name!r}, which is no parameter of {', '.join(root.cls.__qualname__ for root in roots)}; "
-                f"there are {', '.join(owners) or 'none'}"
+                f"there are {', '.join(owners) or 'none'}",
+                parameter=name,
             )
+    for root in roots:
+        refuse_private_literals(root.cls, bind)
     form = _form(owners, bind)
-    samples: dict[str, Any] = {}
-    variations: dict[str, Any] = {}
+    samples: dict[str, object] = {}
+    variations: dict[str, object] = {}
     for name in sorted({*bind, *form}):
         root = owners[name][0]
         parameter = root.cls.get_parameters()[name]
@@ -85,18 +98,9 @@ def make_binding(roots: Sequence[RootSpec], bind: Mapping[str, Any]) -> Binding:
     return Binding({name: bind[name] for name in sorted(bind)}, form, samples, varied)
 
 
-def is_template(value: object) -> bool:
-    """Whether a value is text that Jinja is to render, or a list or dict with such text in it."""
-    if isinstance(value, Mapping):
-        return any(is_template(item) for item in value.values())
-    if isinstance(value, (list, tuple)):
-        return any(is_template(item) for item in value)
-    return isinstance(value, str) and ("{{" in value or "{%" in value)
-
-
-def _form(owners: Mapping[str, list[RootSpec]], bind: Mapping[str, Any]) -> dict[str, tuple[RootSpec, Any]]:
-    """Return what the trigger form offers: what counts, may be seen, is not bound, and is the same in all roots."""
-    form: dict[str, tuple[RootSpec, Any]] = {}
+def _form(owners: Mapping[str, list[RootSpec]], bind: Mapping[str, object]) -> dict[str, tuple[RootSpec, object]]:
+    """Return the trigger form's parameters: significant, public, unbound, and the same in all roots that have them."""
+    form: dict[str, tuple[RootSpec, object]] = {}
     for name, roots in owners.items():
         parameter = roots[0].cls.get_parameters()[name]
         offered = parameter.significant and parameter.visibility is ParameterVisibility.PUBLIC and not parameter.holds_tasks
@@ -109,29 +113,33 @@ def _form(owners: Mapping[str, list[RootSpec]], bind: Mapping[str, Any]) -> dict
         elif UNSET in values:
             raise BindingError(
                 f"{roots[values.index(UNSET)].cls.__qualname__}.{name} has no value: bind it, give it a default, or give the "
-                "root as a task that has it"
+                "root as a task that has it",
+                task=roots[values.index(UNSET)].cls.__qualname__,
+                parameter=name,
             )
     return form
 
 
-def _read(root: RootSpec, name: str, value: object) -> Any:
+def _read(root: RootSpec, name: str, value: object) -> object:
     try:
         return root.read(name, value)
     except ParameterError as error:
-        raise BindingError(f"bind[{name!r}] does not fit: {error}") from error
+        raise BindingError(f"bind[{name!r}] does not fit: {error}", task=root.cls.__qualname__, parameter=name) from error
 
 
-def _sample(root: RootSpec, name: str, parameter: Parameter[Any]) -> Any:
+def _sample(root: RootSpec, name: str, parameter: Parameter[object]) -> object:
     if parameter.compile_value is not UNSET:
         return parameter.compile_value
     try:
         return parameter.sample()
     except ValueError as error:
-        raise BindingError(f"bind[{name!r}]: {root.cls.__qualname__}.{name}: {error}") from error
+        raise BindingError(
+            f"bind[{name!r}]: {root.cls.__qualname__}.{name}: {error}", task=root.cls.__qualname__, parameter=name
+        ) from error
 
 
-def _variation(parameter: Parameter[Any], value: Any) -> Any:
-    """Return another value of a parameter; ``UNSET`` where it has none to offer, as for a type of the user's own."""
+def _variation(parameter: Parameter[object], value: object) -> object:
+    """Return another value of a parameter; ``UNSET`` if it offers none, as a user's own type may."""
     try:
         return parameter.normalize(parameter.variation(value))
     except (ValueError, TypeError):

@@ -4,50 +4,44 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from airflow.sdk import DAG
 
-from airflow_kart.compiler.compile import OnCached, Roots, Where, compile_roots
+from airflow_kart.compiler.compile import OnCached, Roots, compile_roots
 from airflow_kart.compiler.documentation import class_documentation
 from airflow_kart.compiler.form import add_form, name_fields
 from airflow_kart.exceptions import BindingError
 from airflow_kart.identity.names import own_folder
 from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.parameters import UNSET
+from airflow_kart.storage.workspace import Workspace
 
 __all__ = ["KartDag"]
 
 
 class KartDag(DAG):
-    """A DAG with one operator for each task below its root, a plan before them and a report after them.
+    """A DAG with an operator for each task of a graph, a plan upstream of all, and a report downstream of all.
 
     Args:
         dag_id: the DAG's id.
-        root: the task the DAG is made for, its class, or several of them.
-        bind: values of the roots' parameters by name: plain values, or Jinja templates such as ``run_date()`` that
-            each run renders. They win over the trigger form.
-        workspace_directory: where artifacts are: a path, or a uri such as ``s3://bucket/prefix``; by default ``[kart]
-            workspace_directory``. May be a template.
-        read_from: workspaces whose artifacts count where this one has none, and which are only read; by default
-            ``[kart] read_from``. May be templates.
-        aws_conn_id: id of the Airflow connection for S3; by default ``[kart] aws_conn_id``. May be a template.
-        gcp_conn_id: id of the Airflow connection for Google Cloud Storage; by default ``[kart] gcp_conn_id``. May be a
-            template.
-        lock: who keeps the locks, by which a task is made by one run at a time: ``"auto"``, ``"file"``, ``"lease"``,
-            ``"redis"`` or ``"none"``; by default ``[kart] lock``. May be a template.
-        redis_conn_id: id of the Airflow connection for Redis, which keeps the locks then; by default ``[kart]
-            redis_conn_id``. May be a template.
-        on_cached: ``"skip"`` shows cached tasks as skipped, ``"success"`` as successful (with a process for each).
-        plan: whether a plan comes first, which skips all that need not run at once.
+        root: the task that the DAG makes, its class, or a list of these.
+        bind: values of the roots' parameters by name: plain values, or Jinja templates such as ``run_date()``, which each
+            run renders. The binding wins over the trigger form.
+        workspace: where artifacts are: a path, a uri such as ``s3://bucket/prefix``, or a :class:`~airflow_kart.Workspace`,
+            which also names connections, locks and workspaces to read from; by default ``[kart] workspace_directory``. Its
+            texts may be templates. A relative path is taken from ``AIRFLOW_HOME``.
+        workspace_directory: a path or uri; the short form of ``workspace``.
+        on_cached: ``"skip"`` shows cached tasks as skipped, ``"success"`` as successful, at the cost of a process each.
+        plan: whether the DAG starts with a plan, which skips at once all tasks that need not run.
         operator_kwargs: arguments for every task's operator, such as ``pool`` or ``retries``; a class's own
             ``operator_kwargs`` win.
-        dag_kwargs: everything ``airflow.sdk.DAG`` takes. ``params`` stand in the trigger form beside the roots'
-            parameters, or in their place where they have the same name.
+        dag_kwargs: everything ``airflow.sdk.DAG`` takes. ``params`` join the roots' parameters in the trigger form, and replace
+            a parameter of the same name.
 
     Raises:
-        KartError: roots, binding or tasks are wrong; Airflow shows it as the file's import error.
+        KartError: a root, the binding or a task is wrong; Airflow shows the error as the file's import error.
     """
 
     def __init__(
@@ -55,34 +49,24 @@ class KartDag(DAG):
         dag_id: str,
         root: Roots,
         *,
-        bind: Mapping[str, Any] | None = None,
+        bind: Mapping[str, object] | None = None,
+        workspace: str | Workspace | None = None,
         workspace_directory: str | None = None,
-        read_from: Sequence[str] | None = None,
-        aws_conn_id: str | None = None,
-        gcp_conn_id: str | None = None,
-        lock: str | None = None,
-        redis_conn_id: str | None = None,
         on_cached: OnCached = "skip",
         plan: bool = True,
-        operator_kwargs: Mapping[str, Any] | None = None,
+        operator_kwargs: Mapping[str, object] | None = None,
         **dag_kwargs: Any,
     ) -> None:
         try:
-            where = Where(
-                workspace_directory=workspace_directory,
-                read_from=read_from,
-                aws_conn_id=aws_conn_id,
-                gcp_conn_id=gcp_conn_id,
-                lock=lock,
-                redis_conn_id=redis_conn_id,
-            )
-            compilation = compile_roots(root, bind, where)
+            compilation = compile_roots(root, bind, workspace, workspace_directory)
             scheduled = dag_kwargs.get("schedule") is not None
             for name, (spec, default) in compilation.binding.form.items():
                 if scheduled and default is UNSET:
                     raise BindingError(
                         f"{spec.cls.__qualname__}.{name} has no value, and a scheduled run has nobody to ask: bind it, "
-                        "give it a default, or give the root as a task that has it"
+                        "give it a default, or give the root as a task that has it",
+                        task=spec.cls.__qualname__,
+                        parameter=name,
                     )
             dag_kwargs.setdefault("doc_md", class_documentation(compilation.roots[0].cls))
             super().__init__(dag_id, **dag_kwargs)
@@ -94,7 +78,8 @@ class KartDag(DAG):
                 )
             add_form(self, compilation.binding, fields)
         except BindingError as error:
-            raise BindingError(f"KartDag {dag_id!r}: {error}") from error
+            error.add_context(f"KartDag {dag_id!r}")
+            raise
 
     @property
     def blueprint(self) -> Blueprint:
@@ -103,7 +88,7 @@ class KartDag(DAG):
 
 
 def _calling_file() -> str:
-    """Return the file that makes the DAG: the nearest one that is not part of this package."""
+    """Return the file that makes the DAG: the nearest caller outside this package."""
     package = f"{own_folder()}{os.sep}"
     frame = sys._getframe(1)  # noqa: SLF001 - as Airflow's DAG does for its own fileloc
     while frame.f_back is not None and frame.f_code.co_filename.startswith(package):

@@ -1,14 +1,15 @@
-"""``@kart_dag``: a DAG from the class it decorates."""
+"""``@kart_dag``: a DAG from the decorated class."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from airflow_kart.compiler.compile import OnCached
 from airflow_kart.compiler.dag import KartDag
-from airflow_kart.compiler.naming import snake_case
 from airflow_kart.exceptions import BindingError
+from airflow_kart.runtime.selection import snake_case
+from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["kart_dag"]
@@ -19,29 +20,21 @@ C = TypeVar("C", bound=type[TaskOnKart[Any]])
 def kart_dag(
     dag_id: str | None = None,
     *,
-    bind: Mapping[str, Any] | None = None,
+    bind: Mapping[str, object] | None = None,
+    workspace: str | Workspace | None = None,
     workspace_directory: str | None = None,
-    read_from: Sequence[str] | None = None,
-    aws_conn_id: str | None = None,
-    gcp_conn_id: str | None = None,
-    lock: str | None = None,
-    redis_conn_id: str | None = None,
     on_cached: OnCached = "skip",
     plan: bool = True,
-    operator_kwargs: Mapping[str, Any] | None = None,
+    operator_kwargs: Mapping[str, object] | None = None,
     **dag_kwargs: Any,
 ) -> Callable[[C], C]:
-    """Make a DAG whose root is the decorated class. Dropping the file into the DAG folder is enough.
+    """Make a DAG whose root is the decorated class. Drop the file into the DAG folder; nothing else is needed.
 
     Args:
         dag_id: the DAG's id; by default the class's name in snake case.
         bind: see :class:`~airflow_kart.KartDag`.
+        workspace: see :class:`~airflow_kart.KartDag`.
         workspace_directory: see :class:`~airflow_kart.KartDag`.
-        read_from: see :class:`~airflow_kart.KartDag`.
-        aws_conn_id: see :class:`~airflow_kart.KartDag`.
-        gcp_conn_id: see :class:`~airflow_kart.KartDag`.
-        lock: see :class:`~airflow_kart.KartDag`.
-        redis_conn_id: see :class:`~airflow_kart.KartDag`.
         on_cached: see :class:`~airflow_kart.KartDag`.
         plan: see :class:`~airflow_kart.KartDag`.
         operator_kwargs: see :class:`~airflow_kart.KartDag`.
@@ -49,7 +42,7 @@ def kart_dag(
     """
     if dag_id is not None and not isinstance(dag_id, str):
         raise BindingError(
-            f"@kart_dag is used without arguments on {dag_id!r}; write @kart_dag(schedule=None), or what you need"
+            f"@kart_dag is used without arguments on {dag_id!r}; write @kart_dag(schedule=None), or the arguments you need"
         )
 
     def decorate(cls: C) -> C:
@@ -57,12 +50,8 @@ def kart_dag(
             dag_id or snake_case(cls.__name__),
             cls,
             bind=bind,
+            workspace=workspace,
             workspace_directory=workspace_directory,
-            read_from=read_from,
-            aws_conn_id=aws_conn_id,
-            gcp_conn_id=gcp_conn_id,
-            lock=lock,
-            redis_conn_id=redis_conn_id,
             on_cached=on_cached,
             plan=plan,
             operator_kwargs=operator_kwargs,

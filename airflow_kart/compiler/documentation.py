@@ -1,18 +1,17 @@
-"""What the Airflow UI shows of a task class's own documentation."""
+"""A task class's documentation in the Airflow UI."""
 
 from __future__ import annotations
 
 import inspect
-from typing import Any
 
 from airflow_kart.identity.names import logical_class_name
-from airflow_kart.tasks.task import TaskOnKart
+from airflow_kart.tasks.model import Task
 
 __all__ = ["class_documentation"]
 
 
-def class_documentation(cls: type[TaskOnKart[Any]]) -> str:
-    """Return a class's docstring, its name and its parameters, as Markdown; the same for every run."""
+def class_documentation(cls: type[Task]) -> str:
+    """Return a class's docstring, name and parameters as Markdown; the same for every run."""
     parts = [inspect.cleandoc(cls.__doc__)] if cls.__doc__ else []
     parts.append(f"Class `{logical_class_name(cls)}`")
     rows = [

@@ -20,10 +20,10 @@ _OWN_KEYS = ("default", "description", "title")
 
 
 def name_fields(dag: DAG, binding: Binding, group_id: str | None) -> dict[str, str]:
-    """Return the form's field for each parameter it offers.
+    """Return the form's field for each parameter in the form.
 
-    That is the parameter's name, unless another graph in the DAG has a field of this name with something else in it:
-    then the group's id comes before it. A param that the DAG's author made under the name is taken for the field.
+    A field has its parameter's name, unless another graph in the DAG has a field of this name for something else: then
+    the name starts with the group's id. A param of this name that the DAG's author made serves as the field.
     """
     taken: dict[str, Param] = vars(dag).get(_FIELDS, {})
     fields = {}
@@ -34,28 +34,30 @@ def name_fields(dag: DAG, binding: Binding, group_id: str | None) -> dict[str, s
 
 
 def add_form(dag: DAG, binding: Binding, fields: Mapping[str, str]) -> None:
-    """Add the roots' parameters, and the choice of what to run again, to a DAG's trigger form.
+    """Add the roots' parameters, and the choice of tasks to run again, to a DAG's trigger form.
 
-    Called when the operators are made: Airflow copies a DAG's params into each operator that is made later, and
-    checks and serializes every copy, which for many tasks costs more than all the rest of the parsing.
+    The compiler calls this after making the operators: Airflow copies a DAG's params into each operator made later, and
+    checks and serializes every copy. For many tasks this costs more than the rest of the parsing.
 
     Args:
-        dag: the DAG; params it has already are left as they are.
-        binding: says which parameters the form offers.
-        fields: the field for each of them.
+        dag: the DAG. Its own params stay as they are.
+        binding: names the parameters of the form.
+        fields: the field for each parameter.
     """
     ours: dict[str, Param] = vars(dag).setdefault(_FIELDS, {})
     for name, field in fields.items():
         if field not in dag.params:
             dag.params[field] = ours[field] = _field(binding, name)
-    dag.params[RERUN_PARAM] = _rerun_param(kart_task_ids(dag))  # those of all groups the DAG has by now
+    dag.params[RERUN_PARAM] = _rerun_param(kart_task_ids(dag))  # of all groups that the DAG has by now
 
 
 def _field(binding: Binding, name: str) -> Param:
     root, default = binding.form[name]
     parameter = root.cls.get_parameters()[name]
     value = {} if default is UNSET else {"default": parameter.to_json(default)}
-    schema = {key: item for key, item in parameter.json_schema().items() if key not in _OWN_KEYS}  # a user's may have these
+    schema = {
+        key: item for key, item in parameter.json_schema().items() if key not in _OWN_KEYS
+    }  # a user's own parameter may have these
     return Param(**value, description=parameter.description or None, title=name, **schema)
 
 
@@ -70,7 +72,7 @@ def _rerun_param(task_ids: Collection[str]) -> Param:
         options["examples"] = sorted(task_ids)
     return Param(
         [],
-        description="Task ids, or globs of them, to run again with everything below them, although their artifacts are there.",
+        description="Task ids, class names, or globs of these, to run again with everything downstream, although the artifacts are there.",
         title="Run again",
         type="array",
         items={"type": "string"},

@@ -2,44 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from airflow.sdk import TaskGroup
 
-from airflow_kart.compiler.compile import OnCached, Roots, Where, compile_roots
+from airflow_kart.compiler.compile import OnCached, Roots, compile_roots
 from airflow_kart.compiler.form import add_form, name_fields
 from airflow_kart.exceptions import BindingError
 from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.parameters import UNSET
+from airflow_kart.storage.workspace import Workspace
 
 __all__ = ["KartTaskGroup"]
 
 
 class KartTaskGroup(TaskGroup):
-    """A task group with one operator for each task below its root, a plan before them and a report after them.
+    """A task group with an operator for each task of a graph, a plan upstream of all, and a report downstream of all.
 
-    What is set downstream of the group runs after its report, also when everything in it was cached. The roots'
-    parameters are added to the DAG's trigger form. Where the DAG has a param of this name, its value is used; where
-    another group has a field of this name for something else, the group's id comes before it.
+    Tasks downstream of the group run after its report, also when everything in the group was cached. The group adds the
+    roots' parameters to the DAG's trigger form. A param that the DAG has already gives the parameter of its name a value.
+    Where another group has a field of this name for something else, the field's name starts with the group's id.
 
     Args:
         group_id: the group's id, which prefixes the task ids.
-        root: the task the group is made for, its class, or several of them.
+        root: the task that the group makes, its class, or a list of these.
         bind: see :class:`~airflow_kart.KartDag`.
+        workspace: see :class:`~airflow_kart.KartDag`.
         workspace_directory: see :class:`~airflow_kart.KartDag`.
-        read_from: see :class:`~airflow_kart.KartDag`.
-        aws_conn_id: see :class:`~airflow_kart.KartDag`.
-        gcp_conn_id: see :class:`~airflow_kart.KartDag`.
-        lock: see :class:`~airflow_kart.KartDag`.
-        redis_conn_id: see :class:`~airflow_kart.KartDag`.
         on_cached: see :class:`~airflow_kart.KartDag`.
         plan: see :class:`~airflow_kart.KartDag`.
         operator_kwargs: see :class:`~airflow_kart.KartDag`.
         group_kwargs: everything ``airflow.sdk.TaskGroup`` takes.
 
     Raises:
-        KartError: roots, binding or tasks are wrong.
+        KartError: a root, the binding or a task is wrong.
     """
 
     def __init__(
@@ -47,39 +44,32 @@ class KartTaskGroup(TaskGroup):
         group_id: str,
         root: Roots,
         *,
-        bind: Mapping[str, Any] | None = None,
+        bind: Mapping[str, object] | None = None,
+        workspace: str | Workspace | None = None,
         workspace_directory: str | None = None,
-        read_from: Sequence[str] | None = None,
-        aws_conn_id: str | None = None,
-        gcp_conn_id: str | None = None,
-        lock: str | None = None,
-        redis_conn_id: str | None = None,
         on_cached: OnCached = "skip",
         plan: bool = True,
-        operator_kwargs: Mapping[str, Any] | None = None,
+        operator_kwargs: Mapping[str, object] | None = None,
         **group_kwargs: Any,
     ) -> None:
         try:
-            where = Where(
-                workspace_directory=workspace_directory,
-                read_from=read_from,
-                aws_conn_id=aws_conn_id,
-                gcp_conn_id=gcp_conn_id,
-                lock=lock,
-                redis_conn_id=redis_conn_id,
-            )
-            compilation = compile_roots(root, bind, where)
+            compilation = compile_roots(root, bind, workspace, workspace_directory)
             super().__init__(group_id, **group_kwargs)
             for name, (spec, default) in compilation.binding.form.items():
                 if default is UNSET and name not in self.dag.params:
-                    raise BindingError(f"{spec.cls.__qualname__}.{name} has no value: bind it, or give the root as a task")
+                    raise BindingError(
+                        f"{spec.cls.__qualname__}.{name} has no value: bind it, or give the root as a task",
+                        task=spec.cls.__qualname__,
+                        parameter=name,
+                    )
             fields = name_fields(self.dag, compilation.binding, self.group_id)
             self._blueprint = compilation.add_operators(
                 self, fields, on_cached=on_cached, plan=plan, operator_kwargs=operator_kwargs or {}
             )
             add_form(self.dag, compilation.binding, fields)
         except BindingError as error:
-            raise BindingError(f"KartTaskGroup {group_id!r}: {error}") from error
+            error.add_context(f"KartTaskGroup {group_id!r}")
+            raise
 
     @property
     def blueprint(self) -> Blueprint:

@@ -1,9 +1,8 @@
-"""Airflow task ids that a reader understands and that stay the same from parse to parse and from run to run.
+"""Airflow task ids that a reader understands, and that stay the same from parse to parse and from run to run.
 
-A task is named after its class. Where a class has several tasks they are told apart by the values that no run can
-change, and where those do not suffice by the keys of ``requires()`` that lead to them: ``features__0``,
-``features__holiday``. Never by a value of the sample the structure was compiled with, and never by a count of what
-was named before.
+A task has its class's name. Several tasks of a class differ by the values that no run can change, and where these do not
+suffice, by the keys of ``requires()`` that lead to them: ``features__0``, ``features__holiday``. Neither a sample's value
+nor a count of the tasks named so far is ever part of an id.
 """
 
 from __future__ import annotations
@@ -14,36 +13,31 @@ import hashlib
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import PurePath
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from airflow_kart.compiler.structure import Key, StructureNode
 from airflow_kart.identity.names import logical_module_name
 from airflow_kart.parameters import DateInterval
+from airflow_kart.runtime.selection import snake_case
 from airflow_kart.tasks.nesting import KeyPath
 
-__all__ = ["RESERVED", "class_label", "snake_case", "task_ids"]
+__all__ = ["RESERVED", "class_label", "task_ids"]
 
 RESERVED = frozenset({"plan", "report"})
-"""Task ids that a compiled DAG uses itself."""
+"""Task ids of a compiled DAG's plan and report."""
 
 _LONGEST = 200
 _TELLING = (str, int, dt.date, dt.timedelta, PurePath, DateInterval)
-"""What has a short text of its own, the same in every process."""
+"""Types whose values have a short text, the same in every process."""
 _UNFIT = re.compile(r"[^A-Za-z0-9_-]+")
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 K = TypeVar("K", bound=Hashable)
 
 
 def class_label(node: StructureNode) -> str:
-    """Return the name of a node's class in snake case, unless that is taken."""
+    """Return the name of a node's class in snake case; a reserved name gets an ending."""
     name = snake_case(type(node.task).__name__)
     return f"{name}_task" if name in RESERVED else name
-
-
-def snake_case(name: str) -> str:
-    """Return a class's name as Airflow ids are written: ``FlightDelays`` as ``flight_delays``."""
-    return _UNFIT.sub("_", _HUMP.sub("_", name)).lower()
 
 
 def task_ids(nodes: Mapping[Key, StructureNode]) -> dict[Key, str]:
@@ -79,7 +73,7 @@ def _suffixes(nodes: Mapping[Key, StructureNode]) -> dict[Key, str]:
 
 
 def _telling_values(nodes: Sequence[StructureNode]) -> list[str]:
-    """Return for each node the text of the fixed values in which the nodes differ; empty where there are none."""
+    """Return for each node the text of the fixed values in which the nodes differ; empty if they differ in none."""
     described = []
     for node in nodes:
         fixed = {name: text for name, value in node.fixed_values().items() if (text := _value_text(value)) is not None}
@@ -89,8 +83,8 @@ def _telling_values(nodes: Sequence[StructureNode]) -> list[str]:
     return ["_".join(values[name] for name in telling) for values in described]
 
 
-def _value_text(value: Any) -> str | None:
-    """Return a value as a part of a task id; ``None`` for what has no short and certain text."""
+def _value_text(value: object) -> str | None:
+    """Return a value as a part of a task id; ``None`` if the value has no short and certain text."""
     if isinstance(value, enum.Enum):
         value = value.name
     elif isinstance(value, type):
@@ -102,7 +96,7 @@ def _value_text(value: Any) -> str | None:
 
 
 def _telling_ends(trails: Mapping[K, KeyPath]) -> dict[K, KeyPath]:
-    """Return for each trail its shortest end that no other has, after what all of them end with is cut off."""
+    """Return for each trail its shortest end that no other trail has, after cutting off the end that all share."""
     common = 0
     shortest = min(len(trail) for trail in trails.values())
     while common < shortest and len({trail[len(trail) - 1 - common] for trail in trails.values()}) == 1:

@@ -1,15 +1,15 @@
 """The structure of a DAG: the graph of the roots, compiled with one sample and compared with another.
 
-The comparison tells what a run's values can change. Two tasks that are equal only by the accident of a sample (the
-features of the first of the month, and those of the month's first day) stay two operators; a value that differs
-between the samples is kept out of task ids.
+The comparison shows the effect of a run's values. Two tasks that are equal only by the accident of a sample (features of a
+day, and features of its month's first day) stay two operators. A value that differs between the samples is never part of a
+task id.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from airflow_kart.compiler.binding import Binding
 from airflow_kart.exceptions import BindingError, KartError
@@ -17,41 +17,44 @@ from airflow_kart.identity.encoding import encode
 from airflow_kart.operators.blueprint import Hops, RootSpec
 from airflow_kart.parameters.parametrized import private_parameters
 from airflow_kart.tasks.graph import Graph
+from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import KeyPath
-from airflow_kart.tasks.task import TaskOnKart
+from airflow_kart.tasks.resolution import resolve
 
 __all__ = ["Structure", "StructureNode", "make_structure"]
+
+logger = logging.getLogger(__name__)
 
 Key = tuple[str, str]
 """A node's unique ids with the two samples; the second is empty where there is no second sample."""
 
 
-_Arrival = tuple[Key | None, Hops, KeyPath, TaskOnKart[Any], TaskOnKart[Any] | None]
-# A consumer, the way to below it, the keys from the roots, and the task there with either sample.
+_Arrival = tuple[Key | None, Hops, KeyPath, Task, Task | None]
+# A consumer, the hops from the consumer, the keys from the roots, and the task found there with either sample.
 
 
 @dataclass
 class StructureNode:
-    """One operator to be: a task, where it is found, and what of it no run can change."""
+    """One future operator: a task, the routes to it, and the values that no run can change."""
 
-    task: TaskOnKart[Any]
-    twin: TaskOnKart[Any] | None
-    """The task in the same place with the other sample."""
+    task: Task
+    twin: Task | None
+    """The task at the same keys with the other sample."""
     trail: KeyPath
-    """The keys that lead to it from the roots: of all ways the first of the shortest.
+    """The keys that lead from the roots to the task: of all routes, the first of the shortest.
 
-    Where ``requires()`` is a single task, so that there is no key, the number of steps from the root stands for it.
+    Where ``requires()`` returns a single task, there is no key: the number of steps from the root takes its place.
     """
-    places: list[tuple[Key | None, Hops]] = field(default_factory=list)
-    """Each consumer (``None``: the DAG itself) and the way from it, through inline tasks where there are any."""
+    routes: list[tuple[Key | None, Hops]] = field(default_factory=list)
+    """Each consumer (``None``: the DAG itself), and the hops from the consumer, also through inline tasks."""
 
-    def fixed_values(self) -> dict[str, Any]:
-        """Return the significant parameters whose values no run changes; without a second sample to tell, none."""
+    def fixed_values(self) -> dict[str, object]:
+        """Return the significant parameters whose values no run changes; none without a second sample."""
         if self.twin is None or type(self.twin) is not type(self.task):
             return {}
         values = {}
         for name, parameter in self.task.get_parameters().items():
-            if parameter.significant and not parameter.holds_tasks:
+            if parameter.significant and not parameter.holds_tasks and not parameter.is_private:
                 value = getattr(self.task, name)
                 if encode(value) == encode(getattr(self.twin, name)):
                     values[name] = value
@@ -64,31 +67,28 @@ class Structure:
 
     nodes: Mapping[Key, StructureNode]
     inline: frozenset[str]
-    """The class names of the tasks that have no operator of their own."""
+    """The class names of the tasks without an operator of their own."""
 
 
 def make_structure(roots: Sequence[RootSpec], binding: Binding) -> Structure:
     """Compile the roots with the binding's samples.
 
     Raises:
-        KartError: the tasks do not make a graph, or declare their outputs wrongly.
+        KartError: the tasks do not make a graph, or declare outputs wrongly.
     """
     try:
         first = [root.make(binding.samples) for root in roots]
-        Graph.of(first)  # reports wrong outputs and shared files now, as an import error, rather than in a run
+        Graph.of(first)  # reports wrong outputs and shared files as an import error, rather than in a run
     except KartError as error:
         if binding.samples and not isinstance(error, BindingError):
-            private = {name for root in roots for name in private_parameters(root.cls)}
-            samples = ", ".join(
-                f"{name}={'***' if name in private else repr(value)}" for name, value in binding.samples.items()
-            )
-            error.add_context(f"compiled with {samples}; a parameter's compile_value changes its sample")
+            shown = _shown(binding.samples, roots)
+            error.add_context(f"compiled with {shown}; a parameter's compile_value changes its sample")
         raise
     return _walk(first, _second(roots, binding, first))
 
 
-def _second(roots: Sequence[RootSpec], binding: Binding, first: list[TaskOnKart[Any]]) -> Sequence[TaskOnKart[Any] | None]:
-    """Return the roots with the other sample; where that fails (a sample is only a guess) there is none to compare."""
+def _second(roots: Sequence[RootSpec], binding: Binding, first: list[Task]) -> Sequence[Task | None]:
+    """Return the roots with the other sample; ``None`` for each where the tasks do not take it: a sample is only a guess."""
     if binding.samples == binding.variations:
         return first
     if binding.variations is None:
@@ -97,15 +97,28 @@ def _second(roots: Sequence[RootSpec], binding: Binding, first: list[TaskOnKart[
         second = [root.make(binding.variations) for root in roots]
         for root in second:
             _ = root.unique_id
-    except Exception:  # noqa: BLE001 - the user's requires() may not like a guessed value
+    except Exception as error:  # noqa: BLE001 - the user's requires() may not like a guessed value
+        logger.warning(
+            "%s does not compile with a second sample, %s: %s. So task ids come from the keys of requires() alone, as no value "
+            "is known to be the same in all runs",
+            ", ".join(root.cls.__qualname__ for root in roots),
+            _shown(binding.variations, roots),
+            error if isinstance(error, KartError) else f"{type(error).__name__}: {error}",
+        )
         return [None] * len(first)
     return second
 
 
-def _walk(first: Sequence[TaskOnKart[Any]], second: Sequence[TaskOnKart[Any] | None]) -> Structure:
+def _shown(samples: Mapping[str, object], roots: Sequence[RootSpec]) -> str:
+    """Return samples as text that hides private ones."""
+    private = {name for root in roots for name in private_parameters(root.cls)}
+    return ", ".join(f"{name}={'***' if name in private else repr(value)}" for name, value in samples.items())
+
+
+def _walk(first: Sequence[Task], second: Sequence[Task | None]) -> Structure:
     """Visit both graphs together, breadth first from the roots; return the nodes upstream first.
 
-    An inline task is no node: what it requires is required by its consumer.
+    An inline task is no node: its consumer takes over its requirements.
     """
     found: dict[Key, StructureNode] = {}
     arrivals: list[tuple[Key | None, Hops, Key]] = []
@@ -122,34 +135,37 @@ def _walk(first: Sequence[TaskOnKart[Any]], second: Sequence[TaskOnKart[Any] | N
         following: list[_Arrival] = []
         for consumer, hops, trail, task, twin in frontier:
             key = _key(task, twin)
-            steps: list[tuple[KeyPath, TaskOnKart[Any]]] = list(task.lineage.inputs)
-            twins = dict(twin.lineage.inputs) if twin is not None else {}
+            steps: list[tuple[KeyPath, Task]] = list(resolve(task).inputs)
+            twins = dict(resolve(twin).inputs) if twin is not None else {}
             if task.inline and key not in roots:
                 names.add(type(task).__name__)
                 if (consumer, key) in inline:
                     continue
                 inline.add((consumer, key))
                 following += [
-                    (consumer, (*hops, step), (*trail, *(step or (depth,))), below, twins.get(step)) for step, below in steps
+                    (consumer, (*hops, step), (*trail, *(step or (depth,))), upstream, twins.get(step))
+                    for step, upstream in steps
                 ]
                 continue
             arrivals.append((consumer, hops, key))
             if key in found:
                 continue
             found[key] = StructureNode(task, twin, trail)
-            following += [(key, (step,), (*trail, *(step or (depth,))), below, twins.get(step)) for step, below in steps]
+            following += [
+                (key, (step,), (*trail, *(step or (depth,))), upstream, twins.get(step)) for step, upstream in steps
+            ]
         frontier = following
     return Structure(_upstream_first(_merged(found, arrivals)), frozenset(names))
 
 
-def _key(task: TaskOnKart[Any], twin: TaskOnKart[Any] | None) -> Key:
+def _key(task: Task, twin: Task | None) -> Key:
     return task.unique_id, twin.unique_id if twin is not None else ""
 
 
 def _merged(
     found: Mapping[Key, StructureNode], arrivals: Sequence[tuple[Key | None, Hops, Key]]
 ) -> dict[Key, StructureNode]:
-    """Let a task that has no twin in some of its places be one node with itself where it has one."""
+    """Merge a task that lacks a twin on some routes with the node of the same task that has one."""
     with_twin = {key[0]: key for key in reversed(list(found)) if key[1]}
     merged: dict[Key, Key] = {key: with_twin.get(key[0], key) if not key[1] else key for key in found}
     nodes = {key: node for key, node in found.items() if merged[key] == key}
@@ -158,18 +174,18 @@ def _merged(
         if len(node.trail) < len(kept.trail):
             kept.trail = node.trail
     for consumer, hops, key in arrivals:
-        place = (merged[consumer] if consumer is not None else None, hops)
-        places = nodes[merged[key]].places
-        if place not in places:
-            places.append(place)
+        route = (merged[consumer] if consumer is not None else None, hops)
+        routes = nodes[merged[key]].routes
+        if route not in routes:
+            routes.append(route)
     return nodes
 
 
 def _upstream_first(nodes: Mapping[Key, StructureNode]) -> dict[Key, StructureNode]:
-    """Order the nodes so that each comes after all it requires, otherwise as they were found."""
-    consumers = {key: {consumer for consumer, _ in node.places if consumer is not None} for key, node in nodes.items()}
+    """Order the nodes so that each follows its requirements; otherwise keep the order of discovery."""
+    consumers = {key: {consumer for consumer, _ in node.routes if consumer is not None} for key, node in nodes.items()}
     needs: dict[Key, list[Key]] = {key: [] for key in nodes}
-    for key in reversed(list(nodes)):  # taken from the end back, so that the order they were found in comes out
+    for key in reversed(list(nodes)):  # from the end back, so that the order of discovery comes out
         for consumer in consumers[key]:
             needs[consumer].append(key)
     waiting = {key: len(found) for key, found in consumers.items()}

@@ -1,4 +1,7 @@
-"""Formats turn objects into bytes and back: one format per extension, in a registry that users may add to."""
+"""Formats turn objects into bytes and back: one format per extension, in a registry that users may add to.
+
+Every encoding of an artifact lives here. Formats write to a stream and know no store, no target and no task.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a task is called: canonical encodings and unique ids, logical names, and fingerprints of code.
+"""The names of tasks: canonical encodings and unique ids, logical names, and fingerprints of code.
 
-Lives here: whatever a name or an id is made of. May not: anything that knows a store, a format or a parameter.
+This district makes names and ids. Nothing here knows a store, a format or a parameter.
 """
 
 from __future__ import annotations

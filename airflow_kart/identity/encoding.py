@@ -1,12 +1,12 @@
-"""Canonical encoding of values, and the unique ids made from it.
+"""Canonical encoding of values, and unique ids.
 
-A unique id names what a task will produce. It is the BLAKE2b digest (16 bytes, RFC 7693) of a canonical encoding
-that is typed (``1``, ``True``, ``1.0`` and ``"1"`` differ), length-prefixed (no two values share an encoding),
-order-free for dicts and sets, and tagged with its domain and version. It depends on nothing but the values: not on
-time, process, hash seed or import order.
+A unique id names the result of a task. The id is the BLAKE2b digest (16 bytes, RFC 7693) of a canonical encoding. The
+encoding is typed (``1``, ``True``, ``1.0`` and ``"1"`` differ), length-prefixed (no two values share an encoding),
+order-free for dicts and sets, and tagged with its domain and version. Only the values count: not the time, the process,
+the hash seed or the import order.
 
-What may not change an id: the order of a dict, list against tuple, the time zone an instant is written in, comments
-in the code. What changes every id: the encoding's version below, and with it the golden vectors of the tests.
+Never change an id: the order of a dict, a list in place of a tuple, the time zone of an instant, comments in the code.
+A new version of the encoding, below, changes every id, and the golden vectors of the tests.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from pathlib import PurePath
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from uuid import UUID
 
 from airflow_kart.exceptions import IdentityError
@@ -27,13 +27,13 @@ from airflow_kart.identity.names import logical_class_name
 
 __all__ = [
     "Canonical",
-    "Identifiable",
+    "Identified",
     "TaskEncoder",
     "digest",
     "encode",
     "encode_id",
-    "is_identifiable",
     "parameter_digest",
+    "tagged",
     "unique_id",
 ]
 
@@ -41,29 +41,33 @@ _UNIQUE_ID_DOMAIN = b"airflow-kart/unique-id/1"
 _PARAMETERS_DOMAIN = b"airflow-kart/parameters/1"
 
 
-class Identifiable(Protocol):
-    """A task, as far as the encoding knows it: something that has digests of its own."""
+class Identified:
+    """Base class of tasks: an encoding contains a task by one of its digests, not by the task's attributes."""
 
-    @property
-    def unique_id(self) -> str:
-        """The id of what the task produces."""
-        ...
+    __slots__ = ()
 
-    @property
-    def parameter_digest(self) -> bytes:
-        """The digest of the task's class and all its parameters."""
-        ...
+    if TYPE_CHECKING:
+
+        @property
+        def unique_id(self) -> str:
+            """The id of the artifact that the task produces."""
+            ...
+
+        @property
+        def parameter_digest(self) -> bytes:
+            """The digest of the task's class and all its parameters."""
+            ...
 
 
 class Canonical(Protocol):
-    """A value of a type of its own that says what it is made of."""
+    """A value of a user's type that describes itself for the encoding."""
 
     def canonical_form(self) -> tuple[str, object]:
-        """Return the name of the kind of value, which no other kind has, and a value that has a canonical encoding."""
+        """Return a name for the kind of value, unique to the kind, and a value that has a canonical encoding."""
         ...
 
 
-TaskEncoder = Callable[[Identifiable], bytes]
+TaskEncoder = Callable[[Identified], bytes]
 
 
 def unique_id(class_name: str, code_version: str | None, parameters: Mapping[str, bytes], requirements: bytes) -> str:
@@ -71,7 +75,7 @@ def unique_id(class_name: str, code_version: str | None, parameters: Mapping[str
 
     Args:
         class_name: logical name of the task's class.
-        code_version: version of the task's code that counts as part of its identity.
+        code_version: the version of the task's code, if the version counts in the identity.
         parameters: encoded values of the significant parameters, by name.
         requirements: encoded structure of ``requires()``, with unique ids for tasks.
     """
@@ -80,13 +84,13 @@ def unique_id(class_name: str, code_version: str | None, parameters: Mapping[str
 
 
 def parameter_digest(class_name: str, parameters: Mapping[str, bytes]) -> bytes:
-    """Return the digest by which equal tasks are recognised: class and all parameters, without ``requires()``."""
+    """Return the digest of equal tasks: class and all parameters, without ``requires()``."""
     return digest(_PARAMETERS_DOMAIN, [encode(class_name), _encode_items(parameters)])
 
 
 def digest(domain: bytes, parts: Iterable[bytes]) -> bytes:
     """Return the 16-byte BLAKE2b digest of encodings under a domain tag."""
-    return hashlib.blake2b(_sized(b"D", domain) + b"".join(parts), digest_size=16).digest()
+    return hashlib.blake2b(tagged(b"D", domain) + b"".join(parts), digest_size=16).digest()
 
 
 def encode(value: object, task: TaskEncoder | None = None) -> bytes:
@@ -96,41 +100,41 @@ def encode(value: object, task: TaskEncoder | None = None) -> bytes:
         value: ``None``, bool, int, float, str, bytes, date, datetime, time, timedelta, Decimal, UUID, path, enum
             member, task, task class, an object with ``canonical_form()`` or ``gokart_serialize()``, or any nesting of
             list, tuple, dict, set and frozenset of these.
-        task: how a task inside the value is encoded; by default by its unique id.
+        task: encodes a task inside the value; by default by its unique id.
 
     Raises:
-        IdentityError: the value, or something inside it, has no canonical form.
+        IdentityError: the value, or a part of the value, has no canonical form.
     """
     scalar = _SCALARS.get(type(value))
     if scalar is not None:
         return scalar(value)
     if isinstance(value, (list, tuple)):
-        return _sized(b"l", b"".join([encode(item, task) for item in value]))
+        return tagged(b"l", b"".join([encode(item, task) for item in value]))
     if isinstance(value, Mapping):
         items = sorted((encode(key, task), encode(item, task)) for key, item in value.items())
-        return _sized(b"m", b"".join([part for pair in items for part in pair]))
+        return tagged(b"m", b"".join([part for pair in items for part in pair]))
     if isinstance(value, (set, frozenset)):
-        return _sized(b"S", b"".join(sorted(encode(item, task) for item in value)))
+        return tagged(b"S", b"".join(sorted(encode(item, task) for item in value)))
     if isinstance(value, enum.Enum):
-        return _sized(b"e", _text(logical_class_name(type(value))) + _text(value.name))
+        return tagged(b"e", _text(logical_class_name(type(value))) + _text(value.name))
     for base, scalar in _SUBCLASSABLE.items():
         if isinstance(value, base):
+            _require_exact(value)
             return scalar(value)
-    if is_identifiable(value):
-        identifiable = cast(Identifiable, value)
-        return task(identifiable) if task is not None else encode_id(identifiable.unique_id)
+    if isinstance(value, Identified):
+        return task(value) if task is not None else encode_id(value.unique_id)
     return _encode_own_type(value, task)
 
 
 def _encode_own_type(value: object, task: TaskEncoder | None) -> bytes:
-    """Return the encoding of a task class, or of a value whose type says what it is made of."""
-    if isinstance(value, type) and hasattr(value, "unique_id"):
-        return _sized(b"k", _text(logical_class_name(value)))
+    """Return the encoding of a task class, or of a value that describes itself."""
+    if isinstance(value, type) and issubclass(value, Identified):
+        return tagged(b"k", _text(logical_class_name(value)))
     if hasattr(type(value), "canonical_form"):
         kind, form = cast(Canonical, value).canonical_form()
-        return _sized(b"o", _text(kind) + encode(form, task))
+        return tagged(b"o", _text(kind) + encode(form, task))
     if hasattr(type(value), "gokart_serialize"):
-        return _sized(b"z", _text(cast(Any, value).gokart_serialize()))
+        return tagged(b"z", _text(cast(Any, value).gokart_serialize()))
     raise IdentityError(
         f"a {type(value).__module__}.{type(value).__qualname__} has no canonical form; use None, bool, int, float, str, "
         "bytes, dates and times, timedelta, Decimal, UUID, paths, enum members, tasks, task classes, or lists, dicts and sets "
@@ -138,26 +142,22 @@ def _encode_own_type(value: object, task: TaskEncoder | None) -> bytes:
     )
 
 
-def is_identifiable(value: object) -> bool:
-    """Whether a value is a task (asked of its type, since asking the value would compute its digest)."""
-    return hasattr(type(value), "unique_id")
-
-
 def encode_id(task_id: str | bytes) -> bytes:
     """Return the encoding of a task by one of its digests."""
-    return _sized(b"t", task_id.encode() if isinstance(task_id, str) else task_id)
+    return tagged(b"t", task_id.encode() if isinstance(task_id, str) else task_id)
 
 
 def _encode_items(items: Mapping[str, bytes]) -> bytes:
-    return _sized(b"m", b"".join([_text(name) + items[name] for name in sorted(items)]))
+    return tagged(b"m", b"".join([_text(name) + items[name] for name in sorted(items)]))
 
 
-def _sized(tag: bytes, content: bytes) -> bytes:
+def tagged(tag: bytes, content: bytes) -> bytes:
+    """Return content with its tag and its length in front."""
     return b"%b%d:%b" % (tag, len(content), content)
 
 
 def _text(value: str) -> bytes:
-    return _sized(b"s", value.encode("utf-8", "surrogatepass"))
+    return tagged(b"s", value.encode("utf-8", "surrogatepass"))
 
 
 def _float(value: float) -> bytes:
@@ -167,41 +167,66 @@ def _float(value: float) -> bytes:
 
 
 def _datetime(value: dt.datetime) -> bytes:
-    offset = value.utcoffset()
+    offset, local = value.utcoffset(), _without_zone(value)
     if offset is None:
-        return _sized(b"c", value.replace(tzinfo=None).isoformat().encode())
+        return tagged(b"c", local.isoformat().encode())
     # Counted by hand: in UTC, the first and the last hours of the calendar lie outside it.
-    instant = value.replace(tzinfo=None) - dt.datetime(1, 1, 1) - offset  # noqa: DTZ001 - the zone is the offset
-    return _sized(b"C", b"%d" % (instant // dt.timedelta(microseconds=1)))
+    instant = local - dt.datetime(1, 1, 1) - offset  # noqa: DTZ001 - the zone is the offset
+    return tagged(b"C", b"%d" % (instant // dt.timedelta(microseconds=1)))
+
+
+def _without_zone(value: dt.datetime) -> dt.datetime:
+    """Return the time of the clock as a plain datetime: subclasses calculate in ways of their own."""
+    date_and_time = (value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond)
+    return dt.datetime(*date_and_time)  # noqa: DTZ001 - the zone is left out on purpose
 
 
 def _decimal(value: Decimal) -> bytes:
     if not value.is_finite():
-        return _sized(b"x", str(value).encode())
+        return tagged(b"x", str(value).encode())
     sign, digits, exponent = value.as_tuple()
     number = "".join(map(str, digits)).lstrip("0")
     significant = number.rstrip("0")
     power = int(exponent) + len(number) - len(significant) if significant else 0
-    return _sized(b"x", f"{'-' if sign and significant else ''}{significant or '0'}e{power}".encode())
+    return tagged(b"x", f"{'-' if sign and significant else ''}{significant or '0'}e{power}".encode())
+
+
+def _require_exact(value: object) -> None:
+    """Refuse a value of a subclass that is finer than its base class: nanoseconds, as pandas has them.
+
+    Raises:
+        IdentityError: the encoding would leave out a part of the value.
+    """
+    plain: object = value
+    try:
+        if isinstance(value, dt.datetime):
+            plain = _without_zone(value).replace(tzinfo=value.tzinfo)
+        elif isinstance(value, dt.timedelta):
+            plain = dt.timedelta(value.days, value.seconds, value.microseconds)
+        exact = plain == value
+    except (TypeError, ValueError):
+        exact = False
+    if not exact:
+        raise IdentityError(f"{value!r} is no whole number of microseconds; round the value, or count nanoseconds as an int")
 
 
 def _timedelta(value: dt.timedelta) -> bytes:
-    return _sized(b"w", b"%d,%d,%d" % (value.days, value.seconds, value.microseconds))
+    return tagged(b"w", b"%d,%d,%d" % (value.days, value.seconds, value.microseconds))
 
 
 _SCALARS: dict[type, Callable[..., bytes]] = {
     type(None): lambda _: b"n",
     bool: lambda value: b"b1" if value else b"b0",
-    int: lambda value: _sized(b"i", b"%x" % value),  # Python limits the digits of decimals
+    int: lambda value: tagged(b"i", b"%x" % value),  # Python limits the digits of decimals
     float: _float,
     str: _text,
-    bytes: lambda value: _sized(b"y", value),
-    dt.date: lambda value: _sized(b"d", value.isoformat().encode()),
+    bytes: lambda value: tagged(b"y", value),
+    dt.date: lambda value: tagged(b"d", value.isoformat().encode()),
     dt.datetime: _datetime,
-    dt.time: lambda value: _sized(b"h", value.isoformat().encode()),
+    dt.time: lambda value: tagged(b"h", value.isoformat().encode()),
     dt.timedelta: _timedelta,
     Decimal: _decimal,
-    UUID: lambda value: _sized(b"u", value.bytes),
+    UUID: lambda value: tagged(b"u", value.bytes),
 }
 # Subclasses that add behaviour, not value: pendulum's dates and times, paths of every flavour.
 _SUBCLASSABLE: dict[type, Callable[..., bytes]] = {
@@ -209,5 +234,5 @@ _SUBCLASSABLE: dict[type, Callable[..., bytes]] = {
     dt.date: _SCALARS[dt.date],
     dt.time: _SCALARS[dt.time],
     dt.timedelta: _timedelta,
-    PurePath: lambda value: _sized(b"p", value.as_posix().encode("utf-8", "surrogatepass")),
+    PurePath: lambda value: tagged(b"p", value.as_posix().encode("utf-8", "surrogatepass")),
 }

@@ -1,9 +1,9 @@
-"""Logical module names: one name for a source file, however it was loaded.
+"""Logical module names: one name for a source file, in every process.
 
-Airflow names a DAG file's module after its absolute path, versioned bundles move with every version, and
-``python file.py`` says ``__main__``, and a notebook may import ``dags.file``. Whatever is hashed, put into a path or
-pickled uses the logical name instead: the file's dotted path below the root of its DAG bundle or the DAG folder; else,
-for a module that was imported by its own name, that name; else the path below the ``sys.path`` entry that holds it.
+Airflow names a DAG file's module after its absolute path, versioned bundles move with every version, ``python file.py``
+says ``__main__``, and a notebook may import ``dags.file``. Hashes, paths and pickles use the logical name instead. The
+logical name is the file's dotted path from the root of its DAG bundle or the DAG folder; else, for a module imported by
+its own name, that name; else the path from the innermost ``sys.path`` entry that holds the file.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from airflow_kart import settings
 __all__ = [
     "PACKAGE",
     "at_public_address",
-    "find_class",
-    "find_class_named",
+    "class_in",
     "find_loaded_class",
     "is_importable",
     "is_own",
@@ -40,7 +39,8 @@ __all__ = [
 PACKAGE = __name__.partition(".")[0]
 """This package's name."""
 _FACES = ("", "parameters", "formats", "exceptions", "testing", "views")
-"""The public modules of this package, below it."""
+"""The public modules of this package, by their names in the package."""
+_FACE_MODULES = frozenset(f"{PACKAGE}.{face}".rstrip(".") for face in _FACES)
 _MAIN = ("__main__", "__mp_main__")  # the second in processes that multiprocessing has spawned
 _DAG_FILE_MODULE = re.compile(r"^unusual_prefix_[0-9a-f]{40}_")
 
@@ -48,7 +48,7 @@ _DAG_FILE_MODULE = re.compile(r"^unusual_prefix_[0-9a-f]{40}_")
 def is_importable(name: str) -> bool:
     """Whether other processes, and other DAGs, can import a module by this name.
 
-    They cannot where Airflow made the name up, where it is ``__main__``, or where it depends on ``sys.path`` here.
+    They cannot if Airflow made up the name, if the name is ``__main__``, or if the name depends on this ``sys.path``.
     """
     return not _is_made_up(name) and logical_module_name(name) == name
 
@@ -66,8 +66,8 @@ def own_folder() -> Path:
 def public_address(obj: Any) -> str | None:
     """Return the address of a class or function of this package, which no move of its module changes.
 
-    That is a name of the package, ``TaskOnKart``, or of one of its public modules, ``formats.CsvFormat``; ``None`` for
-    what is of another package, or in no public module.
+    The address is a name of the package, ``TaskOnKart``, or of a public module, ``formats.CsvFormat``; ``None`` for
+    objects of other packages and of private modules only.
     """
     if not is_own(obj):
         return None
@@ -75,15 +75,15 @@ def public_address(obj: Any) -> str | None:
 
 
 def public_addresses(name: str) -> list[str]:
-    """Return the addresses at which public modules of this package offer something of a name."""
+    """Return the addresses at which public modules of this package export a name."""
     return [f"{face}.{name}".lstrip(".") for face in _FACES if name in _face(face).__all__]
 
 
 def at_public_address(address: str) -> Any:
-    """Return what is at a public address.
+    """Return the object at a public address.
 
     Raises:
-        AttributeError: there is no such name.
+        AttributeError: the module exports nothing by that name.
     """
     face, _, name = address.rpartition(".")
     return getattr(_face(face), name)
@@ -96,7 +96,7 @@ def _face(name: str) -> Any:
 def logical_class_name(cls: type) -> str:
     """Return the name a class keeps in every process: logical module name and qualified name.
 
-    A public class of this package has its public address for a name.
+    The logical name of a public class of this package is its public address.
     """
     address = public_address(cls)
     if address is not None:
@@ -133,7 +133,7 @@ def _name_of_file(file: str, name: str) -> str:
 
 
 def _below_search_path(path: Path) -> Path:
-    """Return a file's path below the innermost ``sys.path`` entry that holds it, packages around it included."""
+    """Return a file's path from the innermost ``sys.path`` entry that holds the file, enclosing packages included."""
     relative = _below_innermost([Path(entry or ".") for entry in sys.path], path) or Path(path.name)
     package = path.parents[len(relative.parts) - 1]
     while (package / "__init__.py").exists():  # python package/module.py, which puts the package itself on sys.path
@@ -143,7 +143,7 @@ def _below_search_path(path: Path) -> Path:
 
 
 def _below_bundle_root(path: Path) -> Path | None:
-    """Return a file's path below the root of the DAG bundle it lies in, from the configuration, or ``None``."""
+    """Return a file's path from the root of its DAG bundle, or ``None``; the configuration names the bundles."""
     roots = [Path(settings.airflow_option("core", "dags_folder") or settings.airflow_home() / "dags")]
     subfolders: dict[str, str] = {}
     for bundle in _configured_bundles():
@@ -174,7 +174,7 @@ def _configured_bundles() -> list[dict[str, Any]]:
 
 
 def _below_innermost(folders: Iterable[Path], path: Path) -> Path | None:
-    """Return a path below the innermost of the folders that hold it, as written or with links resolved, or ``None``."""
+    """Return a path from the innermost folder that holds the path, as written or with links resolved, or ``None``."""
     spelled = [Path(os.path.abspath(folder.expanduser())) for folder in folders]
     for candidates, candidate in ((spelled, path), ([folder.resolve() for folder in spelled], path.resolve())):
         inside = [folder for folder in candidates if candidate.is_relative_to(folder)]
@@ -188,35 +188,18 @@ def find_loaded_class(logical_module: str, qualname: str) -> type | None:
     stem = logical_module.rpartition(".")[2]
     for name in [name for name in sys.modules if _is_made_up(name) or name.rpartition(".")[2] == stem]:
         if logical_module_name(name) == logical_module:
-            found = _attribute(sys.modules[name], qualname)
+            found = class_in(sys.modules[name], qualname)
             if found is not None:
                 return found
     return None
 
 
-def find_class(logical_module: str, qualname: str) -> type | None:
-    """Return the class of that logical name, importing its module where none is loaded, or ``None``."""
-    found = find_loaded_class(logical_module, qualname)
-    if found is not None:
-        return found
-    try:
-        return _attribute(importlib.import_module(logical_module), qualname)
-    except ImportError:
-        return None
-
-
-def find_class_named(logical_name: str) -> type | None:
-    """Return the class of that logical name, as :func:`logical_class_name` gives it, or ``None``."""
-    parts = logical_name.split(".")
-    for length in range(len(parts) - 1, 0, -1):  # classes may be nested: the module's name is the longest that fits
-        found = find_class(".".join(parts[:length]), ".".join(parts[length:]))
-        if found is not None:
-            return found
-    return None
-
-
-def _attribute(module: ModuleType, qualname: str) -> type | None:
-    found: Any = module
-    for part in qualname.split("."):
-        found = getattr(found, part, None)
+def class_in(module: ModuleType, qualname: str) -> type | None:
+    """Return a class that a loaded module defines, or ``None``. The lookup imports nothing, unlike ``getattr``."""
+    first, *rest = qualname.split(".")
+    found: Any = vars(module).get(first)
+    if found is None and module.__name__ in _FACE_MODULES and first in module.__all__:
+        found = getattr(module, first)  # this package's public names are lazy
+    for part in rest:
+        found = vars(found).get(part) if isinstance(found, type) else None
     return found if isinstance(found, type) else None

@@ -1,4 +1,4 @@
-"""The link from a task's page to what is known of its artifact."""
+"""The link from a task instance's page to its artifact's uri and sidecar."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["KartArtifactLink"]
 
 
 class KartArtifactLink(BaseOperatorLink):
-    """Leads to the task's XComs, which hold the artifact's uri, its sidecar's uri, and why the task ran or did not."""
+    """Leads to the task instance's XComs: the uris of artifact and sidecar, the outcome, and the reason."""
 
     @property
     def name(self) -> str:

@@ -1,9 +1,9 @@
-"""What a lock promises.
+"""The promises of a lock.
 
-A lock says who may produce something, so that the same work is not done twice at once. It is held for as long as the
-work takes and let go afterwards. A holder that dies lets go too: at once where the system sees to it, else when it has
-not renewed its lock for the time to live. A lock is no guard of the artifacts: whoever loses it without noticing
-finds out when it publishes, as it expects to replace what was there when it got the lock.
+A lock names the one run that may make an artifact, so that two runs do not do the same work at once. The run holds the lock
+while it works and releases it afterwards. The death of a holder frees its lock too: at once where the system notices, else
+when the holder has not renewed the lock for the time to live. A lock does not guard the artifact: a run that loses its
+lock unnoticed finds out when it publishes, because it replaces only the version that was there when it acquired the lock.
 """
 
 from __future__ import annotations
@@ -15,100 +15,110 @@ import re
 import socket
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass, field
+from typing import Protocol
 
 from typing_extensions import Self
 
-__all__ = ["Holder", "Lease", "Locks", "Taken", "checked_name"]
+__all__ = ["LONGEST_TEXT", "Holder", "Lease", "Locks", "Taken", "checked_name", "fields_of"]
+
+LONGEST_TEXT = 64 << 10
+"""Bytes of a lock's text. Longer text describes no lock."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
+_LONGEST_TASK = 2000
+_LONGEST_WORDS = 1000
 _AIRFLOW_IDS = ("dag_id", "run_id", "task_id")
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock, or wants to."""
+    """The run that holds a lock, or wants the lock."""
 
     task: str
     """The task, in words."""
-    airflow: Mapping[str, Any] | None = None
-    """The ids of DAG, run and task, and the try, where Airflow runs it."""
+    airflow: Mapping[str, object] | None = None
+    """The ids of DAG, run and task, and the number of the try, for a run in Airflow."""
     host: str = field(default_factory=socket.gethostname)
     process: int = field(default_factory=os.getpid)
     since: str = field(default_factory=lambda: dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"))
-    """When, by the clock of its host (ISO 8601, UTC); for people, never compared."""
+    """The time by the clock of the host (ISO 8601, UTC); for people, no program compares it."""
     owner: str = field(default_factory=lambda: uuid.uuid4().hex)
-    """What tells it from all others."""
+    """Different for each holder."""
 
-    def to_json(self, **more: Any) -> str:
-        """Return it as text, with what a lock has to say besides, by names of its own."""
-        return json.dumps({**asdict(self), **more}, ensure_ascii=False)
+    def to_json(self, **more: object) -> str:
+        """Return the holder as JSON text in ASCII, with further fields of the lock. The end of a long task is cut off."""
+        return json.dumps({**asdict(self), "task": self.task[:_LONGEST_TASK], **more})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self | None:
-        """Return the holder of a text, or ``None`` where the text is none of these, as it was cut off for example."""
-        try:
-            found = json.loads(text)
-            return cls(**{each.name: found[each.name] for each in fields(cls)})
-        except (ValueError, TypeError, LookupError):
+        """Return the holder that a text describes, or ``None`` for other text, for example text that was cut off."""
+        said = fields_of(text)
+        words = {name: said.get(name) for name in ("task", "host", "since", "owner")}
+        process, airflow = said.get("process"), said.get("airflow")
+        if not isinstance(process, int) or not all(isinstance(word, str) for word in words.values()):
             return None
+        ids = {str(name): value for name, value in airflow.items()} if isinstance(airflow, dict) else None
+        return cls(process=process, airflow=ids, **{name: str(word) for name, word in words.items()})
 
     @property
     def whereabouts(self) -> str:
-        """Where it is, for a log that has named the task."""
+        """DAG, run, task, process and host, for a log that has named the task."""
         return self._with_ids(f"process {self.process} on {self.host}, since {self.since}")
 
     def __str__(self) -> str:
-        """Return who it is, for a log."""
+        """Return the task and the whereabouts, for a log."""
         return self._with_ids(f"{self.task} on {self.host}, process {self.process}, since {self.since}")
 
     def _with_ids(self, words: str) -> str:
-        if not self.airflow:
-            return words
-        ids = ", ".join(f"{name.removesuffix('_id')} {self.airflow[name]}" for name in _AIRFLOW_IDS if name in self.airflow)
-        return f"{ids} ({words})"
+        if self.airflow:
+            ids = ", ".join(
+                f"{name.removesuffix('_id')} {self.airflow[name]}" for name in _AIRFLOW_IDS if name in self.airflow
+            )
+            words = f"{ids} ({words})"
+        return _CONTROL.sub("?", words)[:_LONGEST_WORDS]  # others may have written the text, and people read it in logs
 
 
 @dataclass(frozen=True)
 class Taken:
-    """A lock that another holds, at the moment of looking."""
+    """A lock that another run holds, at the moment of looking."""
 
     holder: Holder | None
-    """Who it is, as far as can be told."""
+    """The other run, ``None`` where the lock does not tell."""
     version: str = ""
-    """What changes whenever the holder renews the lock, where it has to; else empty."""
+    """Changes with each renewal by the holder; empty for a lock that needs no renewal."""
     time_to_live: float | None = None
-    """After how many seconds with the same version it may be taken over; ``None``: the system frees it when the holder dies."""
+    """Seconds with the same version after which others may take the lock over; ``None``: the system frees a dead holder's lock."""
 
 
 class Lease(Protocol):
-    """A lock that is held."""
+    """A lock that this process holds."""
 
     @property
     def holder(self) -> Holder:
-        """Who holds it."""
+        """This run."""
         ...
 
     @property
     def time_to_live(self) -> float | None:
-        """For how many seconds after a renewal nobody takes it over; ``None``: it need not be renewed."""
+        """Seconds after a renewal in which nobody takes the lock over; ``None``: the lock needs no renewal."""
         ...
 
     def renew(self) -> None:
-        """Hold it on, for its time to live from now; where it need not be renewed, look whether it is held still.
+        """Extend the lock by its time to live from now; a lock that needs no renewal only checks that it still exists.
 
         Raises:
-            LockLostError: it is held by somebody else, or was.
-            LockError: what keeps the lock cannot be reached; it may go well another time.
+            LockLostError: another run holds the lock, or held it meanwhile.
+            LockError: the place of the locks cannot be reached; a later try may succeed.
         """
         ...
 
     def release(self) -> None:
-        """Let it go, if it is held still.
+        """Free the lock; a lost lock stays as it is.
 
         Raises:
-            LockError: what keeps the lock cannot be reached; it is free after its time to live.
+            LockError: the place of the locks cannot be reached; the lock is free after its time to live.
         """
         ...
 
@@ -118,40 +128,52 @@ class Locks(Protocol):
 
     @property
     def kind(self) -> str:
-        """What kind of place it is: the word for it in the configuration."""
+        """The kind of place, as ``[kart] lock`` names it."""
         ...
 
     def acquire(self, name: str, holder: Holder, dead: Taken | None = None) -> Lease | Taken:
-        """Take a lock, if it is free, without waiting.
+        """Acquire a free lock, without waiting.
 
         Args:
-            name: what it is for; letters, digits, dots, hyphens and underscores.
-            holder: who takes it.
-            dead: what was seen of the lock, unchanged for its time to live: where it still is so, it is taken over.
+            name: letters, digits, dots, hyphens and underscores.
+            holder: the run that acquires the lock.
+            dead: the lock as a :class:`LockWatch` has seen it, unchanged for its time to live. If the lock is still
+                unchanged, the run takes it over.
 
         Returns:
-            The lock, or who holds it.
+            The lock, or its other holder.
 
         Raises:
-            LockError: what keeps the lock cannot be reached.
+            LockError: the place of the locks cannot be reached.
         """
         ...
 
     def look(self, name: str) -> Taken | None:
-        """Return who holds a lock, or ``None`` where it is free.
+        """Return the holder of a lock, ``None`` for a free lock.
 
         Raises:
-            LockError: what keeps the lock cannot be reached.
+            LockError: the place of the locks cannot be reached.
         """
         ...
 
 
+def fields_of(text: str | bytes) -> dict[str, object]:
+    """Return the fields of a lock's text; other text has none."""
+    if len(text) > LONGEST_TEXT:
+        return {}
+    try:
+        found: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return {str(name): value for name, value in found.items()} if isinstance(found, dict) else {}
+
+
 def checked_name(name: str) -> str:
-    """Return the name of a lock.
+    """Return the name of a lock unchanged.
 
     Raises:
-        ValueError: it is no such name.
+        ValueError: a lock cannot have this name.
     """
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name of a lock; take letters, digits, dots, hyphens and underscores, up to 200")
+        raise ValueError(f"{name!r} is no name of a lock; use letters, digits, dots, hyphens and underscores, up to 200")
     return name

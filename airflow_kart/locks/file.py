@@ -1,7 +1,7 @@
 """Locks as files of a directory.
 
-The kernel keeps them, by ``flock``, and frees them when the holder's process ends, however it does. So a lock is had at
-once where its holder has died, and nothing needs to be renewed.
+The kernel keeps these locks (``flock``), and frees them when the holder's process ends in any way. So the lock of a dead
+holder is free at once, and no lock needs a renewal.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from io import FileIO
 
 from airflow_kart.exceptions import LockError, LockLostError
-from airflow_kart.locks.base import Holder, Lease, Taken, checked_name
+from airflow_kart.locks.base import LONGEST_TEXT, Holder, Lease, Taken, checked_name
 from airflow_kart.storage import LOCKS
+from airflow_kart.storage.regular_file import explained, open_lock_file
 
 __all__ = ["FileLocks"]
 
@@ -30,11 +31,11 @@ _HELD: weakref.WeakSet[_FileLease] = weakref.WeakSet()  # by this process, for w
 class FileLocks:
     """Locks in the folder ``.kart-locks`` of a directory; threads of one process exclude each other too.
 
-    On NFS they hold among hosts where the server's lock manager does its work: with NFSv4, or version 3 with lockd, and
-    mounted without ``nolock`` and ``local_lock``. A host that is cut off may keep a lock there until the server gives it up.
+    On NFS these locks exclude other hosts where the server's lock manager works: with NFSv4, or version 3 with lockd, and
+    mounted without ``nolock`` and ``local_lock``. A disconnected host may keep a lock there until the server drops the lock.
 
     Args:
-        directory: an absolute path; the folder in it is made when it is needed.
+        directory: an absolute path; the first lock creates the folder inside.
     """
 
     kind = "file"
@@ -43,7 +44,7 @@ class FileLocks:
         self._folder = os.path.join(directory, LOCKS)
 
     def acquire(self, name: str, holder: Holder, dead: Taken | None = None) -> Lease | Taken:  # noqa: ARG002 - the protocol's
-        """Take a lock, if it is free; the kernel knows who is dead."""
+        """Acquire a free lock; the kernel itself frees the locks of dead holders."""
         path = self._path(name)
         for tries in range(_TRIES):
             with _refusals(path), contextlib.ExitStack() as ending:
@@ -63,11 +64,11 @@ class FileLocks:
         return Taken(None)
 
     def look(self, name: str) -> Taken | None:
-        """Return who holds a lock; what a dead holder left behind is free."""
+        """Return the holder of a lock; the file of a dead holder is free."""
         path = self._path(name)
         with _refusals(path), contextlib.ExitStack() as ending:
             try:
-                file = _closed_by(ending, FileIO(path, "rb"))
+                file = _closed_by(ending, _opened(path, create=False))
             except FileNotFoundError:
                 return None
             return None if _locked(file, fcntl.LOCK_SH) else _taken(file)
@@ -88,7 +89,7 @@ class _FileLease:
         _HELD.add(self)
 
     def renew(self) -> None:
-        """Look whether the file is there still."""
+        """Check that the locked file still has its name."""
         with _refusals(self._path):
             if self._file.closed or not _is_at(self._file, self._path):
                 raise LockLostError(
@@ -96,7 +97,7 @@ class _FileLease:
                 )
 
     def release(self) -> None:
-        """Remove the file, while nobody else can have locked it, and unlock it."""
+        """Remove the locked file, then unlock it: nobody else can lock it in between."""
         if self._file.closed:
             return
         _HELD.discard(self)
@@ -108,7 +109,7 @@ class _FileLease:
                 _unlock(self._file)
 
     def forget(self) -> None:
-        """Let go of the file without unlocking it: what is to be done in a child, which has not got the lock."""
+        """Close the file without unlocking it: for a forked child, whose parent holds the lock."""
         self._file.close()
 
 
@@ -121,28 +122,27 @@ def _forget_in_child() -> None:
 os.register_at_fork(after_in_child=_forget_in_child)
 
 
-def _opened(path: str) -> FileIO:
-    """Open a lock's file, which is made if need be, and its folder too."""
+def _opened(path: str, *, create: bool = True) -> FileIO:
+    """Open a lock's file; create the file and its folder where they are missing."""
     try:
-        return _opened_or_made(path)
+        descriptor = open_lock_file(path, create=create)
     except FileNotFoundError:
+        if not create:
+            raise
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        return _opened_or_made(path)
-
-
-def _opened_or_made(path: str) -> FileIO:
-    return FileIO(path, "r+b", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))
+        descriptor = open_lock_file(path)
+    return FileIO(descriptor, "r+b" if create else "rb")
 
 
 def _closed_by(ending: contextlib.ExitStack, file: FileIO) -> FileIO:
-    """Have a file unlocked and closed in the end."""
+    """Unlock and close a file at the end of a block."""
     ending.enter_context(file)
     ending.callback(_unlock, file)
     return file
 
 
 def _locked(file: FileIO, how: int) -> bool:
-    """Lock a file, if that is possible at once."""
+    """Lock a file without waiting; return whether that succeeded."""
     try:
         fcntl.flock(file, how | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -156,9 +156,9 @@ def _unlock(file: FileIO) -> None:
 
 
 def _is_at(file: FileIO, path: str) -> bool:
-    """Whether a file is the one that has its name still."""
+    """Whether an open file is still the one of its name."""
     try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path, follow_symlinks=False))
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ESTALE):  # the second is NFS's word for a file that another host has removed
             return False
@@ -166,9 +166,8 @@ def _is_at(file: FileIO, path: str) -> bool:
 
 
 def _taken(file: FileIO) -> Taken:
-    """Return who holds a file; it may not have written yet who it is."""
-    file.seek(0)
-    return Taken(Holder.from_json(file.readall() or b""))
+    """Return the holder of a file, as the file describes it; a holder writes just after locking."""
+    return Taken(Holder.from_json(os.pread(file.fileno(), LONGEST_TEXT, 0)))
 
 
 @contextlib.contextmanager
@@ -179,9 +178,10 @@ def _refusals(path: str) -> Iterator[None]:
         if error.errno in _LOCKLESS:
             raise LockError(
                 f"could not lock {path}: this file system keeps no locks ({error.strerror}); set [kart] lock to lease or "
-                "redis, or to none"
+                "redis, or to none",
+                uri=path,
             ) from error
         raise LockError(
-            f"could not lock {path}: {error.strerror or error}; make it possible to write there, or set [kart] lock to redis "
-            "or none"
+            f"could not lock {path}: {explained(error)}; [kart] lock may also be redis or none",
+            uri=path,
         ) from error

@@ -1,8 +1,7 @@
-"""A lock that is held while work is done: renewed meanwhile, let go of afterwards."""
+"""Holding a lock while a run works: renewal meanwhile, release afterwards."""
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import threading
@@ -19,106 +18,91 @@ log = logging.getLogger(__name__)
 
 
 class Hold:
-    """Holds a lock on for as long as its ``with`` block takes.
+    """Holds a lock for the time of its ``with`` block.
 
-    A thread renews the lock four times in its time to live. When the lock is lost the thread that has entered the block is
-    stopped: :class:`~airflow_kart.exceptions.LockLostError` is raised in it where it runs Python the next time. After
-    :meth:`check`, when the work is done, and after the block nothing is raised any more.
+    A thread renews the lock four times in its time to live. When the lock is lost, the thread logs an error and ends; the
+    work goes on, as nobody can stop foreign code safely. :attr:`lost` tells of the loss, and :meth:`check` raises it when
+    the work is done: a run that has lost its lock publishes nothing.
 
     Args:
-        lease: the lock, just taken.
+        lease: the lock, just acquired.
     """
 
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
-        self._turn = threading.RLock()  # held while the lock is renewed, and while it is decided that it is lost
-        self._wake = threading.Lock()  # held until the heartbeat is to end
-        self._over = threading.Lock()  # held by the heartbeat until it has ended
-        self._beating = False
-        self._process = self._worker = 0
+        self._turn = threading.Lock()  # held while a renewal is under way, and while its outcome is judged
+        self._end = threading.Event()
+        self._heartbeat: threading.Thread | None = None
+        self._process = 0
         self._renewed = 0.0
         self._trouble: KartError | None = None
         self._lost: LockLostError | None = None
-        self._raised: type[LockLostError] | None = None
-        self._checked = False
+
+    @property
+    def lost(self) -> LockLostError | None:
+        """The loss of the lock, as soon as a renewal has noticed it; asking costs nothing."""
+        return self._lost
 
     def check(self) -> None:
-        """Make sure that the lock is held: to be called before the work is published.
+        """Make sure, before the work is published, that this process holds the lock.
 
-        A lock that was renewed within the last half of its time to live is; else it is renewed now. One that need not be
-        renewed is looked at.
+        A renewal within the last half of the time to live is proof enough; otherwise the lock is renewed now. A lock without
+        a time to live is looked at.
 
         Raises:
-            LockLostError: it is lost.
+            LockLostError: the lock is lost, or belongs to the process that this one was forked from.
         """
+        if os.getpid() != self._process:
+            raise LockLostError(
+                f"the lock of {self._lease.holder.task} belongs to process {self._process}, and this is a fork of it: "
+                "publish in the process in which run() was called",
+                task=self._lease.holder.task,
+            )
         stays = self._lease.time_to_live
         with self._turn:
-            self._checked = True  # publishing is not to be stopped half way
             if self._lost is None and (stays is None or _now() - self._renewed > stays / 2):
                 self._renew()
-            if self._lost is not None:
-                self._forget_raised()
-                raise self._lost
+        if self._lost is not None:
+            raise self._lost
 
     def __enter__(self) -> Self:
         """Begin to renew the lock."""
-        self._process, self._worker, self._renewed = os.getpid(), threading.get_ident(), _now()
+        self._process, self._renewed = os.getpid(), _now()
         if self._lease.time_to_live is not None:
-            self._wake.acquire()
-            self._over.acquire()
-            self._beating = True
-            with self._turn:  # so that nothing is raised in here
-                threading.Thread(target=self._beat, name="kart-lock", daemon=True).start()
+            self._heartbeat = threading.Thread(
+                target=self._beat, args=(self._lease.time_to_live,), name="kart-lock", daemon=True
+            )
+            self._heartbeat.start()
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        """Let the lock go."""
+        """Release the lock."""
         if os.getpid() != self._process:
-            return  # a child that was forked inside the block leaves it too; the lock is its parent's
-        of_another: LockLostError | None = None
-        while True:
-            try:
-                self._end()
-                break
-            except LockLostError as error:  # it was raised in here, at the last moment; that happens once for each Hold
-                if self._raised is None or not isinstance(error, self._raised):
-                    of_another = error
+            return  # a child that was forked inside the block leaves the block too; the lock is its parent's
+        self._end.set()
         try:
-            self._lease.release()
-        except KartError as error:
-            log.warning("%s; it is free after its time to live", error)
-        if of_another is not None:
-            raise of_another
-
-    def _end(self) -> None:
-        """Have the heartbeat end, and what it has raised and nobody has seen yet forgotten. May be begun anew at any point."""
-        if self._wake.locked():
-            self._wake.release()
-        while self._beating:
-            self._over.acquire(timeout=1)
-        self._forget_raised()
-
-    def _forget_raised(self) -> None:
-        if self._raised is not None:
-            _raise_in(self._worker, None)
-
-    def _beat(self) -> None:
-        """Renew the lock again and again, until the block ends or the lock is lost."""
-        stays = self._lease.time_to_live or 0.0
-        try:
-            while not self._wake.acquire(timeout=stays / (4 if self._trouble is None else 12)):
-                with self._turn:
-                    if self._lost is None:
-                        self._renew()
-                        self._stop_worker()
-                    if self._lost is not None:
-                        break
+            if self._heartbeat is not None:
+                self._heartbeat.join()  # else a renewal under way could follow the release
         finally:
-            self._beating = False
-            self._over.release()
+            try:
+                self._lease.release()
+            except KartError as error:
+                log.warning("%s; the lock is free after its time to live", error)
+
+    def _beat(self, stays: float) -> None:
+        """Renew the lock again and again, until the block ends or the lock is lost."""
+        while not self._end.wait(stays / (4 if self._trouble is None else 12)):
+            with self._turn:
+                if self._lost is not None:
+                    return  # check() has noticed, and raises
+                self._renew()
+            if self.lost is not None:
+                if not self._end.is_set():
+                    log.error("%s", self.lost)
+                return
 
     def _renew(self) -> None:
-        """Renew the lock; decide whether it is lost."""
+        """Renew the lock; judge from the outcome whether the lock is lost."""
         began, stays = _now(), self._lease.time_to_live
         gap = began - self._renewed
         try:
@@ -128,11 +112,11 @@ class Hold:
         except KartError as error:
             self._trouble = error
             if stays is None:
-                log.warning("%s; whether the lock is held still cannot be told", error)
+                log.warning("%s; cannot tell whether this run still holds the lock", error)
             elif _now() - self._renewed >= stays:
                 self._lost = self._loss(error, gap)
             else:
-                log.warning("%s; the lock is held for %.0f s still", error, self._renewed + stays - _now())
+                log.warning("%s; this run holds the lock for %.0f s more", error, self._renewed + stays - _now())
         else:
             if stays is not None and gap > stays / 2:
                 log.warning(
@@ -145,7 +129,7 @@ class Hold:
             self._renewed, self._trouble = began, None
 
     def _why(self) -> str:
-        """Return why the lock was not renewed in time."""
+        """Return why the renewal came late."""
         if self._trouble is not None:
             return str(self._trouble)
         return "the interpreter was busy, as with a C call that kept the GIL, or the machine slept"
@@ -154,48 +138,26 @@ class Hold:
         """Return the error that tells how the lock was lost."""
         stays = self._lease.time_to_live
         late = stays is not None and gap > stays / 2
-        why = f"; it was not renewed for {gap:.1f} s: {self._why()}" if late and error is not self._trouble else ""
+        why = (
+            f"; this run did not renew the lock for {gap:.1f} s: {self._why()}"
+            if late and error is not self._trouble
+            else ""
+        )
         if error is self._trouble and stays is not None:
-            why = f"; it could not be renewed for {_now() - self._renewed:.1f} s"
+            why = f"; this run could not renew the lock for {_now() - self._renewed:.1f} s"
         advice = f"; if this happens again, raise [kart] lock_time_to_live ({stays:g} s)" if stays is not None else ""
+        task = self._lease.holder.task
         lost = LockLostError(
-            f"the lock of {self._lease.holder.task} was lost: {error}{why}. "
-            f"Its artifact is not published; the next try finds what another run has made{advice}"
+            f"the lock of {task} was lost: {error}{why}. "
+            f"Its artifact is not published; the next try finds what another run has made{advice}",
+            task=task,
         )
         lost.__cause__ = error
         return lost
 
-    def _stop_worker(self) -> None:
-        """Raise what the loss of the lock is in the thread that works, if it is lost."""
-        if self._lost is not None and not self._checked:
-            self._raised = _class_of(self._lost)
-            _raise_in(self._worker, self._raised)
-
-
-def _class_of(error: LockLostError) -> type[LockLostError]:
-    """Return a class whose only instance is like an error: in another thread only a class can be raised."""
-
-    class RaisedError(LockLostError):
-        def __init__(self) -> None:
-            super().__init__(*error.args)
-            self.__cause__ = error.__cause__
-
-        def __reduce__(self) -> tuple[type[LockLostError], tuple[object, ...]]:
-            return LockLostError, self.args
-
-    RaisedError.__name__ = RaisedError.__qualname__ = LockLostError.__name__
-    RaisedError.__module__ = LockLostError.__module__
-    return RaisedError
-
-
-def _raise_in(thread: int, error: type[BaseException] | None) -> None:
-    """Have an exception raised in a thread, where it runs Python the next time; or forget one that was not raised yet."""
-    raised = ctypes.py_object(error) if error is not None else None
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
-
 
 def _now() -> float:
-    """Return the seconds of a clock that nobody sets, and that goes on while the machine sleeps where there is such a one."""
+    """Return the seconds of a clock that nobody sets; on Linux the clock counts the machine's sleep too."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()

@@ -1,24 +1,26 @@
-"""Locks as objects of a store, which their holders renew.
+"""Leases: locks as objects of a store, which their holders renew.
 
-A lock is an object that is made where there is none, and renewed by replacing one's own version of it: the store's
-conditional publication sees to it that one of several does so. Whoever waits sees the version change. Where it stays the
-same for the time to live, by the clock of the one who waits, the holder is taken for dead and its version is replaced.
-Clocks of different machines are never compared.
+A run acquires a lock by creating its object, and renews the lock by replacing its own version of the object. The store's
+conditional publication lets one of several runs succeed. A waiting run sees the version change. Where the version stays
+the same for the time to live, by the clock of the waiting run, the waiting run takes the holder for dead and replaces its
+version. No run compares clocks of machines.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from airflow_kart.exceptions import ConflictError, LockError, LockLostError, StorageError
-from airflow_kart.locks.base import Holder, Lease, Taken, checked_name
-from airflow_kart.storage import LOCKS, Expected, Store, join_uri
+from airflow_kart.locks.base import Holder, Lease, Taken, checked_name, fields_of
+from airflow_kart.storage import LOCKS, Expected, Store
 
-__all__ = ["LeaseLocks"]
+__all__ = ["LONGEST_LIFE", "LeaseLocks"]
+
+LONGEST_LIFE = 3600
+"""Seconds: a longer time to live, or none above zero, is not believed; the reader's own counts in its place."""
 
 _TRIES = 5
 
@@ -29,7 +31,7 @@ class LeaseLocks:
     Args:
         store: keeps the directory.
         directory: a path or uri.
-        time_to_live: after how many seconds without a renewal a lock may be taken over.
+        time_to_live: seconds without a renewal after which another run may take a lock over.
     """
 
     kind = "lease"
@@ -40,7 +42,7 @@ class LeaseLocks:
         self._directory = directory
 
     def acquire(self, name: str, holder: Holder, dead: Taken | None = None) -> Lease | Taken:
-        """Take a lock, if it is free, or is seen to be a dead holder's."""
+        """Acquire a lock that is free, or that a dead holder has left."""
         uri = self._uri(name)
         lease = _StoreLease(self, uri, holder)
         with _refusals("take", uri):
@@ -59,45 +61,45 @@ class LeaseLocks:
         return Taken(None, time_to_live=self.time_to_live)  # others were quicker each time, and are done already
 
     def look(self, name: str) -> Taken | None:
-        """Return who holds a lock."""
+        """Return the holder of a lock."""
         uri = self._uri(name)
         with _refusals("look up", uri):
             found = self.read(uri)
         return None if found is None or found.released else found.taken
 
     def read(self, uri: str) -> _Seen | None:
-        """Return what a lock's object says, or ``None`` where there is none."""
+        """Return the content of a lock's object, ``None`` where there is no object."""
         found = self.store.read(uri)
         return None if found is None else _Seen.of(found.data, found.version, self.time_to_live)
 
     def _uri(self, name: str) -> str:
-        return join_uri(self._directory, f"{LOCKS}/{checked_name(name)}.json")
+        return f"{self._directory.rstrip('/')}/{LOCKS}/{checked_name(name)}.json"
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What an object says of a lock."""
+    """The content of a lock's object."""
 
     version: str
     holder: Holder | None
     time_to_live: float
     """The holder's own."""
     lease: str = ""
-    """What tells this lease from all others, those of the same holder included."""
+    """Different for each lease, also of one holder."""
     token: int = 0
-    """How many leases there were, this one included, of which each took over the one before."""
+    """The number of leases so far, this one included, of which each took over the one before."""
     released: bool = False
-    """Whether it was let go of, where it could not be removed."""
+    """Whether the holder has released the lock in place of removing the object."""
 
     @classmethod
     def of(cls, data: bytes, version: str, time_to_live: float) -> _Seen:
-        """Return what bytes say; where they say nothing, somebody holds it as far as can be told."""
-        try:
-            said = json.loads(data)
-            told = float(said["time_to_live"]), str(said["lease"]), int(said["token"]), bool(said["released"])
-        except (ValueError, TypeError, LookupError):
+        """Read bytes. Bytes that are no lock count as the lock of an unknown holder."""
+        said = fields_of(data)
+        stays, token, lease = said.get("time_to_live"), said.get("token"), said.get("lease")
+        if not isinstance(stays, (int, float)) or not isinstance(token, int) or not isinstance(lease, str):
             return cls(version, None, time_to_live)
-        return cls(version, Holder.from_json(data), *told)
+        believed = float(stays) if 0 < stays <= LONGEST_LIFE else time_to_live
+        return cls(version, Holder.from_json(data), believed, lease, token, said.get("released") is True)
 
     @property
     def taken(self) -> Taken:
@@ -105,7 +107,7 @@ class _Seen:
 
 
 class _StoreLease:
-    """An object that is this holder's."""
+    """The object of a lock that this run holds."""
 
     def __init__(self, locks: LeaseLocks, uri: str, holder: Holder) -> None:
         self.holder = holder
@@ -118,16 +120,16 @@ class _StoreLease:
         self._count = 0
 
     def publish(self, before: _Seen | None) -> None:
-        """Put the object in place of what was seen, or of nothing.
+        """Put the object in place of the one that was seen, or create it.
 
         Raises:
-            ConflictError: something else is there.
+            ConflictError: the object has changed since, or appeared.
         """
         self._token = before.token + 1 if before is not None else 1
         self._put(before.version if before is not None else None)
 
     def renew(self) -> None:
-        """Replace the object by one that says the same, and counts on."""
+        """Replace the object by the same with the next count."""
         with _refusals("renew", self._uri):
             for _ in range(_TRIES):
                 try:
@@ -140,11 +142,15 @@ class _StoreLease:
                 elif found.lease == self.id:
                     self.version = found.version  # the answer to a request of ours was lost
                 else:
-                    raise LockLostError(f"the lock {self._uri} was taken over by {found.holder or 'another'}")
-        raise LockError(f"could not renew the lock {self._uri}: it changed at every try; try again")
+                    raise LockLostError(
+                        f"the lock {self._uri} was taken over by {found.holder or 'another run'}",
+                        task=self.holder.task,
+                        uri=self._uri,
+                    )
+        raise LockError(f"could not renew the lock {self._uri}: it changed at every try; try again", uri=self._uri)
 
     def release(self) -> None:
-        """Remove the object, if it is this holder's still; where that is refused, say in it that it is free."""
+        """Remove this run's object; where the store refuses, mark the object as released."""
         with _refusals("release", self._uri):
             for _ in range(_TRIES):
                 if self.version is None:
@@ -181,4 +187,4 @@ def _refusals(action: str, uri: str) -> Iterator[None]:
     try:
         yield
     except StorageError as error:
-        raise LockError(f"could not {action} the lock {uri}: {error}") from error
+        raise LockError(f"could not {action} the lock {uri}: {error}", uri=uri) from error

@@ -1,4 +1,4 @@
-"""No locks: for a workspace that one process uses, and where nothing keeps any."""
+"""No locks: for a workspace that one process uses, and for stores that cannot keep locks."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ __all__ = ["NoLocks"]
 
 
 class NoLocks:
-    """Locks that everyone gets at once."""
+    """Locks that exclude nobody."""
 
     kind = "none"
 
     def acquire(self, name: str, holder: Holder, dead: Taken | None = None) -> Lease | Taken:  # noqa: ARG002 - the protocol's
-        """Return a lock that excludes nobody."""
+        """Return a lock at once."""
         checked_name(name)
         return _NoLease(holder)
 
     def look(self, name: str) -> Taken | None:
-        """Return ``None``: it is free, whoever holds it."""
+        """Return ``None``: the lock is always free."""
         checked_name(name)
         return None
 

@@ -1,4 +1,4 @@
-"""Locks in Redis, as redis-py keeps them: a key that the server lets expire unless its holder renews it."""
+"""Locks in Redis, by redis-py's own recipe: a key that expires unless its holder renews the key."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ log = logging.getLogger(__name__)
 
 
 class RedisLocks:
-    """Locks in a Redis server. Time is the server's: it frees what was not renewed for the time to live.
+    """Locks in a Redis server, which measures the time and frees the locks of dead holders.
 
     Args:
         conn_id: id of the Airflow connection.
-        prefix: what the names of the keys begin with.
-        time_to_live: after how many seconds without a renewal the server frees a lock.
+        prefix: precedes the lock's name in the key.
+        time_to_live: seconds without a renewal after which the server frees a lock.
     """
 
     kind = "redis"
@@ -37,7 +37,7 @@ class RedisLocks:
         self._clients: PerProcess[RedisClient] = PerProcess(lambda: new_client(conn_id, time_to_live))
 
     def acquire(self, name: str, holder: Holder, dead: Taken | None = None) -> Lease | Taken:  # noqa: ARG002 - the protocol's
-        """Take a lock, if it is free; the server knows who is dead."""
+        """Acquire a free lock; the server itself frees the locks of dead holders."""
         from redis.lock import Lock
 
         key, client = self._prefix + checked_name(name), self._clients.get()
@@ -54,7 +54,7 @@ class RedisLocks:
         return _RedisLease(client, lock, holder, words, self.time_to_live)
 
     def look(self, name: str) -> Taken | None:
-        """Return who holds a lock."""
+        """Return the holder of a lock."""
         key, client = self._prefix + checked_name(name), self._clients.get()
         with client.refusals("look up", key):
             found = client.redis.get(key)
@@ -62,7 +62,7 @@ class RedisLocks:
 
 
 class _RedisLease:
-    """A key that has this holder's words."""
+    """A key whose value describes this holder."""
 
     def __init__(self, client: RedisClient, lock: Lock, holder: Holder, words: str, time_to_live: float) -> None:
         self.holder = holder
@@ -72,7 +72,7 @@ class _RedisLease:
         self._words = words
 
     def renew(self) -> None:
-        """Have the key live on; where there is none any more, as the server was started anew, make it again."""
+        """Extend the life of the key; set the key again where a restarted server has forgotten it."""
         from redis.exceptions import LockNotOwnedError
 
         key = str(self._lock.name)
@@ -82,15 +82,17 @@ class _RedisLease:
                     self._lock.reacquire()
                     return
                 if self._lock.acquire(token=self._words):
-                    log.warning("the lock %s was gone from Redis, and is taken again", key)
+                    log.warning("the lock %s was gone from Redis; this run has acquired it again", key)
                     return
                 found = self._client.redis.get(key)
                 if found is not None and found != self._words.encode():
-                    raise LockLostError(f"the lock {key} is held by {Holder.from_json(found) or 'another'} now")
-        raise LockError(f"could not renew the lock {key}: it changed at every try; try again")
+                    raise LockLostError(
+                        f"the lock {key} is held by {Holder.from_json(found) or 'another run'} now", task=self.holder.task
+                    )
+        raise LockError(f"could not renew the lock {key}: it changed at every try; try again", task=self.holder.task)
 
     def release(self) -> None:
-        """Remove the key, if it has this holder's words still."""
+        """Remove the key, unless another holder has set it meanwhile."""
         from redis.exceptions import LockError as NotOwnedError
 
         with self._client.refusals("release", str(self._lock.name)), contextlib.suppress(NotOwnedError):

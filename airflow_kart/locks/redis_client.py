@@ -1,4 +1,4 @@
-"""The client of a Redis server that an Airflow connection names, and what its errors mean."""
+"""The client of a Redis server that an Airflow connection names, and the meaning of its errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FALSE = ("", "false", "no", "0", "off", "none")
 
 @dataclass(frozen=True, eq=False)
 class RedisClient:
-    """A client, and the words for whose it is."""
+    """A client and its connection, as messages name the two."""
 
     redis: Any
     """A ``redis.Redis``. Threads may share it."""
@@ -31,7 +31,7 @@ class RedisClient:
 
     @contextlib.contextmanager
     def refusals(self, action: str, key: str) -> Iterator[None]:
-        """Raise a LockError for whatever the server, or the way to it, makes go wrong inside the block."""
+        """Raise a LockError for each failure of the server, or of the network, inside the block."""
         import redis.exceptions as redis_errors
 
         try:
@@ -44,9 +44,9 @@ class RedisClient:
             elif isinstance(error, redis_errors.NoPermissionError):
                 advice = "give the user the commands GET, SET, PEXPIRE, DEL, EVALSHA and SCRIPT LOAD on the keys kart:*"
             elif isinstance(error, (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)):
-                advice = "look whether the server is there, and correct the connection if it is not the one"
+                advice = "check that the server runs, and that the connection names the right one"
             else:
-                advice = "look what the server logs"
+                advice = "read the log of the server"
             words = text.replace(str(self.password), "***") if told else text
             # The cause would be logged too.
             raise LockError(f"could not {action} the lock {key}: {words} ({self.who}); {advice}") from (
@@ -59,10 +59,10 @@ def new_client(conn_id: str, time_to_live: float) -> RedisClient:
 
     Args:
         conn_id: the id of the connection.
-        time_to_live: of the locks, in seconds: an answer is waited for no longer than a part of it.
+        time_to_live: of the locks, in seconds; the client waits for an answer for a quarter of that at most.
 
     Raises:
-        ConfigurationError: the connection, or the package that is needed, is missing or wrong.
+        ConfigurationError: the connection or the package redis is missing, or the connection is wrong.
     """
     try:
         import redis
@@ -96,13 +96,13 @@ def _database(extra: Any, conn_id: str) -> int:
     found = str(extra.get("db") or 0)
     if not found.isdecimal():
         raise ConfigurationError(
-            f"the connection {conn_id!r} has the db {found!r} in its extra; give the number of a database"
+            f"the connection {conn_id!r} has db {found!r} in its extra; set db to the number of a database"
         )
     return int(found)
 
 
 def _tls(extra: Any) -> dict[str, Any]:
-    """Return what the extra of a connection says of TLS, by the names that Airflow's Redis provider knows."""
+    """Return the TLS options in the extra of a connection, by the names that Airflow's Redis provider knows."""
     if not _is_true(extra.get("ssl")):
         return {}
     given = {name: extra[name] for name in _TLS_EXTRAS if extra.get(name) not in (None, "")}

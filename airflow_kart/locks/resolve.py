@@ -1,25 +1,23 @@
-"""Which locks a workspace has."""
+"""The choice of locks for a workspace."""
 
 from __future__ import annotations
 
 import functools
 import logging
-import os
 
 from airflow_kart import settings
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.locks.base import Locks
 from airflow_kart.locks.file import FileLocks
-from airflow_kart.locks.lease import LeaseLocks
+from airflow_kart.locks.lease import LONGEST_LIFE, LeaseLocks
 from airflow_kart.locks.none import NoLocks
 from airflow_kart.locks.redis import RedisLocks
-from airflow_kart.storage import BucketStore, LocalStore, MemoryStore, Store
-from airflow_kart.storage.local import path_of
+from airflow_kart.storage import KeepsFiles, Store
 from airflow_kart.storage.workspace import Workspace
 
-__all__ = ["locks_for"]
+__all__ = ["LOCK_KINDS", "locks_for"]
 
-_WORDS = ("auto", "file", "lease", "redis", "none")
+LOCK_KINDS = ("auto", "file", "lease", "redis", "none")
 _ONE_SCHEME = {"s3a": "s3", "gcs": "gs"}
 _SHORTEST_LIFE = 5
 
@@ -27,18 +25,20 @@ log = logging.getLogger(__name__)
 
 
 def locks_for(workspace: Workspace) -> Locks:
-    """Return what keeps the locks of a workspace. What has open connections is one and the same for equal workspaces.
+    """Return the locks of a workspace. Equal workspaces share locks that have open connections.
 
-    The lock of an artifact has the unique id of its task for a name.
+    A task's lock has the unique id of the task as its name.
 
     Raises:
-        ConfigurationError: the locks that are asked for do not exist, or not for such a workspace.
+        ConfigurationError: ``lock`` names no kind of locks, or one that the workspace cannot have.
     """
     asked = (workspace.lock or settings.kart_option("lock")).strip().lower()
-    if asked not in _WORDS:
-        raise ConfigurationError(f"lock is {asked!r}; set it to {', '.join(_WORDS[:-1])} or {_WORDS[-1]}")
+    if asked not in LOCK_KINDS:
+        raise ConfigurationError(f"lock is {asked!r}; set it to {', '.join(LOCK_KINDS[:-1])} or {LOCK_KINDS[-1]}")
     conn_id = (workspace.redis_conn_id or settings.kart_option("redis_conn_id")).strip()
     stays = settings.kart_int("lock_time_to_live", least=_SHORTEST_LIFE)
+    if stays > LONGEST_LIFE:
+        raise ConfigurationError(f"[kart] lock_time_to_live is {stays} s; set it to {LONGEST_LIFE} s or less")
     store = workspace.store
     kind = _chosen(store, conn_id) if asked == "auto" else asked
     if kind == "redis":
@@ -49,42 +49,40 @@ def locks_for(workspace: Workspace) -> Locks:
             )
         return _redis_locks(conn_id, f"kart:{_one_spelling(workspace.directory, store)}:", stays)
     if kind == "file":
-        if not isinstance(store, LocalStore):
+        if not isinstance(store, KeepsFiles):
             raise ConfigurationError(
                 f"lock is 'file', and {workspace.directory} is no directory; set it to "
-                f"{'lease, redis or none' if _can_lease(store) else 'redis or none'}"
+                f"{'lease, redis or none' if store.conditional else 'redis or none'}",
+                uri=workspace.directory,
             )
-        return FileLocks(path_of(workspace.directory))
+        return FileLocks(store.path(workspace.directory))
     if kind == "lease":
-        if not _can_lease(store):
+        if not store.conditional:
             raise ConfigurationError(
-                f"lock is 'lease', and the file system of {workspace.directory} has no conditional writes; set it to redis or none"
+                f"lock is 'lease', and the file system of {workspace.directory} has no conditional writes; set it to redis or none",
+                uri=workspace.directory,
             )
         return LeaseLocks(store, workspace.directory, stays)
-    if asked == "auto" and not _can_lease(store):
+    if asked == "auto" and not store.conditional:
         _warn_of_none(workspace.directory)
     return NoLocks()
 
 
 def _chosen(store: Store, conn_id: str) -> str:
-    """Return the kind of locks that ``auto`` stands for."""
-    if isinstance(store, MemoryStore):
-        return "none"  # no other process sees what is there
+    """Return the kind of locks that ``auto`` means for a store."""
+    if not store.shared:
+        return "none"
     if conn_id:
         return "redis"
-    if isinstance(store, LocalStore):
+    if isinstance(store, KeepsFiles):
         return "file"
-    return "lease" if _can_lease(store) else "none"
-
-
-def _can_lease(store: Store) -> bool:
-    return isinstance(store, (LocalStore, MemoryStore, BucketStore))
+    return "lease" if store.conditional else "none"
 
 
 def _one_spelling(directory: str, store: Store) -> str:
-    """Return a workspace's directory as it is written in names of keys: whichever way it is written elsewhere."""
-    if isinstance(store, LocalStore):
-        return os.path.normpath(path_of(directory))
+    """Return the one spelling of a workspace's directory for the names of keys."""
+    if isinstance(store, KeepsFiles):
+        return store.path(directory)
     scheme, _, rest = directory.partition("://")
     bucket, slash, path = rest.partition("/")
     scheme = scheme.lower()
@@ -98,9 +96,9 @@ def _redis_locks(conn_id: str, prefix: str, time_to_live: float) -> RedisLocks:
 
 @functools.lru_cache(maxsize=128)
 def _warn_of_none(directory: str) -> None:
-    """Say once that there are no locks."""
+    """Log once per workspace that its runs take no locks."""
     log.warning(
         "%s has no locks, as its file system has no conditional writes: two runs may do the same work at once; set [kart] "
-        "redis_conn_id to have locks in Redis, or [kart] lock to none to leave it at that",
+        "redis_conn_id to keep locks in Redis, or [kart] lock to none to accept this",
         directory,
     )

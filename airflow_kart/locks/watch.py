@@ -1,4 +1,4 @@
-"""What somebody who waits for a lock keeps from one look to the next."""
+"""The memory of a run that waits for a lock, from one look to the next."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ import time
 
 from airflow_kart.locks.base import Locks, Taken
 
-__all__ = ["Watch"]
+__all__ = ["LockWatch"]
 
 
-class Watch:
-    """Looks at one lock, and tells a holder that is dead from one that works.
+class LockWatch:
+    """Watches one lock, and tells a dead holder from one that works.
 
-    A holder that has to renew its lock changes its version by that. Time is what passed here between two looks, by a clock
-    that nobody sets: from the end of the first that saw a version to the beginning of the last that saw it still.
+    Each renewal changes the version of the lock. The age of a version is the time between two looks of this process, by a
+    clock that nobody sets: from the end of the first look that saw the version to the beginning of the latest one.
 
     Args:
-        locks: keep it.
-        name: the lock's.
+        locks: keep the lock.
+        name: of the lock.
     """
 
     def __init__(self, locks: Locks, name: str) -> None:
         self.dead: Taken | None = None
-        """What was seen of a dead holder's lock: to be given to ``acquire``."""
+        """The lock of a dead holder, as the argument ``dead`` of ``acquire``."""
         self._locks = locks
         self._name = name
         self._seen: Taken | None = None
         self._since = 0.0
 
     def look(self) -> Taken | None:
-        """Return who holds the lock, or ``None`` where it is free or may be taken over.
+        """Return the holder of the lock, ``None`` where the lock is free or may be taken over.
 
         Raises:
-            LockError: it cannot be looked at. What was seen before is kept, so that one may look again later.
+            LockError: the place of the locks cannot be reached. The watch remembers earlier looks; look again later.
         """
         began = time.monotonic()
         taken = self._locks.look(self._name)

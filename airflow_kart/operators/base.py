@@ -1,69 +1,87 @@
-"""What all kart operators take: their binding, and where artifacts are."""
+"""Arguments that all kart operators share: a binding and a workspace."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.providers.common.compat.sdk import mask_secret
 from airflow.sdk import BaseOperator
+from jinja2.nativetypes import NativeEnvironment
 
-from airflow_kart.settings import below_airflow_home
+from airflow_kart.operators.workspace_field import WorkspaceField, given_workspace, workspace_from
 from airflow_kart.storage.workspace import Workspace
+
+if TYPE_CHECKING:
+    import jinja2
+    from airflow.sdk import Context
 
 __all__ = ["KartBaseOperator"]
 
 
 class KartBaseOperator(BaseOperator):
-    """An operator whose tasks have values of the run's own, and artifacts in a workspace.
+    """An operator whose tasks take values from the run, and whose artifacts are in a workspace.
 
     Args:
-        bind: values and Jinja templates for parameters of the roots; of an operator by itself, for those of its task.
-        workspace_directory: where artifacts are; by default ``[kart] workspace_directory``. May be a template.
-        read_from: workspaces whose artifacts count where this one has none, and which are only read; by default
-            ``[kart] read_from``. May be templates.
-        aws_conn_id: id of the Airflow connection for S3; by default ``[kart] aws_conn_id``. May be a template.
-        gcp_conn_id: id of the Airflow connection for Google Cloud Storage; by default ``[kart] gcp_conn_id``. May be a
-            template.
-        lock: who keeps the locks, by which a task is made by one run at a time: ``"auto"``, ``"file"``, ``"lease"``,
-            ``"redis"`` or ``"none"``; by default ``[kart] lock``. May be a template.
-        redis_conn_id: id of the Airflow connection for Redis, which keeps the locks then; by default ``[kart]
-            redis_conn_id``. May be a template.
+        bind: values and Jinja templates for parameters of the roots; for a single operator, of its task.
+        workspace: where artifacts are: a path, a uri, or a :class:`~airflow_kart.Workspace`, which also names connections
+            and locks; by default ``[kart] workspace_directory``. Its texts may be templates.
+        workspace_directory: a path or uri; the short form of ``workspace``.
         kwargs: everything ``airflow.sdk.BaseOperator`` takes.
+
+    Raises:
+        BindingError: ``workspace`` and ``workspace_directory`` are both given, or neither text nor workspace.
     """
 
-    template_fields = ("bind", "workspace_directory", "read_from", "aws_conn_id", "gcp_conn_id", "lock", "redis_conn_id")
-    template_fields_renderers: ClassVar[dict[str, str]] = {"bind": "json"}
+    template_fields = ("bind", "workspace")
+    _private_values: Mapping[str, Any] = MappingProxyType({})
+    template_fields_renderers: ClassVar[dict[str, str]] = {"bind": "json", "workspace": "json"}
 
     def __init__(
         self,
         *,
-        bind: Mapping[str, Any] | None = None,
+        bind: Mapping[str, object] | None = None,
+        workspace: str | Workspace | None = None,
         workspace_directory: str | None = None,
-        read_from: Sequence[str] | None = None,
-        aws_conn_id: str | None = None,
-        gcp_conn_id: str | None = None,
-        lock: str | None = None,
-        redis_conn_id: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.bind = bind
-        self.workspace_directory = workspace_directory
-        self.read_from = read_from
-        self.aws_conn_id = aws_conn_id
-        self.gcp_conn_id = gcp_conn_id
-        self.lock = lock
-        self.redis_conn_id = redis_conn_id
+        self.workspace: WorkspaceField | None = given_workspace(workspace, workspace_directory)
 
-    def workspace(self) -> Workspace:
-        """Return the workspace, the configured one where none is named, to be entered. Templates are rendered by then."""
-        directory = below_airflow_home(self.workspace_directory) if self.workspace_directory else None
-        others = self.read_from
-        return Workspace(
-            directory or Workspace.current().directory,
-            aws_conn_id=self.aws_conn_id,
-            gcp_conn_id=self.gcp_conn_id,
-            read_from=None if others is None else tuple(below_airflow_home(other) for other in others),
-            lock=self.lock,
-            redis_conn_id=self.redis_conn_id,
-        )
+    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
+        """Render the templates to text, also in a DAG with ``render_template_as_native_obj``.
+
+        Jinja's native types turn a text such as ``20240506`` into a number. Parameters read their values from text.
+        """
+        if isinstance(jinja_env, NativeEnvironment) or jinja_env is None:
+            dag = self.get_dag()
+            jinja_env = dag.get_template_env(force_sandboxed=True) if dag is not None else self.get_template_env()
+        super().render_template_fields(context, jinja_env)
+        self._hide_private_values()
+
+    def _render(self, template: jinja2.Template, context: Mapping[str, Any], dag: Any = None) -> str:  # noqa: ARG002 - Airflow's
+        """Render one template to text, whatever the DAG's other operators get."""
+        return template.render(context)
+
+    def run_bind(self) -> Mapping[str, Any]:
+        """Return the rendered binding, private values included."""
+        return {**(self.bind or {}), **self._private_values}
+
+    def private_parameters(self) -> Collection[str]:
+        """Return the names of the private parameters that a binding may set."""
+        return ()
+
+    def _hide_private_values(self) -> None:
+        """Move private values out of the field that Airflow shows in the UI and keeps in its database."""
+        hidden = {name: value for name, value in (self.bind or {}).items() if name in self.private_parameters()}
+        if hidden:
+            for value in hidden.values():
+                mask_secret(value if isinstance(value, (str, dict, list)) else str(value))
+            self._private_values = hidden
+            self.bind = {**(self.bind or {}), **dict.fromkeys(hidden, "***")}
+
+    def run_workspace(self) -> Workspace:
+        """Return the workspace of a run, to be entered. Airflow has rendered its templates by then."""
+        return workspace_from(self.workspace)

@@ -1,8 +1,8 @@
-"""A DAG's compiled structure, and how a run finds its tasks in it.
+"""A DAG's compiled structure, and how a run finds its tasks in the structure.
 
-The structure is made once, when the DAG file is parsed, from sample values. A run has values of its own: the roots
-are made again with those, and each operator's task is found by the keys of ``requires()`` that lead to it from a
-root, not by anything that depends on a value.
+The compiler makes the structure once, when the DAG file is parsed, from sample values. A run has values of its own. So a
+run makes the roots again, and follows the keys of ``requires()`` from a root to each operator's task: keys depend on no
+value.
 """
 
 from __future__ import annotations
@@ -14,54 +14,65 @@ from typing import Any
 
 from airflow_kart.exceptions import BindingError, ParameterError
 from airflow_kart.parameters import UNSET
-from airflow_kart.parameters.parametrized import private_parameters
+from airflow_kart.parameters.parametrized import configured_default, private_parameters
 from airflow_kart.tasks.graph import Graph
+from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import KeyPath, follow
+from airflow_kart.tasks.resolution import resolve
 from airflow_kart.tasks.task import TaskOnKart
 
-__all__ = ["Blueprint", "BlueprintNode", "Place", "RootSpec", "RunGraph", "check_single"]
+__all__ = [
+    "Blueprint",
+    "BlueprintNode",
+    "RootSpec",
+    "Route",
+    "RunGraph",
+    "check_single",
+    "is_template",
+    "refuse_private_literals",
+]
 
 
 @dataclass(frozen=True)
 class RootSpec:
-    """A root as its author gave it: a class and the values that are fixed so far."""
+    """A root as its author gave it: a class, and the values fixed so far."""
 
     cls: type[TaskOnKart[Any]]
-    values: Mapping[str, Any]
+    values: Mapping[str, object]
 
     @classmethod
-    def of(cls, root: Any) -> RootSpec:
-        """Take a task, or a task class whose other values come from a binding, the form, or its defaults.
+    def of(cls, root: object) -> RootSpec:
+        """Take a task, or a task class, whose other values come from a binding, the form, or defaults.
 
         Raises:
-            BindingError: it is neither.
+            BindingError: the root is neither.
             ParameterValueError: a configured value does not fit its parameter.
         """
         if isinstance(root, TaskOnKart):
             return cls(type(root), {name: getattr(root, name) for name in root.get_parameters()})
         if isinstance(root, type) and issubclass(root, TaskOnKart):
-            values = {name: root.configured_default(name) for name in root.get_parameters()}
+            values = {name: configured_default(root, name) for name in root.get_parameters()}
             return cls(root, {name: value for name, value in values.items() if value is not UNSET})
         raise BindingError(f"root is {root!r}; give a task, a task class, or a list of these")
 
-    def make(self, values: Mapping[str, Any]) -> TaskOnKart[Any]:
-        """Make the task with those of the values that it has parameters for."""
+    def make(self, values: Mapping[str, object]) -> Task:
+        """Make the task; values without a parameter in its class do not count."""
         own = {name: value for name, value in values.items() if name in self.cls.get_parameters()}
         return self.cls(**{**self.values, **own})
 
-    def read(self, name: str, raw: object) -> Any:
-        """Return a value for one of the class's parameters from a rendered template, a form field or code."""
+    def read(self, name: str, raw: object) -> object:
+        """Return the value of a parameter, read from a rendered template, a form field or code."""
         parameter = self.cls.get_parameters()[name]
         return parameter.read(raw, self.cls.__qualname__, name)
 
 
 Hops = tuple[KeyPath, ...]
-"""A way from a task to one below it: the keys of its ``requires()``, then those of each inline task on the way."""
+"""The keys from a task to an upstream task: of the task's ``requires()``, then of each inline task in between."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """One way to find a task: below which operator's task (``None``: the DAG), on which way."""
+class Route:
+    """One way to find a task: the operator of its consumer (``None``: the task is a root), and the hops from there."""
 
     consumer: str | None
     hops: Hops
@@ -72,9 +83,9 @@ class BlueprintNode:
     """One operator of a compiled DAG."""
 
     task_id: str
-    task: TaskOnKart[Any]
-    """The task as it is with sample values."""
-    places: tuple[Place, ...]
+    task: Task
+    """The task with sample values."""
+    routes: tuple[Route, ...]
 
 
 @dataclass(frozen=True)
@@ -85,28 +96,34 @@ class Blueprint:
     nodes: Mapping[str, BlueprintNode]
     """By Airflow task id, upstream first."""
     form: Mapping[str, str] = field(default_factory=dict)
-    """The trigger form's field for each parameter it offers."""
+    """The trigger form's field for each parameter in the form."""
     inline: frozenset[str] = frozenset()
-    """The class names of the tasks that have no operator of their own."""
+    """The class names of the tasks without an operator of their own."""
+    plan_task_id: str | None = None
+    """The task id of the plan; ``None`` without a plan."""
 
     @classmethod
-    def single(cls, task_id: str, task: TaskOnKart[Any]) -> Blueprint:
-        """Return the structure of one operator that makes a task and everything below it."""
-        node = BlueprintNode(task_id, task, (Place(None, ((0,),)),))
+    def single(cls, task_id: str, task: Task) -> Blueprint:
+        """Return the structure of one operator that makes a task and everything upstream of it."""
+        node = BlueprintNode(task_id, task, (Route(None, ((0,),)),))
         return cls((RootSpec.of(task),), {task_id: node})
 
-    def for_run(self, bind: Mapping[str, Any], params: Mapping[str, Any]) -> RunGraph:
+    def private_parameters(self) -> set[str]:
+        """Return the names of the roots' private parameters."""
+        return {name for root in self.roots for name in private_parameters(root.cls)}
+
+    def for_run(self, bind: Mapping[str, object], params: Mapping[str, object]) -> RunGraph:
         """Return the tasks of a run.
 
         Args:
-            bind: the binding, rendered; it wins over the form.
+            bind: the rendered binding, which wins over the form.
             params: the run's Airflow params.
 
         Raises:
             BindingError: a value does not fit its parameter.
         """
         if unknown := sorted(bind.keys() - {name for root in self.roots for name in root.cls.get_parameters()}):
-            raise BindingError(f"bind names {', '.join(unknown)}, which the root has no parameter for")
+            raise BindingError(f"bind names {', '.join(unknown)}, which the root has no parameter for", parameter=unknown[0])
         raw = {**{name: params[field] for name, field in self.form.items() if field in params}, **bind}
         roots = []
         for root in self.roots:
@@ -117,49 +134,83 @@ class Blueprint:
                 except ParameterError as error:
                     origin = "the binding rendered to" if name in bind else "the trigger form gave"
                     value = "a private value" if name in private_parameters(root.cls) else repr(raw[name])
-                    raise BindingError(f"{origin} {value}, which does not fit: {error}") from error
+                    raise BindingError(
+                        f"{origin} {value}, which does not fit: {error}", task=root.cls.__qualname__, parameter=name
+                    ) from error
             roots.append(root.make(values))
         return RunGraph(self, tuple(roots))
 
     def __deepcopy__(self, _memo: object) -> Blueprint:
-        """Return the blueprint: it cannot change."""
+        """Return the blueprint itself: nothing changes a blueprint."""
         return self
 
 
 def check_single(task_id: str, task: object, bind: object) -> None:
-    """Check what an operator by itself is made of, when its file is parsed.
+    """Check the arguments of a single operator, when its file is parsed.
 
     Raises:
-        BindingError: it is given no task, or a binding for a parameter the task does not have.
+        BindingError: ``task`` is no task, or ``bind`` names a parameter that the task does not have.
     """
     if not isinstance(task, TaskOnKart):
         hint = f"; make an instance: {task.__name__}(...)" if isinstance(task, type) else ""
         raise BindingError(f"KartOperator {task_id!r}: task is {task!r}, which is not a task{hint}")
     if isinstance(bind, Mapping) and (unknown := sorted(bind.keys() - task.get_parameters().keys())):
         known = ", ".join(task.get_parameters()) or "none"
-        raise BindingError(f"KartOperator {task_id!r}: bind names {', '.join(unknown)}; {task!r} has {known}")
+        raise BindingError(
+            f"KartOperator {task_id!r}: bind names {', '.join(unknown)}; {task!r} has {known}",
+            task=repr(task),
+            parameter=unknown[0],
+        )
+    if isinstance(bind, Mapping):
+        refuse_private_literals(type(task), bind)
+
+
+def refuse_private_literals(cls: type[TaskOnKart[object]], bind: Mapping[str, object]) -> None:
+    """Refuse a binding that would put a secret into the serialized DAG, which Airflow keeps in its database.
+
+    Raises:
+        BindingError: a private parameter is bound to a value rather than to a template.
+    """
+    for name in private_parameters(cls):
+        if bind.get(name) is not None and not is_template(bind[name]):
+            raise BindingError(
+                f"bind[{name!r}] is a value, and {cls.__qualname__}.{name} is private: everybody who sees the DAG would see the "
+                f"value. Bind a template, such as '{{{{ var.value.{name} }}}}' or '{{{{ conn.shop.password }}}}', or set the option "
+                f"{name} of section [kart.{cls.__qualname__}]",
+                task=cls.__qualname__,
+                parameter=name,
+            )
+
+
+def is_template(value: object) -> bool:
+    """Whether Jinja has to render a value: a text with a template, or a list or dict that holds one."""
+    if isinstance(value, Mapping):
+        return any(is_template(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(is_template(item) for item in value)
+    return isinstance(value, str) and ("{{" in value or "{%" in value)
 
 
 class RunGraph:
-    """The tasks of one run, by the operator that makes them."""
+    """The tasks of one run, by operator."""
 
-    def __init__(self, blueprint: Blueprint, roots: tuple[TaskOnKart[Any], ...]) -> None:
+    def __init__(self, blueprint: Blueprint, roots: tuple[Task, ...]) -> None:
         self._blueprint = blueprint
         self.roots = roots
 
     @cached_property
-    def tasks(self) -> Mapping[str, TaskOnKart[Any]]:
-        """The task of each operator; an operator whose task is not part of this run is left out."""
-        found: dict[str, TaskOnKart[Any]] = {}
+    def tasks(self) -> Mapping[str, Task]:
+        """The task of each operator; operators whose tasks are not part of this run are left out."""
+        found: dict[str, Task] = {}
         for node in reversed(list(self._blueprint.nodes.values())):  # consumers first
-            for place in node.places:
-                if place.consumer is None:
-                    within: Any = self.roots
-                elif place.consumer in found:
-                    within = found[place.consumer].lineage.requirements
+            for route in node.routes:
+                if route.consumer is None:
+                    within: object = self.roots
+                elif route.consumer in found:
+                    within = resolve(found[route.consumer]).requirements
                 else:
                     continue
-                task = _at_the_end(place.hops, within)
+                task = _at_the_end(route.hops, within)
                 if task is not None:
                     found[node.task_id] = task
                     break
@@ -167,7 +218,7 @@ class RunGraph:
 
     @cached_property
     def task_ids(self) -> Mapping[str, str]:
-        """The operator of each task, by unique id; a task without one is made inside its consumer's."""
+        """The operator of each task, by unique id. The consumer's operator makes a task that has none."""
         return {task.unique_id: task_id for task_id, task in reversed(list(self.tasks.items()))}
 
     @cached_property
@@ -175,8 +226,8 @@ class RunGraph:
         """The tasks as a graph, with targets in the current workspace."""
         return Graph.of(self.roots)
 
-    def inline_tasks(self) -> list[TaskOnKart[Any]]:
-        """Return the tasks that have no operator of their own."""
+    def inline_tasks(self) -> list[Task]:
+        """Return the tasks without an operator of their own."""
         return [node.task for unique_id, node in self.graph.nodes.items() if unique_id not in self.task_ids]
 
     def unique_ids(self, task_ids: Collection[str]) -> set[str]:
@@ -184,9 +235,9 @@ class RunGraph:
         return {self.tasks[task_id].unique_id for task_id in task_ids if task_id in self.tasks}
 
 
-def _at_the_end(hops: Hops, within: Any) -> TaskOnKart[Any] | None:
-    """Return the task that a way leads to, or ``None`` where the way ends before."""
-    task: Any = None
+def _at_the_end(hops: Hops, within: object) -> Task | None:
+    """Return the task at the end of the hops; ``None`` if a hop leads nowhere."""
+    task: object = None
     for hop in hops:
         try:
             task = follow(within, hop)
@@ -194,5 +245,5 @@ def _at_the_end(hops: Hops, within: Any) -> TaskOnKart[Any] | None:
             return None
         if not isinstance(task, TaskOnKart):
             return None
-        within = task.lineage.requirements
+        within = resolve(task).requirements
     return task if isinstance(task, TaskOnKart) else None

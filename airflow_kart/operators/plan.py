@@ -1,15 +1,16 @@
-"""The operator that decides, before anything runs, what a DAG run does with each task."""
+"""The operator that decides, before any task runs, the outcome of each task of a DAG run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from airflow.providers.common.compat.sdk import DownstreamTasksSkipped
 
+from airflow_kart.locks import locks_for
 from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint
-from airflow_kart.operators.run_context import RunContext
+from airflow_kart.operators.run_context import AGAIN_XCOM, RunContext
 from airflow_kart.operators.table import text_table
 from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask, make_plan
 from airflow_kart.storage.workspace import Workspace
@@ -20,7 +21,7 @@ PLAN_XCOM = "plan"
 
 
 class KartPlanOperator(KartBaseOperator):
-    """Asks the roots first, looks below only what will run, and skips all other tasks at once, without a process each.
+    """Asks the roots first, looks upstream only of tasks that will run, and skips all others at once, without a process each.
 
     The plan is in its log, and under the XCom key ``plan`` as outcome, reason and uris by task id.
 
@@ -43,11 +44,16 @@ class KartPlanOperator(KartBaseOperator):
         self.blueprint = blueprint
         self.on_cached = on_cached
 
+    def private_parameters(self) -> Collection[str]:
+        """Return the names of the roots' private parameters."""
+        return self.blueprint.private_parameters()
+
     def execute(self, context: Any) -> dict[str, int]:
-        """Make the plan; return how many tasks it runs, reuses and does not need."""
+        """Make the plan; return the number of tasks of each outcome."""
         run_context = RunContext(self, self.blueprint, context)
+        run_context.check_conf()
         outside = {task_id for task_id in self.blueprint.nodes if run_context.outside(task_id)}
-        with self.workspace():
+        with self.run_workspace():
             run = run_context.run
             plan = make_plan(run.graph, rerun=run_context.rerun(), required=run.unique_ids(outside), remember=True)
             planned = {task_id: self._of_operator(task_id, run_context, plan) for task_id in self.blueprint.nodes}
@@ -57,6 +63,7 @@ class KartPlanOperator(KartBaseOperator):
             if counts[Outcome.RUN.value]:
                 workspace = Workspace.current()
                 workspace.store.check_writable(workspace.directory)
+                locks_for(workspace)  # an unknown kind of locks is an error of the plan, not of each task
                 plan.begin_reruns()
             self._publish(planned, plan, run_context, context, counts)
         skipped = [
@@ -90,6 +97,8 @@ class KartPlanOperator(KartBaseOperator):
             uris = [target.uri for target in plan.graph.nodes[task.unique_id].targets] if task is not None else []
             rows[task_id] = {"outcome": found.outcome.value, "reason": found.reason, "uris": uris}
         context["ti"].xcom_push(key=PLAN_XCOM, value=rows)
+        if again := {task_id: found.reason for task_id, found in planned.items() if found.forced}:
+            context["ti"].xcom_push(key=AGAIN_XCOM, value=again)
         table = text_table(
             ("task", "plan", "why"), [(task_id, row["outcome"], row["reason"]) for task_id, row in rows.items()]
         )

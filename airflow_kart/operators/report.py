@@ -1,9 +1,11 @@
-"""The operator that says, after everything, what a DAG run made and what it reused."""
+"""The operator that reports, at the end of a DAG run, which tasks ran and which artifacts were reused."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
+
+from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_kart.exceptions import TaskFailedError
 from airflow_kart.operators.base import KartBaseOperator
@@ -11,7 +13,9 @@ from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.operators.plan import PLAN_XCOM
 from airflow_kart.operators.run_context import RunContext
 from airflow_kart.operators.table import text_table
-from airflow_kart.runtime.plan import Outcome, PlannedTask, states_of
+from airflow_kart.operators.upstream_skips import skip_summary
+from airflow_kart.runtime.plan import Outcome, PlannedTask
+from airflow_kart.tasks.completeness import Completeness, look_at
 
 __all__ = ["REPORT_XCOM", "KartReportOperator"]
 
@@ -19,14 +23,13 @@ REPORT_XCOM = "report"
 
 
 class KartReportOperator(KartBaseOperator):
-    """Reports what ran, what was cached, what was not needed, and the compute time that saved.
+    """Reports the tasks that ran, were cached or were not needed, and the saved compute time.
 
-    It ends well unless a task failed, also when everything else was skipped: what should follow a compiled DAG or
-    group hangs on it. The report is in its log, and under the XCom key ``report``.
+    The operator succeeds unless a task failed, also when all other tasks were skipped: set the successors of a compiled DAG
+    or group downstream of the report. The report is in the operator's log, and under the XCom key ``report``.
 
     Args:
         blueprint: the compiled structure.
-        plan_task_id: the task id of the plan; ``None`` where there is none.
         kwargs: everything :class:`~airflow_kart.operators.base.KartBaseOperator` takes.
     """
 
@@ -37,37 +40,50 @@ class KartReportOperator(KartBaseOperator):
         self,
         *,
         blueprint: Blueprint,
-        plan_task_id: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.blueprint = blueprint
-        self.plan_task_id = plan_task_id
+
+    def private_parameters(self) -> Collection[str]:
+        """Return the names of the roots' private parameters."""
+        return self.blueprint.private_parameters()
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Report; return how many tasks there are of each outcome and the seconds saved.
 
         Raises:
             TaskFailedError: a task failed.
+            AirflowSkipException: the plan, or each task that the graph is made for, was skipped: so is what is downstream.
         """
-        ti = context["ti"]
+        ti, plan_task_id = context["ti"], self.blueprint.plan_task_id
         run_context = RunContext(self, self.blueprint, context)
         states = ti.get_task_states(
             dag_id=ti.dag_id,
-            task_ids=[*self.blueprint.nodes, *([self.plan_task_id] if self.plan_task_id else [])],
+            task_ids=[*self.blueprint.nodes, *([plan_task_id] if plan_task_id else [])],
             run_ids=[ti.run_id],
         ).get(ti.run_id, {})
-        plan = ti.xcom_pull(task_ids=self.plan_task_id, key=PLAN_XCOM) if self.plan_task_id else None
-        with self.workspace():
-            found = self._outcomes(run_context, states, plan or {}, (ti.dag_id, ti.run_id))
+        if plan_task_id and str(states.get(plan_task_id)) == "skipped":
+            raise AirflowSkipException(f"{plan_task_id} was skipped, and so was everything that it plans")
+        plan = ti.xcom_pull(task_ids=plan_task_id, key=PLAN_XCOM) if plan_task_id else None
+        with self.run_workspace():
+            found = self._outcomes(run_context, states, plan or {}, ti)
         summary = self._publish(found, context)
         failed = [task_id for task_id, outcome in found.items() if outcome.outcome is Outcome.FAILED]
-        if self.plan_task_id and states.get(self.plan_task_id) not in (None, "success"):
-            failed.insert(0, self.plan_task_id)
+        if plan_task_id and states.get(plan_task_id) not in (None, "success"):
+            failed.insert(0, plan_task_id)
         if failed:
             raise TaskFailedError(
                 f"{len(failed)} task(s) failed, or could not run because one did: {', '.join(failed)}; see their logs"
             )
+        roots = [
+            found[task_id].outcome
+            for task_id, node in self.blueprint.nodes.items()
+            if any(route.consumer is None for route in node.routes)
+        ]
+        if all(outcome is Outcome.SKIPPED for outcome in roots):
+            ti.xcom_push(key="return_value", value=summary)
+            raise AirflowSkipException("all that the graph is made for was skipped; the report says why")
         return summary
 
     def _outcomes(
@@ -75,55 +91,76 @@ class KartReportOperator(KartBaseOperator):
         run_context: RunContext,
         states: Mapping[str, Any],
         plan: Mapping[str, Any],
-        airflow_run: tuple[str, str],
+        ti: Any,
     ) -> dict[str, PlannedTask]:
         tasks = run_context.run.tasks
         graph = run_context.run.graph
-        present = dict(
-            zip(tasks, states_of([graph.nodes[task.unique_id] for task in tasks.values()], remember=True), strict=True)
-        )
+        looked_at = look_at([graph.nodes[task.unique_id] for task in tasks.values()], remember=True)
+        present = dict(zip(tasks, looked_at, strict=True))
         found: dict[str, PlannedTask] = {}
         for task_id in self.blueprint.nodes:
             state = str(states.get(task_id))
             there = present.get(task_id)
-            cached = there is not None and there.outcome is Outcome.CACHED
+            cached = there is not None and there.complete
             seconds = there.seconds if there is not None and cached else 0.0
             planned = plan.get(task_id, {})
             reason = str(planned.get("reason") or (there.reason if there is not None else "not part of the graph"))
             if state in ("failed", "upstream_failed"):
                 outcome = Outcome.FAILED
                 reason = "it failed" if state == "failed" else "something it needs failed"
-            elif state == "success":
-                outcome = Outcome.RAN if there is not None and there.made_by == airflow_run else Outcome.CACHED
-            elif planned.get("outcome") in (Outcome.CACHED.value, Outcome.NOT_NEEDED.value):
+            elif state == "success" and there is not None and cached:
+                outcome = Outcome.RAN if there.made_by == (ti.dag_id, ti.run_id) else Outcome.CACHED
+            elif planned.get("outcome") in (Outcome.CACHED.value, Outcome.NOT_NEEDED.value) and state != "success":
                 outcome = Outcome(planned["outcome"])
+            elif there is None:
+                outcome = Outcome.NOT_NEEDED
             else:
-                outcome = Outcome.CACHED if cached else Outcome.NOT_NEEDED
+                outcome, reason = _as_its_operator_said(ti.xcom_pull(task_ids=task_id), state, there)
             found[task_id] = PlannedTask(outcome, reason, seconds)
         return found
 
     def _publish(self, found: Mapping[str, PlannedTask], context: Any) -> dict[str, Any]:
         by_outcome = {
             outcome.value: [task_id for task_id, task in found.items() if task.outcome is outcome]
-            for outcome in (Outcome.RAN, Outcome.CACHED, Outcome.NOT_NEEDED, Outcome.FAILED)
+            for outcome in (Outcome.RAN, Outcome.CACHED, Outcome.NOT_NEEDED, Outcome.SKIPPED, Outcome.FAILED)
         }
         ran = sum(task.seconds for task in found.values() if task.outcome is Outcome.RAN)
         saved = sum(task.seconds for task in found.values() if task.outcome in (Outcome.CACHED, Outcome.NOT_NEEDED))
+        why = {task_id: task.reason for task_id, task in found.items()}
         times = {"seconds_run": round(ran, 3), "seconds_saved": round(saved, 3)}
-        context["ti"].xcom_push(key=REPORT_XCOM, value={**by_outcome, **times})
+        context["ti"].xcom_push(key=REPORT_XCOM, value={**by_outcome, **times, "why": why})
         counts = {outcome: len(task_ids) for outcome, task_ids in by_outcome.items()}
         table = text_table(
             ("task", "outcome", "seconds", "why"),
             [(task_id, task.outcome.value, f"{task.seconds:.2f}", task.reason) for task_id, task in found.items()],
         )
         self.log.info(
-            "Report: %d ran (%.1f s), %d cached, %d not needed, %d failed; %.1f s of compute saved\n%s",
+            "Report: %d ran (%.1f s), %d cached, %d not needed, %d skipped, %d failed; %.1f s of compute saved\n%s",
             counts["ran"],
             ran,
             counts["cached"],
             counts["not_needed"],
+            counts["skipped"],
             counts["failed"],
             saved,
             table,
         )
         return {**counts, **times}
+
+
+def _as_its_operator_said(summary: object, state: str, there: Completeness) -> tuple[Outcome, str]:
+    """Return outcome and reason of a task whose state in Airflow does not tell.
+
+    Args:
+        summary: the operator's return value, if the operator pushed one.
+        state: the task instance's state in Airflow.
+        there: what is known of the artifact.
+    """
+    said = summary if isinstance(summary, Mapping) else {}
+    if said.get("outcome") in (Outcome.RAN.value, Outcome.CACHED.value):
+        return Outcome(said["outcome"]), str(said.get("reason"))
+    if state == "success":
+        return Outcome.SKIPPED, f"it was marked as success, and its artifact is not there: {there.reason}"
+    if state == "skipped":
+        return Outcome.SKIPPED, skip_summary(summary)
+    return Outcome.CACHED if there.complete else Outcome.NOT_NEEDED, there.reason

@@ -1,16 +1,22 @@
-"""What an operator knows of its run: its tasks with this run's values, what to run again, where it is."""
+"""An operator's view of its DAG run: the tasks with this run's values, reruns, and the coordinates in Airflow."""
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from airflow_kart.exceptions import BindingError
 from airflow_kart.operators.blueprint import Blueprint, RunGraph
-from airflow_kart.tasks.task import TaskOnKart
+from airflow_kart.runtime.selection import unmatched
+from airflow_kart.tasks.model import Task
+from airflow_kart.tasks.outputs import targets_of
 
-__all__ = ["RERUN_PARAM", "RunContext", "kart_task_ids", "outside_consumers"]
+__all__ = ["AGAIN_XCOM", "RERUN_PARAM", "RunContext", "kart_task_ids", "outside_consumers"]
+
+AGAIN_XCOM = "run_again"
+"""The plan's XCom that says which tasks run although their artifacts are readable, and why."""
 
 RERUN_PARAM = "kart_rerun"
 """The Airflow param that names tasks to run again."""
@@ -21,7 +27,7 @@ class RunContext:
 
     Args:
         operator: a kart operator whose templates are rendered.
-        blueprint: the structure it belongs to.
+        blueprint: the operator's compiled structure.
         context: Airflow's context.
     """
 
@@ -29,10 +35,10 @@ class RunContext:
         self._operator = operator
         self._blueprint = blueprint
         self._context = context
-        self.run: RunGraph = blueprint.for_run(operator.bind or {}, dict(context.get("params") or {}))
+        self.run: RunGraph = blueprint.for_run(operator.run_bind(), dict(context.get("params") or {}))
 
     def rerun(self) -> set[str]:
-        """Return the unique ids of this blueprint's tasks that ``kart_rerun`` names, or whose classes ask for it.
+        """Return the unique ids of this blueprint's tasks that ``kart_rerun`` names, or whose classes ask for reruns.
 
         Raises:
             BindingError: a pattern names no kart task anywhere in the DAG.
@@ -40,21 +46,51 @@ class RunContext:
         patterns = (self._context.get("params") or {}).get(RERUN_PARAM) or []
         if isinstance(patterns, str):
             patterns = [patterns]
+        if not isinstance(patterns, (list, tuple)) or not all(isinstance(pattern, str) for pattern in patterns):
+            raise BindingError(
+                f"{RERUN_PARAM} is {patterns!r}; give a list of task ids, class names or globs", parameter=RERUN_PARAM
+            )
         inline = self.run.inline_tasks() if self._blueprint.inline else []
         named: set[str] = {task.unique_id for task in [*self.run.tasks.values(), *inline] if task.rerun}
         for pattern in patterns:
-            known = kart_task_ids(self._operator.dag) | inline_names(self._operator.dag)
-            if not _matching(pattern, known):
-                raise BindingError(f"{RERUN_PARAM}: no task matches {pattern!r}; there are {', '.join(sorted(known))}")
-            named |= self.run.unique_ids(_matching(pattern, self._blueprint.nodes))
-            named |= {task.unique_id for task in inline if fnmatch.fnmatchcase(type(task).__name__, pattern)}
+            known = kart_task_ids(self._operator.dag) | class_names(self._operator.dag)
+            nodes = self.run.graph.nodes.values()
+            of_classes = {node.unique_id for node in nodes if fnmatch.fnmatchcase(type(node.task).__name__, pattern)}
+            if not (_matching(pattern, known) or of_classes):
+                raise BindingError(f"{RERUN_PARAM}: {unmatched(pattern, known)}", parameter=RERUN_PARAM)
+            named |= self.run.unique_ids(_matching(pattern, self._blueprint.nodes)) | of_classes
         return named
 
+    def check_conf(self) -> None:
+        """Refuse a misspelt field of the trigger form, which Airflow would ignore.
+
+        Raises:
+            BindingError: the run's ``conf`` has a key that is no param, and looks like one of the compiled graph.
+        """
+        conf = getattr(self._context.get("dag_run"), "conf", None)
+        own = [*self._blueprint.form.values(), RERUN_PARAM]
+        for key in conf if isinstance(conf, Mapping) else ():
+            close = difflib.get_close_matches(str(key), own, 1)
+            if key not in self._operator.dag.params and close:
+                raise BindingError(
+                    f"the run's conf has {key!r}, which is no field of the trigger form; did you mean {close[0]!r}? Declare "
+                    f"{key!r} in the DAG's params if it is for another task",
+                    parameter=close[0],
+                )
+
+    def planned_reason(self, task: Task) -> str:
+        """Return why the plan lets a task run although its artifact is still readable; empty if the plan says nothing."""
+        plan = self._blueprint.plan_task_id
+        if plan is None or not any(target.state().readable for _, target in targets_of(task)):
+            return ""
+        reasons = self._context["ti"].xcom_pull(task_ids=plan, key=AGAIN_XCOM)
+        return str(reasons.get(self.run.task_ids.get(task.unique_id), "")) if isinstance(reasons, Mapping) else ""
+
     def outside(self, task_id: str) -> list[str]:
-        """Return the tasks of the DAG that hang on one of this blueprint's, but do not belong to it."""
+        """Return the tasks of the DAG directly downstream of one of this blueprint's, outside the blueprint."""
         return outside_consumers(self._operator.dag.task_dict[task_id], self._blueprint.nodes)
 
-    def how_to_make(self, task: TaskOnKart[Any]) -> str:
+    def how_to_make(self, task: Task) -> str:
         """Return the command that makes a task's artifact."""
         task_id = self.run.task_ids.get(task.unique_id)
         if task_id is None:
@@ -104,10 +140,12 @@ def kart_task_ids(dag: Any) -> set[str]:
     return {task_id for task_id, operator in dag.task_dict.items() if getattr(operator, "makes_artifact", False)}
 
 
-def inline_names(dag: Any) -> set[str]:
-    """Return the class names of the tasks of a DAG that have no operator of their own."""
-    blueprints = (getattr(operator, "blueprint", None) for operator in dag.task_dict.values())
-    return {name for blueprint in blueprints if blueprint is not None for name in blueprint.inline}
+def class_names(dag: Any) -> set[str]:
+    """Return the class names of the tasks of a DAG, also of those without an operator of their own."""
+    operators = list(dag.task_dict.values())
+    blueprints = {id(found): found for operator in operators if (found := getattr(operator, "blueprint", None)) is not None}
+    inline = {name for blueprint in blueprints.values() for name in blueprint.inline}
+    return inline | {type(operator.task).__name__ for operator in operators if getattr(operator, "makes_artifact", False)}
 
 
 def _matching(pattern: str, task_ids: Collection[str]) -> set[str]:

@@ -10,7 +10,7 @@ _MOST_ROWS = 500
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as aligned text, the first of them where there are very many."""
+    """Return rows as aligned text; of very many rows, the first."""
     shown = [header, *rows[:_MOST_ROWS]]
     widths = [max(len(row[column]) for row in shown) for column in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown]

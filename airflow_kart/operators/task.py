@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
-from airflow.providers.common.compat.sdk import AirflowSkipException
+from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTaskTimeout
 
+from airflow_kart import settings
 from airflow_kart.artifacts.sidecar import sidecar_uri
 from airflow_kart.artifacts.staged import sidecar_version
 from airflow_kart.exceptions import LockTimeoutError
@@ -16,41 +19,56 @@ from airflow_kart.locks import Taken
 from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint, check_single
 from airflow_kart.operators.run_context import RunContext, outside_consumers
-from airflow_kart.operators.upstream import Below
+from airflow_kart.operators.upstream import UpstreamTasks
+from airflow_kart.operators.upstream_skips import reason_to_skip
 from airflow_kart.runtime.plan import Outcome
 from airflow_kart.runtime.runner import RunResult, run_task
-from airflow_kart.runtime.single_flight import TakenElsewhere, Turns
+from airflow_kart.runtime.session import Session
+from airflow_kart.runtime.single_flight import TakenElsewhere
+from airflow_kart.runtime.skipping import is_skip, skip_reason
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.kinds import ExternalTask
+from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.outputs import targets_of
-from airflow_kart.tasks.task import TaskOnKart
 from airflow_kart.triggers.external import ExternalArtifactTrigger
 from airflow_kart.triggers.lock import LockTrigger
 
 __all__ = ["KartOperator"]
 
+_GRACE_SECONDS = 60.0  # for the trigger's own error, which names the holder of the lock
+
+
+@dataclass(frozen=True)
+class Waits:
+    """Since when an operator has been at its task, in all its processes (Unix times)."""
+
+    began: float
+    since: float | None = None
+    """The start of the wait for another run; ``None`` without a wait."""
+
+    def end_of(self, limit: dt.timedelta | None) -> float | None:
+        """Return when a limit ends (Unix time); ``None`` without a limit."""
+        return None if limit is None else self.began + limit.total_seconds()
+
 
 class KartOperator(KartBaseOperator):
-    """Makes the artifact of a task, unless it is there.
+    """Makes the artifact of a task, unless the artifact is there.
 
-    Used by itself it also makes what is missing below the task. In a compiled DAG each task has an operator of its
-    own; then only what has none is made here, and a missing input that has one is an error that says how to make it.
+    An operator by itself also makes the missing artifacts upstream. In a compiled DAG each task has an operator of its own:
+    there an operator makes besides only upstream tasks without one, and a missing input that has one is an error that
+    says how to make the input.
 
     Raises:
-        BindingError: ``task`` is no task, or ``bind`` names a parameter it does not have.
+        BindingError: ``task`` is no task, or ``bind`` names an unknown parameter.
 
     Args:
-        task: the task, with the values its operator is compiled with.
+        task: the task, with sample values for bound parameters.
         bind: see :class:`~airflow_kart.operators.base.KartBaseOperator`.
+        workspace: as ``bind``.
         workspace_directory: as ``bind``.
-        read_from: as ``bind``.
-        aws_conn_id: as ``bind``.
-        gcp_conn_id: as ``bind``.
-        lock: as ``bind``.
-        redis_conn_id: as ``bind``.
         on_cached: how the operator ends when the artifact was there: ``"skip"``, which shows in the UI, or
-            ``"success"``. Where a task outside the graph hangs on it, it always ends well.
-        blueprint: the compiled structure it belongs to.
+            ``"success"``. With a downstream task outside the graph, the operator always succeeds.
+        blueprint: the compiled structure of the DAG.
         kwargs: everything ``airflow.sdk.BaseOperator`` takes.
     """
 
@@ -62,88 +80,102 @@ class KartOperator(KartBaseOperator):
     def __init__(
         self,
         *,
-        task: TaskOnKart[Any],
+        task: Task,
         bind: Mapping[str, Any] | None = None,
+        workspace: str | Workspace | None = None,
         workspace_directory: str | None = None,
-        read_from: Sequence[str] | None = None,
-        aws_conn_id: str | None = None,
-        gcp_conn_id: str | None = None,
-        lock: str | None = None,
-        redis_conn_id: str | None = None,
         on_cached: Literal["skip", "success"] = "skip",
         blueprint: Blueprint | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(  # named one by one, so that type checkers know them here too
-            bind=bind,
-            workspace_directory=workspace_directory,
-            read_from=read_from,
-            aws_conn_id=aws_conn_id,
-            gcp_conn_id=gcp_conn_id,
-            lock=lock,
-            redis_conn_id=redis_conn_id,
-            **kwargs,
-        )
+        super().__init__(bind=bind, workspace=workspace, workspace_directory=workspace_directory, **kwargs)
         if blueprint is None:
             check_single(self.task_id, task, bind)
         self.task = task
         self.on_cached = on_cached
         self.blueprint = blueprint
 
+    def private_parameters(self) -> Collection[str]:
+        """Return the names of the private parameters of the task, or of the compiled graph's roots."""
+        return (self.blueprint or Blueprint.single(self.task_id, self.task)).private_parameters()
+
     def execute(self, context: Any) -> dict[str, Any]:
-        """Make the artifact; return its outcome and where it is."""
-        return self._execute(context, {}, None)
+        """Make the artifact; return outcome and uris."""
+        return self._execute(context, {}, Waits(began=time.time()))
 
-    def on_kill(self) -> None:
-        """Stop the task where it is: nothing is published, and its lock is let go of.
-
-        Airflow by itself lets it go on and kills it seconds later, and a lock that is not the kernel's would stay for its
-        time to live.
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any) -> Any:
+        """Go on after a deferral.
 
         Raises:
-            SystemExit: in the midst of the task. Airflow tries it again if it has tries left.
+            TaskDeferralTimeout: the operator waited for too long.
+        """
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except Exception as error:
+            if type(error).__name__ == "TaskDeferralTimeout":  # which lives in another module in each version of Airflow
+                message = (
+                    f"{self.task_id} has waited for too long, for a file or for another run that makes the same artifact: longer "
+                    "than execution_timeout, the external task's timeout or [kart] lock_timeout allows. The log above says "
+                    "for what; if that is there, see whether Airflow's triggerer runs"
+                )
+                error.args = (message,)
+            raise
+
+    def on_kill(self) -> None:
+        """Abort the running task. Nothing is published; the lock is released.
+
+        Airflow alone would let the task go on and kill the process seconds later; a lock outside the kernel would then stay
+        for its time to live.
+
+        Raises:
+            SystemExit: in the midst of the task. Airflow retries the task while tries are left.
         """
         if self._at_work:
             self._at_work = False  # clearing up is not to be stopped
             raise SystemExit(f"Airflow has told {self.task_id} to end; nothing is published, and its lock is free again")
 
-    def _execute(self, context: Any, dead: Mapping[str, Taken], waiting_since: float | None) -> dict[str, Any]:
+    def _execute(self, context: Any, dead: Mapping[str, Taken], waits: Waits) -> dict[str, Any]:
         """Make the artifact.
 
         Args:
             context: Airflow's.
-            dead: by unique id, the locks of other runs that were seen to be dead.
-            waiting_since: since when (Unix time) it has waited for other runs, if it has.
+            dead: by unique id, the locks of dead runs.
+            waits: since when the operator has been at its task, and has waited for another run.
         """
         self._at_work = True
         try:
-            return self._make(context, dead, waiting_since)
+            return self._make(context, dead, waits)
         finally:
             self._at_work = False
 
-    def _make(self, context: Any, dead: Mapping[str, Taken], waiting_since: float | None) -> dict[str, Any]:
+    def _make(self, context: Any, dead: Mapping[str, Taken], waits: Waits) -> dict[str, Any]:
         blueprint = self.blueprint or Blueprint.single(self.task_id, self.task)
         run_context = RunContext(self, blueprint, context)
+        if blueprint.plan_task_id is None:
+            run_context.check_conf()
         task = run_context.run.tasks.get(self.task_id)
         if task is None:
             raise AirflowSkipException(f"with this run's values the DAG has no task {self.task_id}; nothing to make")
-        with self.workspace():
-            below = Below(task, run_context, context)
-            if absent := below.absent(task):
-                self._wait_for(absent)
-            turns = Turns(wait=False, dead=dead)
+        with self.run_workspace():
+            if self.blueprint is not None and (why := reason_to_skip(self, run_context, self.blueprint, context)):
+                self._push_skip(context, task, why)
+                raise AirflowSkipException(why)
+            upstream = UpstreamTasks(task, run_context, context)
+            if absent := upstream.absent(task):
+                self._wait_for(absent, waits)
+            session = Session(run_context.coordinates(), run_context.how_to_make, waits=False, dead=dead)
             try:
-                made = below.make(turns)
+                made = upstream.make(session)
                 result = run_task(
-                    task,
-                    force=below.forced,
-                    coordinates=run_context.coordinates(),
-                    how_to_make=run_context.how_to_make,
-                    turns=turns,
+                    task, force=upstream.forced, reason=upstream.reason or run_context.planned_reason(task), session=session
                 )
             except TakenElsewhere as elsewhere:
-                self._wait_for_turn(elsewhere, time.time() if waiting_since is None else waiting_since)
-        summary = {**_summary(task, result), "made_below": made}
+                self._wait_for_lock(elsewhere, waits)
+            except Exception as error:
+                if is_skip(error):
+                    self._push_skip(context, task, skip_reason(error))
+                raise
+        summary = {**_summary(task, result), "made_upstream": made}
         if result.outcome is Outcome.CACHED:
             where = ", ".join(artifact["uri"] for artifact in summary["artifacts"])
             self.log.info("%r is cached (%s)%s", task, result.reason, f"; its artifact is {where}" if where else "")
@@ -152,8 +184,13 @@ class KartOperator(KartBaseOperator):
                 raise AirflowSkipException("the artifact is there")
         return summary
 
-    def _wait_for(self, external: list[ExternalTask[Any]]) -> NoReturn:
-        """Give the worker slot up until what is made elsewhere is there."""
+    def _push_skip(self, context: Any, task: Task, reason: str) -> None:
+        self.log.info("%r is skipped: %s", task, reason)
+        summary = {"outcome": Outcome.SKIPPED.value, "reason": reason, "task": repr(task), "unique_id": task.unique_id}
+        context["ti"].xcom_push(key="return_value", value=summary)
+
+    def _wait_for(self, external: list[ExternalTask[Any]], waits: Waits) -> NoReturn:
+        """Free the worker slot until external artifacts are there."""
         uris = [target.uri for task in external for _, target in targets_of(task)]
         timeouts = [task.timeout for task in external if task.timeout is not None]
         self.log.info("Waiting for what is made elsewhere: %s", ", ".join(uris))
@@ -161,52 +198,67 @@ class KartOperator(KartBaseOperator):
             trigger=ExternalArtifactTrigger(
                 uris=uris,
                 poll_seconds=min(task.poll_seconds for task in external),
-                aws_conn_id=self.aws_conn_id,
-                gcp_conn_id=self.gcp_conn_id,
+                workspace=Workspace.current(),
             ),
             method_name="execute_when_there",
-            timeout=min(timeouts) if timeouts else None,
+            kwargs={"began": waits.began},
+            timeout=_time_left(*(waits.end_of(limit) for limit in (self.execution_timeout, *timeouts))),
         )
 
-    def execute_when_there(self, context: Any, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Go on after waiting; what is not there after all is waited for again."""
+    def execute_when_there(self, context: Any, event: Mapping[str, Any], began: float | None = None) -> dict[str, Any]:
+        """Go on after waiting, or wait again for artifacts that are still missing."""
         self.log.info("There now: %s", ", ".join(event["uris"]))
-        return self.execute(context)
+        return self._execute(context, {}, Waits(began or time.time()))
 
-    def _wait_for_turn(self, elsewhere: TakenElsewhere, since: float) -> NoReturn:
+    def _wait_for_lock(self, elsewhere: TakenElsewhere, waits: Waits) -> NoReturn:
         """Give the worker slot up until another run has made the task, or has died."""
         task = elsewhere.task
+        since = waits.since or time.time()
         self.log.info("Waiting, as %s", elsewhere)
-        here = Workspace.current()
         self.defer(
             trigger=LockTrigger(
                 task=repr(task),
                 unique_id=task.unique_id,
                 sidecars={target.uri: sidecar_version(target.store, target.uri) for _, target in targets_of(task)},
                 since=since,
-                workspace_directory=here.directory,
-                aws_conn_id=here.aws_conn_id,
-                gcp_conn_id=here.gcp_conn_id,
-                lock=here.lock,
-                redis_conn_id=here.redis_conn_id,
+                workspace=Workspace.current(),
             ),
             method_name="execute_when_free",
+            kwargs={"began": waits.began},
+            timeout=_time_left(
+                waits.end_of(self.execution_timeout), since + settings.kart_int("lock_timeout") + _GRACE_SECONDS
+            ),
         )
 
-    def execute_when_free(self, context: Any, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Go on after waiting for another run: take what it made, or make it.
+    def execute_when_free(self, context: Any, event: Mapping[str, Any], began: float | None = None) -> dict[str, Any]:
+        """Go on after waiting for another run: take its artifact, or make the artifact.
 
         Raises:
-            LockTimeoutError: it was waited for too long.
+            LockTimeoutError: the wait took too long.
         """
         if event["failed"]:
             raise LockTimeoutError(event["failed"])
         self.log.info("Going on after %.0f s: %s", time.time() - event["since"], event["reason"])
         dead = {event["unique_id"]: Taken(None, **event["dead"])} if event["dead"] else {}
-        return self._execute(context, dead, event["since"])
+        return self._execute(context, dead, Waits(began or event["since"], event["since"]))
 
 
-def _summary(task: TaskOnKart[Any], result: RunResult) -> dict[str, Any]:
+def _time_left(*ends: float | None) -> dt.timedelta | None:
+    """Return how long an operator may wait until the first of some ends; ``None`` without any.
+
+    Raises:
+        AirflowTaskTimeout: no time is left.
+    """
+    given = [end for end in ends if end is not None]
+    if not given:
+        return None
+    left = dt.timedelta(seconds=min(given) - time.time())
+    if left <= dt.timedelta(0):
+        raise AirflowTaskTimeout("the task would have to wait, and the time that it may take is over")
+    return left
+
+
+def _summary(task: Task, result: RunResult) -> dict[str, Any]:
     return {
         "outcome": result.outcome.value,
         "reason": result.reason,

@@ -1,4 +1,7 @@
-"""Typed parameters of tasks."""
+"""Typed parameters of tasks, and the immutable value that a task's parameters make.
+
+Parsing, checking and writing of values live here. Parameters know no store, no format and no run.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from airflow_kart.parameters.collection import (
     OptionalTupleParameter,
     TupleParameter,
 )
-from airflow_kart.parameters.configured import configured_or_default, origins_of
+from airflow_kart.parameters.configured import configured_or_default, origins_of, refuse_unknown_options
 from airflow_kart.parameters.date import (
     DateParameter,
     MonthParameter,
@@ -132,4 +135,5 @@ __all__ = [
     "ZonedDateSecondParameter",
     "configured_or_default",
     "origins_of",
+    "refuse_unknown_options",
 ]

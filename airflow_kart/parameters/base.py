@@ -1,24 +1,25 @@
-"""What every parameter is: a declared, typed, validated value of a task.
+"""The base of all parameters: a declared, typed, validated value of a task.
 
-A parameter class is instantiated in a class body, where a type checker should see the *value's* type:
-``depth: int = IntParameter(default=6)``. So each class declares ``__new__`` as returning its value type, which the
-typing specification allows and both mypy and pyright honour; the ``misc`` code waived there is mypy's note about it.
+A class body makes an instance of a parameter class, where a type checker should see the *value's* type:
+``depth: int = IntParameter(default=6)``. So ``__new__`` of each class declares the value type as its return type. The
+typing specification allows that, mypy and pyright honour it; mypy's ``misc`` note about it is waived.
 
-To add a parameter type, subclass :class:`Parameter`: ``normalize``, ``parse``, ``serialize``, ``to_json`` and
-``json_schema`` say what it accepts and how it is written; ``sample`` and ``variation`` give the compiler two values
-to compile a DAG's structure with; ``check_options`` refuses a declaration that contradicts itself. Methods raise
-:class:`ValueError` with what is wrong and what is expected; the name of the task and the parameter is added here.
+To add a parameter type, subclass :class:`Parameter`. ``normalize``, ``parse``, ``serialize``, ``to_json`` and
+``json_schema`` define the accepted values and their written forms. ``sample`` and ``variation`` give the compiler two
+values to compile a DAG's structure with. ``check_options`` refuses a declaration that contradicts itself. These methods
+raise :class:`ValueError` with the mistake and the expected form; this module adds the task's and the parameter's name.
 """
 
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar, Final, Generic, NamedTuple, TypedDict, TypeVar, cast
 
 from typing_extensions import Unpack
 
-from airflow_kart.exceptions import ParameterError, ParameterValueError
+from airflow_kart.exceptions import KartError, ParameterError, ParameterValueError
 from airflow_kart.stored import blank, make, named
 
 __all__ = ["UNSET", "Options", "Origin", "Parameter", "ParameterVisibility", "described"]
@@ -32,27 +33,27 @@ class _Unset(enum.Enum):
     def __repr__(self) -> str:
         return "<required>"
 
-    def __reduce_ex__(self, _protocol: object) -> tuple[Any, ...]:
+    def __reduce_ex__(self, _protocol: object) -> tuple[object, ...]:
         return named, ("parameters.UNSET",)
 
 
 UNSET: Final[Any] = _Unset.UNSET
-"""The default of a parameter that has none."""
+"""The default of a required parameter."""
 
 
 class ParameterVisibility(enum.Enum):
-    """Who sees a parameter's value."""
+    """The places that show a parameter's value."""
 
     PUBLIC = "public"
     """Trigger form, sidecars and logs."""
     HIDDEN = "hidden"
     """Sidecars and logs, but not the trigger form."""
     PRIVATE = "private"
-    """Nobody: sidecars hold a keyed digest, logs nothing."""
+    """None: sidecars hold a keyed digest, logs nothing."""
 
 
 class Origin(NamedTuple):
-    """A class and the name a parameter has there."""
+    """A class and the name of one of its parameters."""
 
     module: str
     class_name: str
@@ -64,23 +65,23 @@ class Origin(NamedTuple):
         """Return the origin of a class's parameter."""
         return cls(owner.__module__, owner.__qualname__, name)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return make, ("parameters.Origin", *self)
 
 
 class Options(TypedDict, total=False):
-    """What every parameter takes besides ``default``."""
+    """The options of every parameter besides ``default``."""
 
     description: str
     """One sentence for the trigger form and the documentation."""
     significant: bool
     """Whether the value is part of the task's identity (default: yes)."""
     visibility: ParameterVisibility
-    """Who sees the value (default: everyone)."""
-    compile_value: Any
-    """Value a DAG's structure is compiled with while a template stands for the real one."""
+    """The places that show the value (default: all)."""
+    compile_value: object
+    """Value to compile a DAG's structure with, where a template stands for the real value."""
     kw_only: bool
-    """Whether the value is given by keyword only (default: yes). Write ``False`` itself, as type checkers read it."""
+    """Whether callers give the value by keyword only (default: yes). Write a literal ``False`` for type checkers."""
 
 
 class Parameter(Generic[V]):
@@ -88,8 +89,10 @@ class Parameter(Generic[V]):
 
     holds_tasks: ClassVar[bool] = False
     """Whether values are, or contain, tasks."""
+    if_missing: ClassVar[str] = ""
+    """Follows the message of the error that a task was made without a value."""
     origin: Origin | None
-    """Where the parameter was declared first; ``None`` until its class is made."""
+    """The first declaration of the parameter; ``None`` until Python has made the class."""
     default: V
     description: str
     significant: bool
@@ -97,17 +100,24 @@ class Parameter(Generic[V]):
     compile_value: V
     kw_only: bool
 
-    def __new__(cls, *, default: Any = UNSET, **options: Unpack[Options]) -> Any:
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let luigi's ``IntParameter(6)`` stand for ``IntParameter(default=6)``."""
+        super().__init_subclass__(**kwargs)
+        own = vars(cls).get("__new__")
+        if own is not None:
+            cls.__new__ = _with_default_by_position(own.__func__)  # type: ignore[method-assign]
+
+    def __new__(cls, *, default: object = UNSET, **options: Unpack[Options]) -> Any:
         """Declare a parameter of a task class.
 
         Args:
-            default: value where none is given; without it the parameter is required.
+            default: value where the caller gives none. A parameter without a default is required.
             options: see :class:`Options`.
         """
         return cls._declare(default, options)
 
     @classmethod
-    def _declare(cls, default: Any, options: Options, **specifics: Any) -> Any:
+    def _declare(cls, default: object, options: Options, **specifics: object) -> Any:
         unknown = sorted(set(options) - Options.__annotations__.keys())
         if unknown:
             raise ParameterError(f"{cls.__name__} takes no option {', '.join(unknown)}")
@@ -117,14 +127,7 @@ class Parameter(Generic[V]):
                     f"{cls.__name__}({name}=...): give a {kind.__name__}, not {described(options.get(name))}"
                 )
         parameter = object.__new__(cls)
-        parameter.__dict__.update(specifics)
-        parameter.origin = None
-        parameter.default = default
-        parameter.description = options.get("description", "")
-        parameter.significant = options.get("significant", True)
-        parameter.visibility = options.get("visibility", ParameterVisibility.PUBLIC)
-        parameter.compile_value = options.get("compile_value", UNSET)
-        parameter.kw_only = options.get("kw_only", True)
+        parameter.__dict__.update(_DEFAULTS, **options, **specifics, default=default)
         try:
             parameter.check_options()
         except (ValueError, TypeError, OverflowError) as error:
@@ -132,12 +135,17 @@ class Parameter(Generic[V]):
         return parameter
 
     @property
+    def is_private(self) -> bool:
+        """Whether no form, log, message or sidecar shows the value."""
+        return self.visibility is ParameterVisibility.PRIVATE
+
+    @property
     def required(self) -> bool:
         """Whether the parameter has no default."""
         return self.default is UNSET
 
     def bind(self, origin: Origin) -> None:
-        """Check and normalise the declared default and compile value, once, when the class is made.
+        """Check and normalise the declared default and compile value, once, when Python makes the class.
 
         Raises:
             ParameterValueError: the default or the compile value does not fit the parameter.
@@ -145,20 +153,20 @@ class Parameter(Generic[V]):
         for attribute in ("default", "compile_value"):
             value = getattr(self, attribute)
             if value is not UNSET:
-                setattr(self, attribute, self.accept(value, origin.class_name, f"{origin.name} ({attribute})"))
+                setattr(self, attribute, self.accept(value, origin.class_name, origin.name, f" ({attribute})"))
         self.origin = origin
 
-    # What a subclass says.
+    # A subclass defines these.
 
     def check_options(self) -> None:
-        """Check, and bring into one form, the options of the declaration itself.
+        """Check and normalise the options of the declaration.
 
         Raises:
-            ValueError: they are wrong, or contradict each other.
+            ValueError: an option is wrong, or two options contradict each other.
         """
 
-    def normalize(self, value: Any) -> V:
-        """Return the value in its one immutable form.
+    def normalize(self, value: object) -> V:
+        """Return the value in its canonical, immutable form.
 
         Raises:
             ValueError: the value is not of the parameter's type or range.
@@ -168,7 +176,7 @@ class Parameter(Generic[V]):
         return cast(V, str.__str__(value))  # the text itself: a str enum's own __str__ is its name
 
     def parse(self, text: str) -> V:
-        """Return the value written as text by :meth:`serialize`, a template or a command line.
+        """Return the value of a text: from :meth:`serialize`, a template or a command line.
 
         Raises:
             ValueError: the text stands for no value of the parameter.
@@ -183,11 +191,11 @@ class Parameter(Generic[V]):
         """Return the value as JSON, for the trigger form and the sidecar."""
         return self.serialize(value)
 
-    def from_json(self, value: Any) -> V:
-        """Return the value that JSON other than text stands for, as a form field or :meth:`to_json` gives it.
+    def from_json(self, value: object) -> V:
+        """Return the value of JSON other than text: from a form field or :meth:`to_json`.
 
         Raises:
-            ValueError: it stands for no value of the parameter.
+            ValueError: the JSON stands for no value of the parameter.
         """
         return self.normalize(value)
 
@@ -196,52 +204,104 @@ class Parameter(Generic[V]):
         return {"type": "string"}
 
     def sample(self) -> V:
-        """Return a value to compile with where there is neither a default nor a compile value."""
+        """Return a value to compile with, for a parameter without a default and a compile value."""
         return cast(V, "sample")
 
     def variation(self, value: V) -> V:
-        """Return another valid value, so that compiling twice shows what the parameter changes."""
+        """Return another valid value, so that compiling twice shows the parameter's effect on the DAG."""
         return cast(V, f"{value}_")
 
-    # What the package calls.
+    # The package calls these.
 
-    def accept(self, value: object, owner: str, name: str) -> V:
-        """Return a value given in code, normalised.
+    def accept(self, value: object, owner: str, name: str, note: str = "") -> V:
+        """Return a value from code, normalised.
+
+        Args:
+            value: the value.
+            owner: the qualified name of the task's class.
+            name: the parameter's name.
+            note: follows the name in errors.
 
         Raises:
             ParameterValueError: the value does not fit; the message names task and parameter.
         """
-        return self._checked(lambda: self.normalize(value), owner, name)
+        return self._checked(lambda: self.normalize(value), owner, name, note)
 
     def read(self, raw: object, owner: str, name: str) -> V:
-        """Return a value that came from outside, as text (a template, a form field) or as JSON.
+        """Return a value from outside: text (a template, a form field) or JSON.
+
+        Args:
+            raw: the text, or the JSON.
+            owner: the qualified name of the task's class.
+            name: the parameter's name.
 
         Raises:
-            ParameterValueError: it stands for no value; the message names task and parameter.
+            ParameterValueError: ``raw`` stands for no value; the message names task and parameter.
         """
         as_text = isinstance(raw, str) and not isinstance(raw, enum.Enum)
         return self._checked(lambda: self.parse(str(raw)) if as_text else self.from_json(raw), owner, name)
 
-    def _checked(self, convert: Callable[[], V], owner: str, name: str) -> V:
+    def _checked(self, convert: Callable[[], V], owner: str, name: str, note: str = "") -> V:
+        where = f"{owner}.{name}{note}"
         try:
             return convert()
         except (ValueError, TypeError, OverflowError) as error:
-            if self.visibility is ParameterVisibility.PRIVATE:
-                raise ParameterValueError(f"{owner}.{name}: the value does not fit (it is private, so not shown)") from None
-            raise ParameterValueError(f"{owner}.{name}: {error}") from error
+            if not self.is_private:
+                raise ParameterValueError(f"{where}: {error}", task=owner, parameter=name) from error
+        except KartError as error:  # of a task that is the value
+            if not self.is_private:
+                error.add_context(where, task=owner, parameter=name)
+                raise
+        except Exception as error:
+            if not self.is_private:
+                message = f"{where}: {type(self).__name__} failed: {type(error).__name__}: {error}"
+                raise ParameterValueError(message, task=owner, parameter=name) from error
+        # Raised outside the handlers, so that no error that shows the value becomes the context of this one.
+        message = f"{where}: the value does not fit; the parameter is private, so the value is not shown"
+        raise ParameterValueError(message, task=owner, parameter=name)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the declaration, as a class that travels by value takes its parameters along."""
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle the declaration: a class that travels by value takes its parameters along."""
         return blank, (type(self),), dict(vars(self))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(default={self.default!r})"
+        shown = "***" if self.is_private and not self.required else repr(self.default)
+        return f"{type(self).__name__}(default={shown})"
 
 
+def _with_default_by_position(new: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a ``__new__`` that takes one value by position, the default, as luigi's parameters do.
+
+    Type checkers read the declared ``__new__``: a default by keyword is the only one they recognise.
+    """
+    if new.__code__.co_argcount > 1:  # a parameter that takes values by position itself
+        return new
+
+    @functools.wraps(new)
+    def wrapped(cls: type[Parameter[Any]], *positional: object, **options: Any) -> Any:
+        if positional:
+            if len(positional) > 1 or "default" in options:
+                raise ParameterError(f"{cls.__name__} takes one value by position, the default; give the others by keyword")
+            options["default"] = positional[0]
+        return new(cls, **options)
+
+    return wrapped
+
+
+Parameter.__new__ = _with_default_by_position(Parameter.__new__)  # type: ignore[method-assign]
+
+_DEFAULTS: Final = {
+    "origin": None,
+    "description": "",
+    "significant": True,
+    "visibility": ParameterVisibility.PUBLIC,
+    "compile_value": UNSET,
+    "kw_only": True,
+}
 _KINDS: Final = {"description": str, "significant": bool, "visibility": ParameterVisibility, "kw_only": bool}
 
 
 def described(value: object) -> str:
-    """Return a value for an error message: its type, and itself where that is short."""
+    """Return a value for an error message: its type, and a short value itself."""
     text = repr(value)
     return f"{type(value).__name__} {text}" if len(text) <= 80 else f"a {type(value).__name__}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 from typing_extensions import Unpack
 
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
-from airflow_kart.parameters.frozen import FrozenDict, freeze, thaw
+from airflow_kart.parameters.frozen import Frozen, FrozenDict, Json, freeze, thaw
 from airflow_kart.parameters.optional import OptionalOf
 from airflow_kart.parameters.schema import check_schema, check_value
 
@@ -27,29 +27,27 @@ V = TypeVar("V")
 T = TypeVar("T", bound="tuple[Any, ...]")
 
 
-class _JsonParameter(Parameter[Any]):
-    """A parameter that is written as JSON text."""
+class _JsonParameter(Parameter[V]):
+    """A parameter whose text is JSON."""
 
-    schema: Mapping[str, Any] | None
+    schema: Mapping[str, object] | None
 
     def check_options(self) -> None:
-        """Check that the schema is one."""
+        """Check the JSON Schema."""
         if self.schema is not None:
             self.schema = check_schema(self.schema)
 
-    def _fitting(self, value: Any) -> Any:
-        frozen = freeze(value)
+    def _check(self, frozen: Frozen) -> None:
         if self.schema is not None:
             check_value(thaw(frozen), self.schema)
-        return frozen
 
-    def _sampled(self, value: Any) -> Any:
+    def _sampled(self, value: object) -> V:
         try:
             return self.normalize(value)
         except ValueError as error:
             raise ValueError("there is no sample that satisfies the schema; give one: compile_value=...") from error
 
-    def parse(self, text: str) -> Any:
+    def parse(self, text: str) -> V:
         """Read JSON text."""
         try:
             value = json.loads(text)
@@ -57,83 +55,85 @@ class _JsonParameter(Parameter[Any]):
             raise ValueError(f"{text!r} is not JSON ({error})") from None
         return self.normalize(value)
 
-    def serialize(self, value: Any) -> str:
+    def serialize(self, value: V) -> str:
         """Return JSON text."""
-        return json.dumps(thaw(value), ensure_ascii=False)
+        return json.dumps(self.to_json(value), ensure_ascii=False)
 
-    def to_json(self, value: Any) -> Any:
+    def to_json(self, value: V) -> Json:
         """Return plain lists and dicts."""
-        return thaw(value)
+        return thaw(cast("Frozen", value))  # as normalize() made it
 
 
-class ListParameter(_JsonParameter):
-    """A list of JSON values, kept as a tuple; lists and dicts inside are frozen too."""
+class ListParameter(_JsonParameter["tuple[Any, ...]"]):
+    """A list of JSON values, held as a tuple; inner lists and dicts are immutable too."""
 
     def __new__(  # type: ignore[misc]
-        cls, *, default: Sequence[V] = UNSET, schema: Mapping[str, Any] | None = None, **options: Unpack[Options]
+        cls, *, default: Sequence[V] = UNSET, schema: Mapping[str, object] | None = None, **options: Unpack[Options]
     ) -> tuple[V, ...]:
         """Declare a list.
 
         Args:
-            default: list where none is given.
+            default: list where the caller gives none.
             schema: JSON Schema that the list must satisfy.
             options: see :class:`Options`.
         """
         return cls._declare(default, options, schema=schema)  # type: ignore[no-any-return]
 
-    def normalize(self, value: Any) -> tuple[Any, ...]:
+    def normalize(self, value: object) -> tuple[Any, ...]:
         """Return a tuple of frozen values."""
         if not isinstance(value, (list, tuple)):
             raise ValueError(f"give a list or tuple, not {described(value)}")
-        frozen: tuple[Any, ...] = self._fitting(value)
+        frozen = freeze(value)
+        self._check(frozen)
         return frozen
 
-    def json_schema(self) -> dict[str, Any]:
-        """Return an ``array`` schema; without one of its own the trigger form shows a JSON editor, as items may be anything."""
+    def json_schema(self) -> dict[str, object]:
+        """Return the ``array`` schema; without ``schema=`` the trigger form shows a JSON editor, as items may be anything."""
         if self.schema is not None:
             return {"type": "array", **self.schema}
         return {"type": "array", "items": {"type": ["string", "number", "boolean", "null", "array", "object"]}}
 
-    def sample(self) -> tuple[Any, ...]:
-        """Return the empty list; a schema that refuses it needs a compile value."""
-        sample: tuple[Any, ...] = self._sampled(())
-        return sample
+    def sample(self) -> tuple[object, ...]:
+        """Return the empty list. Where the schema refuses the empty list, the declaration needs ``compile_value=``."""
+        return self._sampled(())
 
-    def variation(self, value: tuple[Any, ...]) -> tuple[Any, ...]:
+    def variation(self, value: tuple[object, ...]) -> tuple[object, ...]:
         """Return a list one longer."""
         return self.normalize((*value, value[-1] if value else "sample"))
 
 
-class OptionalListParameter(OptionalOf[Any], ListParameter):
-    """A list of JSON values, kept as a tuple, or ``None``."""
+class OptionalListParameter(OptionalOf["tuple[object, ...]"], ListParameter):
+    """A list of JSON values, held as a tuple, or ``None``."""
 
     def __new__(  # type: ignore[misc]
-        cls, *, default: Sequence[V] | None = UNSET, schema: Mapping[str, Any] | None = None, **options: Unpack[Options]
+        cls, *, default: Sequence[V] | None = UNSET, schema: Mapping[str, object] | None = None, **options: Unpack[Options]
     ) -> tuple[V, ...] | None:
         """Declare a list or ``None``; see :class:`ListParameter`."""
         return cls._declare(default, options, schema=schema)  # type: ignore[no-any-return]
 
 
 class TupleParameter(ListParameter):
-    """A tuple of JSON values, tuples inside it included; as text, JSON, or a tuple as Python writes it."""
+    """A tuple of JSON values, inner tuples included; as text, JSON or a Python literal."""
 
     # Two overloads, as pyright checks a __new__ that returns a type variable only through them.
     @overload
     def __new__(  # type: ignore[misc]
-        cls, *, schema: Mapping[str, Any] | None = None, **options: Unpack[Options]
+        cls, *, schema: Mapping[str, object] | None = None, **options: Unpack[Options]
     ) -> tuple[Any, ...]: ...
 
     @overload
     def __new__(  # type: ignore[misc]
-        cls, *, default: T, schema: Mapping[str, Any] | None = None, **options: Unpack[Options]
+        cls, *, default: T, schema: Mapping[str, object] | None = None, **options: Unpack[Options]
     ) -> T: ...
 
-    def __new__(cls, *, default: Any = UNSET, schema: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> Any:
+    def __new__(
+        cls, *, default: object = UNSET, schema: Mapping[str, object] | None = None, **options: Unpack[Options]
+    ) -> Any:
         """Declare a tuple; see :class:`ListParameter`."""
         return cls._declare(default, options, schema=schema)
 
     def parse(self, text: str) -> tuple[Any, ...]:
-        """Read JSON text, or a tuple as Python writes it: ``((12, 3), (4, 15))``."""
+        """Read JSON text, or a Python literal: ``((12, 3), (4, 15))``."""
         try:
             value = json.loads(text)
         except ValueError:
@@ -144,65 +144,71 @@ class TupleParameter(ListParameter):
         return self.normalize(value)
 
 
-class OptionalTupleParameter(OptionalOf[Any], TupleParameter):
+class OptionalTupleParameter(OptionalOf["tuple[object, ...]"], TupleParameter):
     """A tuple of JSON values, or ``None``; see :class:`TupleParameter`."""
 
     @overload
     def __new__(  # type: ignore[misc]
-        cls, *, schema: Mapping[str, Any] | None = None, **options: Unpack[Options]
+        cls, *, schema: Mapping[str, object] | None = None, **options: Unpack[Options]
     ) -> tuple[Any, ...] | None: ...
 
     @overload
     def __new__(  # type: ignore[misc]
-        cls, *, default: T | None, schema: Mapping[str, Any] | None = None, **options: Unpack[Options]
+        cls, *, default: T | None, schema: Mapping[str, object] | None = None, **options: Unpack[Options]
     ) -> T | None: ...
 
-    def __new__(cls, *, default: Any = UNSET, schema: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> Any:
+    def __new__(
+        cls, *, default: object = UNSET, schema: Mapping[str, object] | None = None, **options: Unpack[Options]
+    ) -> Any:
         """Declare a tuple or ``None``; see :class:`ListParameter`."""
         return cls._declare(default, options, schema=schema)
 
 
-class DictParameter(_JsonParameter):
-    """A dict of JSON values by str, kept as a :class:`FrozenDict`. The order of its keys is not part of its identity."""
+class DictParameter(_JsonParameter[FrozenDict]):
+    """A dict of JSON values by str, held as a :class:`FrozenDict` with sorted keys: their order is not part of the identity."""
 
     def __new__(  # type: ignore[misc]
-        cls, *, default: Mapping[str, V] = UNSET, schema: Mapping[str, Any] | None = None, **options: Unpack[Options]
+        cls, *, default: Mapping[str, V] = UNSET, schema: Mapping[str, object] | None = None, **options: Unpack[Options]
     ) -> Mapping[str, V]:
         """Declare a dict.
 
         Args:
-            default: dict where none is given.
+            default: dict where the caller gives none.
             schema: JSON Schema that the dict must satisfy.
             options: see :class:`Options`.
         """
         return cls._declare(default, options, schema=schema)  # type: ignore[no-any-return]
 
-    def normalize(self, value: Any) -> FrozenDict:
+    def normalize(self, value: object) -> FrozenDict:
         """Return a frozen dict."""
         if not isinstance(value, Mapping):
             raise ValueError(f"give a dict, not {described(value)}")
-        frozen: FrozenDict = self._fitting(value)
+        frozen = freeze(value)
+        self._check(frozen)
         return frozen
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, object]:
         """Return an ``object`` schema, which the trigger form shows as a JSON editor."""
         return {"type": "object", **(self.schema or {})}
 
     def sample(self) -> FrozenDict:
-        """Return the empty dict; a schema that refuses it needs a compile value."""
-        sample: FrozenDict = self._sampled({})
-        return sample
+        """Return the empty dict. Where the schema refuses the empty dict, the declaration needs ``compile_value=``."""
+        return self._sampled({})
 
     def variation(self, value: FrozenDict) -> FrozenDict:
         """Return the dict with one key more."""
         return self.normalize({**value, "sample": "sample"})
 
 
-class OptionalDictParameter(OptionalOf[Any], DictParameter):
+class OptionalDictParameter(OptionalOf[FrozenDict], DictParameter):
     """A dict of JSON values by str, or ``None``."""
 
     def __new__(  # type: ignore[misc]
-        cls, *, default: Mapping[str, V] | None = UNSET, schema: Mapping[str, Any] | None = None, **options: Unpack[Options]
+        cls,
+        *,
+        default: Mapping[str, V] | None = UNSET,
+        schema: Mapping[str, object] | None = None,
+        **options: Unpack[Options],
     ) -> Mapping[str, V] | None:
         """Declare a dict or ``None``; see :class:`DictParameter`."""
         return cls._declare(default, options, schema=schema)  # type: ignore[no-any-return]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import re
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from typing_extensions import Unpack
 
@@ -25,11 +25,11 @@ __all__ = [
 EPOCH = dt.date(1970, 1, 1)
 
 
-def plain_date(value: Any) -> dt.date:
-    """Return a plain date (pendulum's become one). A datetime is refused: which day it is depends on its zone.
+def plain_date(value: object) -> dt.date:
+    """Return a plain ``datetime.date``, also of a pendulum date. A datetime is an error: its day depends on the zone.
 
     Raises:
-        ValueError: it is not a date.
+        ValueError: the value is not a date.
     """
     if isinstance(value, dt.datetime):
         raise ValueError(f"give a date, not the datetime {value.isoformat()}; call .date() on it")
@@ -41,7 +41,7 @@ def plain_date(value: Any) -> dt.date:
 class DateParameter(Parameter[dt.date]):
     """A ``datetime.date``; as text, ``YYYY-MM-DD`` (ISO 8601).
 
-    With an ``interval`` of several days it is the first day of the interval that a given day lies in.
+    With an ``interval`` of several days the value is the first day of the interval around the given day.
     """
 
     interval: int
@@ -57,8 +57,8 @@ class DateParameter(Parameter[dt.date]):
         """Declare a date.
 
         Args:
-            default: date where none is given.
-            interval: length of an interval, in days, months or years. A given date stands for the interval it is in.
+            default: date where the caller gives none.
+            interval: length of an interval, in days, months or years. A given date stands for the interval that contains the date.
             start: a date at which an interval starts.
             options: see :class:`Options`.
         """
@@ -73,16 +73,16 @@ class DateParameter(Parameter[dt.date]):
         except ValueError as error:
             raise ValueError(f"start: {error}") from error
 
-    def normalize(self, value: Any) -> dt.date:
-        """Return the first day of the interval that the date is in, as a plain date."""
+    def normalize(self, value: object) -> dt.date:
+        """Return the first day of the date's interval, as a plain date."""
         return self.first_day(plain_date(value))
 
     def first_day(self, day: dt.date) -> dt.date:
-        """Return the first day of the interval that a day is in."""
+        """Return the first day of a day's interval."""
         return day - dt.timedelta(days=(day - self.start).days % self.interval)
 
     def parse(self, text: str) -> dt.date:
-        """Read the date as :meth:`serialize` writes it."""
+        """Read the text of :meth:`serialize`."""
         found = re.fullmatch(self.text_pattern, text.strip(), re.ASCII)
         if found is None:
             raise ValueError(f"{text!r} is not a date; write it as {self.text_form}")
@@ -93,12 +93,12 @@ class DateParameter(Parameter[dt.date]):
         """Return ``YYYY-MM-DD``."""
         return value.isoformat()
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, object]:
         """Return a ``date`` schema, which the trigger form shows as a calendar."""
         return {"type": "string", "format": "date"}
 
     def sample(self) -> dt.date:
-        """Return a day that is no edge of a week, month or year, or the first day of its interval."""
+        """Return a day in the middle of a week, month and year, or the first day of its interval."""
         return self.normalize(dt.date(2021, 3, 17))
 
     def variation(self, value: dt.date) -> dt.date:
@@ -109,7 +109,7 @@ class DateParameter(Parameter[dt.date]):
         return value
 
 
-class OptionalDateParameter(OptionalOf[Any], DateParameter):
+class OptionalDateParameter(OptionalOf[dt.date], DateParameter):
     """A ``datetime.date``, or ``None``; see :class:`DateParameter`."""
 
     def __new__(  # type: ignore[misc]
@@ -136,7 +136,7 @@ class MonthParameter(DateParameter):
         """Return ``YYYY-MM``."""
         return value.isoformat()[:7]
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, object]:
         """Return a ``string`` schema of the text's form."""
         return {"type": "string", "pattern": r"^\d{4}-\d{2}$"}
 
@@ -160,7 +160,7 @@ class YearParameter(DateParameter):
         """Return ``YYYY``."""
         return value.isoformat()[:4]
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, object]:
         """Return a ``string`` schema of the text's form."""
         return {"type": "string", "pattern": r"^\d{4}$"}
 

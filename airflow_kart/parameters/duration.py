@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import Any
 
 from typing_extensions import Unpack
 
@@ -39,18 +38,27 @@ _FORMS = [re.compile(form, re.ASCII | re.IGNORECASE) for form in (_SECONDS, _iso
 class TimeDeltaParameter(Parameter[dt.timedelta]):
     """A ``datetime.timedelta``; as text seconds (``90``), words (``1 day 2 hours``, ``1 d 2 h``) or ISO 8601 (``P1DT2H``).
 
-    A sign before the text counts for all of it. It is written as ``0 w 1 d 2 h 0 m 0 s``.
+    A sign before the text counts for the whole text. :meth:`serialize` writes ``0 w 1 d 2 h 0 m 0 s``.
     """
 
     def __new__(cls, *, default: dt.timedelta = UNSET, **options: Unpack[Options]) -> dt.timedelta:  # type: ignore[misc]
         """Declare a duration; see :class:`Options`."""
         return cls._declare(default, options)  # type: ignore[no-any-return]
 
-    def normalize(self, value: Any) -> dt.timedelta:
-        """Return a plain timedelta (pendulum's become one)."""
+    def normalize(self, value: object) -> dt.timedelta:
+        """Return a plain ``datetime.timedelta``, also of a pandas timedelta and a pendulum duration.
+
+        Raises:
+            ValueError: the value is no timedelta, or has a fraction of a microsecond.
+        """
         if not isinstance(value, dt.timedelta):
             raise ValueError(f"give a datetime.timedelta, not {described(value)}")
-        return dt.timedelta.__add__(value, dt.timedelta(0))
+        plain = dt.timedelta.__add__(value, dt.timedelta(0))
+        if plain != value:
+            raise ValueError(
+                f"{described(value)} has a fraction of a microsecond; give {plain!r}, or count nanoseconds as an int"
+            )
+        return plain
 
     def parse(self, text: str) -> dt.timedelta:
         """Read seconds, words or ISO 8601."""

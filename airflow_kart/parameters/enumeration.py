@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum as enumeration
 from collections.abc import Sequence
-from typing import Any, TypeVar, overload
+from typing import TypeVar, overload
 
 from typing_extensions import Unpack
 
@@ -14,10 +14,11 @@ from airflow_kart.parameters.optional import OptionalOf
 __all__ = ["EnumListParameter", "EnumParameter", "OptionalEnumListParameter", "OptionalEnumParameter"]
 
 E = TypeVar("E", bound=enumeration.Enum)
+V = TypeVar("V")
 
 
-class _Members(Parameter[Any]):
-    """What parameters of an enum's members share: the enum."""
+class _Members(Parameter[V]):
+    """The common part of parameters of an enum's members: the enum."""
 
     enum: type[enumeration.Enum]
 
@@ -26,7 +27,7 @@ class _Members(Parameter[Any]):
         if not (isinstance(self.enum, type) and issubclass(self.enum, enumeration.Enum)) or not len(self.enum):
             raise ValueError(f"it needs an Enum class with members, not {described(self.enum)}")
 
-    def _member(self, value: Any) -> enumeration.Enum:
+    def _member(self, value: object) -> enumeration.Enum:
         if not isinstance(value, self.enum) or value.name not in self.enum.__members__:
             raise ValueError(f"give a {self.enum.__name__}, one of {self._names()}, not {described(value)}")
         return value
@@ -45,7 +46,7 @@ class _Members(Parameter[Any]):
         return ", ".join(member.name for member in self.enum)
 
 
-class EnumParameter(_Members):
+class EnumParameter(_Members[enumeration.Enum]):
     """A member of an ``enum.Enum``; as text, its name."""
 
     # Two overloads, as pyright checks a __new__ that returns a type variable only through them.
@@ -59,7 +60,7 @@ class EnumParameter(_Members):
         """Declare a choice between the members of ``enum``; see :class:`Options`."""
         return cls._declare(default, options, enum=enum)  # type: ignore[no-any-return]
 
-    def normalize(self, value: Any) -> enumeration.Enum:
+    def normalize(self, value: object) -> enumeration.Enum:
         """Return the member."""
         return self._member(value)
 
@@ -71,7 +72,7 @@ class EnumParameter(_Members):
         """Return the member's name."""
         return value.name
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, object]:
         """Return a schema that lists the names, which the trigger form shows as a drop-down."""
         return {"type": "string", "enum": [member.name for member in self.enum]}
 
@@ -84,7 +85,7 @@ class EnumParameter(_Members):
         return self._after(value)
 
 
-class OptionalEnumParameter(OptionalOf[Any], EnumParameter):
+class OptionalEnumParameter(OptionalOf[enumeration.Enum], EnumParameter):
     """A member of an ``enum.Enum``, or ``None``."""
 
     @overload
@@ -98,8 +99,8 @@ class OptionalEnumParameter(OptionalOf[Any], EnumParameter):
         return cls._declare(default, options, enum=enum)  # type: ignore[no-any-return]
 
 
-class EnumListParameter(_Members):
-    """Members of an ``enum.Enum``, kept as a tuple; as text, their names with commas between them."""
+class EnumListParameter(_Members["tuple[enumeration.Enum, ...]"]):
+    """Members of an ``enum.Enum``, held as a tuple; as text, their comma-separated names."""
 
     @overload
     def __new__(cls, *, enum: type[E], **options: Unpack[Options]) -> tuple[E, ...]: ...  # type: ignore[misc]
@@ -121,31 +122,31 @@ class EnumListParameter(_Members):
         if odd := [name for name in self.enum.__members__ if "," in name or name.strip() != name or not name]:
             raise ValueError(f"the names {', '.join(map(repr, odd))} cannot be written in a list with commas; change them")
 
-    def normalize(self, value: Any) -> tuple[enumeration.Enum, ...]:
+    def normalize(self, value: object) -> tuple[enumeration.Enum, ...]:
         """Return a tuple of members."""
         if not isinstance(value, (list, tuple)):
             raise ValueError(f"give a list or tuple of {self.enum.__name__}, not {described(value)}")
         return tuple(self._member(item) for item in value)
 
     def parse(self, text: str) -> tuple[enumeration.Enum, ...]:
-        """Read names with commas between them."""
+        """Read comma-separated names."""
         return tuple(self._named(name) for name in text.split(",")) if text.strip() else ()
 
     def serialize(self, value: tuple[enumeration.Enum, ...]) -> str:
-        """Return the names with commas between them."""
+        """Return the comma-separated names."""
         return ",".join(member.name for member in value)
 
     def to_json(self, value: tuple[enumeration.Enum, ...]) -> list[str]:
         """Return a list of names."""
         return [member.name for member in value]
 
-    def from_json(self, value: Any) -> tuple[enumeration.Enum, ...]:
-        """Read a list of names; members, as a binding may have them, stand for themselves."""
+    def from_json(self, value: object) -> tuple[enumeration.Enum, ...]:
+        """Read a list of names; return members, which a binding may hold, unchanged."""
         if not isinstance(value, (list, tuple)) or not all(isinstance(item, (str, self.enum)) for item in value):
             raise ValueError(f"give a list of names of {self.enum.__name__}, not {described(value)}")
         return tuple(self._member(item) if isinstance(item, self.enum) else self._named(item) for item in value)
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, object]:
         """Return an ``array`` schema, which the trigger form shows as a choice of several."""
         names = [member.name for member in self.enum]
         return {"type": "array", "items": {"type": "string", "enum": names}, "examples": names}
@@ -159,7 +160,7 @@ class EnumListParameter(_Members):
         return (*value, self._after(value[-1]) if value else next(iter(self.enum)))
 
 
-class OptionalEnumListParameter(OptionalOf[Any], EnumListParameter):
+class OptionalEnumListParameter(OptionalOf["tuple[enumeration.Enum, ...]"], EnumListParameter):
     """Members of an ``enum.Enum``, at least one, or ``None``."""
 
     @overload

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Unpack
 
-from airflow_kart.identity.encoding import is_identifiable
-from airflow_kart.identity.names import find_class, logical_class_name, logical_module_name
+from airflow_kart.identity.encoding import Identified
+from airflow_kart.identity.lookup import LOOKED_UP, find_class
+from airflow_kart.identity.names import logical_class_name, logical_module_name
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
 from airflow_kart.parameters.optional import OptionalOf
 
@@ -21,21 +22,27 @@ __all__ = [
 
 
 class TaskInstanceParameter(Parameter[Any]):
-    """A task, as an upstream that the caller chooses.
+    """A task: an upstream that the caller chooses.
 
-    It counts in the identity by its own unique id. As text it is JSON: the class's logical name and its parameters.
+    The task's unique id counts in the identity. As text a task is JSON: the class's logical name and the parameters.
     """
 
     holds_tasks = True
     expected_type: type | None
 
-    def __new__(cls, *, expected_type: type | None = None, default: Any = UNSET, **options: Unpack[Options]) -> Any:
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, _task_class: object) -> type:
+            """Return the class: gokart's ``TaskInstanceParameter[Train]`` names the task class for type checkers only."""
+            return cls
+
+    def __new__(cls, *, expected_type: type | None = None, default: object = UNSET, **options: Unpack[Options]) -> Any:
         """Declare a task-valued parameter.
 
         Args:
-            expected_type: class the task must be an instance of, checked when the task is made. Type checkers
-                check the annotation, ``features: TaskOnKart[pd.DataFrame]``, without it.
-            default: task where none is given.
+            expected_type: class of which the given task must be an instance. Type checkers need only the annotation,
+                ``features: TaskOnKart[pd.DataFrame]``.
+            default: task where the caller gives none.
             options: see :class:`Options`.
         """
         return cls._declare(default, options, expected_type=expected_type)
@@ -45,41 +52,41 @@ class TaskInstanceParameter(Parameter[Any]):
         if self.expected_type is not None and not isinstance(self.expected_type, type):
             raise ValueError(f"expected_type is {described(self.expected_type)}; give a class")
 
-    def normalize(self, value: Any) -> Any:
+    def normalize(self, value: object) -> Any:
         """Return the task."""
-        if not is_identifiable(value):
-            hint = "; make an instance of it: add ()" if isinstance(value, type) and hasattr(value, "unique_id") else ""
+        if not isinstance(value, Identified):
+            hint = "; make an instance of it: add ()" if isinstance(value, type) and issubclass(value, Identified) else ""
             raise ValueError(f"give a task instance, not {described(value)}{hint}")
         if self.expected_type is not None and not isinstance(value, self.expected_type):
             raise ValueError(f"give a {self.expected_type.__name__}, not {described(value)}")
         return value
 
     def parse(self, text: str) -> Any:
-        """Make the task that :meth:`serialize` wrote; its class's module is imported where it is not loaded."""
+        """Make the task from the text that :meth:`serialize` wrote; see :mod:`airflow_kart.identity.lookup`."""
         return self.from_json(json.loads(text))
 
-    def serialize(self, value: Any) -> str:
+    def serialize(self, value: object) -> str:
         """Return JSON text of the task's class and parameters."""
         return json.dumps(self.written(value), ensure_ascii=False)
 
-    def from_json(self, value: Any) -> Any:
-        """Make the task that :meth:`written` describes; a task, as a binding may have one, stands for itself."""
-        return self.normalize(value if is_identifiable(value) else _task_from(value))
+    def from_json(self, value: object) -> Any:
+        """Make the task from the JSON that :meth:`written` wrote; return a task, which a binding may hold, unchanged."""
+        return self.normalize(value if isinstance(value, Identified) else _task_from(value))
 
-    def written(self, value: Any) -> Any:
-        """Return JSON of the task's class and parameters, those of tasks inside included."""
+    def written(self, value: Any) -> object:
+        """Return JSON of the task's class and parameters, and of the tasks that the task holds."""
         return _task_as_json(value)
 
     def to_json(self, value: Any) -> Any:
         """Return the task's class and unique id."""
         return {"task": logical_class_name(type(value)), "unique_id": value.unique_id}
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, object]:
         """Return an ``object`` schema."""
         return {"type": "object"}
 
-    def sample(self) -> Any:
-        """There is no task to make up.
+    def sample(self) -> object:
+        """Refuse: the package cannot make up a task.
 
         Raises:
             ValueError: always.
@@ -87,75 +94,75 @@ class TaskInstanceParameter(Parameter[Any]):
         raise ValueError("a template cannot stand for a task; give the task itself")
 
     def variation(self, value: Any) -> Any:
-        """Return the same task: no form and no template offers another."""
+        """Return the same task: neither a form nor a template offers another."""
         return value
 
 
 class _OptionalInstance(OptionalOf[Any], TaskInstanceParameter):
-    """What optional parameters of tasks share: ``None`` is written as ``null``."""
+    """The common part of optional parameters of tasks: ``None`` is ``null`` in JSON."""
 
-    def written(self, value: Any) -> Any:
-        """Return JSON of what is held, ``null`` for ``None``."""
+    def written(self, value: Any) -> object:
+        """Return JSON of the tasks, ``null`` for ``None``."""
         return None if value is None else super().written(value)
 
     def variation(self, value: Any) -> Any:
-        """Return the same: no form and no template offers another."""
+        """Return the same tasks: neither a form nor a template offers others."""
         return value
 
 
 class OptionalTaskInstanceParameter(_OptionalInstance):
     """A task, or ``None``; see :class:`TaskInstanceParameter`."""
 
-    def __new__(cls, *, expected_type: type | None = None, default: Any = UNSET, **options: Unpack[Options]) -> Any:
+    def __new__(cls, *, expected_type: type | None = None, default: object = UNSET, **options: Unpack[Options]) -> Any:
         """Declare a parameter of a task or ``None``; see :class:`TaskInstanceParameter`."""
         return cls._declare(default, options, expected_type=expected_type)
 
 
 class ListTaskInstanceParameter(TaskInstanceParameter):
-    """A list of tasks, kept as a tuple."""
+    """A list of tasks, held as a tuple."""
 
     def __new__(  # type: ignore[misc]
-        cls, *, expected_type: type | None = None, default: Any = UNSET, **options: Unpack[Options]
+        cls, *, expected_type: type | None = None, default: object = UNSET, **options: Unpack[Options]
     ) -> tuple[Any, ...]:
         """Declare a parameter of several tasks; see :class:`TaskInstanceParameter`."""
         return cls._declare(default, options, expected_type=expected_type)  # type: ignore[no-any-return]
 
-    def normalize(self, value: Any) -> tuple[Any, ...]:
+    def normalize(self, value: object) -> tuple[Any, ...]:
         """Return a tuple of tasks."""
         if not isinstance(value, (list, tuple)):
             raise ValueError(f"give a list of task instances, not {described(value)}")
         return tuple(TaskInstanceParameter.normalize(self, item) for item in value)
 
-    def from_json(self, value: Any) -> tuple[Any, ...]:
-        """Make the tasks that :meth:`written` describes; tasks stand for themselves."""
+    def from_json(self, value: object) -> tuple[object, ...]:
+        """Make the tasks from the JSON that :meth:`written` wrote; return tasks unchanged."""
         if not isinstance(value, (list, tuple)):
             raise ValueError(f"give a list of tasks, not {described(value)}")
-        return self.normalize([item if is_identifiable(item) else _task_from(item) for item in value])
+        return self.normalize([item if isinstance(item, Identified) else _task_from(item) for item in value])
 
-    def written(self, value: tuple[Any, ...]) -> Any:
+    def written(self, value: tuple[object, ...]) -> object:
         """Return JSON of the tasks."""
         return [_task_as_json(item) for item in value]
 
-    def to_json(self, value: tuple[Any, ...]) -> Any:
+    def to_json(self, value: tuple[object, ...]) -> list[dict[str, str]]:
         """Return each task's class and unique id."""
         return [TaskInstanceParameter.to_json(self, item) for item in value]
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, object]:
         """Return an ``array`` schema."""
         return {"type": "array"}
 
 
 class OptionalListTaskInstanceParameter(_OptionalInstance, ListTaskInstanceParameter):
-    """A list of tasks, kept as a tuple, or ``None``."""
+    """A list of tasks, held as a tuple, or ``None``."""
 
     def __new__(  # type: ignore[misc]
-        cls, *, expected_type: type | None = None, default: Any = UNSET, **options: Unpack[Options]
+        cls, *, expected_type: type | None = None, default: object = UNSET, **options: Unpack[Options]
     ) -> tuple[Any, ...] | None:
         """Declare a parameter of several tasks or ``None``; see :class:`TaskInstanceParameter`."""
         return cls._declare(default, options, expected_type=expected_type)  # type: ignore[no-any-return]
 
 
-def _task_as_json(task: Any) -> dict[str, Any]:
+def _task_as_json(task: Any) -> dict[str, object]:
     written = {}
     for name, parameter in type(task).get_parameters().items():
         value = getattr(task, name)
@@ -167,11 +174,18 @@ def _task_as_json(task: Any) -> dict[str, Any]:
     }
 
 
-def _task_from(written: Any) -> Any:
+def _task_from(written: object) -> object:
     parts = {"module": str, "class": str, "parameters": dict}
     if not isinstance(written, dict) or any(not isinstance(written.get(part), kind) for part, kind in parts.items()):
-        raise ValueError(f"{described(written)} does not describe a task: it needs module, class and parameters")
-    task_class: Any = find_class(written["module"], written["class"])
-    if task_class is None or not hasattr(task_class, "unique_id"):
-        raise ValueError(f"there is no task class {written['module']}.{written['class']} here")
-    return task_class.from_written(written["parameters"])
+        raise ValueError(f"{described(written)} does not describe a task; give an object with module, class and parameters")
+    found = find_class(written["module"], written["class"])
+    if found is None or not issubclass(found, Identified):
+        raise ValueError(f"there is no task class {written['module']}.{written['class']} here; {LOOKED_UP}")
+    task_class: Any = found
+    known = task_class.get_parameters()
+    values = {
+        name: known[name].read(text, task_class.__qualname__, name) if name in known else text
+        for name, text in written["parameters"].items()
+    }
+    task: object = task_class(**values)
+    return task

@@ -6,7 +6,6 @@ import datetime as dt
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from typing_extensions import Unpack
 
@@ -25,18 +24,18 @@ _TEXT = re.compile(
 
 @dataclass(frozen=True, order=True)
 class DateInterval:
-    """The days from ``start`` to the day before ``end``; iterating gives each of them.
+    """The days from ``start`` to the day before ``end``; iteration returns each day.
 
-    As text it is an ISO 8601 year (``2026``), month (``2026-03``), week (``2026-W12``) or day (``2026-03-17``) where it
-    is one, and otherwise both dates, ``2026-03-17-2026-03-20``, as in luigi.
+    The text is an ISO 8601 year (``2026``), month (``2026-03``), week (``2026-W12``) or day (``2026-03-17``) where one
+    fits, and otherwise both dates, ``2026-03-17-2026-03-20``, as in luigi.
 
     Raises:
-        ValueError: it holds no day, or an end is not a date.
+        ValueError: the interval holds no day, or an end is not a date.
     """
 
     start: dt.date
     end: dt.date
-    """The first day that is not part of it."""
+    """The first day after the interval."""
 
     def __post_init__(self) -> None:
         """Check the two dates."""
@@ -68,10 +67,10 @@ class DateInterval:
 
     @classmethod
     def parse(cls, text: str) -> DateInterval:
-        """Read what ``str()`` writes.
+        """Read the text of ``str()``.
 
         Raises:
-            ValueError: it is not an interval's text.
+            ValueError: the text is not an interval's.
         """
         found = _TEXT.fullmatch(text.strip())
         if found is None:
@@ -88,7 +87,7 @@ class DateInterval:
         return cls.month(year, month) if found["month"] else cls.year(year)
 
     def next(self) -> DateInterval:
-        """Return the interval that follows: as many months where it is made of whole months, else as many days."""
+        """Return the following interval: as many months after whole months, else as many days."""
         if _is_first(self.start) and _is_first(self.end):
             months = self._months()
             last = self.end.year * 12 + self.end.month - 1 + months
@@ -96,17 +95,17 @@ class DateInterval:
         return DateInterval(self.end, self.end + (self.end - self.start))
 
     def prev(self) -> DateInterval:
-        """Return the interval before: as many months where it is made of whole months, else as many days."""
+        """Return the preceding interval: as many months before whole months, else as many days."""
         if _is_first(self.start) and _is_first(self.end):
             first = self.start.year * 12 + self.start.month - 1 - self._months()
             return DateInterval(dt.date(first // 12, first % 12 + 1, 1), self.start)
         return DateInterval(self.start - (self.end - self.start), self.start)
 
     def canonical_form(self) -> tuple[str, object]:
-        """Return what the interval is in the identity: its two dates."""
+        """Return the interval's form in the identity: its two dates."""
         return "date-interval", (self.start, self.end)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return make, ("DateInterval", self.start, self.end)
 
     def _months(self) -> int:
@@ -146,17 +145,17 @@ class DateIntervalParameter(Parameter[DateInterval]):
         """Declare an interval of dates; see :class:`Options`."""
         return cls._declare(default, options)  # type: ignore[no-any-return]
 
-    def normalize(self, value: Any) -> DateInterval:
-        """Return the interval."""
+    def normalize(self, value: object) -> DateInterval:
+        """Return the interval; of a subclass, a plain :class:`DateInterval`."""
         if not isinstance(value, DateInterval):
             raise ValueError(f"give a DateInterval, not {described(value)}")
-        return value
+        return value if type(value) is DateInterval else DateInterval(value.start, value.end)
 
     def parse(self, text: str) -> DateInterval:
         """Read a year, month, week, day or two dates."""
         return DateInterval.parse(text)
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, object]:
         """Return a ``string`` schema of the texts' forms."""
         day = r"\d{4}-\d{2}-\d{2}"
         return {"type": "string", "pattern": rf"^(\d{{4}}|\d{{4}}-\d{{2}}|\d{{4}}-W\d{{2}}|{day}|{day}-{day})$"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import re
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from typing_extensions import Unpack
 
@@ -33,7 +33,7 @@ _ZONED = re.compile(
 class DateSecondParameter(Parameter[dt.datetime]):
     """A ``datetime.datetime`` without a zone, to the second; as text, ``YYYY-MM-DDTHHMMSS`` (ISO 8601).
 
-    A given moment stands for the second it is in, or with an ``interval`` for the first of those seconds.
+    The value is the given moment without fractions of a second, or with an ``interval`` the interval's first second.
     """
 
     interval: int
@@ -48,9 +48,9 @@ class DateSecondParameter(Parameter[dt.datetime]):
         """Declare a moment.
 
         Args:
-            default: moment where none is given.
-            interval: length of an interval, in hours, minutes or seconds. A given moment stands for the interval it
-                is in.
+            default: moment where the caller gives none.
+            interval: length of an interval, in hours, minutes or seconds. A given moment stands for the interval that
+                contains the moment.
             start: a moment at which an interval starts.
             options: see :class:`Options`.
         """
@@ -66,13 +66,13 @@ class DateSecondParameter(Parameter[dt.datetime]):
         except ValueError as error:
             raise ValueError(f"start: {error}") from error
 
-    def normalize(self, value: Any) -> dt.datetime:
-        """Return the start of the interval that the moment is in, as a plain datetime."""
+    def normalize(self, value: object) -> dt.datetime:
+        """Return the start of the moment's interval, as a plain datetime."""
         moment = _without_zone(value)
         return moment - (moment - self.start) % (self.unit * self.interval)
 
     def parse(self, text: str) -> dt.datetime:
-        """Read the moment as :meth:`serialize` writes it, with or without colons in the time."""
+        """Read the text of :meth:`serialize`, with or without colons in the time."""
         if re.fullmatch(self.text_pattern, text.strip(), re.ASCII) is None:
             raise ValueError(f"{text!r} is not a date and time; write it as {self.text_form}")
         digits = re.sub(r"\D", "", text)
@@ -83,13 +83,13 @@ class DateSecondParameter(Parameter[dt.datetime]):
         """Return the text, ``T`` between date and time and no colons."""
         return value.isoformat().replace(":", "")[: len(self.text_form)]
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, object]:
         """Return a ``string`` schema of the text's form; a ``date-time`` field would add a zone."""
         times = r"(:?\d{2})" * ((len(self.text_form) - len("YYYY-MM-DDTHH")) // 2)
         return {"type": "string", "pattern": rf"^\d{{4}}-\d{{2}}-\d{{2}}T\d{{2}}{times}$"}
 
     def sample(self) -> dt.datetime:
-        """Return a moment that is no edge of an hour, a day, a week, a month or a year, or the start of its interval."""
+        """Return a moment in the middle of an hour, day, week, month and year, or the start of its interval."""
         return self.normalize(dt.datetime(2021, 3, 17, 10, 23, 41))  # noqa: DTZ001 - and no zone
 
     def variation(self, value: dt.datetime) -> dt.datetime:
@@ -100,7 +100,7 @@ class DateSecondParameter(Parameter[dt.datetime]):
         return value
 
 
-class OptionalDateSecondParameter(OptionalOf[Any], DateSecondParameter):
+class OptionalDateSecondParameter(OptionalOf[dt.datetime], DateSecondParameter):
     """A ``datetime.datetime`` without a zone, to the second, or ``None``."""
 
     def __new__(  # type: ignore[misc]
@@ -149,7 +149,7 @@ class ZonedDateSecondParameter(Parameter[dt.datetime]):
         """Declare a moment with a zone; see :class:`Options`."""
         return cls._declare(default, options)  # type: ignore[no-any-return]
 
-    def normalize(self, value: Any) -> dt.datetime:
+    def normalize(self, value: object) -> dt.datetime:
         """Return the second the moment is in, with a fixed offset in place of a zone's rules, as text keeps no more."""
         if not isinstance(value, dt.datetime):
             raise ValueError(f"give a datetime.datetime, not {described(value)}")
@@ -174,12 +174,12 @@ class ZonedDateSecondParameter(Parameter[dt.datetime]):
         """Return ISO 8601 with the offset."""
         return value.isoformat()
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, object]:
         """Return a ``date-time`` schema, which the trigger form shows as a calendar with a clock."""
         return {"type": "string", "format": "date-time"}
 
     def sample(self) -> dt.datetime:
-        """Return a moment that is no edge of an hour, a day, a week, a month or a year."""
+        """Return a moment in the middle of an hour, day, week, month and year."""
         return dt.datetime(2021, 3, 17, 10, 23, 41, tzinfo=dt.timezone.utc)
 
     def variation(self, value: dt.datetime) -> dt.datetime:
@@ -191,7 +191,7 @@ class OptionalZonedDateSecondParameter(OptionalOf[dt.datetime], ZonedDateSecondP
     """A ``datetime.datetime`` with its offset from UTC, to the second, or ``None``."""
 
 
-def _without_zone(value: Any) -> dt.datetime:
+def _without_zone(value: object) -> dt.datetime:
     if not isinstance(value, dt.datetime):
         raise ValueError(f"give a datetime.datetime, not {described(value)}")
     if value.tzinfo is not None:

@@ -27,17 +27,17 @@ N = TypeVar("N", int, float)
 _WHOLE_NUMBER = re.compile(r"\s*[+-]?\d+\s*", re.ASCII)
 
 
-class _Number(Parameter[Any]):
+class _Number(Parameter[N]):
     """An int or a float with optional bounds."""
 
-    var_type: type[int | float]
-    min_value: float | None
-    max_value: float | None
+    var_type: type[N]
+    min_value: N | None
+    max_value: N | None
     include_min: bool = True
     include_max: bool = True
 
     def check_options(self) -> None:
-        """Check that the bounds are numbers that leave something between them."""
+        """Check that the bounds are numbers, and that a number lies between them."""
         if self.var_type not in (int, float):
             raise ValueError(f"var_type is {described(self.var_type)}; give int or float")
         for name in ("min_value", "max_value"):
@@ -58,8 +58,12 @@ class _Number(Parameter[Any]):
         except ValueError:
             raise ValueError(f"no number lies between min_value {self.min_value} and max_value {self.max_value}") from None
 
-    def normalize(self, value: Any) -> Any:
-        """Return a plain int (numpy's integers become one), or a plain float (an int becomes one)."""
+    def normalize(self, value: object) -> N:
+        """Return a plain int or float, also of numpy's numbers; as a float an int too, and ``0.0`` for ``-0.0``.
+
+        Raises:
+            ValueError: the value is no number, is out of bounds, or is not exactly a float.
+        """
         number = self._number(value)
         if self.min_value is not None and not (number >= self.min_value if self.include_min else number > self.min_value):
             limit = "is below the smallest allowed value," if self.include_min else "is not above"
@@ -69,14 +73,19 @@ class _Number(Parameter[Any]):
             raise ValueError(f"{number!r} {limit} {self.max_value}")
         return number
 
-    def _number(self, value: Any) -> Any:
+    def _number(self, value: object) -> N:
         whole = self.var_type is int
         if isinstance(value, bool) or not isinstance(value, numbers.Integral if whole else numbers.Real):
             raise ValueError(f"give {'an int' if whole else 'a float'}, not {described(value)}")
-        return self.var_type(value)  # type: ignore[call-overload]  # an Integral has __int__
+        number: N = self.var_type(value)  # type: ignore[call-overload]  # an Integral has __int__
+        if self.var_type is float and math.isnan(number):
+            return self.var_type("nan")  # one of the many
+        if number != value:
+            raise ValueError(f"{described(value)} lies between two floats; choose one: {number!r}")
+        return number + 0  # -0.0 becomes 0.0: the two are equal, and so have one id
 
-    def parse(self, text: str) -> Any:
-        """Read decimal digits with an optional sign, or what ``float()`` reads, ``nan`` and ``inf`` included."""
+    def parse(self, text: str) -> N:
+        """Read decimal digits with an optional sign; for floats any text that ``float()`` reads, also ``nan`` and ``inf``."""
         if self.var_type is int:
             if not _WHOLE_NUMBER.fullmatch(text):
                 raise ValueError(f"{text!r} is not a whole number")
@@ -87,17 +96,17 @@ class _Number(Parameter[Any]):
             raise ValueError(f"{text!r} is not a number") from None
         return self.normalize(number)
 
-    def serialize(self, value: Any) -> str:
+    def serialize(self, value: N) -> str:
         """Return the shortest text that reads back as the same number."""
         return repr(value)
 
-    def to_json(self, value: Any) -> Any:
-        """Return the number, or ``nan`` and ``inf`` as text, since JSON has no such numbers."""
+    def to_json(self, value: N) -> N | str:
+        """Return the number; ``nan`` and ``inf`` as text, as JSON has no numbers for them."""
         return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, object]:
         """Return an ``integer`` or ``number`` schema with the bounds; the latter takes ``nan`` and ``inf`` as text."""
-        schema: dict[str, Any] = {"type": "integer"}
+        schema: dict[str, object] = {"type": "integer"}
         if self.var_type is float:
             schema = {"type": ["number", "string"], "pattern": r"^(nan|-?inf)$"}
         low = "minimum" if self.include_min else "exclusiveMinimum"
@@ -107,7 +116,7 @@ class _Number(Parameter[Any]):
                 schema[key] = bound
         return schema
 
-    def sample(self) -> Any:
+    def sample(self) -> N:
         """Return the number nearest to 1 that is a bound or 1, or else one between the bounds."""
         low, high = self.min_value, self.max_value
         nearest = 1 if low is None else max(1, low)
@@ -121,20 +130,20 @@ class _Number(Parameter[Any]):
                 return _Number.normalize(self, candidate)
         raise ValueError("no number lies within the bounds")
 
-    def variation(self, value: Any) -> Any:
+    def variation(self, value: N) -> N:
         """Return a number near, within the bounds."""
-        bounds = [bound for bound in (self.min_value, self.max_value) if bound is not None]
+        bounds: list[N] = [bound for bound in (self.min_value, self.max_value) if bound is not None]
         for other in (value + 1, value - 1, *bounds, *(self._between(bound, value) for bound in bounds)):
             if other != value:
                 with contextlib.suppress(ValueError):
                     return self.normalize(other)
         return value
 
-    def _between(self, one: Any, other: Any) -> Any:
-        return (one + other) // 2 if self.var_type is int else one / 2 + other / 2
+    def _between(self, one: N, other: N) -> N:
+        return self._number((one + other) // 2 if self.var_type is int else one / 2 + other / 2)
 
 
-class IntParameter(_Number):
+class IntParameter(_Number[int]):
     """An ``int``, optionally within inclusive bounds. ``True`` and ``3.0`` are not ints."""
 
     var_type = int
@@ -151,7 +160,7 @@ class IntParameter(_Number):
         return cls._declare(default, options, min_value=min_value, max_value=max_value)  # type: ignore[no-any-return]
 
 
-class OptionalIntParameter(OptionalOf[Any], IntParameter):
+class OptionalIntParameter(OptionalOf[int], IntParameter):
     """An ``int``, optionally within inclusive bounds, or ``None``."""
 
     def __new__(  # type: ignore[misc]
@@ -166,7 +175,7 @@ class OptionalIntParameter(OptionalOf[Any], IntParameter):
         return cls._declare(default, options, min_value=min_value, max_value=max_value)  # type: ignore[no-any-return]
 
 
-class FloatParameter(_Number):
+class FloatParameter(_Number[float]):
     """A ``float``, optionally within inclusive bounds; an int becomes one."""
 
     var_type = float
@@ -183,7 +192,7 @@ class FloatParameter(_Number):
         return cls._declare(default, options, min_value=min_value, max_value=max_value)  # type: ignore[no-any-return]
 
 
-class OptionalFloatParameter(OptionalOf[Any], FloatParameter):
+class OptionalFloatParameter(OptionalOf[float], FloatParameter):
     """A ``float``, optionally within inclusive bounds, or ``None``."""
 
     def __new__(  # type: ignore[misc]
@@ -198,7 +207,7 @@ class OptionalFloatParameter(OptionalOf[Any], FloatParameter):
         return cls._declare(default, options, min_value=min_value, max_value=max_value)  # type: ignore[no-any-return]
 
 
-class NumericalParameter(_Number):
+class NumericalParameter(_Number[Any]):
     """An int or a float from a half-open range, ``min_value <= value < max_value``, as luigi's is.
 
     ``include_min=False`` and ``include_max=True`` open and close its ends.
@@ -233,10 +242,10 @@ class NumericalParameter(_Number):
     def __new__(
         cls,
         *,
-        var_type: type[Any],
-        default: Any = UNSET,
-        min_value: Any = None,
-        max_value: Any = None,
+        var_type: type[float],
+        default: object = UNSET,
+        min_value: object = None,
+        max_value: object = None,
         include_min: bool = True,
         include_max: bool = False,
         **options: Unpack[Options],
@@ -245,7 +254,7 @@ class NumericalParameter(_Number):
 
         Args:
             var_type: ``int`` or ``float``.
-            default: value where none is given.
+            default: value where the caller gives none.
             min_value: lower end of the range.
             max_value: upper end of the range.
             include_min: whether the lower end itself is allowed.
@@ -287,10 +296,10 @@ class OptionalNumericalParameter(OptionalOf[Any], NumericalParameter):
     def __new__(
         cls,
         *,
-        var_type: type[Any],
-        default: Any = UNSET,
-        min_value: Any = None,
-        max_value: Any = None,
+        var_type: type[float],
+        default: object = UNSET,
+        min_value: object = None,
+        max_value: object = None,
         include_min: bool = True,
         include_max: bool = False,
         **options: Unpack[Options],

@@ -1,10 +1,11 @@
-"""Parametrized: an immutable value made of typed parameters, which is what a task is before it does anything."""
+"""Parametrized: an immutable value made of typed parameters, as a task is before any work."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, NoReturn, TypeVar, overload
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, cast, overload
 
 from typing_extensions import Self, dataclass_transform
 
@@ -16,13 +17,37 @@ from airflow_kart.exceptions import (
     UnknownParameterError,
 )
 from airflow_kart.identity import encoding
+from airflow_kart.identity.appearance import encode_parameter
 from airflow_kart.identity.names import is_own, logical_class_name
-from airflow_kart.parameters import UNSET, Origin, Parameter, ParameterVisibility, configured_or_default, origins_of
+from airflow_kart.parameters import UNSET, Origin, Parameter, configured_or_default, origins_of, refuse_unknown_options
+from airflow_kart.parameters.attributes import refuse_foreign_decorators, refuse_plain_fields
+from airflow_kart.parameters.former import advice_for
+from airflow_kart.parameters.private import keyed
+from airflow_kart.settings import ClassOptions
 from airflow_kart.stored import with_values
 
-__all__ = ["Parametrized", "SharedParameters", "private_parameters"]
+__all__ = [
+    "Parametrized",
+    "SharedParameters",
+    "State",
+    "configured_default",
+    "encoded_parameters",
+    "held_tasks",
+    "private_parameters",
+    "state_of",
+]
 
 Other = TypeVar("Other", bound="Parametrized")
+
+
+class State:
+    """The computed properties of one value."""
+
+    __slots__ = ("digest", "encoded")
+
+    def __init__(self) -> None:
+        self.digest: bytes | None = None
+        self.encoded: Mapping[str, bytes | None] = {}
 
 
 @dataclass_transform(
@@ -89,10 +114,12 @@ Other = TypeVar("Other", bound="Parametrized")
 class Parametrized:
     """A value whose class declares its parameters as annotated attributes. Equal class and parameters: equal value."""
 
+    # The next four are part of the pickles of classes that travel by value: they keep their names and shapes.
     _parameters: ClassVar[Mapping[str, Parameter[Any]]] = {}
     _task_parameters: ClassVar[tuple[str, ...]] = ()
     _positional: ClassVar[tuple[str, ...]] = ()
     _origins: ClassVar[Mapping[str, tuple[Origin, ...]]] = {}  # the classes that may be configured to set each parameter
+    _state_class: ClassVar[type[State]] = State
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Collect and check the class's parameters."""
@@ -118,9 +145,25 @@ class Parametrized:
         cls._task_parameters = tuple(name for name, parameter in found.items() if parameter.holds_tasks)
         cls._positional = tuple(name for name, parameter in found.items() if not parameter.kw_only)
         cls._origins = {name: origins_of(cls, name, parameter) for name, parameter in found.items()}
+        refuse_plain_fields(cls)
+
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *_positional: object, **_values: object) -> Self:
+            """Refuse a class whose constructor a decorator has replaced."""
+            refuse_foreign_decorators(cls)
+            return object.__new__(cls)
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what stands here for an attribute of gokart's or luigi's tasks."""
+            advice = advice_for(name) if not hasattr(type(self), name) else None
+            if advice is None:
+                return object.__getattribute__(self, name)  # which fails as it did
+            cls = type(self).__qualname__
+            raise AttributeError(f"{cls!r} object has no attribute {name!r}; in its place: {advice}", name=name, obj=self)
 
     def __init__(self, *positional: Any, **values: Any) -> None:
-        """Take the parameters: by keyword, those with ``kw_only=False`` also by position, in order of declaration.
+        """Take the parameters by keyword; parameters with ``kw_only=False`` also by position, in order of declaration.
 
         A parameter that is not given has its configured value, else its default.
 
@@ -136,6 +179,8 @@ class Parametrized:
         if values.keys() - cls._parameters.keys():
             _refuse_unknown(cls, values)
         options = settings.class_options() if len(values) < len(cls._parameters) else None
+        if options is not None:
+            _check_options(cls, options)
         made = {}
         for name, parameter in cls._parameters.items():
             if options is None or name in values:
@@ -143,7 +188,11 @@ class Parametrized:
                 continue
             made[name] = configured_or_default(parameter, cls._origins[name], options)
             if made[name] is UNSET:
-                raise MissingParameterError(f"{cls.__qualname__} needs the parameter {name}: {cls.__qualname__}({name}=...)")
+                raise MissingParameterError(
+                    f"{cls.__qualname__} needs the parameter {name}: {cls.__qualname__}({name}=...){parameter.if_missing}",
+                    task=cls.__qualname__,
+                    parameter=name,
+                )
         self.__dict__.update(made)
 
     @classmethod
@@ -151,87 +200,18 @@ class Parametrized:
         """Return the class's parameters by name, in the order of their declaration."""
         return cls._parameters
 
-    @classmethod
-    def configured_default(cls, name: str) -> Any:
-        """Return the value of a parameter that is not given in code.
-
-        That is the configured one, from the section of the first class that has one: ``[kart.package.module.Train]`` or
-        ``[kart.Train]``, then those of the base classes it has the parameter from, then those of the class that declared
-        it. An environment variable, ``AIRFLOW__KART_TRAIN__DEPTH``, comes before the section it stands for. Without any
-        of these it is the declared default, and :data:`~airflow_kart.parameters.UNSET` where there is none either.
-
-        Raises:
-            ParameterValueError: the configured value does not fit the parameter; the message names section and option.
-            UnknownParameterError: there is no such parameter.
-        """
-        if name not in cls._parameters:
-            _refuse_unknown(cls, {name: None})
-        return configured_or_default(cls._parameters[name], cls._origins[name], settings.class_options())
-
-    @classmethod
-    def from_written(cls, parameters: Mapping[str, Any]) -> Self:
-        """Make a task from parameters written as text, or as JSON where they hold tasks."""
-        known = cls._parameters
-        return cls(
-            **{
-                name: known[name].read(written, cls.__qualname__, name) if name in known else written
-                for name, written in parameters.items()
-            }
-        )
-
     @property
     def parameter_digest(self) -> bytes:
-        """The digest of class and parameters, significant or not, by which equal tasks are recognised."""
-        if "_digest" not in self.__dict__:
-            pending = [self]
-            while pending:  # tasks held as parameters first, without recursion: chains of them may be long
-                held = [task for task in pending[-1].held_tasks() if "_digest" not in task.__dict__]
-                if held:
-                    pending += held
-                else:
-                    pending.pop()._compute_digest()  # noqa: SLF001 - of the same class
-        digest: bytes = self.__dict__["_digest"]
-        return digest
-
-    def held_tasks(self) -> Iterator[Parametrized]:
-        """Return the tasks that are values of the parameters.
+        """The digest of class and parameters, significant or not. Equal values have equal digests.
 
         Raises:
-            ParameterError: a parameter has no value, as its class's own ``__init__`` did not pass it on.
+            IdentityError: a parameter's value has no canonical form.
+            ParameterError: a parameter has no value.
         """
-        for name in self._parameters:
-            if name not in self.__dict__:
-                raise ParameterError(
-                    f"{type(self).__qualname__}.{name} has no value: does its __init__ call super().__init__({name}=...)?"
-                )
-        for name in self._task_parameters:
-            value = getattr(self, name)
-            if value is not None:
-                yield from value if isinstance(value, tuple) else (value,)
-
-    def _compute_digest(self) -> None:
-        cls = type(self)
-        encoded = {name: self._encode(name) for name in cls._parameters}
-        self.__dict__["_digest"] = encoding.parameter_digest(logical_class_name(cls), encoded)
-        self.__dict__["_encoded"] = {
-            name: None if parameter.holds_tasks else encoded[name]
-            for name, parameter in cls._parameters.items()
-            if parameter.significant
-        }
-
-    @property
-    def encoded_parameters(self) -> Mapping[str, bytes | None]:
-        """The encoded significant parameters by name; ``None`` for those that hold tasks."""
-        if "_encoded" not in self.__dict__:
-            _ = self.parameter_digest
-        encoded: Mapping[str, bytes | None] = self.__dict__["_encoded"]
-        return encoded
-
-    def _encode(self, name: str) -> bytes:
-        try:
-            return encoding.encode(getattr(self, name), _encode_by_digest)
-        except IdentityError as error:
-            raise IdentityError(f"{type(self).__qualname__}.{name}: {error}") from error
+        state = state_of(self)
+        if state.digest is None:
+            _compute_digests(self)
+        return cast(bytes, state.digest)
 
     @overload
     def clone(self, cls: None = None, **changes: Any) -> Self: ...
@@ -243,7 +223,7 @@ class Parametrized:
         """Make a task with this one's parameters, some of them changed.
 
         Args:
-            cls: class of the new task; by default this one's. Parameters it does not have are left out.
+            cls: class of the new task; by default this one's. Parameters of other classes are left out.
             changes: parameters that differ, by name.
         """
         wanted = cls or type(self)
@@ -274,27 +254,15 @@ class Parametrized:
 
     def __repr__(self) -> str:
         """Return class and parameters; tasks inside are named without theirs, private values not at all."""
-        parts = [f"{name}={self._short(name, parameter)}" for name, parameter in self._parameters.items()]
+        parts = [f"{name}={_short(self, name, parameter)}" for name, parameter in self._parameters.items()]
         return f"{type(self).__qualname__}({', '.join(parts)})"
 
-    def _short(self, name: str, parameter: Parameter[Any]) -> str:
-        value = self.__dict__.get(name)
-        if parameter.visibility is ParameterVisibility.PRIVATE:
-            return "***"
-        if isinstance(value, Parametrized):
-            return f"{type(value).__qualname__}(...)"
-        if parameter.holds_tasks and isinstance(value, tuple):
-            return f"[{len(value)} tasks]"
-        plain = value is None or isinstance(value, (str, int, float))
-        text = repr(value) if plain else parameter.serialize(value)
-        return text if len(text) <= 80 else f"{text[:77]}..."
-
     def __copy__(self) -> Self:
-        """Return the task: it cannot change."""
+        """Return the task itself: tasks are immutable."""
         return self
 
     def __deepcopy__(self, _memo: object) -> Self:
-        """Return the task: it cannot change."""
+        """Return the task itself: tasks are immutable."""
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -322,11 +290,101 @@ class SharedParameters(Parametrized):
 
 def private_parameters(cls: type[Parametrized]) -> list[str]:
     """Return the names of a class's private parameters."""
-    parameters = cls.get_parameters().items()
-    return [name for name, parameter in parameters if parameter.visibility is ParameterVisibility.PRIVATE]
+    return [name for name, parameter in cls.get_parameters().items() if parameter.is_private]
 
 
-def _encode_by_digest(task: encoding.Identifiable) -> bytes:
+def configured_default(cls: type[Parametrized], name: str) -> Any:
+    """Return the value of a parameter that is not given in code.
+
+    The value is the configured one, from the section of the first class that has one: ``[kart.package.module.Train]`` or
+    ``[kart.Train]``, then the sections of the base classes that pass the parameter on, then the sections of the class that
+    declared the parameter. The environment variable of a section, ``AIRFLOW__KART_TRAIN__DEPTH``, comes before the section.
+    Without any of these the value is the declared default, and :data:`~airflow_kart.parameters.UNSET` where there is no
+    default either.
+
+    Raises:
+        ParameterValueError: the configured value does not fit the parameter; the message names section and option.
+        UnknownParameterError: there is no such parameter.
+    """
+    if name not in cls._parameters:
+        _refuse_unknown(cls, [name])
+    return configured_or_default(cls._parameters[name], cls._origins[name], settings.class_options())
+
+
+def state_of(value: Parametrized) -> State:
+    """Return the computed properties of a value."""
+    state: State | None = value.__dict__.get("_kart_state")
+    if state is None:
+        state = value.__dict__.setdefault("_kart_state", value._state_class())  # noqa: SLF001 - of this module's class
+    return cast(State, state)
+
+
+def held_tasks(value: object) -> Iterator[Parametrized]:
+    """Return the tasks that are values of a task's parameters.
+
+    Raises:
+        ParameterError: a parameter has no value, since the class's own ``__init__`` did not pass it on.
+    """
+    if not isinstance(value, Parametrized):
+        return
+    own = value.__dict__
+    for name in value.get_parameters():
+        if name not in own:
+            cls = type(value).__qualname__
+            raise ParameterError(
+                f"{cls}.{name} has no value: does its __init__ call super().__init__({name}=...)?", task=cls, parameter=name
+            )
+    for name in value._task_parameters:  # noqa: SLF001 - as above
+        held = own[name]
+        if held is not None:
+            yield from held if isinstance(held, tuple) else (held,)
+
+
+def encoded_parameters(value: Parametrized) -> Mapping[str, bytes | None]:
+    """Return the encoded significant parameters by name; ``None`` for parameters that hold tasks.
+
+    A private value's encoding is keyed, as unique ids stand in file names. The digest by which equal tasks are recognised
+    leaves no process, and needs no key.
+
+    Raises:
+        ConfigurationError: a parameter is private, and no key is configured.
+    """
+    _ = value.parameter_digest
+    cls, encoded = type(value), state_of(value).encoded
+    private = {name: plain for name in private_parameters(cls) if (plain := encoded.get(name)) is not None}
+    return {**encoded, **{name: keyed(plain, cls.__qualname__, name) for name, plain in private.items()}}
+
+
+def _compute_digests(value: Parametrized) -> None:
+    """Compute the digests of the tasks that a value holds, then its own, without recursion: chains may be long."""
+    pending = [value]
+    while pending:
+        held = [task for task in held_tasks(pending[-1]) if state_of(task).digest is None]
+        if held:
+            pending += held
+        else:
+            _compute_digest(pending.pop())
+
+
+def _compute_digest(value: Parametrized) -> None:
+    cls, state, parameters = type(value), state_of(value), value.get_parameters().items()
+    encoded = {name: _encode(value, name) for name, _ in parameters}
+    state.encoded = {
+        name: None if parameter.holds_tasks else encoded[name] for name, parameter in parameters if parameter.significant
+    }
+    state.digest = encoding.parameter_digest(logical_class_name(cls), encoded)
+
+
+def _encode(value: Parametrized, name: str) -> bytes:
+    try:
+        return encode_parameter(getattr(value, name), _encode_by_digest)
+    except IdentityError as error:
+        cls = type(value).__qualname__
+        error.add_context(f"{cls}.{name}", task=cls, parameter=name)
+        raise
+
+
+def _encode_by_digest(task: encoding.Identified) -> bytes:
     return encoding.encode_id(task.parameter_digest)
 
 
@@ -342,9 +400,52 @@ def _by_name(cls: type[Parametrized], positional: tuple[Any, ...], values: Mappi
     return {**given, **values}
 
 
-def _refuse_unknown(cls: type[Parametrized], values: Mapping[str, Any]) -> NoReturn:
+def _refuse_unknown(cls: type[Parametrized], values: Iterable[str]) -> NoReturn:
     known = list(cls.get_parameters())
-    unknown = sorted(values.keys() - set(known))
-    close = difflib.get_close_matches(unknown[0], known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known) or 'none'}"
-    raise UnknownParameterError(f"{cls.__qualname__} has no parameter {', '.join(unknown)}; {hint}")
+    unknown = sorted(set(values) - set(known))
+    name, advice = unknown[0], advice_for(unknown[0])
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else advice or f"it has {', '.join(known) or 'none'}"
+    message = f"{cls.__qualname__} has no parameter {', '.join(unknown)}; {hint}"
+    raise UnknownParameterError(message, task=cls.__qualname__, parameter=name)
+
+
+_checked: weakref.WeakKeyDictionary[type, object] = weakref.WeakKeyDictionary()
+"""The classes whose options have been checked, each with the configuration of that time."""
+
+
+def _check_options(cls: type[Parametrized], options: ClassOptions) -> None:
+    """Refuse options of the class's sections, and of its base classes' sections, that name no parameter; once."""
+    if _checked.get(cls) == options.version:
+        return
+    for base in cls.__mro__:
+        if issubclass(base, Parametrized) and not is_own(base):
+            names = base.get_parameters()
+
+            def alike(name: str, plain: str = base.__name__) -> bool:
+                return any(name in map(str.lower, other.get_parameters()) for other in _all_named(plain))
+
+            refuse_unknown_options(base, names, alike, options)
+    _checked[cls] = options.version
+
+
+def _all_named(name: str) -> Iterator[type[Parametrized]]:
+    pending: list[type[Parametrized]] = [Parametrized]
+    while pending:
+        found = pending.pop()
+        pending += found.__subclasses__()
+        if found.__name__ == name:
+            yield found
+
+
+def _short(of: Parametrized, name: str, parameter: Parameter[Any]) -> str:
+    value = of.__dict__.get(name)
+    if parameter.is_private:
+        return "***"
+    if isinstance(value, Parametrized):
+        return f"{type(value).__qualname__}(...)"
+    if parameter.holds_tasks and isinstance(value, tuple):
+        return f"[{len(value)} tasks]"
+    plain = value is None or isinstance(value, (str, int, float))
+    text = repr(value) if plain else parameter.serialize(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePath
-from typing import Any
 
 from typing_extensions import Unpack
 
@@ -25,9 +24,9 @@ class PathParameter(Parameter[Path]):
         """Declare a path.
 
         Args:
-            default: path where none is given.
-            absolute: whether a relative path is made absolute, from the current directory.
-            exists: whether there must be something at the path, wherever the task is made.
+            default: path where the caller gives none.
+            absolute: whether to make a relative path absolute, from the current directory.
+            exists: whether a file or folder must exist at the path in every process that makes the task.
             options: see :class:`Options`.
         """
         return cls._declare(default, options, absolute=absolute, exists=exists)  # type: ignore[no-any-return]
@@ -38,8 +37,8 @@ class PathParameter(Parameter[Path]):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name}: give True or False, not {described(getattr(self, name))}")
 
-    def normalize(self, value: Any) -> Path:
-        """Return the path, absolute where that is asked for."""
+    def normalize(self, value: object) -> Path:
+        """Return the path, with ``absolute=True`` an absolute one."""
         if not isinstance(value, PurePath):
             raise ValueError(f"give a pathlib.Path, not {described(value)}")
         path = Path(value).absolute() if self.absolute else Path(value)
@@ -48,25 +47,25 @@ class PathParameter(Parameter[Path]):
         return path
 
     def parse(self, text: str) -> Path:
-        """Read a path as it is written; empty text is none."""
+        """Read a path's text. Empty text is an error."""
         if not text:
             raise ValueError("the text of a path is empty; write . for the current directory")
         return self.normalize(Path(text))
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, object]:
         """Return a ``string`` schema."""
         return {"type": "string", "minLength": 1}
 
     def sample(self) -> Path:
-        """Return a relative path, or where it must exist the current directory."""
+        """Return a relative path; with ``exists=True`` the current directory."""
         return self.normalize(Path("." if self.exists else "sample"))
 
     def variation(self, value: Path) -> Path:
-        """Return a path beside it, or where it must exist one above."""
+        """Return a sibling path; with ``exists=True`` the root of the file system."""
         return self.normalize(Path(value.absolute().anchor) if self.exists else value.parent / f"{value.name}_")
 
 
-class OptionalPathParameter(OptionalOf[Any], PathParameter):
+class OptionalPathParameter(OptionalOf[Path], PathParameter):
     """A ``pathlib.Path``, or ``None``."""
 
     def __new__(  # type: ignore[misc]

@@ -6,22 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_kart.parameters.base import described
-from airflow_kart.parameters.frozen import freeze, thaw
+from airflow_kart.parameters.frozen import Json, freeze, thaw
 
 __all__ = ["check_schema", "check_value"]
 
 
-def check_schema(schema: Any) -> dict[str, Any]:
-    """Return a JSON Schema as a dict of its own; it is of draft 2020-12 unless its ``$schema`` says otherwise.
+def check_schema(schema: object) -> dict[str, Json]:
+    """Return a copy of a JSON Schema: of draft 2020-12 unless its ``$schema`` names another draft.
 
     Raises:
-        ValueError: it is not a JSON Schema.
+        ValueError: ``schema`` is not a JSON Schema.
     """
     from jsonschema import SchemaError
 
     if not isinstance(schema, Mapping):
         raise ValueError(f"schema is {described(schema)}; give a JSON Schema as a dict")
-    own: dict[str, Any] = thaw(freeze(schema))
+    own = thaw(freeze(schema))
     try:
         _validator(own).check_schema(own)
     except SchemaError as error:
@@ -29,21 +29,21 @@ def check_schema(schema: Any) -> dict[str, Any]:
     return own
 
 
-def check_value(value: Any, schema: Mapping[str, Any]) -> None:
+def check_value(value: Json, schema: Mapping[str, object]) -> None:
     """Check plain lists and dicts against a JSON Schema.
 
     Raises:
-        ValueError: they do not satisfy it.
+        ValueError: the value does not satisfy the schema.
     """
     from jsonschema import ValidationError
     from jsonschema.exceptions import best_match
 
     error: ValidationError | None = best_match(_validator(schema)(schema).iter_errors(value))
     if error is not None:
-        raise ValueError(f"it does not satisfy its schema: at {error.json_path}, {error.message}")
+        raise ValueError(f"the value does not satisfy its schema: at {error.json_path}, {error.message}")
 
 
-def _validator(schema: Mapping[str, Any]) -> Any:
+def _validator(schema: Mapping[str, object]) -> Any:
     from jsonschema import Draft202012Validator
     from jsonschema.validators import validator_for
 

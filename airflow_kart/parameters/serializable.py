@@ -13,10 +13,10 @@ __all__ = ["OptionalSerializableParameter", "Serializable", "SerializableParamet
 
 
 class Serializable(Protocol):
-    """An object that can be written as text and read back. The names of the methods are gokart's."""
+    """An object that writes itself as text and reads itself back. The names of the methods are gokart's."""
 
     def gokart_serialize(self) -> str:
-        """Return the object as text. The text is all that counts in the identity of a task."""
+        """Return the object as text. Only this text counts in a task's identity."""
         ...
 
     @classmethod
@@ -29,9 +29,12 @@ S = TypeVar("S", bound=Serializable)
 
 
 class SerializableParameter(Parameter[Any]):
-    """A :class:`Serializable` object; as text, what it writes itself as. Don't change the object once a task has it."""
+    """A :class:`Serializable` object; as text, the result of ``gokart_serialize()``.
 
-    object_type: type[Any]
+    A task holds a copy, made from the text. Don't change the copy.
+    """
+
+    object_type: type[Serializable]
 
     # Two overloads, as pyright checks a __new__ that returns a type variable only through them.
     @overload
@@ -51,41 +54,59 @@ class SerializableParameter(Parameter[Any]):
         if not isinstance(found, type) or not all(callable(getattr(found, method, None)) for method in methods):
             raise ValueError(f"object_type is {described(found)}; give a class with gokart_serialize and gokart_deserialize")
 
-    def normalize(self, value: Any) -> Any:
-        """Return the object."""
+    def normalize(self, value: object) -> Any:
+        """Return a copy of the object, made from its text: as only the text counts in the id, the text must be enough.
+
+        Raises:
+            ValueError: the object is of another type, or its text reads back as an object of another text.
+        """
         if not isinstance(value, self.object_type):
             raise ValueError(f"give a {self.object_type.__name__}, not {described(value)}")
-        self.serialize(value)
-        return value
+        text = self.serialize(value)
+        copy = self._read(text)
+        if self.serialize(copy) != text:
+            raise ValueError(
+                f"{self._reader}({text!r}) returns an object whose gokart_serialize() is {self.serialize(copy)!r}; let it return the same text"
+            )
+        return copy
 
     def parse(self, text: str) -> Any:
-        """Make the object that the text stands for."""
-        name = f"{self.object_type.__name__}.gokart_deserialize"
-        try:
-            value = self.object_type.gokart_deserialize(text)
-        except Exception as error:
-            raise ValueError(f"{name}({text!r}) failed: {type(error).__name__}: {error}") from error
-        if not isinstance(value, self.object_type):
-            raise ValueError(f"{name}({text!r}) returned {described(value)}")
-        return self.normalize(value)
+        """Make the object of a text."""
+        return self.normalize(self._read(text))
 
-    def serialize(self, value: Any) -> str:
-        """Return the text that the object writes itself as."""
-        text = value.gokart_serialize()
+    def _read(self, text: str) -> Serializable:
+        try:
+            value: object = self.object_type.gokart_deserialize(text)
+        except Exception as error:
+            raise ValueError(f"{self._reader}({text!r}) failed: {type(error).__name__}: {error}") from error
+        if not isinstance(value, self.object_type):
+            raise ValueError(f"{self._reader}({text!r}) returned {described(value)}")
+        return value
+
+    @property
+    def _reader(self) -> str:
+        return f"{self.object_type.__name__}.gokart_deserialize"
+
+    def serialize(self, value: Serializable) -> str:
+        """Return the result of ``gokart_serialize()``."""
+        try:
+            text: object = value.gokart_serialize()
+        except Exception as error:
+            raise ValueError(f"{type(value).__name__}.gokart_serialize() failed: {type(error).__name__}: {error}") from error
         if not isinstance(text, str):
             raise ValueError(f"{type(value).__name__}.gokart_serialize() returned {described(text)}; return a str")
         return str.__str__(text)
 
-    def sample(self) -> Any:
-        """There is no object to make up.
+    def sample(self) -> object:
+        """Refuse: the package cannot make up an object.
 
         Raises:
             ValueError: always.
         """
         raise ValueError(f"there is no sample of a {self.object_type.__name__}; give one: compile_value=...")
 
-    def variation(self, value: Any) -> Any:
-        """There is no object to make up.
+    def variation(self, value: object) -> object:
+        """Refuse: the package cannot make up an object.
 
         Raises:
             ValueError: always.
@@ -93,7 +114,7 @@ class SerializableParameter(Parameter[Any]):
         raise ValueError(f"there is no variation of a {type(value).__name__}")
 
 
-class OptionalSerializableParameter(OptionalOf[Any], SerializableParameter):
+class OptionalSerializableParameter(OptionalOf[Serializable], SerializableParameter):
     """A :class:`Serializable` object, or ``None``."""
 
     @overload

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from typing_extensions import Unpack
 
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
@@ -15,12 +13,14 @@ __all__ = ["BoolParameter", "ExplicitBoolParameter", "OptionalBoolParameter"]
 class BoolParameter(Parameter[bool]):
     """A ``bool``; as text, ``true`` or ``false``."""
 
+    if_missing = "; where luigi's default is meant, declare it: BoolParameter(default=False)"
+
     def __new__(cls, *, default: bool = UNSET, **options: Unpack[Options]) -> bool:  # type: ignore[misc]
         """Declare a switch; see :class:`Options`."""
         return cls._declare(default, options)  # type: ignore[no-any-return]
 
-    def normalize(self, value: Any) -> bool:
-        """Return the bool; nothing else is taken for one."""
+    def normalize(self, value: object) -> bool:
+        """Return the bool. Every other value is an error."""
         if not isinstance(value, bool):
             raise ValueError(f"give True or False, not {described(value)}")
         return value
@@ -40,7 +40,7 @@ class BoolParameter(Parameter[bool]):
         """Return the bool itself."""
         return value
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, object]:
         """Return a ``boolean`` schema."""
         return {"type": "boolean"}
 
@@ -54,7 +54,7 @@ class BoolParameter(Parameter[bool]):
 
 
 class ExplicitBoolParameter(BoolParameter):
-    """A ``bool`` that is always written out. :class:`BoolParameter` is one too; this is gokart's name for it."""
+    """gokart's name for a ``bool`` whose value is always explicit, as that of :class:`BoolParameter` is."""
 
 
 class OptionalBoolParameter(OptionalOf[bool], BoolParameter):

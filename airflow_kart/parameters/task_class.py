@@ -6,7 +6,9 @@ from typing import Any, TypeVar, overload
 
 from typing_extensions import Unpack
 
-from airflow_kart.identity.names import find_class, logical_class_name
+from airflow_kart.identity.encoding import Identified
+from airflow_kart.identity.lookup import LOOKED_UP, find_class_named
+from airflow_kart.identity.names import logical_class_name
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
 from airflow_kart.parameters.optional import OptionalOf
 
@@ -15,10 +17,10 @@ __all__ = ["OptionalTaskParameter", "TaskParameter"]
 K = TypeVar("K", bound=type)
 
 
-class TaskParameter(Parameter[Any]):
-    """A task class, from which a task makes tasks of its own; as text, the class's logical name.
+class TaskParameter(Parameter[type]):
+    """A task class, of which a task makes tasks of its own; as text, the class's logical name.
 
-    Its logical name counts in the identity.
+    The logical name counts in the identity.
     """
 
     expected_type: type | None
@@ -36,12 +38,12 @@ class TaskParameter(Parameter[Any]):
     @overload
     def __new__(cls, *, expected_type: K, default: K, **options: Unpack[Options]) -> K: ...  # type: ignore[misc]
 
-    def __new__(cls, *, expected_type: Any = None, default: Any = UNSET, **options: Unpack[Options]) -> Any:
+    def __new__(cls, *, expected_type: object = None, default: object = UNSET, **options: Unpack[Options]) -> Any:
         """Declare a parameter of a task class.
 
         Args:
-            expected_type: class that the task class must be, or be a subclass of.
-            default: task class where none is given.
+            expected_type: the given class must be this class or a subclass.
+            default: task class where the caller gives none.
             options: see :class:`Options`.
         """
         return cls._declare(default, options, expected_type=expected_type)
@@ -51,35 +53,34 @@ class TaskParameter(Parameter[Any]):
         if self.expected_type is not None and not isinstance(self.expected_type, type):
             raise ValueError(f"expected_type is {described(self.expected_type)}; give a class")
 
-    def normalize(self, value: Any) -> type:
+    def normalize(self, value: object) -> type:
         """Return the class."""
-        if not isinstance(value, type) or not hasattr(value, "unique_id"):
-            hint = f"; give its class, {type(value).__name__}" if hasattr(type(value), "unique_id") else ""
+        if not isinstance(value, type) or not issubclass(value, Identified):
+            hint = f"; give its class, {type(value).__name__}" if isinstance(value, Identified) else ""
             raise ValueError(f"give a task class, not {described(value)}{hint}")
         if self.expected_type is not None and not issubclass(value, self.expected_type):
             raise ValueError(f"give {self.expected_type.__name__} or a subclass of it, not {value.__qualname__}")
         return value
 
     def parse(self, text: str) -> type:
-        """Find the class of a logical name; its module is imported where it is not loaded."""
-        parts = text.strip().split(".")
-        if all(parts):
-            for length in range(len(parts) - 1, 0, -1):
-                found = find_class(".".join(parts[:length]), ".".join(parts[length:]))
-                if found is not None:
-                    return self.normalize(found)
-        raise ValueError(f"there is no task class {text!r} here; write its module and name, as package.module.Class")
+        """Find the class of a logical name; see :mod:`airflow_kart.identity.lookup`."""
+        found = find_class_named(text.strip())
+        if found is None:
+            raise ValueError(
+                f"there is no task class {text!r} here; write its module and name, as package.module.Class, and {LOOKED_UP}"
+            )
+        return self.normalize(found)
 
     def serialize(self, value: type) -> str:
         """Return the class's logical name."""
         return logical_class_name(value)
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, object]:
         """Return a ``string`` schema."""
         return {"type": "string", "minLength": 1}
 
     def sample(self) -> type:
-        """There is no class to make up.
+        """Refuse: the package cannot make up a class.
 
         Raises:
             ValueError: always.
@@ -87,7 +88,7 @@ class TaskParameter(Parameter[Any]):
         raise ValueError("there is no sample of a task class; give one: compile_value=...")
 
     def variation(self, value: type) -> type:
-        """There is no class to make up.
+        """Refuse: the package cannot make up a class.
 
         Raises:
             ValueError: always.
@@ -95,7 +96,7 @@ class TaskParameter(Parameter[Any]):
         raise ValueError(f"there is no variation of the class {value.__qualname__}")
 
 
-class OptionalTaskParameter(OptionalOf[Any], TaskParameter):
+class OptionalTaskParameter(OptionalOf[type], TaskParameter):
     """A task class, or ``None``; see :class:`TaskParameter`."""
 
     @overload
@@ -112,6 +113,6 @@ class OptionalTaskParameter(OptionalOf[Any], TaskParameter):
         cls, *, expected_type: K, default: K | None, **options: Unpack[Options]
     ) -> K | None: ...
 
-    def __new__(cls, *, expected_type: Any = None, default: Any = UNSET, **options: Unpack[Options]) -> Any:
+    def __new__(cls, *, expected_type: object = None, default: object = UNSET, **options: Unpack[Options]) -> Any:
         """Declare a parameter of a task class or ``None``; see :class:`TaskParameter`."""
         return cls._declare(default, options, expected_type=expected_type)

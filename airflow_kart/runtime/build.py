@@ -1,25 +1,25 @@
-"""``build()``: run a task and what it needs here, without Airflow."""
+"""``build()``: run a task and its upstream in this process, without Airflow."""
 
 from __future__ import annotations
 
-import fnmatch
 import logging
 import os
 from collections.abc import Collection, Iterable
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from airflow_kart.artifacts.target import Target
-from airflow_kart.exceptions import ConfigurationError, MissingInputError
-from airflow_kart.runtime.plan import Outcome, make_plan
+from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError, MissingInputError
+from airflow_kart.runtime.plan import Outcome, Plan, make_plan
 from airflow_kart.runtime.progress import showing
 from airflow_kart.runtime.runner import make_all
+from airflow_kart.runtime.selection import Named, select
+from airflow_kart.runtime.session import Session
+from airflow_kart.runtime.skipping import Skips
 from airflow_kart.runtime.workers import make_in_processes
-from airflow_kart.storage import is_memory_uri
 from airflow_kart.storage.workspace import Workspace
-from airflow_kart.tasks.graph import Graph, require_task
+from airflow_kart.tasks.graph import Graph, Node, require_task
 from airflow_kart.tasks.kinds import ExternalTask
-from airflow_kart.tasks.nesting import map_leaves
-from airflow_kart.tasks.outputs import targets_of
+from airflow_kart.tasks.model import Task, kind_of
+from airflow_kart.tasks.outputs import load_nested, targets_of
 from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["build"]
@@ -33,58 +33,95 @@ def build(
     *,
     workers: int = 1,
     workspace_directory: str | os.PathLike[str] | None = None,
-    rerun: Collection[str] = (),
+    rerun: Collection[Named] = (),
     progress: bool | None = None,
 ) -> T:
-    """Make what a task dumps, running only what is missing, and return it.
+    """Run a task, and the upstream tasks without complete artifacts; return the task's output.
 
-    What another run, anywhere, is making at this moment is waited for and used.
+    Where another run makes one of the tasks at this moment, ``build()`` waits and uses the artifact.
 
     Args:
         task: the task.
-        workers: how many tasks may run at once, each in a process of its own; 1 runs them in this one.
-        workspace_directory: where the artifacts are; by default the current workspace, else the configured one.
-        rerun: class names, or globs of them, of tasks to run again, with everything below them.
+        workers: the number of tasks that may run at once, each in a process of its own; 1 runs them in this process.
+        workspace_directory: the place of the artifacts; by default the current workspace, else the configured one.
+        rerun: the tasks to run again, with everything downstream: classes, tasks, names of classes, task ids as in a DAG
+            where a class has one task, or globs.
         progress: whether to show on ``stderr`` which tasks run, wait and have ended: live on a terminal, as lines
-            elsewhere; by default on a terminal only. The log has all of it in any case.
+            elsewhere; by default on a terminal only. The log has all events in any case.
 
     Returns:
-        What the task dumped, loaded from its artifact; nested as ``output()`` nests its targets.
+        The task's output, loaded from its artifact; nested as ``output()`` nests its targets.
 
     Raises:
-        LockError: another run makes one of the tasks, and was waited for too long; or a lock was lost.
+        LockError: the wait for another run took too long, or a lock was lost.
         TaskFailedError: a process that ran a task died.
-        KartError: the tasks cannot be run, or an artifact cannot be used.
-        Exception: whatever a task's ``run()`` raises. What was published before is kept.
+        KartError: the tasks cannot run, or an artifact cannot be used.
+        AirflowSkipException: a ``run()`` raised it. Tasks that do not need the skipped task were made before.
+        Exception: any error of a task's ``run()``. Artifacts that were published before stay.
     """
     require_task(task, "build")
     if workers < 1:
         raise ConfigurationError(f"build(workers={workers}): give at least 1")
     with Workspace(os.fspath(workspace_directory)) if workspace_directory is not None else Workspace.current() as workspace:
-        if workers > 1 and is_memory_uri(workspace.directory):
+        if workers > 1 and not workspace.store.shared:
             raise ConfigurationError(
                 f"build(workers={workers}): other processes cannot see {workspace.directory}; "
                 "use workers=1, or a directory as the workspace"
             )
         graph = Graph.of([task])
-        plan = make_plan(graph, rerun=_named(graph, rerun), remember=True)
-        todo = plan.with_outcome(Outcome.RUN)
-        _require_external([node.task for node in todo])
-        plan.begin_reruns()
-        if todo:
-            cached = len(plan.with_outcome(Outcome.CACHED))
-            logger.info("%d of %d tasks to run, %d reused", len(todo), len(graph.nodes), cached)
-        with showing(plan, progress) as shown:
-            if workers == 1 or len(todo) < 2:
-                make_all(plan, watcher=shown)
-            else:
-                make_in_processes(plan, workers, shown)
-        result: T = map_leaves(lambda target: target.load(), task.output(), Target)
-        return result
+        again = select({key: node.task for key, node in graph.nodes.items()}, rerun, "build(rerun=...)")
+        plan = make_plan(graph, rerun=again, remember=True)
+        made_again: set[str] = set()
+        while True:
+            try:
+                _carry_out(task, plan, workers, progress)
+                result: T = load_nested(task.output())
+                return result
+            except CorruptArtifactError as error:
+                damaged = _maker_of(graph, error.uri)
+                if damaged is None or damaged.unique_id in made_again:
+                    raise
+                logger.warning("%s; build() makes it again", error)
+                made_again.add(damaged.unique_id)
+                # The load has marked the artifact as incomplete, unless it lies in a workspace that is only read.
+                forced = {damaged.unique_id} if all(target.exists() for target in damaged.targets) else set()
+                plan = make_plan(graph, rerun=forced, settled=graph.always_run)
 
 
-def _require_external(todo: Iterable[TaskOnKart[Any]]) -> None:
-    """Refuse to begin what cannot be finished: nothing here makes an external task's artifact.
+def _carry_out(task: Task, plan: Plan, workers: int, progress: bool | None) -> None:
+    """Run the tasks of a plan.
+
+    Raises:
+        AirflowSkipException: the task, or one upstream, asked to be skipped.
+    """
+    todo = plan.with_outcome(Outcome.RUN)
+    _require_external([node.task for node in todo])
+    plan.begin_reruns()
+    if todo:
+        cached = len(plan.with_outcome(Outcome.CACHED))
+        logger.info("%d of %d tasks to run, %d reused", len(todo), len(plan.graph.nodes), cached)
+    skips = Skips(plan.graph)
+    with showing(plan, progress) as shown:
+        if workers == 1 or len(todo) < 2:
+            make_all(plan, session=Session(listener=shown), skips=skips)
+        else:
+            make_in_processes(plan, workers, shown, skips)
+    if skips.first is not None:  # all that runs is upstream of the task, so the task was skipped too
+        logger.warning("%r has no value: %s", task, skips.reasons[task.unique_id])
+        raise skips.first
+
+
+def _maker_of(graph: Graph, uri: str | None) -> Node | None:
+    """Return the task that makes an artifact, ``None`` for an artifact from elsewhere."""
+    for node in graph.nodes.values():
+        places = {place for target in node.targets for place in (target.uri, *(other.uri for other in target.others))}
+        if uri in places and not kind_of(node.task).external:
+            return node
+    return None
+
+
+def _require_external(todo: Iterable[Task]) -> None:
+    """Refuse to begin a run that cannot end: nothing here makes an external task's artifact.
 
     Raises:
         MissingInputError: there are external tasks whose artifacts are not there.
@@ -101,14 +138,3 @@ def _require_external(todo: Iterable[TaskOnKart[Any]]) -> None:
             "nothing was run, since artifacts that are made elsewhere are not there yet; put them there first:\n"
             + "\n".join(missing)
         )
-
-
-def _named(graph: Graph, patterns: Collection[str]) -> set[str]:
-    named: set[str] = set()
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        found = {key for key, node in graph.nodes.items() if fnmatch.fnmatchcase(type(node.task).__name__, pattern)}
-        if not found:
-            classes = sorted({type(node.task).__name__ for node in graph.nodes.values()})
-            raise ConfigurationError(f"build(rerun=...): no task class matches {pattern!r}; there are {', '.join(classes)}")
-        named |= found
-    return named

@@ -3,40 +3,93 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import deque
 from types import TracebackType
 
 from typing_extensions import Self
 
+from airflow_kart.ambient import Ambient
+from airflow_kart.runtime.redaction import Redaction
+
 __all__ = ["LogTail"]
 
 
 class LogTail(logging.Handler):
-    """Keeps the last lines that are logged inside its ``with`` block."""
+    """Keeps the last lines that a run logs inside its ``with`` block, without secrets.
 
-    def __init__(self, lines: int = 50, width: int = 400) -> None:
+    A line belongs to the innermost block around the code that logs. A thread has no block around it: its lines belong to
+    the run that was active when the thread started. Where several runs are active side by side in one process, nobody can
+    tell to which one such a thread belongs, and its lines are left out.
+
+    Args:
+        redaction: takes secrets out of each line.
+        lines: the number of lines to keep.
+        width: the number of characters to keep of each line.
+    """
+
+    def __init__(self, redaction: Redaction, lines: int = 50, width: int = 400) -> None:
         super().__init__(logging.INFO)
-        self._lines: deque[str] = deque(maxlen=lines)
+        self._redaction = redaction
+        self._lines: deque[tuple[str, str]] = deque(maxlen=lines)
         self._width = width
+        self._outer: LogTail | None = None
+        self._earlier: frozenset[threading.Thread] = frozenset()
+        self._working = threading.local()
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line."""
+        """Keep a line, if this run has logged it."""
+        if getattr(self._working, "here", False):  # the redaction itself logs
+            return
+        self._working.here = True
         try:
-            self._lines.append(self.format(record)[: self._width])
+            if self._is_own():
+                text = self.format(record)
+                prefix = f"{record.asctime} {record.levelname} {record.name}: "  # no secret, but digits like a short one
+                # Redacted before the cut: nothing recognises a part of a secret.
+                redacted = self._redaction.text(text.removeprefix(prefix))
+                self._lines.append((prefix, redacted[: max(0, self._width - len(prefix))]))
         except Exception:  # noqa: BLE001 - a handler must not break what logs
             self.handleError(record)
+        finally:
+            self._working.here = False
 
     @property
     def lines(self) -> list[str]:
-        """The last lines, oldest first."""
-        return list(self._lines)
+        """The last lines, oldest first, without the secrets known by now."""
+        return [prefix + self._redaction.text(text) for prefix, text in self._lines]
 
     def __enter__(self) -> Self:
         """Begin to listen to the root logger."""
+        self._outer = _TAILS.current
+        self._earlier = frozenset(threading.enumerate())
+        _TAILS.enter(self)
         logging.getLogger().addHandler(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Stop listening."""
         logging.getLogger().removeHandler(self)
+        _TAILS.leave(self)
+        self._earlier = frozenset()
+
+    def _is_own(self) -> bool:
+        current = _TAILS.current
+        return (current if current is not None else _tail_of(threading.current_thread())) is self
+
+
+def _tail_of(thread: threading.Thread) -> LogTail | None:
+    """Return the run that a thread without a block of its own belongs to, as far as that is certain."""
+    active = _TAILS.entered
+    outer = {id(tail._outer) for tail in active}  # noqa: SLF001 - of this class
+    innermost = [tail for tail in active if id(tail) not in outer]
+    if len(innermost) != 1:
+        return None
+    tail: LogTail | None = innermost[0]
+    while tail is not None and thread in tail._earlier:  # noqa: SLF001
+        tail = tail._outer  # noqa: SLF001
+    return tail
+
+
+_TAILS: Ambient[LogTail] = Ambient("airflow_kart_log_tail")

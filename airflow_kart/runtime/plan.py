@@ -1,42 +1,35 @@
-"""The plan of a run: what happens to each task, and why."""
+"""The plan of a run: the outcome of each task, and the reason."""
 
 from __future__ import annotations
 
 import enum
-import posixpath
-import time
-from collections.abc import Collection, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from airflow_kart import settings
-from airflow_kart.artifacts.sidecar import Sidecar
-from airflow_kart.artifacts.target import TargetState
-from airflow_kart.storage import Snapshot
+from airflow_kart.tasks.completeness import Completeness, asks_inputs, look_at, with_inputs
 from airflow_kart.tasks.graph import Graph, Node
-from airflow_kart.tasks.outputs import needed_targets, targets_of
-from airflow_kart.tasks.task import TaskOnKart
 
-__all__ = ["Outcome", "Plan", "PlannedTask", "make_plan", "planned_for", "states_of"]
+__all__ = ["ASKED_AGAIN", "NEEDS_AGAIN", "Outcome", "Plan", "PlannedTask", "make_plan"]
 
-_FIRST_LOOKS = 4
-_SECONDS_OF_A_SLOW_LOOK = 0.002
+ASKED_AGAIN = "asked to run again"
+NEEDS_AGAIN = "something it needs runs again"
 
 
 class Outcome(str, enum.Enum):
-    """What a plan says of a task, and what came of it."""
+    """The outcome of a task, planned or actual."""
 
     RUN = "run"
-    """It is going to run."""
+    """The task is going to run."""
     RAN = "ran"
-    """It ran in this run."""
+    """The task ran in this run."""
     CACHED = "cached"
-    """Its artifact was there."""
+    """The task's artifact was there."""
     NOT_NEEDED = "not_needed"
-    """Nobody who needs it runs."""
+    """No task downstream runs."""
+    SKIPPED = "skipped"
+    """The task's ``run()``, a person or Airflow skipped the task, or a task upstream."""
     FAILED = "failed"
-    """It, or something it needs, failed."""
+    """The task, or a task upstream, failed."""
 
     def __str__(self) -> str:
         return self.value
@@ -44,30 +37,37 @@ class Outcome(str, enum.Enum):
 
 @dataclass(frozen=True)
 class PlannedTask:
-    """What happens to one task, and why."""
+    """The outcome of one task, and the reason."""
 
     outcome: Outcome
     reason: str
     seconds: float = 0.0
     """For a cached task: how long making its artifact took."""
     forced: bool = False
-    """Whether it runs although its artifact may be complete."""
+    """Whether the task runs although its artifact may be complete."""
     finished_at: str = ""
     """For a cached task: when its artifact was published (ISO 8601, UTC)."""
     made_by: tuple[str, str] | None = None
     """For a cached task: the DAG id and run id that made its artifact, where Airflow did."""
 
+    @classmethod
+    def of(cls, found: Completeness, *, forced: bool = False) -> PlannedTask:
+        """Return the outcome of a complete or an incomplete task."""
+        if not found.complete:
+            return cls(Outcome.RUN, found.reason, forced=forced)
+        return cls(Outcome.CACHED, found.reason, found.seconds, finished_at=found.finished_at, made_by=found.made_by)
+
 
 @dataclass(frozen=True)
 class Plan:
-    """What happens to each task of a graph."""
+    """The outcome of each task of a graph."""
 
     graph: Graph
     tasks: Mapping[str, PlannedTask]
     """By unique id, upstream first."""
 
     def begin_reruns(self) -> None:
-        """Let what is asked to run again count as incomplete from now on, so that it does even if this run fails."""
+        """Mark the artifacts of forced tasks for recomputation, so that they run again even if this run fails."""
         for unique_id, planned in self.tasks.items():
             if planned.forced:
                 for target in self.graph.nodes[unique_id].targets:
@@ -87,131 +87,46 @@ def make_plan(
     settled: Collection[str] = (),
     remember: bool = False,
 ) -> Plan:
-    """Decide what a run does with each task: ask the roots first, and go below a task only where it will run.
+    """Decide the outcome of each task: ask the roots first, and go upstream of a task only if the task will run.
 
     Args:
         graph: the tasks.
-        rerun: unique ids of tasks to run again, with everything below them.
-        required: unique ids of tasks besides the roots whose artifacts somebody outside the graph uses.
-        given: unique ids of tasks that somebody else takes care of: neither looked at nor run.
-        settled: unique ids of tasks whose classes ask to run every time, and which did so already.
-        remember: as for :func:`states_of`.
+        rerun: unique ids of tasks to run again, with everything downstream.
+        required: unique ids of tasks besides the roots whose artifacts are used outside the graph.
+        given: unique ids of tasks that another operator takes care of: neither looked at nor run.
+        settled: unique ids of tasks whose classes ask to run every time, and that did so already.
+        remember: as for :func:`~airflow_kart.tasks.completeness.look_at`.
     """
     named = graph.always_run.difference(given, settled).union(rerun)
-    forced = graph.below(named)
+    forced = graph.with_downstream(named)
     planned: dict[str, PlannedTask] = {}
+    found: dict[str, Completeness] = {}
     frontier = list(dict.fromkeys([*graph.roots, *required]))
     while frontier:
-        asked = [unique_id for unique_id in frontier if unique_id not in forced]
-        states = states_of([graph.nodes[unique_id] for unique_id in asked], remember=remember)
+        looked_at = [unique_id for unique_id in frontier if unique_id not in forced]
+        states = look_at([graph.nodes[unique_id] for unique_id in looked_at], remember=remember)
+        found.update(zip(looked_at, states, strict=True))
         for unique_id in frontier:
             if unique_id in forced:
-                reason = "asked to run again" if unique_id in named else "something it needs runs again"
+                reason = ASKED_AGAIN if unique_id in named else NEEDS_AGAIN
                 planned[unique_id] = PlannedTask(Outcome.RUN, reason, forced=True)
-        planned.update(zip(asked, states, strict=True))
+            else:
+                planned[unique_id] = PlannedTask.of(found[unique_id])
         opened = [
             unique_id
             for unique_id in frontier
-            if planned[unique_id].outcome is Outcome.RUN or graph.nodes[unique_id].asks_its_inputs
+            if planned[unique_id].outcome is Outcome.RUN or asks_inputs(graph.nodes[unique_id].task)
         ]
-        below = (unique_id for opened_id in opened for _, unique_id in graph.nodes[opened_id].inputs)
-        frontier = [unique_id for unique_id in dict.fromkeys(below) if unique_id not in planned and unique_id not in given]
-    for unique_id in graph.nodes:  # upstream first, as one that turns out to run lets others run
+        upstream = (unique_id for opened_id in opened for _, unique_id in graph.nodes[opened_id].inputs)
+        frontier = [
+            unique_id for unique_id in dict.fromkeys(upstream) if unique_id not in planned and unique_id not in given
+        ]
+    incomplete = {unique_id for unique_id, one in planned.items() if one.outcome is Outcome.RUN}
+    for unique_id, node in graph.nodes.items():  # upstream first: a task that turns out to run makes others run
         if unique_id in planned and planned[unique_id].outcome is Outcome.CACHED:
-            planned[unique_id] = _asked_of_inputs(graph, graph.nodes[unique_id], planned)
+            judged = with_inputs(node, found[unique_id], graph.nodes, incomplete)
+            if not judged.complete:
+                planned[unique_id] = PlannedTask.of(judged, forced=bool(node.targets))
+                incomplete.add(unique_id)
     idle = PlannedTask(Outcome.NOT_NEEDED, "nothing that needs it runs")
     return Plan(graph, {unique_id: planned.get(unique_id, idle) for unique_id in graph.nodes})
-
-
-def _asked_of_inputs(graph: Graph, node: Node, planned: Mapping[str, PlannedTask]) -> PlannedTask:
-    """Return what happens to a task whose own artifacts are complete, where its inputs have a say in it too."""
-    found = planned[node.unique_id]
-    if not node.asks_its_inputs:
-        return found
-    inputs = [unique_id for _, unique_id in node.inputs]
-    missing = [unique_id for unique_id in inputs if unique_id in planned and planned[unique_id].outcome is Outcome.RUN]
-    if missing:
-        return PlannedTask(Outcome.RUN, f"{graph.nodes[missing[0]].task!r}, which it needs, runs", forced=bool(node.targets))
-    if node.task.modification_time_check and (changed := _changed_since(node)) is not None:
-        return PlannedTask(Outcome.RUN, f"{changed} has changed since it ran", forced=True)
-    return found
-
-
-def _changed_since(node: Node) -> str | None:
-    """Return the uri of an input that was put there after a task's artifacts, and is another than the task read."""
-    states = [target.state() for target in node.targets]
-    ran = min((state.modified for state in states if state.modified is not None), default=None)
-    read = {uri: sha256 for state in states if state.sidecar is not None for uri, sha256 in state.sidecar.inputs.items()}
-    for _, _, target in needed_targets(node.task):
-        state = target.state()
-        newer = ran is not None and state.modified is not None and state.modified > ran
-        if newer and (state.sha256 is None or read.get(target.located().uri) != state.sha256):
-            return target.uri
-    return None
-
-
-def planned_for(task: TaskOnKart[Any], *, itself_only: bool = False) -> PlannedTask:
-    """Return what happens to one task: whether it is complete, and if not, why.
-
-    Args:
-        task: the task.
-        itself_only: whether its own artifacts alone are asked, although its class may ask for more.
-    """
-    node = Node(task, (), tuple(target for _, target in targets_of(task)))
-    if node.asks_its_inputs and not itself_only:
-        return make_plan(Graph.of([task])).tasks[task.unique_id]
-    return states_of([node])[0]
-
-
-def states_of(nodes: Iterable[Node], *, remember: bool = False) -> list[PlannedTask]:
-    """Look, several at once, which of the nodes are complete.
-
-    Args:
-        nodes: the nodes.
-        remember: whether what was read of many sidecars may be kept in the workspace, so that the next look takes less.
-    """
-    nodes = list(nodes)
-    targets = [target for node in nodes for target in node.targets]
-    found: list[TargetState] = []
-    started = time.perf_counter()
-    while len(found) < len(targets) and not _slow(len(found), time.perf_counter() - started):
-        found.append(targets[len(found)].state())
-    rest = targets[len(found) :]
-    if rest:
-        snapshot = Snapshot(place for target in rest for place in target.looked_at())
-        with ThreadPoolExecutor(settings.kart_int("check_threads"), "kart-check") as pool:
-            found += pool.map(lambda target: target.state(snapshot), rest)
-        if remember:
-            snapshot.remember({(target.store, posixpath.dirname(target.uri)) for target in rest})
-    states = iter(found)
-    return [_planned([next(states) for _ in node.targets]) for node in nodes]
-
-
-def _slow(looks: int, seconds: float) -> bool:
-    """Whether looks take long enough for threads to be worth their while, as on a network, unlike on a local disk."""
-    return looks >= _FIRST_LOOKS and seconds > looks * _SECONDS_OF_A_SLOW_LOOK
-
-
-def _planned(states: list[TargetState]) -> PlannedTask:
-    if not states:
-        return PlannedTask(Outcome.CACHED, "all that it groups is there")
-    for state in states:
-        if not state.complete:
-            return PlannedTask(Outcome.RUN, state.reason)
-    sidecars = [state.sidecar for state in states if state.sidecar is not None]
-    if not sidecars:
-        return PlannedTask(Outcome.CACHED, states[0].reason)
-    return PlannedTask(
-        Outcome.CACHED,
-        _provenance(sidecars[0]),
-        seconds=max(sidecar.seconds for sidecar in sidecars),
-        finished_at=min(sidecar.published_at for sidecar in sidecars),
-        made_by=sidecars[0].airflow_run,
-    )
-
-
-def _provenance(sidecar: Sidecar) -> str:
-    """Return when a cached artifact was made and by which run."""
-    airflow: Any = sidecar.content.get("airflow") or {}
-    when = sidecar.published_at[:19].replace("T", " ")
-    return f"made {when} UTC" + (f" by {airflow['dag_id']} {airflow['run_id']}" if sidecar.airflow_run else "")

@@ -1,4 +1,4 @@
-"""What the tasks of a ``build()`` do at this moment, for who looks on."""
+"""Events of tasks, and how ``build()`` shows them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from airflow_kart.runtime.plan import Outcome, Plan
 
-__all__ = ["SILENT", "Event", "Watcher", "showing"]
+__all__ = ["SILENT", "Event", "Listener", "showing"]
 
 _MOST_SHOWN = 20
 
@@ -21,20 +21,20 @@ _MOST_SHOWN = 20
 class Event(NamedTuple):
     """Something that happens to a task."""
 
-    kind: Literal["runs", "waits", "ran", "cached", "failed"]
-    """``cached`` is what another run has made meanwhile."""
+    kind: Literal["runs", "waits", "ran", "cached", "skipped", "failed"]
+    """``cached``: another run has made the artifact meanwhile."""
     unique_id: str
     task: str
     """The task, in words."""
     words: str = ""
-    """Why it runs, whom it waits for, what went wrong."""
+    """The reason of the run, the lock holder, or the error."""
 
 
-class Watcher(Protocol):
-    """Somebody who looks on."""
+class Listener(Protocol):
+    """Receives the events of tasks."""
 
     def happens(self, event: Event) -> None:
-        """Take notice of an event, from any thread."""
+        """Take an event, from any thread."""
         ...
 
 
@@ -43,16 +43,16 @@ class _Silent:
         pass
 
 
-SILENT: Final[Watcher] = _Silent()
-"""Takes no notice."""
+SILENT: Final[Listener] = _Silent()
+"""Ignores all events."""
 
 
 @contextmanager
-def showing(plan: Plan, progress: bool | None) -> Iterator[Watcher]:
-    """Show what the tasks of a plan do while the block lasts.
+def showing(plan: Plan, progress: bool | None) -> Iterator[Listener]:
+    """Show the events of a plan's tasks while the block lasts.
 
     Args:
-        plan: what is going to happen.
+        plan: the plan.
         progress: as in :func:`~airflow_kart.build`.
     """
     todo = {node.unique_id for node in plan.with_outcome(Outcome.RUN)}
@@ -75,7 +75,7 @@ class _Count:
         self._began: dict[str, float] = {}
 
     def take(self, event: Event) -> str:
-        """Count an event; return it in words."""
+        """Count an event; return its text."""
         after = ""
         if event.kind in ("runs", "waits"):
             self._began.setdefault(event.unique_id, time.monotonic())
@@ -102,14 +102,14 @@ class _Lines:
         self._lock = threading.Lock()
 
     def happens(self, event: Event) -> None:
-        """Write what happened."""
+        """Write the event."""
         with self._lock:
             words = self._count.take(event)
             print(f"[{self._count}] {words}", file=self._stream, flush=True)
 
 
 class _Live:
-    """A display on a terminal: all tasks together, and a line for each that is at it."""
+    """A display on a terminal: a bar for all tasks together, and a line for each that runs or waits."""
 
     def __init__(self, todo: set[str]) -> None:
         from rich.console import Console
@@ -138,7 +138,7 @@ class _Live:
         self._progress.stop()
 
     def happens(self, event: Event) -> None:
-        """Show what happened."""
+        """Show the event."""
         with self._lock:
             in_words = self._count.take(event)
             self._progress.update(self._all, completed=self._count.ended, words=str(self._count))

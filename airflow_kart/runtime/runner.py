@@ -7,138 +7,216 @@ them made here too, in the midst of its own run.
 from __future__ import annotations
 
 import datetime as dt
+import inspect
 import logging
 import sys
 import time
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_kart.artifacts.publication import Publication
 from airflow_kart.artifacts.sidecar.environment import peak_memory_bytes
+from airflow_kart.artifacts.sidecar.jsonable import as_json
 from airflow_kart.artifacts.sidecar.source import source_of
 from airflow_kart.artifacts.target import Target
-from airflow_kart.exceptions import CycleError, MissingInputError, OutputNotDumpedError, RequirementError
+from airflow_kart.exceptions import CycleError, OutputNotDumpedError, RequirementError
 from airflow_kart.locks import Hold
+from airflow_kart.runtime.inputs import input_checksums
 from airflow_kart.runtime.log_tail import LogTail
-from airflow_kart.runtime.plan import Outcome, Plan, make_plan, planned_for
-from airflow_kart.runtime.progress import SILENT, Event, Watcher
+from airflow_kart.runtime.plan import ASKED_AGAIN, Outcome, Plan, PlannedTask, make_plan
+from airflow_kart.runtime.progress import Event, Listener
+from airflow_kart.runtime.redaction import Redaction
 from airflow_kart.runtime.seed import seeded
-from airflow_kart.runtime.single_flight import IN_TURN, Turns
-from airflow_kart.tasks.graph import Graph
-from airflow_kart.tasks.kinds import ExternalTask
-from airflow_kart.tasks.nesting import KeyPath, NotALeafError, describe_path, leaves, map_leaves
-from airflow_kart.tasks.outputs import needed_targets, targets_of
-from airflow_kart.tasks.provenance import upstream_part
+from airflow_kart.runtime.session import Session
+from airflow_kart.runtime.single_flight import TakenElsewhere, holding, whereabouts
+from airflow_kart.runtime.skipping import Skips, is_skip
+from airflow_kart.runtime.steps import Steps, result_of
+from airflow_kart.tasks.completeness import is_complete, look_at
+from airflow_kart.tasks.graph import Graph, Node
+from airflow_kart.tasks.model import Task, kind_of
+from airflow_kart.tasks.nesting import KeyPath, NotALeafError, leaves, map_leaves
+from airflow_kart.tasks.outputs import own_targets, targets_of
+from airflow_kart.tasks.provenance import task_parts, upstream_part
 from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["RunResult", "make_all", "run_task"]
 
 logger = logging.getLogger(__name__)
 
-HowToMake = Callable[[TaskOnKart[Any]], str]
+_Asked = list[tuple[KeyPath, Task]]
+"""The tasks that a ``run()`` asked for, with their keys."""
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What came of one task."""
+    """The result of one task."""
 
     outcome: Outcome
     reason: str
     seconds: float
-    """How long the task ran, or for a cached one how long it ran when it did."""
+    """The duration of the task's run, of a cached task its run of then."""
     targets: tuple[Target, ...]
 
 
 def run_task(
-    task: TaskOnKart[Any],
-    *,
-    force: bool = False,
-    coordinates: Mapping[str, Any] | None = None,
-    how_to_make: HowToMake | None = None,
-    asked_by: tuple[TaskOnKart[Any], ...] = (),
-    planned: bool = False,
-    turns: Turns = IN_TURN,
-    watcher: Watcher = SILENT,
+    task: Task, *, force: bool = False, reason: str = "", planned: bool = False, session: Session | None = None
 ) -> RunResult:
-    """Run one task, unless its outputs are complete, or another run is at it: then those are waited for.
+    """Run one task, unless its outputs are complete. If another run makes them, wait for these.
 
     Args:
-        task: the task. What it requires is read, never made here.
-        force: run even where the outputs are complete; they stay readable until the new ones are.
-        coordinates: where in Airflow this happens, for the sidecar.
-        how_to_make: says how to make a missing input, for the error that lists it.
-        asked_by: the tasks in the midst of whose runs this one runs, the outermost first.
-        planned: whether a plan said just now that it has to run, so that nothing below it needs to be asked again.
-        turns: how it gets its turn, where others may be making the task.
-        watcher: is told what happens to it.
+        task: the task. Its inputs are read, never made here.
+        force: run even if the outputs are complete; these stay readable until the new ones are complete.
+        reason: why the task runs, if a plan has decided that, for the log and the sidecar.
+        planned: skip the completeness check of the inputs; a plan has just decided that this task runs.
+        session: the run's place in Airflow, its way to wait, its listener.
 
     Raises:
-        LockError: its turn was not to be had, or was lost.
+        TakenElsewhere: another run makes the task, or one that its ``run()`` asked for, and the session does not wait.
+        LockError: the lock was not to be had, or was lost.
         MissingInputError: an input is not there.
         OutputNotDumpedError: ``run()`` ended without dumping an output.
         Exception: whatever ``run()`` raises. Nothing is published then.
     """
+    return result_of(_task_steps(task, session or Session(), force=force, reason=reason, planned=planned))
+
+
+def make_all(
+    plan: Plan, *, except_for: Collection[str] = (), session: Session | None = None, skips: Skips | None = None
+) -> list[RunResult]:
+    """Run, one after the other, the tasks that a plan says have to run.
+
+    Args:
+        plan: the outcome of each task.
+        except_for: unique ids of tasks that others run.
+        session: as for :func:`run_task`.
+        skips: takes the tasks that ask to be skipped, and the others run; without it, such a request is raised.
+    """
+    return result_of(_plan_steps(plan, session or Session(), except_for=except_for, skips=skips))
+
+
+def _plan_steps(
+    plan: Plan,
+    session: Session,
+    *,
+    except_for: Collection[str] = (),
+    asked_by: tuple[Task, ...] = (),
+    skips: Skips | None = None,
+) -> Steps[list[RunResult]]:
+    results: list[RunResult] = []
+    for node in plan.with_outcome(Outcome.RUN):
+        if node.unique_id in except_for or (skips is not None and node.unique_id in skips.reasons):
+            continue
+        decided = plan.tasks[node.unique_id]
+        try:
+            result = yield _task_steps(
+                node.task, session, force=decided.forced, reason=decided.reason, planned=True, asked_by=asked_by
+            )
+            results.append(result)
+        except Exception as error:
+            if skips is None or not is_skip(error):
+                raise
+            for task, reason in skips.add(node.task, error):
+                session.listener.happens(Event("skipped", task.unique_id, repr(task), reason))
+                results.append(RunResult(Outcome.SKIPPED, reason, 0.0, plan.graph.nodes[task.unique_id].targets))
+    return results
+
+
+def _task_steps(
+    task: Task, session: Session, *, force: bool, reason: str, planned: bool, asked_by: tuple[Task, ...] = ()
+) -> Steps[RunResult]:
+    """Run a task as :func:`run_task` does.
+
+    Args:
+        task: the task.
+        session: the run's place in Airflow, its way to wait, its listener.
+        force: as in :func:`run_task`.
+        reason: as in :func:`run_task`.
+        planned: as in :func:`run_task`.
+        asked_by: the tasks in the midst of whose runs this one runs, the outermost first.
+    """
     targets = tuple(target for _, target in targets_of(task))
-    if isinstance(task, ExternalTask) or task.is_wrapper:  # nothing is made here, nor can it be made again
-        found = planned_for(task, itself_only=planned)
+    own = tuple(own_targets(task, targets))
+    if kind_of(task).external or not own:  # a wrapper, or a task that passes its inputs' targets on: nothing is made here
+        found = _look(task, own_only=planned)
         if found.outcome is not Outcome.CACHED:
-            _input_checksums(task, how_to_make)
-            if not task.is_wrapper:
+            input_checksums(task, session)
+            if kind_of(task).external:
                 task.run()  # says that it is made elsewhere
         return RunResult(Outcome.CACHED, found.reason, found.seconds, targets)
     if not (force or planned):
-        found = planned_for(task)
+        found = _look(task)
         if found.outcome is Outcome.CACHED:
             return RunResult(Outcome.CACHED, found.reason, found.seconds, targets)
-    with turns.at(task, coordinates, watcher) as hold:
-        reason = "asked to run again"
-        if not force:  # looked at again: another run may have made it in the meantime
-            found = planned_for(task, itself_only=planned)
+    listener, words = session.listener, repr(task)
+    with holding(task, session) as hold:
+        if not force:  # another run may have made it in the meantime
+            found = _look(task, own_only=planned)
             if found.outcome is Outcome.CACHED:
-                watcher.happens(Event("cached", task.unique_id, repr(task), found.reason))
+                listener.happens(Event("cached", task.unique_id, words, found.reason))
                 return RunResult(Outcome.CACHED, found.reason, found.seconds, targets)
-            reason = found.reason
-        watcher.happens(Event("runs", task.unique_id, repr(task), reason))
+            reason = reason or found.reason
+        reason = reason or ASKED_AGAIN
+        listener.happens(Event("runs", task.unique_id, words, reason))
         try:
-            checksums = _input_checksums(task, how_to_make)
-            result = _make(task, targets, reason, hold, checksums=checksums, coordinates=coordinates, asked_by=asked_by)
+            checksums = input_checksums(task, session)
+            result = yield from _make(task, own, reason, hold, session, checksums=checksums, asked_by=asked_by)
         except BaseException as error:
-            watcher.happens(Event("failed", task.unique_id, repr(task), f"{type(error).__name__}: {error}"))
+            _tell_end(listener, task, error)
             raise
-        watcher.happens(Event("ran", task.unique_id, repr(task)))
-        return result
+        listener.happens(Event("ran", task.unique_id, words))
+        return replace(result, targets=targets)
+
+
+def _tell_end(listener: Listener, task: Task, error: BaseException) -> None:
+    if isinstance(error, TakenElsewhere):
+        listener.happens(Event("waits", task.unique_id, repr(task), whereabouts(error.taken)))
+    elif not is_skip(error):  # the caller that goes on without a skipped task tells of the skip
+        listener.happens(Event("failed", task.unique_id, repr(task), f"{type(error).__name__}: {error}"))
+
+
+def _look(task: Task, *, own_only: bool = False) -> PlannedTask:
+    """Return whether a task has to run; with ``own_only`` by its own artifacts alone, although its class may ask for more."""
+    return PlannedTask.of(look_at([Node.of(task)])[0] if own_only else is_complete(task))
 
 
 def _make(
-    task: TaskOnKart[Any],
+    task: Task,
     targets: tuple[Target, ...],
     reason: str,
     hold: Hold,
+    session: Session,
     *,
     checksums: Mapping[str, str],
-    coordinates: Mapping[str, Any] | None,
-    asked_by: tuple[TaskOnKart[Any], ...],
-) -> RunResult:
-    """Call ``run()``, and publish what it dumped; ``checksums`` are those of its inputs."""
+    asked_by: tuple[Task, ...],
+) -> Steps[RunResult]:
+    """Call ``run()``, and publish the dumped outputs; ``checksums`` belong to the inputs."""
     source_of(type(task))  # read now and remembered: the file may be edited while the task runs
     logger.info("%r runs: %s", task, reason)
     task.task_log.clear()
-    with Publication({target.uri: target.store for target in targets}) as publication, LogTail() as tail:
+    redaction = Redaction(task)
+    redaction.tell_airflow()
+    with Publication({target.uri: target.store for target in targets}) as publication, LogTail(redaction) as tail:
         publication.input_checksums.update(checksums)
         started, clock = dt.datetime.now(dt.timezone.utc), time.perf_counter()
         try:
             with seeded(task) as seed:
-                yielded = _run(task, coordinates, asked_by)
+                yielded = yield from _run(task, session, publication, (*asked_by, task))
             _require_outputs(task, publication)
+            publication.require_inputs_of_one_run_each()
+        except TakenElsewhere:
+            raise
         except Exception as error:
+            if is_skip(error):
+                raise
             _note(error, f"while running {task!r} (unique id {task.unique_id})")
             raise
         seconds = time.perf_counter() - clock
-        described = task.describe(publication.input_checksums)
+        described = task_parts(task, publication.input_checksums)
         described["upstream"] += [
             upstream_part(path, required, publication.input_checksums, dynamic=True) for path, required in yielded
         ]
+        described["task_log"] = redaction.json(as_json(described["task_log"]))
         hold.check()
         publication.publish(
             {
@@ -151,7 +229,7 @@ def _make(
                     "seed": seed,
                     "peak_memory_bytes": peak_memory_bytes(),
                 },
-                "airflow": dict(coordinates) if coordinates else None,
+                "airflow": dict(session.coordinates) if session.coordinates else None,
                 "log_tail": tail.lines,
             }
         )
@@ -160,55 +238,26 @@ def _make(
     return RunResult(Outcome.RAN, reason, seconds, targets)
 
 
-def make_all(
-    plan: Plan,
-    *,
-    coordinates: Mapping[str, Any] | None = None,
-    except_for: Collection[str] = (),
-    asked_by: tuple[TaskOnKart[Any], ...] = (),
-    turns: Turns = IN_TURN,
-    watcher: Watcher = SILENT,
-) -> list[RunResult]:
-    """Run what a plan says has to run, here and one after the other.
+def _run(task: Task, session: Session, publication: Publication, asked_by: tuple[Task, ...]) -> Steps[_Asked]:
+    """Call ``run()``, make the tasks that ``run()`` asks for, and return these.
 
-    Args:
-        plan: what happens to each task.
-        coordinates: where in Airflow this happens, for the sidecars.
-        except_for: unique ids of tasks that somebody else runs.
-        asked_by: the tasks in the midst of whose runs this happens, the outermost first.
-        turns: how they get their turns, where others may be making them.
-        watcher: is told what happens to them.
-    """
-    return [
-        run_task(
-            node.task,
-            force=plan.tasks[node.unique_id].forced,
-            coordinates=coordinates,
-            asked_by=asked_by,
-            planned=True,
-            turns=turns,
-            watcher=watcher,
-        )
-        for node in plan.with_outcome(Outcome.RUN)
-        if node.unique_id not in except_for
-    ]
-
-
-def _run(
-    task: TaskOnKart[Any], coordinates: Mapping[str, Any] | None, asked_by: tuple[TaskOnKart[Any], ...]
-) -> list[tuple[KeyPath, TaskOnKart[Any]]]:
-    """Call ``run()``, make what it asks for on its way, and return that with its keys.
-
-    What fails on the way is raised where ``run()`` asked for it, so that it may go on without.
+    An error of such a task is raised at the ``yield``: ``run()`` may go on without. If another run holds the lock of such a
+    task, and the session does not wait, the generator is closed and begins anew another time. After its first dump the
+    generator waits instead.
 
     Raises:
-        RequirementError: it asked for something that is not a task.
-        CycleError: it asked for something that needs the task itself.
+        TakenElsewhere: another run holds the lock of a task that ``run()`` asked for.
+        RequirementError: ``run()`` asked for something that is not a task.
+        CycleError: ``run()`` asked for a task that needs this one.
     """
-    running = task.run()
+    try:
+        running = task.run()
+    except StopIteration as error:
+        raise RuntimeError(f"{task!r}.run() raised StopIteration: next() found nothing") from error
+    _refuse_async(task, running)
     if not isinstance(running, Iterator):
         return []
-    asked: list[tuple[KeyPath, TaskOnKart[Any]]] = []
+    asked: _Asked = []
     outputs: Any = None
     failure: Exception | None = None
     while True:
@@ -220,25 +269,40 @@ def _run(
         except StopIteration:
             return asked
         outputs = failure = None
+        may_restart = len(publication.missing) == len(targets_of(task))
         try:
-            found = _make_asked(wanted, coordinates, (*asked_by, task))
+            found = yield _asked_steps(wanted, session if may_restart else replace(session, waits=True), asked_by)
             outputs = map_leaves(lambda required: required.output(), wanted, TaskOnKart)
             asked += [((len(asked), *path), required) for path, required in found]
+        except TakenElsewhere:
+            if isinstance(running, Generator):
+                running.close()
+            raise
         except Exception as error:
             if not isinstance(running, Generator):
                 raise
             failure = error
 
 
-def _make_asked(
-    wanted: Any, coordinates: Mapping[str, Any] | None, asked_by: tuple[TaskOnKart[Any], ...]
-) -> list[tuple[KeyPath, TaskOnKart[Any]]]:
-    """Make what a ``run()`` asked for; return the tasks with their keys. The last of ``asked_by`` is the one that asks."""
+def _refuse_async(task: Task, running: object) -> None:
+    if inspect.iscoroutine(running):
+        running.close()
+    elif not inspect.isasyncgen(running):
+        return
+    raise OutputNotDumpedError(
+        f"{task!r}.run() is `async def`, and nobody awaits it: write `def run(self)`, and asyncio.run(...) in it for what is async",
+        task=repr(task),
+    )
+
+
+def _asked_steps(wanted: object, session: Session, asked_by: tuple[Task, ...]) -> Steps[_Asked]:
+    """Make the tasks that a ``run()`` asked for; return these with their keys. The last of ``asked_by`` asks."""
     try:
-        found = list(leaves(wanted, TaskOnKart))
+        found: _Asked = [(path, required) for path, required in leaves(wanted, TaskOnKart)]
     except NotALeafError as error:
         raise RequirementError(
-            f"{asked_by[-1]!r}.run() yielded {error}, which is not a task; yield tasks, or dicts, lists and tuples of tasks"
+            f"{asked_by[-1]!r}.run() yielded {error.wrong('a task')}; yield tasks, or dicts, lists and tuples of tasks",
+            task=repr(asked_by[-1]),
         ) from None
     plan = make_plan(Graph.of([required for _, required in found]))
     unfinished = {task.unique_id for task in asked_by}
@@ -246,35 +310,12 @@ def _make_asked(
         if node.unique_id in unfinished:
             raise CycleError(
                 f"{asked_by[-1]!r}.run() yielded what needs {node.task!r}, which has not ended yet: it waits for what it asked "
-                "for; take one of these requirements away"
+                "for; take one of these requirements away",
+                task=repr(asked_by[-1]),
             )
     plan.begin_reruns()
-    make_all(plan, coordinates=coordinates, asked_by=asked_by)
+    yield _plan_steps(plan, session, asked_by=asked_by)
     return found
-
-
-def _input_checksums(task: TaskOnKart[Any], how_to_make: HowToMake | None) -> dict[str, str]:
-    """Return the checksums of the artifacts a task reads, by uri, as far as sidecars tell them.
-
-    Raises:
-        MissingInputError: some are not there; the message lists each with its uri and how to make it.
-    """
-    checksums: dict[str, str] = {}
-    missing: list[str] = []
-    count = 0
-    for path, required, target in needed_targets(task):
-        state = target.state()
-        if state.readable:
-            if state.sha256 is not None:
-                checksums[target.uri] = state.sha256
-            continue
-        count += 1
-        missing.append(f"  {describe_path(path)} {required!r}\n    at {target.uri}: {state.reason}")
-        if how_to_make is not None:
-            missing.append(f"    make it with: {how_to_make(required)}")
-    if missing:
-        raise MissingInputError(f"{task!r} needs {count} input(s) that are not there:\n" + "\n".join(missing))
-    return checksums
 
 
 def _note(error: Exception, text: str) -> None:
@@ -283,9 +324,11 @@ def _note(error: Exception, text: str) -> None:
         error.add_note(text)
 
 
-def _require_outputs(task: TaskOnKart[Any], publication: Publication) -> None:
+def _require_outputs(task: Task, publication: Publication) -> None:
     if publication.missing:
         raise OutputNotDumpedError(
             f"{task!r}.run() ended without dumping {', '.join(publication.missing)}; call self.dump(...) for every output, "
-            "in the thread that run() is called in"
+            "in the thread that run() is called in",
+            task=repr(task),
+            uri=publication.missing[0],
         )

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from airflow_kart.exceptions import ConfigurationError
-from airflow_kart.tasks.task import TaskOnKart
+from airflow_kart.tasks.model import Task, task_state
 
 __all__ = ["seed_of", "seeded"]
 
@@ -22,21 +22,21 @@ _STATES = {
 """How to keep, and how to put back, the state of the generators that a function seeds."""
 
 
-def seed_of(task: TaskOnKart[Any]) -> int:
+def seed_of(task: Task) -> int:
     """Return the seed of a task's run: its class's ``seed_value``, or the first 32 bits of its unique id.
 
-    32 bits are what numpy's global generator takes.
+    numpy's global generator takes 32 bits.
     """
     fixed = type(task).seed_value
     return int(task.unique_id[:8], 16) if fixed is None else fixed
 
 
 @contextmanager
-def seeded(task: TaskOnKart[Any]) -> Iterator[dict[str, Any]]:
+def seeded(task: Task) -> Iterator[dict[str, Any]]:
     """Call the task's ``seed_functions`` with its seed, and let ``task.rng`` start anew.
 
-    ``random``, ``numpy.random`` and torch's generator on the CPU are put back as they were afterwards, those of other
-    libraries are not. The block gets the part of a sidecar that records it.
+    Afterwards ``random``, ``numpy.random`` and torch's generator on the CPU get their states back; other libraries'
+    generators do not. The block gets the part of a sidecar that records the seed.
 
     Raises:
         ConfigurationError: one of ``seed_functions`` cannot be imported, is no function, or refuses the seed. The block
@@ -58,11 +58,11 @@ def seeded(task: TaskOnKart[Any]) -> Iterator[dict[str, Any]]:
                     f"{_owner(task)}.seed_functions: {name}({value}) failed: {type(error).__name__}: {error}; "
                     "name functions that take one int"
                 ) from error
-        task.restart_rng()
+        task_state(task).rng = None
         yield {"value": value, "functions": list(names), "versions": _versions(names)}
 
 
-def _imported(task: TaskOnKart[Any], name: str) -> Callable[..., Any]:
+def _imported(task: Task, name: str) -> Callable[..., Any]:
     """Return the function of that dotted name."""
     module, *attributes = name.split(".")
     try:
@@ -82,12 +82,12 @@ def _imported(task: TaskOnKart[Any], name: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]  # callable says so
 
 
-def _owner(task: TaskOnKart[Any]) -> str:
+def _owner(task: Task) -> str:
     return type(task).__qualname__
 
 
 def _versions(names: tuple[str, ...]) -> dict[str, str]:
-    """Return the versions of the packages that functions belong to; Python's own for what comes with it."""
+    """Return the versions of the functions' packages; for the standard library, Python's version."""
     packages = dict.fromkeys(name.partition(".")[0] for name in names)
     return {"python" if package in sys.stdlib_module_names else package: _version(package) for package in packages}
 

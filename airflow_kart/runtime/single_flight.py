@@ -1,23 +1,22 @@
-"""Whose turn it is: one run at a time makes a task's outputs, and the others wait for them, or come back later."""
+"""Single flight: one run at a time makes a task's outputs; other runs wait for these, or come back later."""
 
 from __future__ import annotations
 
 import logging
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Final
 
 from airflow_kart import settings
 from airflow_kart.exceptions import LockError, LockTimeoutError
-from airflow_kart.locks import Hold, Holder, Lease, Locks, Taken, Watch, locks_for
-from airflow_kart.runtime.progress import SILENT, Event, Watcher
+from airflow_kart.locks import Hold, Holder, Lease, Locks, LockWatch, Taken, locks_for
+from airflow_kart.runtime.progress import Event, Listener
+from airflow_kart.runtime.session import Session
 from airflow_kart.storage.workspace import Workspace
-from airflow_kart.tasks.task import TaskOnKart
+from airflow_kart.tasks.model import Task
 
-__all__ = ["IN_TURN", "TakenElsewhere", "Turns", "timeout_message"]
+__all__ = ["TakenElsewhere", "holding", "timeout_message", "whereabouts"]
 
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0  # seconds between two looks at a lock
@@ -28,78 +27,58 @@ _COORDINATES = ("dag_id", "run_id", "task_id", "map_index", "try_number")
 logger = logging.getLogger(__name__)
 
 
-class TakenElsewhere(Exception):  # noqa: N818 - not an error: who asked not to wait comes back later
-    """Another run is making a task.
+class TakenElsewhere(Exception):  # noqa: N818 - not an error: the caller comes back later
+    """Another run holds the lock of a task.
 
     Args:
         task: the task.
-        taken: what is known of the other run.
+        taken: the lock, and its holder.
     """
 
-    def __init__(self, task: TaskOnKart[Any], taken: Taken) -> None:
-        super().__init__(f"{task!r} is being made by {_who(taken)}")
+    def __init__(self, task: Task, taken: Taken) -> None:
+        super().__init__(f"{task!r} is being made by {whereabouts(taken)}")
         self.task = task
         self.taken = taken
 
 
-@dataclass(frozen=True)
-class Turns:
-    """How a run gets its turn at the tasks that it wants to make.
+@contextmanager
+def holding(task: Task, session: Session) -> Iterator[Hold]:
+    """Hold the lock of a task for the block: acquire the lock, wait for its holder, or raise, as the session says.
 
-    Args:
-        wait: whether to wait where another run is making one; otherwise :class:`TakenElsewhere` is raised.
-        dead: by unique id, the locks of other runs that were seen to be dead.
+    Raises:
+        TakenElsewhere: another run holds the lock, and the session does not wait.
+        LockTimeoutError: the wait took longer than ``[kart] lock_timeout``.
+        LockError: the locks cannot be reached, or the workspace has none.
     """
-
-    wait: bool = True
-    dead: Mapping[str, Taken] = field(default_factory=dict)
-
-    @contextmanager
-    def at(self, task: TaskOnKart[Any], coordinates: Mapping[str, Any] | None, watcher: Watcher = SILENT) -> Iterator[Hold]:
-        """Hold a task's lock for the block.
-
-        Args:
-            task: the task.
-            coordinates: where in Airflow this happens.
-            watcher: is told when it is waited for.
-
-        Raises:
-            TakenElsewhere: another run is making it, and there is to be no waiting.
-            LockTimeoutError: it was waited for too long.
-            LockError: what keeps the locks cannot be reached, or keeps none.
-        """
-        locks = locks_for(Workspace.current())
-        airflow = {name: coordinates.get(name) for name in _COORDINATES} if coordinates else None
-        holder = Holder(repr(task), airflow)
-        got = locks.acquire(task.unique_id, holder, self.dead.get(task.unique_id))
-        if isinstance(got, Taken):
-            if not self.wait:
-                raise TakenElsewhere(task, got)
-            got = _wait(locks, task, holder, got, watcher)
-        with Hold(got) as hold:
-            yield hold
+    locks = locks_for(Workspace.current())
+    coordinates = session.coordinates
+    airflow = {name: coordinates.get(name) for name in _COORDINATES} if coordinates else None
+    holder = Holder(repr(task), airflow)
+    got = locks.acquire(task.unique_id, holder, session.dead.get(task.unique_id))
+    if isinstance(got, Taken):
+        if not session.waits:
+            raise TakenElsewhere(task, got)
+        got = _wait(locks, task, holder, got, session.listener)
+    with Hold(got) as hold:
+        yield hold
 
 
-IN_TURN: Final = Turns()
-"""Waits."""
-
-
-def _wait(locks: Locks, task: TaskOnKart[Any], holder: Holder, taken: Taken, watcher: Watcher) -> Lease:
-    watch = Watch(locks, task.unique_id)
+def _wait(locks: Locks, task: Task, holder: Holder, taken: Taken, listener: Listener) -> Lease:
+    watch = LockWatch(locks, task.unique_id)
     limit = settings.kart_int("lock_timeout")
     began = reached = time.monotonic()
     said = -_SAY_AGAIN
     pause = _FIRST_PAUSE
     while True:
         waited = time.monotonic() - began
-        if waited > limit:
-            raise LockTimeoutError(timeout_message(repr(task), waited, taken))
+        if waited >= limit:
+            raise LockTimeoutError(timeout_message(repr(task), waited, taken), task=repr(task))
         if waited - said >= _SAY_AGAIN:
             said = waited
-            who = _who(taken)
+            who = whereabouts(taken)
             logger.info("%r waits (%.0f s so far), as it is being made by %s", task, waited, who)
-            watcher.happens(Event("waits", task.unique_id, repr(task), who))
-        time.sleep(min(pause, limit) * random.uniform(0.5, 1))
+            listener.happens(Event("waits", task.unique_id, repr(task), who))
+        time.sleep(min(pause * random.uniform(0.5, 1), limit - waited))
         pause = min(pause * 1.5, _LONGEST_PAUSE)
         try:
             found = watch.look()
@@ -112,20 +91,23 @@ def _wait(locks: Locks, task: TaskOnKart[Any], holder: Holder, taken: Taken, wat
         reached = time.monotonic()
         if not isinstance(got, Taken):
             if watch.dead is not None:
-                logger.warning("%r takes over after %.1f s, as its run has died: %s", task, reached - began, _who(taken))
+                logger.warning(
+                    "%r takes over after %.1f s, as its run has died: %s", task, reached - began, whereabouts(taken)
+                )
             else:
                 logger.info("%r has its turn after %.1f s", task, reached - began)
             return got
         taken = got
 
 
-def _who(taken: Taken) -> str:
+def whereabouts(taken: Taken) -> str:
+    """Return where the holder of a lock runs, for a message that names the task."""
     return taken.holder.whereabouts if taken.holder is not None else "another run"
 
 
 def timeout_message(task: str, waited: float, taken: Taken) -> str:
-    """Return what to tell of a task that was waited for too long."""
+    """Return the error message for a wait that took too long."""
     return (
-        f"{task} has waited for {waited:.0f} s, as it is being made by {_who(taken)}; look what that run is "
+        f"{task} has waited for {waited:.0f} s, as it is being made by {whereabouts(taken)}; look what that run is "
         "doing and stop it if it hangs, then run this again. [kart] lock_timeout says how long to wait"
     )

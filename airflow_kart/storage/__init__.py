@@ -1,4 +1,8 @@
-"""Where bytes live: one small protocol, and the stores that keep it."""
+"""Stores: the bytes of objects, by uri, behind one small protocol.
+
+Directories, buckets, memory and other file systems live here, and the workspace that chooses among them. Stores know no
+format, no sidecar and no task.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +12,23 @@ from airflow_kart.storage.base import (
     LOCKS,
     UPLOADS,
     Expected,
-    Found,
+    KeepsFiles,
+    KeepsUploads,
     Lookup,
+    ObjectContent,
     ObjectStat,
     Removable,
     Store,
+    UnfinishedUpload,
     Upload,
 )
 from airflow_kart.storage.buckets.gcs import GCSStore
 from airflow_kart.storage.buckets.s3 import S3Store
-from airflow_kart.storage.buckets.store import AbandonedUpload, BucketStore
+from airflow_kart.storage.buckets.store import BucketStore
 from airflow_kart.storage.local import LocalStore
-from airflow_kart.storage.memory import MemoryStore, is_memory_uri
+from airflow_kart.storage.memory import MemoryStore
 from airflow_kart.storage.object_path import ObjectPathStore
-from airflow_kart.storage.resolve import join_uri, store_for
+from airflow_kart.storage.resolve import join_uri, register_store, store_for
 from airflow_kart.storage.snapshot import Snapshot
 
 __all__ = [
@@ -29,22 +36,24 @@ __all__ = [
     "HIDDEN",
     "LOCKS",
     "UPLOADS",
-    "AbandonedUpload",
     "BucketStore",
     "Expected",
-    "Found",
     "GCSStore",
+    "KeepsFiles",
+    "KeepsUploads",
     "LocalStore",
     "Lookup",
     "MemoryStore",
+    "ObjectContent",
     "ObjectPathStore",
     "ObjectStat",
     "Removable",
     "S3Store",
     "Snapshot",
     "Store",
+    "UnfinishedUpload",
     "Upload",
-    "is_memory_uri",
     "join_uri",
+    "register_store",
     "store_for",
 ]

@@ -1,9 +1,9 @@
-"""What a store promises.
+"""The promises of a store.
 
-Objects are named by uri. An object appears whole or not at all: bytes go into an :class:`Upload`, which nobody sees
-until it is published. Each published object has a version, by which a writer can ask that nobody else was there in
-between. A store raises :class:`~airflow_kart.exceptions.StorageError` with the uri and what to do, and nothing else of
-its backend's errors.
+A uri names an object. An object appears whole or not at all: a writer fills an :class:`Upload`, which stays invisible until
+the writer publishes it. Each published object has a version. A writer that names the version it expects to replace finds
+out about other writers. A store raises :class:`~airflow_kart.exceptions.StorageError` with the uri and the remedy in place
+of its backend's errors.
 """
 
 from __future__ import annotations
@@ -18,24 +18,30 @@ from typing import BinaryIO, Final, Literal, Protocol, runtime_checkable
 __all__ = [
     "ANY",
     "HIDDEN",
+    "LARGEST_READ",
     "LOCKS",
     "UPLOADS",
     "Expected",
-    "Found",
+    "KeepsFiles",
+    "KeepsUploads",
     "ListsInBulk",
     "Lookup",
+    "ObjectContent",
     "ObjectStat",
     "Removable",
     "Store",
+    "UnfinishedUpload",
     "Upload",
 ]
 
 UPLOADS = ".kart-uploads"
-"""Folder for what is not published yet, beside what is; no listing shows it."""
+"""Folder for unpublished bytes, beside the published ones; no listing shows this folder."""
 LOCKS = ".kart-locks"
-"""Folder for locks, in a workspace's directory; no listing shows it."""
+"""Folder for locks, in a workspace's directory; no listing shows this folder."""
 HIDDEN = (UPLOADS, LOCKS)
 """The folders that no listing shows."""
+LARGEST_READ = 256 << 20
+"""Bytes that :meth:`Lookup.read` reads at most: sidecars, locks and packs are far smaller, so a larger object is none."""
 
 
 class _Anything(enum.Enum):
@@ -43,33 +49,33 @@ class _Anything(enum.Enum):
 
 
 ANY: Final = _Anything.ANY
-"""Whatever is there, or nothing."""
+"""Any object, or none."""
 
 Expected = str | None | Literal[_Anything.ANY]
-"""What a writer expects to replace: the object of a version, nothing (``None``), or whatever there is."""
+"""The object that a writer expects to replace: the one of a version, none (``None``), or any."""
 
 Removable = str | Literal[_Anything.ANY]
-"""What may be removed: the object of a version, or whatever there is."""
+"""The object that may be removed: the one of a version, or any."""
 
 
 @dataclass(frozen=True)
 class ObjectStat:
-    """What a store knows of an object without reading it."""
+    """The facts of an object that a store knows without reading."""
 
     size: int
     """Length in bytes."""
     modified: dt.datetime
-    """When it was published, with a time zone."""
+    """Time of publication, with a time zone."""
     version: str
-    """What tells it from whatever was or will be published under the same uri.
+    """Different for each object that was or will be published under the same uri.
 
-    In S3 it is the entity tag, which objects of equal bytes may share.
+    The version in S3 is the entity tag; objects of equal bytes may share a tag.
     """
 
 
 @dataclass(frozen=True)
-class Found:
-    """A small object that was read as a whole."""
+class ObjectContent:
+    """A small object, read as a whole."""
 
     data: bytes
     version: str
@@ -77,33 +83,33 @@ class Found:
 
 
 class Upload(Protocol):
-    """Bytes on their way into a store, unseen by readers."""
+    """Bytes on their way into a store, invisible to readers."""
 
     def write(self, data: bytes | memoryview, /) -> int:
-        """Add bytes; return how many were taken, which is all of them."""
+        """Add bytes; return their number, as all of them fit."""
         ...
 
     def restart(self) -> None:
-        """Forget what was written, to write something else."""
+        """Drop all bytes, to write others."""
         ...
 
     def finish(self) -> None:
-        """Say that all bytes are written. After this, publishing neither writes nor computes."""
+        """End the writing. After this call, publishing neither writes nor computes."""
         ...
 
     def publish(self, expected: Expected = ANY) -> str:
-        """Make the object visible under its uri, in one step, in place of what was there; return its version.
+        """Make the object visible under its uri, in one step, in place of its predecessor; return its version.
 
         Args:
-            expected: what it may replace. Of several writers that expect the same, one publishes.
+            expected: the predecessor. Of several writers that expect the same one, one publishes.
 
         Raises:
-            ConflictError: something else is there; nothing was published, and the upload may be published again.
+            ConflictError: another object is there. The upload stays as it was, and may be published again.
         """
         ...
 
     def discard(self) -> None:
-        """Give the upload up and leave nothing behind. Harmless after :meth:`publish`."""
+        """Abort the upload and leave nothing behind. Harmless after :meth:`publish`."""
         ...
 
 
@@ -111,29 +117,57 @@ class Lookup(Protocol):
     """A way to look at objects without changing them."""
 
     def stat(self, uri: str) -> ObjectStat | None:
-        """Return what is known of an object, or ``None`` where there is none."""
+        """Return the facts of an object, ``None`` where there is no object."""
         ...
 
-    def read(self, uri: str) -> Found | None:
-        """Read a small object as a whole, or return ``None`` where there is none."""
+    def read(self, uri: str) -> ObjectContent | None:
+        """Read a small object as a whole; return ``None`` where there is no object.
+
+        Raises:
+            StorageError: the store refuses, or the object has more than :data:`LARGEST_READ` bytes.
+        """
         ...
 
 
 class Store(Lookup, Protocol):
-    """A place that keeps objects by uri."""
+    """A place that keeps objects by uri. Threads share a store.
+
+    Four attributes describe the abilities of the place. Callers ask these attributes, never for the class of a store.
+    """
+
+    @property
+    def conditional(self) -> bool:
+        """Whether publishing and removing compare the expected version and act in one step, for writers in all processes.
+
+        Leases (:mod:`airflow_kart.locks`) need a conditional store.
+        """
+        ...
 
     @property
     def turns_exclude(self) -> bool:
-        """Whether :meth:`publishing` keeps all other writers out, so that what is half published is a dead one's."""
+        """Whether :meth:`publishing` excludes all other writers, so that a half published artifact is a dead writer's."""
+        ...
+
+    @property
+    def steady_reads(self) -> bool:
+        """Whether all bytes of an open stream are of one version of the object, or reading fails.
+
+        From a store without steady reads, readers load whole artifacts and compare the checksum, never parts.
+        """
+        ...
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes see the objects."""
         ...
 
     def open(self, uri: str) -> BinaryIO:
-        """Open an object for reading; the stream can seek, and may be a :class:`HashedStream`.
+        """Open an object for reading; the stream can seek, and may be a :class:`~airflow_kart.streams.HashedStream`.
 
         Raises:
-            FileNotFoundError: there is none.
-            ObjectChangedError: by the stream, when it reads: the object was replaced or removed since it was opened, and
-                the store no longer has it as it was.
+            FileNotFoundError: there is no object.
+            ObjectChangedError: a read of the stream failed, as another writer replaced or removed the object after the
+                opening, and the store has lost the old version.
         """
         ...
 
@@ -141,16 +175,19 @@ class Store(Lookup, Protocol):
         """Begin to write an object.
 
         Args:
-            uri: where it goes.
-            metadata: what the object says about itself, in stores whose objects can; cut to what the store takes.
+            uri: of the object.
+            metadata: object metadata. The store cuts them to its limit; stores without metadata ignore them.
         """
         ...
 
     def publishing(self, uris: Iterable[str]) -> AbstractContextManager[object]:
-        """Return a turn at publishing objects.
+        """Return a turn at publishing objects, as a context manager.
 
-        In a directory and in memory no two writers of the same uris have one at the same time. Buckets have no turns
-        (``turns_exclude`` is false): there the writer's expectation (:meth:`Upload.publish`) alone decides who publishes.
+        In a directory and in memory two writers of the same uris never have their turns at the same time. Buckets have no
+        turns (``turns_exclude`` is false): there the expected version (:meth:`Upload.publish`) alone picks the winner.
+
+        Raises:
+            StorageError: the turn was not to be had, as the store refuses, or another writer does not end its turn.
         """
         ...
 
@@ -158,11 +195,11 @@ class Store(Lookup, Protocol):
         """Remove an object; return whether there was one.
 
         Args:
-            uri: where it is.
-            expected: what may be removed.
+            uri: of the object.
+            expected: the object that may be removed.
 
         Raises:
-            ConflictError: something else is there; it was left in place.
+            ConflictError: another object is there; the store has left that object in place.
         """
         ...
 
@@ -171,21 +208,55 @@ class Store(Lookup, Protocol):
         ...
 
     def check_writable(self, uri: str) -> None:
-        """Try to write below a uri and remove it again.
+        """Write a probe below a uri, and remove the probe.
 
         Raises:
-            StorageError: it cannot be written to.
+            StorageError: the store refuses.
         """
         ...
 
 
 @runtime_checkable
 class ListsInBulk(Protocol):
-    """A store in which listing a folder takes fewer requests than looking up the many objects in it."""
+    """A store in which listing a folder takes fewer requests than looking up many objects in the folder."""
 
     def stat_by_listing(self, uris: Iterable[str]) -> dict[str, ObjectStat | None]:
-        """Return what listings tell of objects, ``None`` for those that are not there.
+        """Return the facts of objects from listings, ``None`` for missing objects.
 
-        Objects of which listing would take more requests than looking them up are left out.
+        The result lacks the objects for which a listing would take more requests than lookups.
         """
+        ...
+
+
+@runtime_checkable
+class KeepsFiles(Protocol):
+    """A store whose objects are files of this machine, so that the kernel can lock files beside them."""
+
+    def path(self, uri: str) -> str:
+        """Return the path of an object or a folder: absolute, and one for all ways to write the uri."""
+        ...
+
+
+@dataclass(frozen=True)
+class UnfinishedUpload:
+    """An upload that is neither published nor discarded: its process died, or still writes."""
+
+    uri: str
+    """The uri of the object to be."""
+    upload: str
+    """The name of the upload in the service."""
+    begun: dt.datetime
+    """With a time zone."""
+
+
+@runtime_checkable
+class KeepsUploads(Protocol):
+    """A store in which the upload of a dead process stays, and costs, until somebody removes the upload."""
+
+    def abandoned_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
+        """Return the unfinished uploads below a prefix, also those of living processes."""
+        ...
+
+    def abort_abandoned(self, prefix: str, older_than: dt.timedelta) -> int:
+        """Abort the unfinished uploads below a prefix that are older; return their number."""
         ...

@@ -1,48 +1,40 @@
 """Objects as files: the store of a laptop, a shared volume, and the default.
 
-An upload is a file in a hidden folder beside its object; publishing renames it, which POSIX makes atomic within a
-file system. Its name carries the writer's host and process, so that what a killed writer left behind is recognised
-and removed by the next one that writes to the same directory.
+An upload is a file in a hidden folder beside its object. Publishing renames the file, which POSIX makes atomic within a
+file system. The file's name carries the writer's host and process: the next writer to the same directory recognises and
+removes the files of dead writers.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import errno
-import fcntl
 import functools
 import hashlib
+import io
 import os
 import re
 import socket
 import stat
-import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote, unquote
 
 from airflow_kart import settings
 from airflow_kart.exceptions import ConflictError, StorageError
-from airflow_kart.storage.base import ANY, HIDDEN, UPLOADS, Expected, Found, ObjectStat, Removable
+from airflow_kart.storage.base import ANY, HIDDEN, LARGEST_READ, UPLOADS, Expected, ObjectContent, ObjectStat, Removable
+from airflow_kart.storage.regular_file import open_for_reading, refused
+from airflow_kart.storage.turns import turn_at
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 __all__ = ["LocalStore", "is_file_uri", "path_of"]
 
-_LOCK = "publishing.lock"
-_TURNS = threading.local()  # the directories this thread has locked, since a second lock of its own would wait for the first
+_BUFFER = 128 << 10
 _UPLOAD_NAME = re.compile(r"([0-9a-f]{8})-(\d+)-[0-9a-f]{8}")
-_WORDS = {
-    errno.ENOSPC: "no space is left there; free some, or choose another workspace_directory",
-    errno.EDQUOT: "the disk quota is used up; free some, or choose another workspace_directory",
-    errno.EROFS: "the file system is read-only; choose another workspace_directory",
-    errno.EACCES: "permission denied; give this user write access, or choose another workspace_directory",
-    errno.EPERM: "not permitted; give this user write access, or choose another workspace_directory",
-    errno.ENOTDIR: "a part of the path is a file, not a directory",
-    errno.EISDIR: "a directory is in the way",
-    errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter path in make_target",
-}
 
 
 class LocalStore:
@@ -52,10 +44,17 @@ class LocalStore:
         fsync: whether publishing waits until the bytes are on the disk; by default as ``[kart] fsync`` says.
     """
 
+    conditional = True
     turns_exclude = True
+    steady_reads = True  # a file is never written over, and an open one stays readable when it is replaced
+    shared = True
 
     def __init__(self, fsync: bool | None = None) -> None:
         self.fsync = settings.kart_bool("fsync") if fsync is None else fsync
+
+    def path(self, uri: str) -> str:
+        """Return the normal path of a uri."""
+        return os.path.normpath(path_of(uri))
 
     def stat(self, uri: str) -> ObjectStat | None:
         """Return a file's size and modification time, or ``None``."""
@@ -65,58 +64,44 @@ class LocalStore:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            _refused("look up", uri, error)
+            refused("look up", uri, error)
         if not stat.S_ISREG(found.st_mode):
             return None
         return ObjectStat(found.st_size, dt.datetime.fromtimestamp(found.st_mtime, dt.timezone.utc), _version(found))
 
     def open(self, uri: str) -> BinaryIO:
         """Open a file for reading."""
-        try:
-            return open(path_of(uri), "rb")
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            _refused("read", uri, error)
+        return io.BufferedReader(_ReadFile(_opened(uri), uri), _BUFFER)
 
-    def read(self, uri: str) -> Found | None:
+    def read(self, uri: str) -> ObjectContent | None:
         """Return a file's bytes and version, or ``None``."""
         try:
-            with self.open(uri) as stream:
-                return Found(stream.read(), _version(os.fstat(stream.fileno())))
+            with _opened(uri) as file:
+                found = os.fstat(file.fileno())
+                if found.st_size > LARGEST_READ:
+                    raise StorageError(f"could not read {uri}: {found.st_size} bytes are too many for a small file", uri=uri)
+                return ObjectContent(file.readall(), _version(found))
         except FileNotFoundError:
             return None
+        except OSError as error:
+            refused("read", uri, error)
 
     def upload(self, uri: str, *, metadata: Mapping[str, str] | None = None) -> LocalUpload:  # noqa: ARG002 - the protocol's
         """Begin to write a file; files carry no metadata."""
         return LocalUpload(self, uri, path_of(uri))
 
-    @contextlib.contextmanager
-    def publishing(self, uris: Iterable[str]) -> Iterator[None]:
-        """Lock the directories of the files, in order, for the moment it takes to rename files into place."""
-        held: set[str] = _TURNS.__dict__.setdefault("held", set())
-        folders = {os.path.join(os.path.dirname(path_of(uri)), UPLOADS) for uri in uris} - held
-        with contextlib.ExitStack() as locks:
-            for folder in sorted(folders):
-                try:
-                    if not os.path.isdir(folder):
-                        os.makedirs(folder, exist_ok=True)
-                    lock = locks.enter_context(open(os.path.join(folder, _LOCK), "wb", buffering=0))
-                    fcntl.flock(lock, fcntl.LOCK_EX)  # released when it is closed, or with the process
-                except OSError as error:
-                    _refused("lock", folder, error)
-            held |= folders
-            locks.callback(held.difference_update, folders)
-            yield
+    def publishing(self, uris: Iterable[str]) -> contextlib.AbstractContextManager[None]:
+        """Exclude other writers of the files, for the moment of renaming files into place."""
+        return turn_at([path_of(uri) for uri in uris])
 
     def remove(self, uri: str, expected: Removable = ANY) -> bool:
-        """Remove a file; where a version is expected, in a turn."""
+        """Remove a file; to compare an expected version, take a turn."""
         if expected is ANY:
             return self._unlink(uri)
         with self.publishing([uri]):
             found = self.stat(uri)
             if found is not None and found.version != expected:
-                raise ConflictError(f"could not remove {uri}: another writer has replaced it")
+                raise ConflictError(f"could not remove {uri}: another writer has replaced it", uri=uri)
             return self._unlink(uri)
 
     def _unlink(self, uri: str) -> bool:
@@ -125,23 +110,81 @@ class LocalStore:
         except FileNotFoundError:
             return False
         except OSError as error:
-            _refused("remove", uri, error)
+            refused("remove", uri, error)
         return True
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Return the files below a directory, uploads and locks left out."""
+        """Return the files below a directory, without uploads and locks."""
         for folder, subfolders, names in os.walk(path_of(prefix)):
             subfolders[:] = [name for name in subfolders if name not in HIDDEN]
             yield from (_like(prefix, os.path.join(folder, name)) for name in names)
 
     def check_writable(self, uri: str) -> None:
-        """Write a probe below a directory and remove it."""
+        """Write a probe below a directory, and remove the probe."""
         probe = self.upload(os.path.join(path_of(uri), "probe"))
         try:
             probe.write(b"probe")
             probe.finish()
         finally:
             probe.discard()
+
+
+def _opened(uri: str) -> io.FileIO:
+    """Open a file for reading, without a buffer.
+
+    Raises:
+        FileNotFoundError: there is no file.
+        StorageError: the file cannot be opened, or is no regular file.
+    """
+    try:
+        return open(path_of(uri), "rb", buffering=0, opener=open_for_reading)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        refused("read", uri, error)
+
+
+class _ReadFile(io.RawIOBase):
+    """A file whose errors name its uri."""
+
+    def __init__(self, file: io.FileIO, uri: str) -> None:
+        self._file = file
+        self._uri = uri
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    @property
+    def name(self) -> str:
+        return str(self._file.name)
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int | None:
+        try:
+            return self._file.readinto(buffer)
+        except OSError as error:
+            refused("read", self._uri, error)
+
+    def readall(self) -> bytes:
+        try:
+            return self._file.readall()
+        except OSError as error:
+            refused("read", self._uri, error)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        return self._file.seek(offset, whence)  # readers expect OSErrors of positions that do not exist
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 class LocalUpload:
@@ -160,7 +203,7 @@ class LocalUpload:
             _remove_abandoned(folder)
             self._file = open(self._temporary, "xb", buffering=0)  # noqa: SIM115 - finish() and discard() close it
         except OSError as error:
-            _refused("write", uri, error)
+            refused("write", uri, error)
 
     def write(self, data: bytes | memoryview, /) -> int:
         """Add bytes to the file."""
@@ -170,7 +213,7 @@ class LocalUpload:
             while written < len(view):
                 written += self._file.write(view[written:])
         except OSError as error:
-            _refused("write", self._uri, error)
+            refused("write", self._uri, error)
         return written
 
     def restart(self) -> None:
@@ -179,7 +222,7 @@ class LocalUpload:
         self._file.truncate()
 
     def finish(self) -> None:
-        """Close the file, on the disk where fsync asks for it."""
+        """Close the file; with fsync, wait until the bytes are on the disk."""
         if self._file.closed:
             return
         try:
@@ -187,7 +230,7 @@ class LocalUpload:
                 os.fsync(self._file.fileno())
             self._file.close()
         except OSError as error:
-            _refused("write", self._uri, error)
+            refused("write", self._uri, error)
 
     def publish(self, expected: Expected = ANY) -> str:
         """Rename the file to its name."""
@@ -197,7 +240,7 @@ class LocalUpload:
         with self._store.publishing([self._uri]):
             found = self._store.stat(self._uri)
             if expected != (found.version if found is not None else None):
-                raise ConflictError(f"could not publish {self._uri}: another writer was first")
+                raise ConflictError(f"could not publish {self._uri}: another writer was first", uri=self._uri)
             return self._rename()
 
     def _rename(self) -> str:
@@ -207,7 +250,7 @@ class LocalUpload:
             if self._fsync:
                 _sync_directory(os.path.dirname(self._path))
         except OSError as error:
-            _refused("publish", self._uri, error)
+            refused("publish", self._uri, error)
         return version
 
     def discard(self) -> None:
@@ -219,12 +262,12 @@ class LocalUpload:
 
 
 def _version(found: os.stat_result) -> str:
-    """Return what tells a file from another of the same name: a new one is never written over the old one."""
+    """Return the version of a file: a writer always creates a new file, and never overwrites the old one."""
     return f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
 
 
 def _remove_abandoned(folder: str) -> None:
-    """Remove the uploads that dead processes of this host left in a folder."""
+    """Remove the uploads of dead processes of this host from a folder."""
     for name in os.listdir(folder):
         match = _UPLOAD_NAME.fullmatch(name)
         if match and match[1] == _host() and not _alive(int(match[2])):
@@ -254,21 +297,21 @@ def _alive(process: int) -> bool:
 
 
 def path_of(uri: str) -> str:
-    """Return the path of a path or of a ``file://`` uri (RFC 8089), in which only percent signs are special.
+    """Return a path unchanged, and the path of a ``file://`` uri (RFC 8089), in which only percent signs are special.
 
     Raises:
-        StorageError: it names another host.
+        StorageError: the uri names another host.
     """
     if not is_file_uri(uri):
         return uri
     host, slash, path = uri[len("file://") :].partition("/")
     if host not in ("", "localhost"):
-        raise StorageError(f"{uri}: a file uri cannot name another host; mount it and use its path")
+        raise StorageError(f"{uri}: a file uri cannot name another host; mount its disk and use the path", uri=uri)
     return unquote(slash + path)
 
 
 def _like(prefix: str, path: str) -> str:
-    """Return a path as the prefix is written: as a path, or as a ``file://`` uri."""
+    """Return a path in the spelling of a prefix: as a path, or as a ``file://`` uri."""
     return f"file://{quote(path)}" if is_file_uri(prefix) else path
 
 
@@ -283,8 +326,3 @@ def _sync_directory(folder: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _refused(action: str, uri: str, error: OSError) -> NoReturn:
-    words = _WORDS.get(error.errno or 0, error.strerror or str(error))
-    raise StorageError(f"could not {action} {uri}: {words}") from error

@@ -1,7 +1,7 @@
 """Objects in this process: the store of tests and of a notebook's quick trial.
 
-Its uris are ``memory://name/path``. Other processes see nothing of it, and it ends with this one. An object is one
-``bytes`` that its readers share.
+Uris are ``memory://name/path``. Other processes do not see the objects, which end with this process. An object is one
+``bytes`` that readers share.
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO
 
 from airflow_kart.exceptions import ConfigurationError, ConflictError
-from airflow_kart.storage.base import ANY, HIDDEN, Expected, Found, ObjectStat, Removable
+from airflow_kart.storage.base import ANY, HIDDEN, Expected, ObjectContent, ObjectStat, Removable
 
-__all__ = ["MemoryStore", "is_memory_uri"]
+__all__ = ["MemoryStore"]
 
 _SCHEME = "memory://"
 
 
 class MemoryStore:
-    """Objects by ``memory://`` uri, for as long as the store lives. Threads may share it."""
+    """Objects by ``memory://`` uri, for as long as the store lives. Threads may share the store."""
 
+    conditional = True
     turns_exclude = True
+    steady_reads = True
+    shared = False
 
     def __init__(self) -> None:
         self._objects: dict[str, tuple[bytes, ObjectStat]] = {}
@@ -34,21 +37,21 @@ class MemoryStore:
         self._turn = threading.RLock()
 
     def stat(self, uri: str) -> ObjectStat | None:
-        """Return an object's size and the moment it was published, or ``None``."""
+        """Return an object's size and time of publication, or ``None``."""
         found = self._objects.get(_key(uri))
         return None if found is None else found[1]
 
     def open(self, uri: str) -> BinaryIO:
-        """Open an object for reading; the stream holds it, whatever becomes of the object meanwhile."""
+        """Open an object for reading; the stream keeps its version of the object."""
         found = self._objects.get(_key(uri))
         if found is None:
             raise FileNotFoundError(uri)
         return io.BytesIO(found[0])  # takes no copy of bytes that nobody changes
 
-    def read(self, uri: str) -> Found | None:
+    def read(self, uri: str) -> ObjectContent | None:
         """Return an object's bytes and version, or ``None``."""
         found = self._objects.get(_key(uri))
-        return None if found is None else Found(found[0], found[1].version)
+        return None if found is None else ObjectContent(found[0], found[1].version)
 
     def upload(self, uri: str, *, metadata: Mapping[str, str] | None = None) -> MemoryUpload:  # noqa: ARG002 - the protocol's
         """Begin to write an object; nobody would see its metadata."""
@@ -56,7 +59,7 @@ class MemoryStore:
 
     @contextlib.contextmanager
     def publishing(self, uris: Iterable[str]) -> Iterator[None]:
-        """Let one thread publish at a time, whatever the uris: it takes no longer than a few entries in a dict."""
+        """Let one thread publish at a time, for all uris: publishing takes no longer than a few entries in a dict."""
         for uri in uris:
             _key(uri)
         with self._turn:
@@ -68,11 +71,11 @@ class MemoryStore:
         with self._lock:
             found = self._objects.get(key)
             if found is not None and expected is not ANY and found[1].version != expected:
-                raise ConflictError(f"could not remove {uri}: another writer has replaced it")
+                raise ConflictError(f"could not remove {uri}: another writer has replaced it", uri=uri)
             return self._objects.pop(key, None) is not None
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Return the uris below a prefix, as they are at this moment; those of locks left out."""
+        """Return the uris below a prefix at this moment, without uploads and locks."""
         below = _key(prefix)
         with self._lock:
             keys = [key for key in self._objects if key.startswith(below) and not set(HIDDEN).intersection(key.split("/"))]
@@ -83,11 +86,11 @@ class MemoryStore:
         _key(uri)
 
     def put(self, key: str, data: bytes, expected: Expected) -> str:
-        """Make an object visible; what an upload does in the end."""
+        """Make an object visible: the last step of an upload."""
         with self._lock:
             before = self._objects.get(key)
             if expected is not ANY and expected != (before[1].version if before is not None else None):
-                raise ConflictError(f"could not publish {_SCHEME}{key}: another writer was first")
+                raise ConflictError(f"could not publish {_SCHEME}{key}: another writer was first", uri=f"{_SCHEME}{key}")
             stat = ObjectStat(len(data), dt.datetime.now(dt.timezone.utc), str(next(self._versions)))
             self._objects[key] = (data, stat)
         return stat.version
@@ -107,12 +110,12 @@ class MemoryUpload:
         return self._stream.write(memoryview(data).cast("B"))
 
     def restart(self) -> None:
-        """Forget what was written."""
+        """Drop all bytes."""
         self._stream.seek(0)
         self._stream.truncate()
 
     def finish(self) -> None:
-        """Take the bytes out of the stream, which hands them over without a copy."""
+        """Take the bytes out of the stream, without a copy."""
         if not self._stream.closed:
             self._data = self._stream.getvalue()
             self._stream.close()
@@ -123,23 +126,25 @@ class MemoryUpload:
         return self._store.put(self._key, self._data, expected)
 
     def discard(self) -> None:
-        """Let go of the bytes."""
+        """Drop the bytes."""
         self._stream.close()
         self._data = b""
 
 
-def is_memory_uri(uri: str) -> bool:
+def _is_memory_uri(uri: str) -> bool:
     """Whether a uri is of the ``memory`` scheme."""
     return uri[: len(_SCHEME)].lower() == _SCHEME
 
 
 def _key(uri: str) -> str:
-    """Return what a uri names in the store: everything after the scheme, in which no character is special.
+    """Return the key of a uri: everything after the scheme, in which no character is special.
 
     Raises:
-        ConfigurationError: it names no workspace.
+        ConfigurationError: the uri has no name after the scheme.
     """
     key = uri[len(_SCHEME) :]
-    if not is_memory_uri(uri) or not key or key.startswith("/"):
-        raise ConfigurationError(f"{uri!r} names no place in memory; write memory:// and a name, as in memory://trial")
+    if not _is_memory_uri(uri) or not key or key.startswith("/"):
+        raise ConfigurationError(
+            f"{uri!r} names no place in memory; write memory:// and a name, as in memory://trial", uri=uri
+        )
     return key

@@ -1,9 +1,9 @@
-"""Objects wherever Airflow's ObjectStoragePath reaches: Azure, and whatever else a provider brings.
+"""Objects wherever Airflow's ObjectStoragePath reaches: Azure, and the file systems of other providers.
 
-These file systems have no conditional writes in common. An object still appears whole, as it is written aside and moved
-into place. But what a writer expects is looked at before the move, in two steps: threads of one process take turns, other
-processes and machines may get in between. What a stream reads of an object that is replaced meanwhile is the file
-system's affair too. For several writers at once, S3 and Google Cloud Storage are the better places.
+These file systems have no conditional writes in common. An object still appears whole, as the writer moves a finished file
+into place. But the comparison with the expected version precedes the move, as a step of its own: threads of one process
+take turns, other processes and machines may get in between. A stream of a replaced object may mix both versions. For
+several writers at once, S3 and Google Cloud Storage are the better places.
 """
 
 from __future__ import annotations
@@ -17,25 +17,29 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 
+from airflow_kart.connections import safe_cause, without_passwords
 from airflow_kart.exceptions import ConfigurationError, ConflictError, KartError, StorageError
-from airflow_kart.storage.base import ANY, HIDDEN, UPLOADS, Expected, Found, ObjectStat, Removable
+from airflow_kart.storage.base import ANY, HIDDEN, LARGEST_READ, UPLOADS, Expected, ObjectContent, ObjectStat, Removable
 
 __all__ = ["ObjectPathStore", "is_known_scheme"]
 
 _TELLING = ("ETag", "etag", "version_id", "generation", "ino", "mtime", "last_modified", "LastModified", "created", "size")
-"""What file systems say of a file that is another for another file; each says some of it."""
+"""Facts that differ between two files of one name; each file system knows some of them."""
 
 
 class ObjectPathStore:
     """Objects by the uris of Airflow's ObjectStoragePath, ``scheme://conn_id@container/path``."""
 
+    conditional = False
     turns_exclude = False
+    steady_reads = False
+    shared = True
 
     def __init__(self) -> None:
         self._turn = threading.Lock()
 
     def __reduce__(self) -> tuple[type[ObjectPathStore], tuple[()]]:
-        """Be pickled without the lock."""
+        """Pickle without the lock."""
         return ObjectPathStore, ()
 
     def stat(self, uri: str) -> ObjectStat | None:
@@ -57,31 +61,33 @@ class ObjectPathStore:
             stream: BinaryIO = files.open(path, "rb")
             return stream
 
-    def read(self, uri: str) -> Found | None:
+    def read(self, uri: str) -> ObjectContent | None:
         """Return a file's bytes and version, or ``None``."""
         while True:
             before = self.stat(uri)
             if before is None:
                 return None
+            if before.size > LARGEST_READ:
+                raise StorageError(f"could not read {uri}: {before.size} bytes are too many for a small file", uri=uri)
             with contextlib.suppress(FileNotFoundError), self.open(uri) as stream:
                 data = stream.read()
                 if self.stat(uri) == before:
-                    return Found(data, before.version)
+                    return ObjectContent(data, before.version)
 
     def upload(self, uri: str, *, metadata: Mapping[str, str] | None = None) -> ObjectPathUpload:  # noqa: ARG002 - the protocol's
         """Begin to write a file; files carry no metadata."""
         return ObjectPathUpload(self, uri)
 
     def publishing(self, uris: Iterable[str]) -> contextlib.AbstractContextManager[None]:  # noqa: ARG002 - the protocol's
-        """Return at once: there are no turns that other machines would know of."""
+        """Return at once: this store has no turns."""
         return contextlib.nullcontext()
 
     def remove(self, uri: str, expected: Removable = ANY) -> bool:
-        """Remove a file; what is expected is looked at before, in two steps as everywhere here."""
+        """Remove a file; the comparison with the expected version is a step of its own, as everywhere here."""
         with self._turn, _refusals("remove", uri):
             found = self.stat(uri) if expected is not ANY else None
             if found is not None and found.version != expected:
-                raise ConflictError(f"could not remove {uri}: another writer has replaced it")
+                raise ConflictError(f"could not remove {uri}: another writer has replaced it", uri=uri)
             files, path = _files_and_path(uri)
             try:
                 files.rm_file(path)
@@ -90,7 +96,7 @@ class ObjectPathStore:
             return True
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Return the files below a folder, uploads and locks left out."""
+        """Return the files below a folder, without uploads and locks."""
         with _refusals("list", prefix):
             files, path = _files_and_path(prefix)
             found = files.find(path)
@@ -100,7 +106,7 @@ class ObjectPathStore:
                 yield prefix + below
 
     def check_writable(self, uri: str) -> None:
-        """Write a probe below a folder and remove it."""
+        """Write a probe below a folder, and remove the probe."""
         probe = self.upload(f"{uri.rstrip('/')}/probe")
         try:
             probe.write(b"probe")
@@ -109,12 +115,12 @@ class ObjectPathStore:
             probe.discard()
 
     def move(self, source: str, uri: str, expected: Expected) -> str:
-        """Move a file into place, where what is there is what is expected; return its version."""
+        """Move a file into place, after comparing the expected version; return the new version."""
         with self._turn, _refusals("publish", uri):
             if expected is not ANY:
                 found = self.stat(uri)
                 if expected != (found.version if found is not None else None):
-                    raise ConflictError(f"could not publish {uri}: another writer was first")
+                    raise ConflictError(f"could not publish {uri}: another writer was first", uri=uri)
             files, path = _files_and_path(uri)
             files.mv(source, path)
             return _version(files.info(path))
@@ -166,7 +172,7 @@ class ObjectPathUpload:
 
 
 def is_known_scheme(scheme: str) -> bool:
-    """Whether there may be a file system for a scheme; which of them Airflow has is found out when one is used."""
+    """Whether fsspec knows a scheme; the first use shows whether Airflow has the file system."""
     try:
         from fsspec.registry import available_protocols
     except ImportError:
@@ -175,10 +181,10 @@ def is_known_scheme(scheme: str) -> bool:
 
 
 def _files_and_path(uri: str) -> tuple[Any, str]:
-    """Return the file system of a uri and the path in it.
+    """Return the file system of a uri, and the path there.
 
     Raises:
-        ConfigurationError: Airflow has none.
+        ConfigurationError: Airflow has no file system for the scheme.
     """
     from airflow.sdk import ObjectStoragePath
 
@@ -188,7 +194,8 @@ def _files_and_path(uri: str) -> tuple[Any, str]:
     except (ValueError, ImportError) as error:
         raise ConfigurationError(
             f"no store keeps {uri}: {error}; install the Airflow provider that brings file systems of this scheme, "
-            "or choose another workspace_directory"
+            "or choose another workspace_directory",
+            uri=uri,
         ) from error
 
 
@@ -203,7 +210,7 @@ def _version(info: Mapping[str, Any]) -> str:
 
 @contextlib.contextmanager
 def _refusals(action: str, uri: str) -> Iterator[None]:
-    """Raise a StorageError for whatever a file system raises: each has errors of its own."""
+    """Raise a StorageError in place of a file system's errors: each file system has errors of its own."""
     try:
         yield
     except KartError:
@@ -211,4 +218,5 @@ def _refusals(action: str, uri: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, FileNotFoundError) and action == "read":
             raise
-        raise StorageError(f"could not {action} {uri}: {type(error).__name__}: {error}") from error
+        words = f"could not {action} {uri}: {type(error).__name__}: {without_passwords(str(error))}"
+        raise StorageError(words, uri=uri) from safe_cause(error)

@@ -1,60 +1,62 @@
-"""What stores said of many objects at one moment, in few requests.
+"""The facts of many objects at one moment, in few requests.
 
-Which objects there are, and in which versions, a listing tells. The bytes of small ones, such as sidecars, are read one by
-one; where they were many, they are also kept together in one object of their folder, a pack. A pack is only a memory: what
-it holds counts where the listing names the very version, so that it may be old, lost or overwritten without harm.
+A listing names the objects and their versions. A snapshot reads small objects, such as sidecars, one by one, and keeps many
+of them together in one object of their folder, a pack. A pack is only a memory: an entry counts where the listing names the
+very same version. So a pack may be old, lost, overwritten or damaged without harm.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from airflow_kart.exceptions import StorageError
-from airflow_kart.storage.base import ANY, UPLOADS, Found, ListsInBulk, Lookup, ObjectStat, Store
+from airflow_kart.storage.base import ANY, UPLOADS, ListsInBulk, Lookup, ObjectContent, ObjectStat, Store
 
 __all__ = ["Snapshot"]
 
 _WORTH_A_PACK = 100
 _MOST_PACKED = 20_000
+_MOST_BYTES = 64 << 20  # of a pack's text
 _PACK = "sidecars.json.z"
 
 logger = logging.getLogger(__name__)
 
 
 class Snapshot:
-    """What listings and packs tell of many objects, so that they need not be asked for one by one.
+    """Facts of many objects from listings and packs, in place of one request for each object.
 
-    It is as old as its making. What it does not know is asked of the stores. Threads may share it.
+    A snapshot shows the moment of its making, and asks the stores for all other objects. Threads may share a snapshot.
 
     Args:
-        objects: the uris that are going to be looked at, each with its store.
+        objects: the uris of interest, each with its store.
     """
 
     def __init__(self, objects: Iterable[tuple[Store, str]]) -> None:
         wanted: dict[Store, list[str]] = {}
         for store, uri in objects:
             wanted.setdefault(store, []).append(uri)
-        self._listed: dict[Store, _Listed] = {}
+        self._listed: dict[Store, _StoreSnapshot] = {}
         for store, uris in wanted.items():
             stats = store.stat_by_listing(uris) if isinstance(store, ListsInBulk) else {}
             if stats:
-                self._listed[store] = _Listed(store, stats)
+                self._listed[store] = _StoreSnapshot(store, stats)
 
     def of(self, store: Store) -> Lookup:
-        """Return what the objects of a store are to be looked up with."""
+        """Return the lookup for the objects of a store."""
         listed = self._listed.get(store)
         return store if listed is None else listed
 
     def remember(self, folders: Collection[tuple[Store, str]]) -> None:
-        """Keep the small objects that were read together in packs, where they were many.
+        """Write the small objects of folders with many of them into packs.
 
         Args:
-            folders: those in which a pack may be written, each with its store.
+            folders: the folders in which a pack may be written, each with its store.
         """
         for store, folder in folders:
             listed = self._listed.get(store)
@@ -62,19 +64,19 @@ class Snapshot:
                 listed.folders[folder].write_pack()
 
 
-class _Listed:
-    """A store's objects, as far as a listing and packs tell of them."""
+class _StoreSnapshot:
+    """A store's objects, as listings and packs show them."""
 
     def __init__(self, store: Store, stats: Mapping[str, ObjectStat | None]) -> None:
         self._store = store
         self._stats = stats
         present = Counter(_folder_and_name(uri)[0] for uri, stat in stats.items() if stat is not None)
-        self.folders = {folder: _Folder(store, folder, count) for folder, count in present.items()}
+        self.folders = {folder: _FolderSnapshot(store, folder, count) for folder, count in present.items()}
 
     def stat(self, uri: str) -> ObjectStat | None:
         return self._stats[uri] if uri in self._stats else self._store.stat(uri)
 
-    def read(self, uri: str) -> Found | None:
+    def read(self, uri: str) -> ObjectContent | None:
         if uri not in self._stats:
             return self._store.read(uri)
         stat = self._stats[uri]
@@ -84,34 +86,38 @@ class _Listed:
         return self.folders[folder].read(name, stat.version)
 
 
-class _Folder:
-    """The small objects of one folder: those in its pack, by name with their versions, and those that were read besides."""
+class _FolderSnapshot:
+    """The small objects of one folder: the entries of its pack, by name with versions, and the objects read besides."""
 
     def __init__(self, store: Store, folder: str, present: int) -> None:
         self._store = store
         self._folder = folder
         self._pack = f"{folder}/{UPLOADS}/{_PACK}"
-        self._packed: dict[str, tuple[str, str]] | None = None if present >= _WORTH_A_PACK else {}
-        self._read: dict[str, Found] = {}
+        self._packed: dict[str, tuple[str, bytes]] | None = None if present >= _WORTH_A_PACK else {}
+        self._read: dict[str, ObjectContent] = {}
         self._loading = threading.Lock()
 
-    def read(self, name: str, version: str) -> Found | None:
+    def read(self, name: str, version: str) -> ObjectContent | None:
         packed = self._from_pack().get(name)
         if packed is not None and packed[0] == version:
-            return Found(packed[1].encode(), version)
+            return ObjectContent(packed[1], version)
         found = self._store.read(f"{self._folder}/{name}")
         if found is not None:
             self._read[name] = found
         return found
 
     def write_pack(self) -> None:
-        """Write the pack anew, what was read first; what no longer fits in is forgotten."""
+        """Write the pack anew, recently read objects first; the pack drops old entries beyond its limit."""
         if len(self._read) < _WORTH_A_PACK:
             return
-        entries = {name: (found.version, found.data.decode("utf-8", "replace")) for name, found in self._read.items()}
-        for name, entry in self._from_pack().items():
-            if len(entries) < _MOST_PACKED:
-                entries.setdefault(name, entry)
+        entries: dict[str, tuple[str, str]] = {}
+        left = _MOST_BYTES
+        for name, version, data in (*self._just_read(), *self._packed_before()):
+            text = _text_of(data)
+            left -= len(data)
+            if text is None or name in entries or left < 0 or len(entries) >= _MOST_PACKED:
+                continue
+            entries[name] = version, text
         try:
             upload = self._store.upload(self._pack)
             try:
@@ -121,20 +127,52 @@ class _Folder:
             finally:
                 upload.discard()
         except StorageError as error:
-            logger.info("what was looked up is not kept for the next time: %s", error)
+            logger.info("could not write a pack of sidecars for the next time: %s", error)
 
-    def _from_pack(self) -> dict[str, tuple[str, str]]:
-        """Return what the pack holds; one that is not there, or that nobody understands, is empty."""
+    def _just_read(self) -> Iterator[tuple[str, str, bytes]]:
+        return ((name, found.version, found.data) for name, found in self._read.items())
+
+    def _packed_before(self) -> Iterator[tuple[str, str, bytes]]:
+        return ((name, version, data) for name, (version, data) in self._from_pack().items())
+
+    def _from_pack(self) -> dict[str, tuple[str, bytes]]:
+        """Return the entries of the pack; a missing or strange pack has none."""
         with self._loading:
             if self._packed is None:
                 self._packed = {}
                 try:
                     found = self._store.read(self._pack)
-                    entries = json.loads(zlib.decompress(found.data)) if found is not None else {}
-                    self._packed = {name: (version, text) for name, (version, text) in entries.items()}
-                except (StorageError, zlib.error, ValueError, AttributeError, TypeError) as error:
-                    logger.info("the sidecars of %s are read one by one: %s", self._folder, error)
+                    self._packed = _unpacked(found.data) if found is not None else {}
+                except (StorageError, zlib.error, ValueError, RecursionError, MemoryError) as error:
+                    logger.info("reading the sidecars of %s one by one, as their pack is no use: %r", self._folder, error)
             return self._packed
+
+
+def _unpacked(data: bytes) -> dict[str, tuple[str, bytes]]:
+    """Return version and bytes by name, without the entries that are none.
+
+    Raises:
+        ValueError: the bytes are no pack, or one of more than 64 MB.
+        zlib.error: the bytes are not compressed.
+    """
+    inflating = zlib.decompressobj()
+    text = inflating.decompress(data, _MOST_BYTES)
+    if not inflating.eof:
+        raise ValueError("too large, or cut off")
+    found: object = json.loads(text)
+    entries: dict[str, tuple[str, bytes]] = {}
+    for name, entry in found.items() if isinstance(found, dict) else ():
+        if isinstance(entry, list) and len(entry) == 2 and all(isinstance(each, str) for each in entry):
+            with contextlib.suppress(UnicodeEncodeError):
+                entries[name] = entry[0], entry[1].encode()
+    return entries
+
+
+def _text_of(data: bytes) -> str | None:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _folder_and_name(uri: str) -> tuple[str, str]:

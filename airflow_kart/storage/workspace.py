@@ -1,19 +1,19 @@
-"""Where the artifacts of a run are."""
+"""The workspace: the place of a run's artifacts."""
 
 from __future__ import annotations
 
 import functools
 import os
-import threading
-from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from typing_extensions import Self
 
 from airflow_kart import settings
+from airflow_kart.ambient import Ambient
 from airflow_kart.exceptions import ConfigurationError
-from airflow_kart.storage import Store, join_uri, store_for
+from airflow_kart.storage import HIDDEN, Store, join_uri, store_for
+from airflow_kart.storage.resolve import require_printable
 
 __all__ = ["Workspace"]
 
@@ -22,18 +22,19 @@ __all__ = ["Workspace"]
 class Workspace:
     """A directory or bucket prefix that holds artifacts.
 
-    As a context manager it is the workspace of every target made inside the ``with`` block::
+    As a context manager, a workspace holds every target made inside the ``with`` block::
 
         with Workspace("/data/experiments"):
             build(Train())
 
     Args:
-        directory: path or uri. A relative path is taken from the current directory.
+        directory: path or uri. A relative path starts at the current directory; a DAG that is given the workspace starts at
+            ``AIRFLOW_HOME``.
         aws_conn_id: id of the Airflow connection for S3; by default ``[kart] aws_conn_id``.
         gcp_conn_id: id of the Airflow connection for Google Cloud Storage; by default ``[kart] gcp_conn_id``.
-        read_from: other workspaces, whose artifacts count where this one has none, and which are only read; by default
+        read_from: other workspaces, only for reading, whose artifacts count where this workspace has none; by default
             ``[kart] read_from``.
-        lock: what keeps the locks by which one run at a time makes an artifact: ``auto``, ``file``, ``lease``, ``redis`` or
+        lock: the kind of locks by which one run at a time makes an artifact: ``auto``, ``file``, ``lease``, ``redis`` or
             ``none``; by default ``[kart] lock``.
         redis_conn_id: id of the Airflow connection for locks in Redis; by default ``[kart] redis_conn_id``.
     """
@@ -44,27 +45,42 @@ class Workspace:
     read_from: tuple[str, ...] | None = None
     lock: str | None = None
     redis_conn_id: str | None = None
-    _tokens: dict[int, list[Token[Workspace | None]]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _written: dict[str, str | list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Make a path absolute, so that it means the same wherever it is used."""
+        """Make a path absolute, so that the path means the same in every working directory."""
+        self._written.update(self._as_json())
         object.__setattr__(self, "directory", _absolute(os.fspath(self.directory)))
         if self.read_from is not None:
             object.__setattr__(self, "read_from", tuple(_absolute(os.fspath(other)) for other in self.read_from))
+
+    def as_written(self) -> dict[str, str | list[str]]:
+        """Return the fields that were given, as JSON. Templates stay templates, and a relative path stays relative."""
+        return dict(self._written)
+
+    def _as_json(self) -> dict[str, str | list[str]]:
+        given: dict[str, str | list[str]] = {"directory": os.fspath(self.directory)}
+        if self.read_from is not None:
+            given["read_from"] = [os.fspath(other) for other in self.read_from]
+        for name in ("aws_conn_id", "gcp_conn_id", "lock", "redis_conn_id"):
+            value: str | None = getattr(self, name)
+            if value is not None:
+                given[name] = value
+        return given
 
     @classmethod
     def current(cls) -> Workspace:
         """Return the workspace of the surrounding ``with`` block, else the configured one.
 
-        A thread that is in no block of its own, such as a task's, is in the block that the process is in.
+        A thread without a block of its own, for example a thread of a task, belongs to the block of the process.
 
         Raises:
-            ConfigurationError: the process is in several, with different workspaces.
+            ConfigurationError: the process is in several blocks, with different workspaces.
         """
-        current = _CURRENT.get()
+        current = _WORKSPACES.current
         if current is not None:
             return current
-        entered = set(_ENTERED)
+        entered = set(_WORKSPACES.entered)
         if len(entered) > 1:
             raise ConfigurationError(
                 "this thread is in no `with Workspace(...)` block, and the process is in several: "
@@ -78,7 +94,7 @@ class Workspace:
 
     @functools.cached_property
     def others(self) -> tuple[str, ...]:
-        """The directories of the workspaces that are read too."""
+        """The directories of the workspaces to read from besides."""
         found = settings.read_from() if self.read_from is None else self.read_from
         return tuple(other for other in found if other.rstrip("/") != self.directory.rstrip("/"))
 
@@ -88,28 +104,45 @@ class Workspace:
         return self.store_of(self.directory)
 
     def store_of(self, uri: str) -> Store:
-        """Return the store that keeps a uri, reached by the workspace's connections."""
+        """Return the store of a uri, with the workspace's connections."""
         return store_for(uri, aws_conn_id=self.aws_conn_id, gcp_conn_id=self.gcp_conn_id)
 
     def __reduce__(self) -> tuple[type[Workspace], tuple[Any, ...]]:
-        """Go to other processes without what this one has entered."""
+        """Pickle the arguments alone."""
         return type(self), tuple(getattr(self, each.name) for each in fields(self) if each.init)
 
     def __enter__(self) -> Self:
         """Make this the current workspace."""
-        self._tokens.setdefault(threading.get_ident(), []).append(_CURRENT.set(self))
-        _ENTERED.append(self)
+        _WORKSPACES.enter(self)
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        """Go back to the workspace before."""
-        _CURRENT.reset(self._tokens[threading.get_ident()].pop())
-        _ENTERED.remove(self)
+        """Return to the workspace before."""
+        _WORKSPACES.leave(self)
 
 
 def _absolute(directory: str) -> str:
+    """Return a directory as an absolute path or a uri.
+
+    Raises:
+        ConfigurationError: nothing can be there.
+    """
+    if "{{" in directory or "{%" in directory:
+        return directory if "://" in directory else os.path.abspath(os.path.expanduser(directory))
+    require_printable(directory, "workspace_directory")
+    if (one_slash := settings.ONE_SLASH.match(directory)) is not None:
+        if one_slash[1].lower() != "file":
+            raise ConfigurationError(
+                f"{directory!r} is no uri; write {one_slash[1]}:// with two slashes, as a text: a pathlib.Path drops one",
+                uri=directory,
+            )
+        directory = f"file://{directory[len('file:') :]}"
+    if set(HIDDEN).intersection(directory.split("/")):
+        raise ConfigurationError(
+            f"{directory!r} is in a hidden folder of a workspace ({', '.join(HIDDEN)}); choose another workspace_directory",
+            uri=directory,
+        )
     return directory if "://" in directory else os.path.abspath(os.path.expanduser(directory))
 
 
-_ENTERED: list[Workspace] = []
-_CURRENT: ContextVar[Workspace | None] = ContextVar("airflow_kart_workspace", default=None)
+_WORKSPACES: Ambient[Workspace] = Ambient("airflow_kart_workspace")

@@ -1,6 +1,6 @@
-"""The model that a pipeline's author sees: tasks, what they require and write, and the graph they make.
+"""The model that a pipeline's author sees: tasks, their requirements and outputs, and the graph that they make.
 
-Lives here: whatever is said about tasks. May not: anything that decides what runs, or runs it.
+Lives here: every statement about tasks. May not: the decision which tasks run, and running them.
 """
 
 from __future__ import annotations

@@ -1,24 +1,46 @@
-"""What a task class declares besides parameters, checked when the class is made."""
+"""The declarations of a task class besides its parameters, checked when Python makes the class."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from typing import Any
 
 from airflow_kart.exceptions import ParameterError
 from airflow_kart.identity.names import is_own
+from airflow_kart.parameters.former import advice_for
+from airflow_kart.tasks.model import Task
 
-__all__ = ["check_declarations"]
+__all__ = ["check_declarations", "refuse_async"]
 
+_FORMER = (
+    "task_namespace",
+    "retry_count",
+    "worker_timeout",
+    "fix_random_seed_methods",
+    "fix_random_seed_value",
+    "serialized_task_definition_check",
+    "store_index_in_feather",
+    "delete_unnecessary_output_files",
+    "should_dump_supplementary_log_files",
+    "cache_unique_id",
+    "complete_check_at_run",
+)
+_FORMER_METHODS = ("make_unique_id", "load_data_frame", "get_task_log", "get_task_params", "get_processing_time")
 _SWITCHES = ("inline", "rerun", "strict_check", "modification_time_check", "fail_on_empty_dump")
 
 
-def check_declarations(cls: Any) -> None:
+def check_declarations(cls: type[Task]) -> None:
     """Check the class attributes of a :class:`~airflow_kart.tasks.task.TaskOnKart` subclass.
 
     Raises:
         ParameterError: one is of a wrong kind, or is one that nobody would ask.
     """
+    for name in (*_FORMER, *_FORMER_METHODS):
+        if name in vars(cls) and name not in cls.get_parameters():
+            raise ParameterError(
+                f"{cls.__qualname__}.{name} has no effect here; in its place: {advice_for(name)}",
+                task=cls.__qualname__,
+            )
     if "complete" in vars(cls) and not is_own(cls):
         raise ParameterError(
             f"{cls.__qualname__}.complete() would not be asked: what counts as complete is what the sidecars of output() say; "
@@ -36,10 +58,26 @@ def check_declarations(cls: Any) -> None:
     _require(cls, "seed_value", value is None or number, "an int from 0 to 2**32 - 1, or None")
 
 
+def refuse_async(cls: type[Task]) -> None:
+    """Refuse ``async def``: nothing would await the coroutine.
+
+    Raises:
+        ParameterError: a method of the class is async.
+    """
+    for name in ("requires", "output", "run"):
+        method = getattr(cls, name, None)
+        if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
+            raise ParameterError(
+                f"{cls.__qualname__}.{name}() is async, and nobody awaits it; write def {name}(self), and inside "
+                "asyncio.run(...) for what is async",
+                task=cls.__qualname__,
+            )
+
+
 def _is_mapping_by_name(value: object) -> bool:
     return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
 
 
-def _require(cls: Any, name: str, holds: bool, wanted: str) -> None:
+def _require(cls: type[Task], name: str, holds: bool, wanted: str) -> None:
     if not holds:
         raise ParameterError(f"{cls.__qualname__}.{name} is {getattr(cls, name)!r}; give {wanted}")

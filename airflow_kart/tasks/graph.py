@@ -1,34 +1,40 @@
-"""The tasks below some roots as a graph: each distinct task once, upstream first."""
+"""Some roots and everything upstream of them as a graph: each distinct task once, upstream first."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import ConfigurationError, TargetPathError
+from airflow_kart.tasks.model import Task, is_task
 from airflow_kart.tasks.nesting import KeyPath
-from airflow_kart.tasks.outputs import targets_of
-from airflow_kart.tasks.task import TaskOnKart
+from airflow_kart.tasks.outputs import own_targets, targets_of
+from airflow_kart.tasks.resolution import resolve
 
-__all__ = ["Graph", "Node", "require_task"]
+__all__ = ["Graph", "Node", "require_task", "upstream_first"]
 
 
 @dataclass(frozen=True)
 class Node:
     """One task of a graph."""
 
-    task: TaskOnKart[Any]
+    task: Task
     inputs: tuple[tuple[KeyPath, str], ...]
-    """The unique ids of the required tasks, each with the path of keys in ``requires()`` that leads to it."""
+    """The unique ids of the required tasks, each with its path of keys in ``requires()``."""
     targets: tuple[Target, ...]
     """Where its outputs go; a wrapper has none."""
 
-    @property
-    def asks_its_inputs(self) -> bool:
-        """Whether it takes more than its own artifacts to say that the task is complete."""
-        return not self.targets or self.task.strict_check or self.task.modification_time_check
+    @classmethod
+    def of(cls, task: Task) -> Node:
+        """Return the node of a task.
+
+        Raises:
+            GraphError: the task and its upstream do not make a graph.
+            TargetError: the task's outputs are declared wrongly.
+        """
+        inputs = tuple((path, required.unique_id) for path, required in resolve(task).inputs)
+        return cls(task, inputs, tuple(target for _, target in targets_of(task)))
 
     @property
     def unique_id(self) -> str:
@@ -38,20 +44,20 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """Every distinct task below some roots.
+    """Some roots and every distinct task upstream of them.
 
     Tasks that differ only in parameters that are not significant have one unique id and so one node.
     """
 
     roots: tuple[str, ...]
     nodes: Mapping[str, Node]
-    """By unique id, each after what it requires."""
+    """By unique id, each task after its requirements."""
     consumers: Mapping[str, tuple[str, ...]]
     """The unique ids of the tasks that require a task directly."""
 
     @classmethod
-    def of(cls, roots: Iterable[TaskOnKart[Any]]) -> Graph:
-        """Walk the tasks below the roots.
+    def of(cls, roots: Iterable[Task]) -> Graph:
+        """Walk from the roots upstream.
 
         Raises:
             GraphError: they do not make a graph.
@@ -60,11 +66,10 @@ class Graph:
         roots = list(roots)
         nodes: dict[str, Node] = {}
         consumers: dict[str, list[str]] = {}
-        for task in _upstream_first(roots):
-            inputs = tuple((path, required.unique_id) for path, required in task.lineage.inputs)
-            nodes[task.unique_id] = Node(task, inputs, tuple(target for _, target in targets_of(task)))
+        for task in upstream_first(roots):
+            node = nodes[task.unique_id] = Node.of(task)
             consumers[task.unique_id] = []
-            for required in dict.fromkeys(unique_id for _, unique_id in inputs):
+            for required in dict.fromkeys(unique_id for _, unique_id in node.inputs):
                 consumers[required].append(task.unique_id)
         _refuse_shared_files(nodes.values())
         return cls(
@@ -78,8 +83,8 @@ class Graph:
         """The unique ids of the tasks whose classes ask to run every time."""
         return {unique_id for unique_id, node in self.nodes.items() if node.task.rerun}
 
-    def below(self, unique_ids: Collection[str]) -> set[str]:
-        """Return the given tasks and everything that requires them, directly or through others."""
+    def with_downstream(self, unique_ids: Collection[str]) -> set[str]:
+        """Return the given tasks and everything downstream of them."""
         found: set[str] = set()
         pending = list(unique_ids)
         while pending:
@@ -90,34 +95,39 @@ class Graph:
         return found
 
 
-def require_task(given: object, caller: str) -> TaskOnKart[Any]:
-    """Return what a function was given for a task, if it is one.
+def require_task(given: object, caller: str) -> Task:
+    """Return the argument of a function, if the argument is a task.
 
     Args:
-        given: any object.
+        given: the argument.
         caller: the function's name, for the error.
 
     Raises:
-        ConfigurationError: it is no task.
+        ConfigurationError: the argument is no task.
     """
-    if isinstance(given, TaskOnKart):
+    if is_task(given):
         return given
     hint = f"; make an instance: {given.__name__}(...)" if isinstance(given, type) else ""
     raise ConfigurationError(f"{caller}({given!r}): give a task{hint}")
 
 
-def _upstream_first(roots: Iterable[TaskOnKart[Any]]) -> Iterable[TaskOnKart[Any]]:
-    """Yield each distinct task after what it requires."""
+def upstream_first(roots: Iterable[Task], follows: Callable[[Task], bool] = lambda _: True) -> Iterator[Task]:
+    """Return each distinct task after its requirements.
+
+    Args:
+        roots: the tasks to begin with.
+        follows: whether the walk goes on to the tasks that a task requires.
+    """
     seen: set[str] = set()
     for root in roots:
-        stack = [(root, iter(root.lineage.inputs))]
+        stack = [(root, _required(root, follows))]
         opened = {root.unique_id}
         while stack:
             task, pending = stack[-1]
-            for _, required in pending:
+            for required in pending:
                 if required.unique_id not in seen and required.unique_id not in opened:
                     opened.add(required.unique_id)
-                    stack.append((required, iter(required.lineage.inputs)))
+                    stack.append((required, _required(required, follows)))
                     break
             else:
                 stack.pop()
@@ -126,10 +136,14 @@ def _upstream_first(roots: Iterable[TaskOnKart[Any]]) -> Iterable[TaskOnKart[Any
                     yield task
 
 
+def _required(task: Task, follows: Callable[[Task], bool]) -> Iterator[Task]:
+    return (required for _, required in resolve(task).inputs) if follows(task) else iter(())
+
+
 def _refuse_shared_files(nodes: Iterable[Node]) -> None:
-    writers: dict[str, TaskOnKart[Any]] = {}
+    writers: dict[str, Task] = {}
     for node in nodes:
-        for target in node.targets:
+        for target in own_targets(node.task, node.targets):
             other = writers.setdefault(target.uri, node.task)
             if other is not node.task:
                 raise TargetPathError(

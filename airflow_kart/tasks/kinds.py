@@ -1,4 +1,4 @@
-"""Kinds of tasks that do no work of their own: those that group others, and those whose artifact comes from elsewhere."""
+"""Kinds of tasks without work of their own: wrappers, which group other tasks, and external tasks."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import Any, ClassVar, TypeVar
 
+from typing_extensions import Never
+
 from airflow_kart.artifacts.external import ExternalTarget
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import MissingArtifactError
 from airflow_kart.formats import Format
-from airflow_kart.storage import Store, is_memory_uri
 from airflow_kart.storage.workspace import Workspace
+from airflow_kart.tasks.model import Kind
 from airflow_kart.tasks.outputs import targets_of
+from airflow_kart.tasks.targets import Located
 from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["ExternalTask", "WrapperTask"]
@@ -21,10 +24,9 @@ T = TypeVar("T")
 
 
 class WrapperTask(TaskOnKart[None]):
-    """A task that only groups others: without an artifact of its own, and complete when all that it requires is."""
+    """A task that only groups others. A wrapper has no artifact, and is complete when all its requirements are."""
 
-    is_wrapper: ClassVar[bool] = True
-    has_sidecar: ClassVar[bool] = False
+    _kind: ClassVar[Kind] = Kind(wrapper=True, sidecar=False)
 
     def output(self) -> None:
         """There is none."""
@@ -44,19 +46,17 @@ class ExternalTask(TaskOnKart[T]):
             def output(self):
                 return self.make_target(f"/data/incoming/prices_{self.day}.csv")
 
-    The file counts as complete as soon as it is there; nothing is asked of a sidecar. In a DAG its operator waits for
-    it without holding a worker slot; in :func:`~airflow_kart.build` its absence is an error. Whoever writes the file
-    should rename it into place, so that it is never seen half written. In a workspace in memory, as tests use, it is
-    looked for below the workspace, wherever it is otherwise.
+    The file is complete as soon as it exists; an external artifact needs no sidecar. In a DAG the operator waits for the
+    file without holding a worker slot; in :func:`~airflow_kart.build` a missing file is an error. The writer should rename
+    the file into place, so that no reader sees half a file. In a workspace in memory, as tests use, the path is always
+    relative to the workspace.
     """
 
     poll_seconds: ClassVar[float] = 60.0
     """How often a waiting operator looks, in seconds."""
     timeout: ClassVar[dt.timedelta | None] = None
-    """How long an operator waits before it fails; ``None``: without end."""
-    _target_class: ClassVar[type[Target]] = ExternalTarget
-
-    has_sidecar: ClassVar[bool] = False
+    """How long an operator waits before failing; ``None``: without end."""
+    _kind: ClassVar[Kind] = Kind(external=True, sidecar=False, target_class=ExternalTarget)
 
     def make_target(
         self,
@@ -65,22 +65,24 @@ class ExternalTask(TaskOnKart[T]):
         *,
         format: Format | None = None,  # noqa: A002 - as in the base class
         schema: Any = None,
+        **unknown: Never,
     ) -> Target:
         """Return a target that somebody else writes: below the workspace, or anywhere by an absolute path or uri.
 
         Args:
             relative_file_path: path below the workspace, absolute path, or uri.
-            use_unique_id: whether the unique id is put into the file's name; by default it is not.
+            use_unique_id: whether the file's name contains the unique id; by default not.
             format: as in :meth:`TaskOnKart.make_target`.
             schema: as in :meth:`TaskOnKart.make_target`.
+            unknown: as in :meth:`TaskOnKart.make_target`.
         """
-        return super().make_target(relative_file_path, use_unique_id, format=format, schema=schema)
+        return super().make_target(relative_file_path, use_unique_id, format=format, schema=schema, **unknown)
 
-    def _locate(self, path: str) -> list[tuple[str, Store]]:
+    def _locate(self, path: str) -> Located:
         if "://" not in path and not path.startswith("/"):
             return super()._locate(path)
         workspace = Workspace.current()
-        if is_memory_uri(workspace.directory):
+        if not workspace.store.shared:
             return super()._locate(path.replace("://", "/").lstrip("/"))
         return [(path, workspace.store_of(path))]
 

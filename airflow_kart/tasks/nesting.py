@@ -1,14 +1,14 @@
-"""Dicts, lists and tuples, nested in any way, with tasks or targets as leaves: what ``requires`` and ``output`` return."""
+"""Dicts, lists and tuples, nested in any way, with tasks or targets as leaves: the values of ``requires()`` and ``output()``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-__all__ = ["KeyPath", "NotALeafError", "describe_path", "follow", "leaves", "map_leaves"]
+__all__ = ["KeyPath", "NotALeafError", "WrongKeyError", "describe_path", "follow", "leaves", "map_leaves"]
 
 KeyPath = tuple[str | int, ...]
-"""Where a leaf is: the keys and indices that lead to it; empty for a leaf that is not nested."""
+"""The place of a leaf: the keys and indices from the top; empty for a leaf that is not nested."""
 
 L = TypeVar("L")
 R = TypeVar("R")
@@ -22,6 +22,23 @@ class NotALeafError(TypeError):
         self.path = path
         self.found = found
 
+    def wrong(self, wanted: str) -> str:
+        """Return the mistake as the end of a sentence.
+
+        Args:
+            wanted: the kind of leaf that was expected: ``"a task"``.
+        """
+        return f"{self}, which is not {wanted}"
+
+
+class WrongKeyError(NotALeafError):
+    """The key of a dict is neither a str nor an int."""
+
+    def wrong(self, wanted: str) -> str:
+        """Return the mistake as the end of a sentence; the key, not the leaf, is wrong."""
+        where = f" at {describe_path(self.path)}" if self.path else ""
+        return f"a dict with the key {self.found!r}{where}; let keys be str or int, as in {{{str(self.found)!r}: ...}}, and leaves {wanted}"
+
 
 def leaves(nested: object, leaf: type[L], path: KeyPath = ()) -> Iterator[tuple[KeyPath, L]]:
     """Return each leaf with its path, in order; ``None`` and empty containers have none.
@@ -34,7 +51,7 @@ def leaves(nested: object, leaf: type[L], path: KeyPath = ()) -> Iterator[tuple[
     elif isinstance(nested, Mapping):
         for key, item in nested.items():
             if not isinstance(key, (str, int)):
-                raise NotALeafError((*path, str(key)), key)
+                raise WrongKeyError(path, key)
             yield from leaves(item, leaf, (*path, key))
     elif isinstance(nested, (list, tuple)):
         for index, item in enumerate(nested):
@@ -55,10 +72,10 @@ def map_leaves(change: Callable[[L], R], nested: Any, leaf: type[L]) -> Any:
 
 
 def follow(nested: Any, path: KeyPath) -> Any:
-    """Return what lies at a path.
+    """Return the value at a path.
 
     Raises:
-        LookupError: nothing does.
+        LookupError: nothing is there.
     """
     for key in path:
         if not isinstance(nested, (Mapping, list, tuple)):

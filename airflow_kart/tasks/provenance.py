@@ -1,26 +1,49 @@
-"""What a sidecar says of a task: its class and parameters, what it required, its source."""
+"""The parts of a sidecar that describe a task: class, parameters, upstream, source."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from airflow_kart.artifacts.sidecar.private import private_digest
 from airflow_kart.artifacts.sidecar.source import source_of
 from airflow_kart.identity.names import logical_class_name
 from airflow_kart.parameters import Parameter, ParameterVisibility
+from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.nesting import KeyPath
-from airflow_kart.tasks.outputs import targets_of
+from airflow_kart.tasks.outputs import read_targets
+from airflow_kart.tasks.resolution import resolve
 
-__all__ = ["object_metadata", "task_parts", "upstream_part"]
+__all__ = ["TaskOwner", "object_metadata", "task_parts", "upstream_part"]
 
 
-def task_parts(task: Any, input_checksums: Mapping[str, str]) -> dict[str, Any]:
-    """Return the parts of a sidecar that describe a task: itself, what it required, its source and its log.
+@dataclass(frozen=True, slots=True)
+class TaskOwner:
+    """A task as the owner of its targets."""
+
+    task: Task
+
+    @property
+    def unique_id(self) -> str:
+        """The task's unique id."""
+        return self.task.unique_id
+
+    def describe(self, input_checksums: Mapping[str, str]) -> dict[str, Any]:
+        """Return the parts of a sidecar that describe the task."""
+        return task_parts(self.task, input_checksums)
+
+    def object_metadata(self) -> dict[str, str]:
+        """Return the metadata of the task's objects in a bucket: task, unique id, upstream, public parameters."""
+        return object_metadata(self.task)
+
+
+def task_parts(task: Task, input_checksums: Mapping[str, str]) -> dict[str, Any]:
+    """Return the parts of a sidecar that describe a task: the task itself, its upstream, its source and its log.
 
     Args:
-        task: a :class:`~airflow_kart.tasks.task.TaskOnKart`.
-        input_checksums: the SHA-256 of each input's artifact that is known, by uri.
+        task: the task.
+        input_checksums: the SHA-256 of each input's artifact, by uri, as far as known.
     """
     cls = type(task)
     return {
@@ -30,42 +53,44 @@ def task_parts(task: Any, input_checksums: Mapping[str, str]) -> dict[str, Any]:
             "code_version": cls.code_version,
             "parameters": _parameters(task),
         },
-        "upstream": [upstream_part(path, required, input_checksums) for path, required in task.lineage.inputs],
+        "upstream": [upstream_part(path, required, input_checksums) for path, required in resolve(task).inputs],
         "source": source_of(cls),
         "task_log": dict(task.task_log),
     }
 
 
 def upstream_part(
-    path: KeyPath, required: Any, input_checksums: Mapping[str, str], *, dynamic: bool = False
+    path: KeyPath, required: Task, input_checksums: Mapping[str, str], *, dynamic: bool = False
 ) -> dict[str, Any]:
-    """Return what a sidecar says of one task that was required.
+    """Return the part of a sidecar that describes one required task.
 
     Args:
-        path: its keys in ``requires()``, or in what ``run()`` yielded.
+        path: the keys of the task in ``requires()``, or in the value that ``run()`` yielded.
         required: the task.
         input_checksums: the SHA-256 of each input's artifact that is known, by uri.
-        dynamic: whether ``run()`` asked for it.
+        dynamic: whether ``run()`` asked for the task.
     """
     return {
         "key": list(path),
         "class": logical_class_name(type(required)),
         "unique_id": required.unique_id,
         "artifacts": [
-            {"uri": target.located().uri, "sha256": input_checksums.get(target.uri)} for _, target in targets_of(required)
+            {"uri": uri, "sha256": input_checksums.get(uri, input_checksums.get(target.uri))}
+            for target in read_targets(required)
+            for uri in [target.located().uri]
         ],
         **({"dynamic": True} if dynamic else {}),
     }
 
 
-def object_metadata(task: Any) -> dict[str, str]:
-    """Return what an artifact of a task says about itself in a bucket: task, unique id, upstream, public parameters."""
+def object_metadata(task: Task) -> dict[str, str]:
+    """Return the metadata of a task's objects in a bucket: task, unique id, upstream, public parameters."""
     public = {
         f"kart-parameter-{name}": parameter.serialize(getattr(task, name))
         for name, parameter in type(task).get_parameters().items()
         if parameter.significant and not parameter.holds_tasks and parameter.visibility is not ParameterVisibility.PRIVATE
     }
-    upstream = ",".join(dict.fromkeys(required.unique_id for _, required in task.lineage.inputs))
+    upstream = ",".join(dict.fromkeys(required.unique_id for _, required in resolve(task).inputs))
     return {
         "kart-task": logical_class_name(type(task)),
         "kart-unique-id": task.unique_id,
@@ -74,7 +99,7 @@ def object_metadata(task: Any) -> dict[str, str]:
     }
 
 
-def _parameters(task: Any) -> dict[str, dict[str, Any]]:
+def _parameters(task: Task) -> dict[str, dict[str, Any]]:
     return {name: _parameter_part(getattr(task, name), parameter) for name, parameter in task.get_parameters().items()}
 
 
@@ -91,6 +116,6 @@ def _parameter_part(value: Any, parameter: Parameter[Any]) -> dict[str, Any]:
     return {**described, "value": written}
 
 
-def _held_task(held: Any, written: dict[str, Any]) -> dict[str, Any]:
-    """Return what is written of a task that is a parameter, with its parameters where no sidecar of its own has them."""
-    return written if held.has_sidecar else {**written, "parameters": _parameters(held)}
+def _held_task(held: Task, written: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON of a task that is a parameter, with the task's own parameters if no sidecar has them."""
+    return written if kind_of(held).sidecar else {**written, "parameters": _parameters(held)}

@@ -1,4 +1,4 @@
-"""What a task requires, resolved: one instance for equal tasks, unique ids, no cycles.
+"""Requirements, resolved: one instance for equal tasks, unique ids, no cycles.
 
 ``requires()`` may make the same upstream anew in every consumer. Resolving walks the tasks once, without recursion,
 and keeps the first of equal instances, so the work grows with the number of distinct tasks and their edges however
@@ -9,44 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 from airflow_kart.exceptions import CycleError, GraphError, IdentityError, KartError, RequirementError
 from airflow_kart.identity.code import fingerprint
-from airflow_kart.identity.encoding import encode, encode_id, unique_id
+from airflow_kart.identity.encoding import Identified, encode, encode_id, unique_id
 from airflow_kart.identity.names import logical_class_name
-from airflow_kart.tasks.nesting import KeyPath, NotALeafError, describe_path, leaves, map_leaves
+from airflow_kart.parameters.parametrized import Parametrized, encoded_parameters, held_tasks
+from airflow_kart.tasks.declarations import refuse_async
+from airflow_kart.tasks.model import Resolution, Task, task_state
+from airflow_kart.tasks.nesting import KeyPath, NotALeafError, WrongKeyError, describe_path, leaves, map_leaves
 
-__all__ = ["MOST_TASKS", "Lineage", "resolve"]
+__all__ = ["MOST_TASKS", "resolve"]
 
 MOST_TASKS = 100_000
-"""How many tasks may lie below one: more is taken for a ``requires()`` that never ends."""
-
-
-@dataclass(frozen=True)
-class Lineage:
-    """What resolving found out about one task."""
-
-    unique_id: str
-    requirements: Any
-    """``requires()``, with one instance for equal tasks and lists for tuples."""
-    inputs: tuple[tuple[KeyPath, Any], ...]
-    """Each required task with the path of keys that leads to it."""
+"""How many tasks may be upstream of one: more are taken for a ``requires()`` that never ends."""
 
 
 @dataclass
 class _Visit:
-    task: Any
-    requirements: Any
-    inputs: list[tuple[KeyPath, Any]]
-    pending: Iterator[Any]
+    task: Task
+    requirements: object
+    inputs: list[tuple[KeyPath, Task]]
+    pending: Iterator[Task]
 
 
-def resolve(root: Any) -> Lineage:
-    """Resolve a task and everything below it; return the task's own part.
-
-    Args:
-        root: a :class:`~airflow_kart.tasks.task.TaskOnKart`.
+def resolve(task: Task) -> Resolution:
+    """Resolve a task and everything upstream; return the task's own part.
 
     Raises:
         CycleError: a task requires itself.
@@ -54,17 +43,18 @@ def resolve(root: Any) -> Lineage:
         IdentityError: a parameter's value has no canonical form, or a class's code cannot be fingerprinted.
         GraphError: there are more than :data:`MOST_TASKS`.
     """
-    if root.lineage_cache is None:
-        _resolve(root)
-    return root.lineage_cache  # type: ignore[no-any-return]  # set by _resolve
+    state = task_state(task)
+    if state.resolution is None:
+        _resolve(task)
+    return cast(Resolution, state.resolution)
 
 
-def _resolve(root: Any) -> None:
-    task_class = _task_class(root)
-    classes = {type(root): logical_class_name(type(root))}
-    versions: dict[tuple[type[Any], str | None], str | None] = {}
-    first_of: dict[bytes, Any] = {root.parameter_digest: root}
-    visits = [_visit(root, task_class)]
+def _resolve(root: Task) -> None:
+    classes: dict[type[Task], str] = {}
+    _add_class(classes, type(root))
+    versions: dict[tuple[type[Task], str | None], str | None] = {}
+    first_of: dict[bytes, Task] = {root.parameter_digest: root}
+    visits = [_visit(root)]
     open_digests = {root.parameter_digest}
     while visits:
         visit = visits[-1]
@@ -72,26 +62,29 @@ def _resolve(root: Any) -> None:
             if type(task) not in classes:
                 _add_class(classes, type(task))
             first = first_of.setdefault(task.parameter_digest, task)
-            if first.lineage_cache is not None:
-                task.lineage_cache = first.lineage_cache
+            resolution = task_state(first).resolution
+            if resolution is not None:
+                task_state(task).resolution = resolution
             elif first.parameter_digest in open_digests:
-                raise CycleError(_cycle_message([open_visit.task for open_visit in visits], first))
+                raise CycleError(_cycle_message([open_visit.task for open_visit in visits], first), task=repr(first))
             else:
                 if len(first_of) > MOST_TASKS:
                     raise GraphError(
-                        f"more than {MOST_TASKS:,} tasks lie below {root!r}; is there a requires() that never ends? "
-                        f"The last ones are {', '.join(repr(open_visit.task) for open_visit in visits[-3:])}"
+                        f"{root!r} requires more than {MOST_TASKS:,} tasks; is there a requires() that never ends? "
+                        f"The last ones are {', '.join(repr(open_visit.task) for open_visit in visits[-3:])}",
+                        task=repr(root),
                     )
-                visits.append(_visit(task, task_class))
+                visits.append(_visit(task))
                 open_digests.add(task.parameter_digest)
                 break
         else:
-            visit.task.lineage_cache = _lineage(visit, first_of, task_class, _code_version(visit.task, versions))
+            task_state(visit.task).resolution = _resolution(visit, first_of, _code_version(visit.task, versions))
             open_digests.discard(visits.pop().task.parameter_digest)
 
 
-def _add_class(classes: dict[type[Any], str], found: type[Any]) -> None:
+def _add_class(classes: dict[type[Task], str], found: type[Task]) -> None:
     """Refuse two classes that would share ids. A file may be loaded twice: then both of its classes are one to us."""
+    refuse_async(found)
     name = logical_class_name(found)
     alike = [known for known, known_name in classes.items() if known_name == name]
     if any(known.__module__ == found.__module__ or "<locals>" in found.__qualname__ for known in alike):
@@ -102,12 +95,7 @@ def _add_class(classes: dict[type[Any], str], found: type[Any]) -> None:
     classes[found] = name
 
 
-def _task_class(task: Any) -> type[Any]:
-    """Return the class that marks tasks: the one that defines ``unique_id``."""
-    return next(cls for cls in type(task).__mro__ if "unique_id" in vars(cls))
-
-
-def _visit(task: Any, task_class: type[Any]) -> _Visit:
+def _visit(task: Task) -> _Visit:
     try:
         requirements = task.requires()
         if isinstance(requirements, Generator):
@@ -115,21 +103,27 @@ def _visit(task: Any, task_class: type[Any]) -> _Visit:
     except KartError:
         raise
     except Exception as error:
-        raise RequirementError(f"{task!r}.requires() failed: {type(error).__name__}: {error}") from error
+        raise RequirementError(f"{task!r}.requires() failed: {type(error).__name__}: {error}", task=repr(task)) from error
     try:
-        inputs = list(leaves(requirements, task_class))
+        inputs = cast("list[tuple[KeyPath, Task]]", list(leaves(requirements, Identified)))
     except NotALeafError as error:
-        a_class = isinstance(error.found, type) and issubclass(error.found, task_class)
+        a_class = isinstance(error.found, type) and issubclass(error.found, Identified)
+        at = describe_path(error.path)
+        wrong = (
+            error.wrong("a task") if isinstance(error, WrongKeyError) else f"{error.found!r} at {at}, which is not a task"
+        )
         hint = f"; make an instance: {error.found.__name__}()" if a_class else ""  # type: ignore[attr-defined]
         raise RequirementError(
-            f"{task!r}.requires() returned {error.found!r} at {describe_path(error.path)}, which is not a task{hint}; "
-            "return tasks, or dicts, lists and tuples of tasks"
+            f"{task!r}.requires() returned {wrong}{hint}; return tasks, or dicts, lists and tuples of tasks",
+            task=repr(task),
         ) from None
-    return _Visit(task, requirements, inputs, iter([*task.held_tasks(), *(found for _, found in inputs)]))
+    return _Visit(
+        task, requirements, inputs, iter([*cast("Iterator[Task]", held_tasks(task)), *(found for _, found in inputs)])
+    )
 
 
-def _code_version(task: Any, known: dict[tuple[type[Any], str | None], str | None]) -> str | None:
-    """Return what counts in the unique id for the task's code: its ``code_version``, or for ``"auto"`` a fingerprint."""
+def _code_version(task: Task, known: dict[tuple[type[Task], str | None], str | None]) -> str | None:
+    """Return the code version that counts in the unique id; for ``"auto"`` a fingerprint."""
     version: str | None = task.code_version
     key = (type(task), version)
     if key not in known:
@@ -137,32 +131,33 @@ def _code_version(task: Any, known: dict[tuple[type[Any], str | None], str | Non
     return known[key]
 
 
-def _lineage(visit: _Visit, first_of: Mapping[bytes, Any], task_class: type[Any], code_version: str | None) -> Lineage:
+def _resolution(visit: _Visit, first_of: Mapping[bytes, Task], code_version: str | None) -> Resolution:
     task = visit.task
 
-    def encode_task(held: Any) -> bytes:
-        return encode_id(first_of[held.parameter_digest].lineage_cache.unique_id)
-
-    def first(required: Any) -> Any:
+    def first(required: Identified) -> Task:
         return first_of[required.parameter_digest]
+
+    def encode_task(held: Identified) -> bytes:
+        return encode_id(resolve(first(held)).unique_id)
 
     parameters = {
         name: encode(getattr(task, name), encode_task) if encoded is None else encoded
-        for name, encoded in task.encoded_parameters.items()
+        for name, encoded in encoded_parameters(cast(Parametrized, task)).items()
     }
-    requirements = map_leaves(first, visit.requirements, task_class)
+    requirements = map_leaves(first, visit.requirements, Identified)
     try:
         required = encode(requirements, encode_task)
     except IdentityError as error:
-        raise IdentityError(f"{task!r}.requires(): {error}") from error
-    return Lineage(
+        error.add_context(f"{task!r}.requires()", task=repr(task))
+        raise
+    return Resolution(
         unique_id(logical_class_name(type(task)), code_version, parameters, required),
         requirements,
-        tuple((path, first(found)) for path, found in visit.inputs),
+        tuple((path, first_of[found.parameter_digest]) for path, found in visit.inputs),
     )
 
 
-def _cycle_message(path: list[Any], again: Any) -> str:
+def _cycle_message(path: list[Task], again: Task) -> str:
     start = next(index for index, task in enumerate(path) if task.parameter_digest == again.parameter_digest)
     steps = " -> ".join(repr(task) for task in [*path[start:], again])
     return f"the tasks require each other in a circle: {steps}; take one of these requirements away"

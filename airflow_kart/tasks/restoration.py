@@ -15,8 +15,11 @@ from airflow_kart.exceptions import (
     MissingParameterError,
     ParameterValueError,
 )
-from airflow_kart.identity.names import find_class_named, logical_class_name
+from airflow_kart.identity.encoding import Identified
+from airflow_kart.identity.lookup import LOOKED_UP, find_class_named
+from airflow_kart.identity.names import logical_class_name
 from airflow_kart.parameters import Parameter
+from airflow_kart.parameters.base import described
 from airflow_kart.storage.workspace import Workspace
 
 __all__ = ["restore"]
@@ -28,9 +31,9 @@ def restore(cls: Any, unique_id: str, given: Mapping[str, Any]) -> Any:
     """Return the task of a unique id.
 
     Args:
-        cls: the :class:`~airflow_kart.tasks.task.TaskOnKart` subclass it is of, or a base class of that.
+        cls: the task's class, or a base class.
         unique_id: its 32 hex digits.
-        given: values of parameters that no sidecar holds, as they are private.
+        given: values of private parameters, which no sidecar holds.
 
     Raises:
         MissingArtifactError: the workspace has no artifact of this id.
@@ -41,12 +44,13 @@ def restore(cls: Any, unique_id: str, given: Mapping[str, Any]) -> Any:
 
 
 class _Sidecars:
-    """The sidecars of a workspace, found by unique id: by their names, or else by reading those that have none there."""
+    """The sidecars of a workspace, found by unique id: by file name, or else by content."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._named: dict[str, list[str]] = {}
         self._unnamed: list[str] = []
+        self._open: list[str] = []  # the tasks being restored, each for the one before
         for uri in workspace.store.list(f"{workspace.directory.rstrip('/')}/"):
             if uri.endswith(SIDECAR_SUFFIX):
                 artifact = uri[: -len(SIDECAR_SUFFIX)]
@@ -58,14 +62,16 @@ class _Sidecars:
 
     def restore(self, cls: Any, unique_id: str, given: Mapping[str, Any]) -> Any:
         sidecar = self._find(cls, unique_id)
-        part: Any = sidecar.content["task"]
-        found: Any = cls if logical_class_name(cls) == part["class"] else find_class_named(part["class"])
+        name, parameters = _described(sidecar)
+        found: Any = cls if logical_class_name(cls) == name else find_class_named(name)
         if found is None or not issubclass(found, cls):
             raise IdentityError(
-                f"{cls.__qualname__}.restore({unique_id!r}): the artifact {sidecar.artifact.uri} was made by {part['class']}, "
-                + ("which cannot be found here" if found is None else f"which is no {cls.__qualname__}")
+                f"{cls.__qualname__}.restore({unique_id!r}): {name} made the artifact {sidecar.artifact.uri}; "
+                + (f"there is no such class here; {LOOKED_UP}" if found is None else f"it is no {cls.__qualname__}"),
+                task=cls.__qualname__,
+                uri=sidecar.artifact.uri,
             )
-        task = self._made(found, part["parameters"], given)
+        task = self._made(found, parameters, given)
         if task.unique_id != unique_id:
             raise IdentityError(
                 f"{cls.__qualname__}.restore({unique_id!r}): with the parameters of its sidecar {task!r} has the unique id "
@@ -75,6 +81,10 @@ class _Sidecars:
 
     def _made(self, cls: Any, parts: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
         """Return the task with the parameters that a sidecar has."""
+        if not isinstance(parts, Mapping):
+            raise ParameterValueError(
+                f"the sidecar's parameters of a {cls.__qualname__} are {described(parts)}, not an object"
+            )
         return cls(
             **{
                 name: self._value(cls, name, parameter, parts.get(name), given)
@@ -104,7 +114,7 @@ class _Sidecars:
     ) -> Any:
         if name in given:
             return given[name]
-        if part is None or "value" not in part:
+        if not isinstance(part, Mapping) or "value" not in part:
             raise MissingParameterError(
                 f"{cls.__qualname__}.{name} is private, so no sidecar holds it; give it: restore(unique_id, {name}=...)"
             )
@@ -116,10 +126,41 @@ class _Sidecars:
         return None if written is None else self._task(cls, name, written)
 
     def _task(self, cls: Any, name: str, written: Any) -> Any:
-        """Return a task that was a parameter: as it is written, or as its own sidecar describes it."""
-        task_class: Any = find_class_named(written["task"])
-        if task_class is None:
-            raise ParameterValueError(f"{cls.__qualname__}.{name}: there is no task class {written['task']} here")
-        if "parameters" in written:
-            return self._made(task_class, written["parameters"], {})
-        return self.restore(task_class, written["unique_id"], {})
+        """Return a task that was a parameter, from the parameter's JSON or from the task's own sidecar."""
+        where = f"{cls.__qualname__}.{name}"
+        part = written if isinstance(written, Mapping) else {}
+        class_name, unique_id, parameters = part.get("task"), part.get("unique_id"), part.get("parameters")
+        if not isinstance(class_name, str) or not isinstance(unique_id, str):
+            raise ParameterValueError(
+                f"{where}: the sidecar does not describe a task: {described(written)}", task=cls.__qualname__, parameter=name
+            )
+        task_class: Any = find_class_named(class_name)
+        if task_class is None or not issubclass(task_class, Identified):
+            raise ParameterValueError(
+                f"{where}: there is no task class {class_name} here; {LOOKED_UP}", task=cls.__qualname__, parameter=name
+            )
+        if unique_id in self._open:
+            raise ParameterValueError(
+                f"{where}: the sidecars say that the task {unique_id} holds itself", task=cls.__qualname__, parameter=name
+            )
+        self._open.append(unique_id)
+        try:
+            return (
+                self._made(task_class, parameters, {}) if parameters is not None else self.restore(task_class, unique_id, {})
+            )
+        finally:
+            self._open.remove(unique_id)
+
+
+def _described(sidecar: Sidecar) -> tuple[str, Mapping[str, Any]]:
+    """Return the name of the class and the parameters that a sidecar holds.
+
+    Raises:
+        CorruptArtifactError: the sidecar holds no such things.
+    """
+    part = sidecar.content.get("task")
+    name, parameters = (part.get("class"), part.get("parameters")) if isinstance(part, Mapping) else (None, None)
+    if not isinstance(name, str) or not isinstance(parameters, Mapping):
+        uri = sidecar.artifact.uri
+        raise CorruptArtifactError(f"the sidecar of {uri} does not name a task class and its parameters", uri=uri)
+    return name, parameters

@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
-from typing_extensions import Self
+from typing_extensions import Never, Self
 
-from airflow_kart.artifacts.checks import Checks, require_schema, schema_in
-from airflow_kart.artifacts.sidecar.document import SIDECAR_SUFFIX
 from airflow_kart.artifacts.target import Target
-from airflow_kart.exceptions import ConfigurationError, KartError, TargetError, TargetPathError
-from airflow_kart.formats import (
-    Format,
-    ReadsInParts,
-    TableKind,
-    format_for,
-    of_kind,
-    split_extension,
-    table_kind_of,
-)
+from airflow_kart.exceptions import KartError, TargetError
+from airflow_kart.formats import Format, ReadsInParts
 from airflow_kart.formats.large_frame import LargeFrameFormat
 from airflow_kart.formats.model import ModelFormat
-from airflow_kart.identity.names import logical_module_name
-from airflow_kart.parameters.parametrized import Parametrized
-from airflow_kart.storage import Store, join_uri
+from airflow_kart.identity.encoding import Identified
+from airflow_kart.parameters.parametrized import Parametrized, State
 from airflow_kart.storage.workspace import Workspace
+from airflow_kart.tasks.completeness import is_complete
 from airflow_kart.tasks.declarations import check_declarations
-from airflow_kart.tasks.nesting import NotALeafError, describe_path, follow, leaves, map_leaves
-from airflow_kart.tasks.outputs import targets_of
-from airflow_kart.tasks.provenance import object_metadata, task_parts
-from airflow_kart.tasks.resolution import Lineage, resolve
+from airflow_kart.tasks.inputs import input_parts, loaded_inputs
+from airflow_kart.tasks.model import Kind, TaskState, task_state
+from airflow_kart.tasks.nesting import map_leaves
+from airflow_kart.tasks.outputs import output_at
+from airflow_kart.tasks.resolution import resolve
 from airflow_kart.tasks.restoration import restore
-from airflow_kart.tasks.type_argument import type_argument
+from airflow_kart.tasks.targets import Located, in_workspaces, make_target, refuse_unknown_options, require_zip
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,10 +35,10 @@ U = TypeVar("U")
 Model = TypeVar("Model")
 
 
-class TaskOnKart(Parametrized, Generic[T]):
-    """A step of a pipeline: what it needs, where its output goes, how it is made.
+class TaskOnKart(Parametrized, Identified, Generic[T]):
+    """A step of a pipeline: its requirements, its output, its work.
 
-    ``T`` is the type of what the task dumps. Parameters are annotated class attributes, given by keyword and fixed
+    ``T`` is the type of the object that the task dumps. Parameters are annotated class attributes, given by keyword and fixed
     once the task is made::
 
         class Train(TaskOnKart[Model]):
@@ -71,102 +60,97 @@ class TaskOnKart(Parametrized, Generic[T]):
     operator_kwargs: ClassVar[Mapping[str, Any]] = {}
     """Arguments for this class's Airflow operators: pool, retries, queue, executor_config, ..."""
     code_version: ClassVar[str | None] = None
-    """A version that counts in the unique id: change it to make everything from here on run again.
+    """A version that counts in the unique id: another version makes this task and everything downstream run again.
 
-    ``"auto"`` for a fingerprint of the code: what counts is said in :mod:`airflow_kart.identity.code.closure`.
+    ``"auto"`` for a fingerprint of the code, as :mod:`airflow_kart.identity.code.closure` describes.
     """
     inline: ClassVar[bool] = False
-    """Whether a compiled DAG has no operator for it: its consumers' operators make it, cached as any other task."""
+    """Whether the tasks have no operators in a compiled DAG: the operators downstream make and cache them."""
     rerun: ClassVar[bool] = False
-    """Whether it runs whenever it is asked for, although its artifact is there, and all below it with it."""
+    """Whether a run that needs the task always runs the task, and everything downstream, complete or not."""
     strict_check: ClassVar[bool] = False
-    """Whether it counts as complete only where everything it requires is complete too."""
+    """Whether a task is complete only if its requirements are complete too."""
     modification_time_check: ClassVar[bool] = False
-    """Whether it also counts as incomplete where something it requires has changed since it ran."""
+    """Whether a task is incomplete, too, if one of its inputs has changed since the task ran."""
     fail_on_empty_dump: ClassVar[bool] = False
     """Whether dumping a table without rows is an error."""
     column_types: ClassVar[Mapping[str, Any]] = {}
-    """The types of columns, by name, of all tables it dumps; what its base classes declare counts too."""
+    """The types of columns, by name, in all dumped tables; the declarations of base classes count too."""
     seed_functions: ClassVar[tuple[str, ...]] = ("random.seed", "numpy.random.seed")
-    """Dotted names of what is called with the seed before :meth:`run`, such as ``"torch.manual_seed"``."""
+    """Dotted names of the functions to call with the seed before :meth:`run`, for example ``"torch.manual_seed"``."""
     seed_value: ClassVar[int | None] = None
-    """The seed, below 2**32; by default made of the unique id, so that other tasks draw other numbers.
+    """The seed, below 2**32; by default a part of the unique id, so that other tasks draw other numbers.
 
-    Like all code it counts in the unique id only through :attr:`code_version`.
+    As with all code, another seed counts in the unique id only through :attr:`code_version`.
     """
 
-    _target_class: ClassVar[type[Target]] = Target
-    is_wrapper: ClassVar[bool] = False  # whether it only groups others; see WrapperTask
-    has_sidecar: ClassVar[bool] = True  # whether an artifact of its own tells what it was made from
-    lineage_cache: ClassVar[Lineage | None] = None  # set on instances; annotated so because it is no parameter
+    _kind: ClassVar[Kind] = Kind()
+    _state_class: ClassVar[type[State]] = TaskState
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Check what the class declares."""
+        """Check the declarations of the class."""
         super().__init_subclass__(**kwargs)
         check_declarations(cls)
 
     # What a pipeline's author writes.
 
     def requires(self) -> Any:
-        """Return the tasks this one needs: a task, or any nesting of dicts, lists and tuples of tasks.
+        """Return the required tasks: a task, or any nesting of dicts, lists and tuples of tasks.
 
-        By default the tasks it got as parameters, by parameter name.
+        By default the tasks among the parameters, by parameter name.
         """
         return {name: getattr(self, name) for name in self._task_parameters}
 
     def output(self) -> Any:
-        """Return the target of what the task dumps, or any nesting of dicts, lists and tuples of targets.
+        """Return the target of the output, or for several outputs any nesting of dicts, lists and tuples of targets.
 
         By default one pickle, named after the class.
         """
         return self.make_target()
 
     def run(self) -> Iterator[Any] | None:
-        """Do the work: :meth:`load` what is needed, :meth:`dump` every output.
+        """Do the work: :meth:`load` the inputs, :meth:`dump` every output.
 
-        As a generator it may ask for more tasks on its way: ``target = yield task`` makes a task, or any nesting of
-        tasks, here and now, and gives its output. Such tasks do not count in the unique id; the sidecar names them.
+        A generator may ask for more tasks on its way: ``target = yield task`` makes a task, or any nesting of tasks, here and
+        now, and returns the output. These tasks do not count in the unique id; the sidecar names them. An operator that has
+        to wait for the lock of one of them defers, and calls :meth:`run` again from the beginning; after the first
+        :meth:`dump` the operator waits in its worker slot.
         """
-        raise KartError(f"{type(self).__qualname__} has no run(); define what the task does")
+        cls = type(self).__qualname__
+        raise KartError(
+            f"{cls} has no run(); define run(), or make {cls} an ExternalTask if others make its artifact, or a WrapperTask if "
+            "it only groups others",
+            task=repr(self),
+        )
 
     # What it is made of.
 
     @property
     def unique_id(self) -> str:
-        """The 32 hex digits that name what this task produces.
+        """The 32 hex digits that name the result of this task.
 
-        Made of the class's logical name, its code version, the significant parameters, and the unique ids of what it
-        requires; see :mod:`airflow_kart.identity.encoding`.
+        A digest of the class's logical name, its code version, the significant parameters, and the unique ids of the required
+        tasks; see :mod:`airflow_kart.identity.encoding`.
 
         Raises:
-            GraphError: what it requires does not make a graph.
+            GraphError: the requirements do not make a graph.
             IdentityError: a parameter's value has no canonical form.
         """
-        return (self.lineage_cache or resolve(self)).unique_id
-
-    @property
-    def lineage(self) -> Lineage:
-        """What the task requires, resolved: equal tasks are one instance."""
-        return self.lineage_cache or resolve(self)
+        return resolve(self).unique_id
 
     @property
     def rng(self) -> np.random.Generator:
         """A random generator of the task's own, the same in every run of the same task.
 
-        Seeded with ``seed_value``, or else with all 128 bits of the unique id. Nothing else in the process draws from
-        it, as other threads and libraries do from the generators of :attr:`seed_functions`.
+        Seeded with ``seed_value``, or else with all 128 bits of the unique id. No other thread or
+        library draws from this generator; they may draw from the generators of :attr:`seed_functions`.
         """
         import numpy as np
 
-        if "_rng" not in self.__dict__:
-            seed = int(self.unique_id, 16) if self.seed_value is None else self.seed_value
-            self.__dict__.setdefault("_rng", np.random.default_rng(seed))
-        generator: np.random.Generator = self.__dict__["_rng"]
-        return generator
-
-    def restart_rng(self) -> None:
-        """Let :attr:`rng` begin again, as it does before each run."""
-        self.__dict__.pop("_rng", None)
+        state = task_state(self)
+        if state.rng is None:
+            state.rng = np.random.default_rng(int(self.unique_id, 16) if self.seed_value is None else self.seed_value)
+        return state.rng
 
     # Targets, and what is at them.
 
@@ -177,23 +161,26 @@ class TaskOnKart(Parametrized, Generic[T]):
         *,
         format: Format | None = None,  # noqa: A002 - the word for it everywhere else
         schema: Any = None,
+        **unknown: Never,
     ) -> Target:
         """Return a target in the workspace.
 
         Args:
             relative_file_path: path below the workspace; its extension chooses the format, and the class's type argument
                 the library whose tables are loaded. By default ``<module>/<Class>.pkl``.
-            use_unique_id: whether the unique id is put into the file's name, ``train_<id>.pkl``. Without it tasks
-                with other parameters write to the same file, and each sees only its own as complete.
-            format: how objects are written, where the extension's format is not it or needs options:
+            use_unique_id: whether the file's name contains the unique id, ``train_<id>.pkl``. Without the id, tasks with
+                other parameters write to the same file, and each task sees only its own artifact as complete.
+            format: by default the format of the extension; give another, or one with options:
                 ``CsvFormat(separator=";")``.
-            schema: a pandera schema or model that tables must satisfy when they are dumped and when they are loaded; by
-                default that of the class's type argument, ``TaskOnKart[DataFrame[Features]]``.
+            schema: a pandera schema or model that tables must satisfy when the task dumps them and when others load them; by
+                default the schema of the class's type argument, ``TaskOnKart[DataFrame[Features]]``.
+            unknown: none; the error of a former name, such as gokart's ``processor``, says what to use.
 
         Raises:
             TargetPathError: the path leaves the workspace.
             UnknownFormatError: no format has this extension.
         """
+        refuse_unknown_options(type(self), unknown)
         return self._target(relative_file_path, ".pkl", use_unique_id, format, schema)
 
     def make_model_target(
@@ -207,15 +194,15 @@ class TaskOnKart(Parametrized, Generic[T]):
 
         Args:
             relative_file_path: path below the workspace, which ends with ``.zip``.
-            save_function: writes the object: it gets the object and the path of a file in an empty directory, and may
-                write any files there.
-            load_function: reads the object: it gets the same path, in a directory with the same files.
+            save_function: writes the object: a function of the object and the path of a file in an empty directory, where
+                the function may write any files.
+            load_function: reads the object: a function of the same path, in a directory with the same files.
             use_unique_id: as in :meth:`make_target`.
 
         Raises:
             TargetPathError: the path leaves the workspace, or does not end with ``.zip``.
         """
-        self._require_zip(relative_file_path)
+        require_zip(type(self), relative_file_path)
         return self._target(relative_file_path, ".zip", use_unique_id, ModelFormat(save_function, load_function), None)
 
     def make_large_data_frame_target(
@@ -241,73 +228,36 @@ class TaskOnKart(Parametrized, Generic[T]):
             TargetPathError: the path leaves the workspace, or does not end with ``.zip``.
         """
         if relative_file_path is not None:
-            self._require_zip(relative_file_path)
+            require_zip(type(self), relative_file_path)
         return self._target(relative_file_path, ".zip", use_unique_id, LargeFrameFormat(max_byte), schema)
 
-    def _require_zip(self, path: str) -> None:
-        if not path.lower().endswith(".zip"):
-            raise TargetPathError(
-                f"{type(self).__qualname__}.output(): {path!r} is to be a zip archive; let it end with .zip"
-            )
-
     def _target(
-        self, path: str | None, extension: str, use_unique_id: bool, target_format: Format | None, schema: Any
+        self, path: str | None, extension: str, use_unique_id: bool, target_format: Format | None, schema: object
     ) -> Target:
-        cls = type(self)
-        if path is None:
-            path = f"{logical_module_name(cls.__module__).replace('.', '/')}/{cls.__name__}{extension}"
-        try:
-            require_schema(schema)
-            if path.lower().endswith(SIDECAR_SUFFIX):
-                raise TargetPathError(f"{path!r}: names that end with {SIDECAR_SUFFIX} are those of sidecars")
-            kind, typed_schema = _what_is_dumped(cast(Any, cls))
-            target_format = target_format or format_for(path)
-            if kind is not None:
-                target_format = of_kind(target_format, kind)
-            if use_unique_id:
-                stem, extension = split_extension(path)
-                path = f"{stem}_{self.unique_id}{extension}"
-            own, *others = self._locate(path)
-        except (TargetError, ConfigurationError) as error:
-            error.add_context(f"{cls.__qualname__}.output()", task=cls.__qualname__)
-            raise
-        checks = Checks(cls.fail_on_empty_dump, cls._all_column_types(), schema or typed_schema)
-        target_class = self._target_class
-        found = tuple(target_class(uri, target_format, store, owner=self, checks=checks) for uri, store in others)
-        return target_class(own[0], target_format, own[1], owner=self, checks=checks, others=found)
+        return make_target(
+            self,
+            path,
+            extension=extension,
+            use_unique_id=use_unique_id,
+            target_format=target_format,
+            schema=schema,
+            generic=TaskOnKart,
+            locate=self._locate,
+        )
 
-    def _locate(self, path: str) -> list[tuple[str, Store]]:
-        """Return the uris that a path below the workspace stands for, each with its store: the own, then those only read."""
-        workspace = Workspace.current()
-        directories = (workspace.directory, *workspace.others)
-        return [(join_uri(directory, path), workspace.store_of(directory)) for directory in directories]
-
-    @classmethod
-    def _all_column_types(cls) -> dict[str, Any]:
-        """Return the column types that the class and its bases declare; the nearest declaration of a column wins."""
-        declared = [vars(base).get("column_types", {}) for base in reversed(cls.__mro__)]
-        return {name: wanted for types in declared for name, wanted in types.items()}
+    def _locate(self, path: str) -> Located:
+        return in_workspaces(Workspace.current(), path)
 
     def input(self) -> Any:
         """Return the outputs of the required tasks, nested as ``requires()`` nests the tasks."""
-        return map_leaves(lambda task: task.output(), self.lineage.requirements, TaskOnKart)
+        return map_leaves(lambda task: task.output(), resolve(self).requirements, TaskOnKart)
 
     def complete(self) -> bool:
-        """Whether every output is there and complete, and with ``strict_check`` what it requires too. Only looks.
+        """Whether the task need not run: every output has a complete artifact. Looking changes nothing.
 
-        What ``modification_time_check`` asks besides is looked at when a run is planned.
+        A wrapper, and a class with ``strict_check`` or ``modification_time_check``, asks its inputs too.
         """
-        pending: list[TaskOnKart[Any]] = [self]
-        seen: set[str] = set()
-        while pending:
-            task = pending.pop()
-            if task.unique_id not in seen:
-                seen.add(task.unique_id)
-                if not all(target.exists() for _, target in targets_of(task)):
-                    return False
-                if task.is_wrapper or task.strict_check:
-                    pending += [required for _, required in task.lineage.inputs]
-        return True
+        return is_complete(self).complete
 
     @overload
     def load(self, target: TaskOnKart[U], *, columns: Sequence[str] | None = None) -> U: ...
@@ -325,18 +275,16 @@ class TaskOnKart(Parametrized, Generic[T]):
         """Load inputs.
 
         Args:
-            target: what to load: a required task (or a list or dict of them), a key of ``requires()``, a target, or
-                nothing for all that ``requires()`` returns, nested in the same way.
+            target: a required task (or a list or dict of them), a key of ``requires()``, a target, or nothing for all
+                required tasks, nested as in ``requires()``.
             columns: of tables only these, in this order; see :meth:`airflow_kart.Target.load`.
 
         Raises:
             MissingArtifactError: an input is not there.
-            CorruptArtifactError: an input is not what its sidecar says.
-            FormatError: an input has no such columns, or is no table.
+            CorruptArtifactError: an input differs from its sidecar.
+            FormatError: an input lacks one of the columns, or is no table.
         """
-        if isinstance(target, Target):
-            return target.load(columns)
-        return map_leaves(lambda task: _load_output(task, columns), self._chosen(target, "load"), TaskOnKart)
+        return loaded_inputs(self, target, columns)
 
     @overload
     def load_generator(self, target: TaskOnKart[U]) -> Iterator[U]: ...
@@ -354,48 +302,24 @@ class TaskOnKart(Parametrized, Generic[T]):
         """Load inputs one after the other, each part of a large table by itself, without holding the rest.
 
         Args:
-            target: as for :meth:`load`; what is nested is loaded in order.
+            target: as for :meth:`load`; nested inputs follow each other in order.
 
         Raises:
             MissingArtifactError: an input is not there.
-            CorruptArtifactError: an input is not what its sidecar says.
+            CorruptArtifactError: an input differs from its sidecar.
         """
-        if isinstance(target, Target):
-            return target.load_parts()
-        chosen = self._chosen(target, "load_generator")
-        found = (output for _, task in leaves(chosen, TaskOnKart) for _, output in targets_of(task))
-        return itertools.chain.from_iterable(output.load_parts() for output in found)  # which holds no part itself
-
-    def _chosen(self, target: object, method: str) -> Any:
-        """Return the tasks to load, nested."""
-        chosen = target
-        if target is None or isinstance(target, (str, int)):
-            chosen = self.lineage.requirements
-            if target is not None:
-                try:
-                    chosen = follow(chosen, (target,))
-                except LookupError:
-                    raise TargetError(
-                        f"{self!r}.{method}({target!r}): requires() has no such key; {_keys_of(chosen)}"
-                    ) from None
-        try:
-            list(leaves(chosen, TaskOnKart))
-        except NotALeafError as error:
-            raise TargetError(
-                f"{self!r}.{method}() takes a key of requires(), a task, a target, or lists and dicts of these, not {error}"
-            ) from None
-        return chosen
+        return input_parts(self, target)
 
     def dump(self, obj: T, target: str | int | Target | None = None, custom_labels: Mapping[str, str] | None = None) -> None:
         """Write an output.
 
         Args:
-            obj: what to write.
-            target: which output, where there are several: its key in ``output()``, or the target itself.
+            obj: the object to write.
+            target: of several outputs, one: the key in ``output()``, or the target itself.
             custom_labels: texts by name, for the sidecar and, in buckets, for the object's metadata.
 
         Raises:
-            TargetError: there is no such output, or none was named where there are several.
+            TargetError: the task has no output of this name, or several outputs and ``target`` names none.
             FormatError: the target's format cannot write the object.
         """
         self._dump(obj, target, custom_labels)
@@ -414,14 +338,14 @@ class TaskOnKart(Parametrized, Generic[T]):
             custom_labels: as for :meth:`dump`.
 
         Raises:
-            TargetError: there is no such output, or it is not a large-frame target.
+            TargetError: the task has no output of this name, or the output is no large-frame target.
             FormatError: a part cannot be written, or has other columns than the first.
         """
         self._dump(iter(parts), target, custom_labels)
 
     def _dump(self, obj: object, target: str | int | Target | None, custom_labels: Mapping[str, str] | None) -> None:
         if not isinstance(target, Target):
-            target = self._output_at(target)
+            target = output_at(self, target)
         if isinstance(obj, Iterator) and not isinstance(target.format, ReadsInParts):
             raise TargetError(
                 f"{self!r}: {target.uri} takes one object, not parts; make it with make_large_data_frame_target, or dump a list"
@@ -432,38 +356,13 @@ class TaskOnKart(Parametrized, Generic[T]):
             error.add_context(repr(self), task=repr(self), uri=target.uri)
             raise
 
-    def _output_at(self, key: str | int | None) -> Target:
-        outputs = self.output()
-        try:
-            found = outputs if key is None else follow(outputs, (key,))
-        except LookupError:
-            found = None
-        if not isinstance(found, Target):
-            names = ", ".join(describe_path(path) for path, _ in targets_of(self))
-            which = "which output?" if key is None else f"there is no output {key!r};"
-            raise TargetError(f"{self!r}.dump(): {which} Name one of them by its key: {names}")
-        return found
-
     @property
     def task_log(self) -> dict[str, Any]:
-        """Values to be kept in the sidecar, such as scores and counts; emptied when a run starts.
+        """Values for the sidecar, scores and counts for example; emptied when a run starts.
 
-        What JSON has no form for is kept as text.
+        Values that JSON cannot express become text.
         """
-        log: dict[str, Any] = self.__dict__.setdefault("_task_log", {})
-        return log
-
-    def describe(self, input_checksums: Mapping[str, str]) -> dict[str, Any]:
-        """Return the parts of a sidecar that describe the task: itself, what it required, and its source.
-
-        Args:
-            input_checksums: the SHA-256 of each input's artifact that is known, by uri.
-        """
-        return task_parts(self, input_checksums)
-
-    def object_metadata(self) -> dict[str, str]:
-        """Return what an artifact of the task says about itself in a bucket."""
-        return object_metadata(self)
+        return task_state(self).log
 
     @classmethod
     def restore(cls, unique_id: str, **given: Any) -> Self:
@@ -480,22 +379,3 @@ class TaskOnKart(Parametrized, Generic[T]):
         """
         found: Self = restore(cls, unique_id, given)
         return found
-
-
-@functools.lru_cache(maxsize=1024)
-def _what_is_dumped(cls: Any) -> tuple[TableKind | None, Any]:
-    """Return what the type argument of a class says: the library of its tables, and their schema."""
-    dumped = type_argument(cls, TaskOnKart)
-    return table_kind_of(dumped), schema_in(dumped)
-
-
-def _keys_of(requirements: Any) -> str:
-    if isinstance(requirements, TaskOnKart):
-        return "it returns one task by itself: call load()"
-    if isinstance(requirements, Mapping):
-        return f"it has {', '.join(map(repr, requirements)) or 'none'}"
-    return f"it returns a list of {len(requirements)}" if requirements else "it returns nothing"
-
-
-def _load_output(task: TaskOnKart[Any], columns: Sequence[str] | None) -> Any:
-    return map_leaves(lambda target: target.load(columns), task.output(), Target)

@@ -1,4 +1,4 @@
-"""What a class says it dumps: the argument of ``TaskOnKart[...]`` in its bases."""
+"""The type of a class's output: the argument of ``TaskOnKart[...]`` in its bases."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def type_argument(cls: type, generic: type) -> Any:
 
     Args:
         cls: the class, e.g. ``Train``.
-        generic: a generic class with one type variable that it is derived from, e.g. ``TaskOnKart``.
+        generic: a generic base class with one type variable, e.g. ``TaskOnKart``.
     """
     found = _argument(cls, generic)
     if isinstance(found, ForwardRef):
@@ -46,7 +46,7 @@ def _original_bases(cls: type) -> tuple[Any, ...]:
 
 
 def _resolved(reference: ForwardRef, cls: type) -> Any:
-    """Return what a text names in the class's module; the reference itself where it names nothing there."""
+    """Return the object that a text names in the class's module, or else the reference itself."""
     module = sys.modules.get(cls.__module__)
     try:
         return eval(reference.__forward_code__, dict(vars(module)) if module is not None else {})  # noqa: S307 - the class's own annotation

@@ -1,6 +1,6 @@
-"""For the tests of a pipeline: run one task on given inputs, a whole graph on empty frames, compare frames.
+"""Tools for the tests of a pipeline: run one task on given inputs or a graph on empty frames, and compare frames.
 
-All of it works in memory and writes nothing to a workspace. No test framework is needed.
+All functions work in memory and write nothing to a workspace. No test framework is needed.
 """
 
 from __future__ import annotations

@@ -1,38 +1,40 @@
-"""Tables cut to zero rows, wherever they are in a value."""
+"""Tables cut to zero rows, however deep inside a value."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 __all__ = ["emptied"]
 
-# By library: the classes that hold rows, and how to keep none of them.
-_TABLES: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
+T = TypeVar("T")
+
+# By library: the classes that hold rows, and a function that keeps no rows.
+_TABLES: dict[str, tuple[tuple[str, ...], Callable[[Any], object]]] = {
     "pandas": (("DataFrame", "Series"), lambda table: table.iloc[:0]),
     "polars": (("DataFrame", "LazyFrame", "Series"), lambda table: table.head(0)),
     "pyarrow": (("Table", "RecordBatch"), lambda table: table.slice(0, 0)),
 }
 
 
-def emptied(value: Any) -> Any:
-    """Return a value with every table in it cut to zero rows; columns and types stay.
+def emptied(value: T) -> T:
+    """Return a value with every table cut to zero rows; columns and types stay.
 
-    Tables and columns of pandas, polars and pyarrow are looked for in dicts, lists and tuples, however nested. A value
-    that holds none is returned as it is.
+    The search covers tables and columns of pandas, polars and pyarrow, and dicts, lists and tuples, however nested. A
+    value without tables is returned unchanged.
     """
-    return _emptied(value, {})
+    return cast(T, _emptied(value, {}))
 
 
-def _emptied(value: Any, seen: dict[int, Any]) -> Any:
+def _emptied(value: object, seen: dict[int, object]) -> object:
     if id(value) in seen:
         return seen[id(value)]
     for library, (names, cut) in _TABLES.items():
         loaded = sys.modules.get(library)  # what was never imported made no table
         if loaded is not None and isinstance(value, tuple(getattr(loaded, name) for name in names)):
             return cut(value)
-    if type(value) not in (dict, list, tuple):
+    if not isinstance(value, (dict, list, tuple)) or type(value) not in (dict, list, tuple):
         return value
     seen[id(value)] = value  # a container inside itself stays as it is
     items = list(value.items()) if isinstance(value, dict) else list(enumerate(value))

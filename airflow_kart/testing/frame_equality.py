@@ -3,44 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_kart.formats.base import type_name
 from airflow_kart.formats.table_kind import kind_of_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
 
 __all__ = ["assert_frame_contents_equal"]
 
 _MOST_LABELS = 10
 
 
-def assert_frame_contents_equal(actual: Any, expected: Any, **options: Any) -> None:
-    """Check that two frames hold the same, up to the order of rows and columns.
+def assert_frame_contents_equal(actual: object, expected: object, **options: Any) -> None:
+    """Check that two frames have the same contents, whatever the order of rows and columns.
 
-    The rows of pandas frames are matched by their index labels, so neither index nor columns may have a label twice;
-    how the index is stored or named is not compared. Polars frames have no index: their rows are matched by value, each
-    as often as it occurs.
+    The rows of pandas frames are matched by index label, so neither index nor columns may have a label twice; type and
+    name of the index do not count. Polars frames have no index: their rows are matched by value and number of
+    occurrences.
 
     Args:
         actual: a ``pandas.DataFrame`` or ``polars.DataFrame``.
         expected: a frame of the same library.
-        options: passed on to the library's own ``testing.assert_frame_equal``, such as ``check_exact`` or ``rtol``.
+        options: arguments of the library's own ``testing.assert_frame_equal``, for example ``check_exact`` or ``rtol``.
 
     Raises:
-        AssertionError: they differ; the message says in what.
+        AssertionError: the frames differ; the message says where.
     """
     kinds = _kind("actual", actual), _kind("expected", expected)
     if kinds[0] != kinds[1]:
         raise AssertionError(f"actual is a {kinds[0]} frame, expected a {kinds[1]} frame")
     if kinds[0] == "polars":
-        _compare_labels("columns", actual.columns, expected.columns)
+        left, right = cast("pl.DataFrame", actual), cast("pl.DataFrame", expected)
+        _compare_labels("columns", left.columns, right.columns)
         from polars.testing import assert_frame_equal
 
-        assert_frame_equal(actual, expected, **{"check_row_order": False, "check_column_order": False, **options})
+        assert_frame_equal(left, right, **{"check_row_order": False, "check_column_order": False, **options})
     else:
-        _compare_pandas(actual, expected, options)
+        _compare_pandas(cast("pd.DataFrame", actual), cast("pd.DataFrame", expected), options)
 
 
-def _compare_pandas(actual: Any, expected: Any, options: dict[str, Any]) -> None:
+def _compare_pandas(actual: pd.DataFrame, expected: pd.DataFrame, options: dict[str, Any]) -> None:
     from pandas.testing import assert_frame_equal
 
     for name, frame in (("actual", actual), ("expected", expected)):
@@ -60,7 +65,7 @@ def _kind(name: str, frame: object) -> str:
     raise AssertionError(f"{name} is a {type_name(frame)}, not a pandas or polars DataFrame")
 
 
-def _compare_labels(what: str, actual: Any, expected: Any) -> None:
+def _compare_labels(what: str, actual: pd.Index[Any] | list[str], expected: pd.Index[Any] | list[str]) -> None:
     import pandas as pd
 
     mine, theirs = pd.Index(actual), pd.Index(expected)
@@ -71,7 +76,7 @@ def _compare_labels(what: str, actual: Any, expected: Any) -> None:
         raise AssertionError(f"the {what} differ; {words}")
 
 
-def _listed(labels: Iterable[Any]) -> str:
+def _listed(labels: Iterable[object]) -> str:
     listed = [repr(label) for label in labels]
     return ", ".join(listed[:_MOST_LABELS]) + (
         f" and {len(listed) - _MOST_LABELS} more" if len(listed) > _MOST_LABELS else ""

@@ -1,4 +1,4 @@
-"""A workspace in memory that is gone when its block ends."""
+"""A workspace in memory that ends with its block."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["in_memory_workspace"]
 
 @contextmanager
 def in_memory_workspace() -> Iterator[Workspace]:
-    """Make a new ``memory://`` workspace the current one; what it holds is let go of when the block ends.
+    """Make a new ``memory://`` workspace the current one; free its memory when the block ends.
 
-    Each block has a workspace of its own, so tests that run in several threads do not meet::
+    Each block has a workspace of its own, so tests in several threads do not share artifacts::
 
         with in_memory_workspace():
             assert build(Visitors()) == 2

@@ -1,4 +1,4 @@
-"""What came of running a graph on empty frames."""
+"""The result of running a graph on empty frames."""
 
 from __future__ import annotations
 
@@ -7,26 +7,25 @@ import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from airflow_kart.tasks.task import TaskOnKart
+from airflow_kart.tasks.model import Task
 
 __all__ = ["EmptyFramesReport", "EmptyRun", "EmptyRunOutcome"]
 
 
 class EmptyRunOutcome(str, enum.Enum):
-    """What came of one task."""
+    """The outcome of one task."""
 
     RAN = "ran"
-    """It ran."""
+    """The task ran."""
     READ = "read"
-    """It requires nothing and its artifact was complete, so that was read."""
+    """The task requires nothing, and its complete artifact was read."""
     GIVEN = "given"
-    """The test gave a stand-in for what it dumps."""
+    """The test gave a stand-in for the task's result."""
     FAILED = "failed"
-    """It raised an error, or what it dumped cannot be used."""
+    """The task raised an error, or its result cannot be used."""
     NOT_TRIED = "not_tried"
-    """Something it needs failed."""
+    """An upstream task failed."""
 
     def __str__(self) -> str:
         return self.value
@@ -34,21 +33,21 @@ class EmptyRunOutcome(str, enum.Enum):
 
 @dataclass(frozen=True)
 class EmptyRun:
-    """What came of one task."""
+    """The run of one task, or the reason why the task did not run."""
 
-    task: TaskOnKart[Any]
+    task: Task
     outcome: EmptyRunOutcome
     inputs: Mapping[str, str]
-    """What it was given, in words, by the keys of ``requires()``."""
+    """The inputs in words, by the keys of ``requires()``."""
     error: Exception | None = None
-    """Why it failed."""
+    """The error of a failed task."""
     seconds: float = 0.0
-    """How long it took."""
-    needs: tuple[TaskOnKart[Any], ...] = ()
-    """For a task that was not tried: what it needs that failed, or was not tried either."""
+    """Duration, loading of the result included."""
+    needs: tuple[Task, ...] = ()
+    """For a task that was not tried: the required tasks that failed or were not tried."""
 
     def __str__(self) -> str:
-        """Return the task and what came of it, over several lines."""
+        """Return the task, its outcome and its inputs, over several lines."""
         lines = [f"{self.task!r}: {self.outcome}"]
         if self.error is not None:
             place = _place(self.task, self.error)
@@ -61,7 +60,7 @@ class EmptyRun:
 
 @dataclass(frozen=True)
 class EmptyFramesReport:
-    """What came of each task of a graph, upstream first."""
+    """The outcome of each task of a graph, upstream first."""
 
     rows: tuple[EmptyRun, ...]
 
@@ -71,17 +70,17 @@ class EmptyFramesReport:
         return tuple(row for row in self.rows if row.outcome is EmptyRunOutcome.FAILED)
 
     def raise_for_failures(self) -> None:
-        """Raise one error for all tasks that failed, if any did.
+        """Raise one error for all failed tasks; do nothing when no task failed.
 
         Raises:
-            AssertionError: the message has each task that failed, with its error and what it was given, and the tasks
-                that were not tried for that reason. The first error is its cause.
+            AssertionError: the message has each failed task with error and inputs, and the tasks not tried for that
+                reason. The first error is the cause.
         """
         if self.failures:
             raise AssertionError(str(self)) from self.failures[0].error
 
     def __str__(self) -> str:
-        """Return the failures in words, or how many tasks there were."""
+        """Return the failures in words, or the number of tasks."""
         if not self.failures:
             return f"{len(self.rows)} tasks, none failed on empty frames"
         idle = [row for row in self.rows if row.outcome is EmptyRunOutcome.NOT_TRIED]
@@ -89,8 +88,8 @@ class EmptyFramesReport:
         return "\n  ".join([head, *map(str, self.failures), *map(str, idle)])
 
 
-def _place(task: TaskOnKart[Any], error: Exception) -> str:
-    """Return the line of the task's own file that an error came through last, or an empty text."""
+def _place(task: Task, error: Exception) -> str:
+    """Return the last line of the task's own file in an error's traceback, or an empty text."""
     file = getattr(sys.modules.get(type(task).__module__), "__file__", None)
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     return f"{own[-1].filename}:{own[-1].lineno}" if own else ""

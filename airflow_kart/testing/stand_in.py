@@ -1,37 +1,41 @@
-"""Stand-ins: values put where a task's artifacts would be, through the formats of its targets."""
+"""Stand-ins: values in place of a task's artifacts, written in the formats of its targets."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import ConfigurationError, KartError
 from airflow_kart.storage.workspace import Workspace
+from airflow_kart.tasks.model import Task, kind_of
+from airflow_kart.tasks.resolution import resolve
 from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["NOTHING", "dump_inputs", "dump_stand_in", "refuse_outside"]
 
-NOTHING: Any = type("Nothing", (), {"__repr__": lambda _self: "nothing"})()
-"""What stands for inputs that were not given, as ``None`` may be a value."""
+NOTHING: object = type("Nothing", (), {"__repr__": lambda _self: "nothing"})()
+"""The default for inputs: ``None`` may be a value."""
 
+K = TypeVar("K")
 L = TypeVar("L")
 
 
-def dump_inputs(task: TaskOnKart[Any], values: Any) -> None:
-    """Dump a value for each task that a task requires, in the current workspace.
+def dump_inputs(task: Task, values: object) -> None:
+    """Dump a value for each required task, in the current workspace.
 
     Args:
-        task: the task that reads them.
-        values: nested as its ``requires()`` nests the tasks, for a task with several outputs as its ``output()``, and for
-            a wrapper as the wrapper's ``requires()``, or ``None`` where all that it groups is given elsewhere.
+        task: the task that will load the values.
+        values: nested as the task's ``requires()`` nests the tasks, for a required task with several outputs as its
+            ``output()``, and for a wrapper as the wrapper's ``requires()``, or ``None`` where the values of the grouped
+            tasks are given elsewhere.
 
     Raises:
-        ConfigurationError: the values are not nested so, or a target lies outside the workspace.
+        ConfigurationError: the values have another nesting, or a target lies outside the workspace.
         FormatError: a target's format cannot write its value.
     """
     dumped: dict[str, tuple[str, object]] = {}
-    for where, required, value in _pairs(task.lineage.requirements, values, TaskOnKart, f"{task!r}: inputs", "requires()"):
+    for where, required, value in _pairs(resolve(task).requirements, values, TaskOnKart, f"{task!r}: inputs", "requires()"):
         for target, part in _parts(required, value, where):
             before = dumped.setdefault(target.uri, (where, part))
             checksum = _checksum(target)
@@ -42,15 +46,15 @@ def dump_inputs(task: TaskOnKart[Any], values: Any) -> None:
                 )
 
 
-def dump_stand_in(task: TaskOnKart[Any], value: Any) -> None:
-    """Dump a value in place of what a task would dump, in the current workspace.
+def dump_stand_in(task: Task, value: object) -> None:
+    """Dump a value in place of a task's result, in the current workspace.
 
     Args:
         task: the task.
-        value: nested as its ``output()`` nests the targets, or for a wrapper as its ``requires()`` nests the tasks.
+        value: nested as the task's ``output()`` nests the targets, for a wrapper as ``requires()`` nests the tasks.
 
     Raises:
-        ConfigurationError: the value is not nested so, or a target lies outside the workspace.
+        ConfigurationError: the value has another nesting, or a target lies outside the workspace.
         FormatError: a target's format cannot write its value.
     """
     for target, part in _parts(task, value, f"the stand-in for {task!r}"):
@@ -58,22 +62,24 @@ def dump_stand_in(task: TaskOnKart[Any], value: Any) -> None:
 
 
 def refuse_outside(target: Target) -> None:
-    """Refuse a target that does not follow the current workspace, which a test must not write to.
+    """Refuse a target with a fixed uri outside the current workspace: a test must not write there.
 
     Raises:
-        ConfigurationError: it lies outside.
+        ConfigurationError: the target lies outside.
     """
     if not target.uri.startswith(f"{Workspace.current().directory}/"):
         raise ConfigurationError(
-            f"{target.uri} lies outside the workspace, wherever that is, so nothing is tried on it; make it with make_target"
+            f"{target.uri} lies outside the workspace, wherever that is, so a test does not write there; "
+            "make the target with make_target",
+            uri=target.uri,
         )
 
 
-def _parts(task: TaskOnKart[Any], value: Any, where: str) -> Iterator[tuple[Target, Any]]:
-    if task.is_wrapper:
-        if value is None:  # what it groups is given elsewhere
+def _parts(task: Task, value: object, where: str) -> Iterator[tuple[Target, object]]:
+    if kind_of(task).wrapper:
+        if value is None:  # the values of the grouped tasks are given elsewhere
             return
-        grouped = _pairs(task.lineage.requirements, value, TaskOnKart, where, f"requires() of {task!r}")
+        grouped = _pairs(resolve(task).requirements, value, TaskOnKart, where, f"requires() of {task!r}")
         for inner_where, required, part in grouped:
             yield from _parts(required, part, inner_where)
         return
@@ -82,7 +88,7 @@ def _parts(task: TaskOnKart[Any], value: Any, where: str) -> Iterator[tuple[Targ
         yield target, part
 
 
-def _dump(target: Target, value: Any, where: str) -> None:
+def _dump(target: Target, value: object, where: str) -> None:
     try:
         target.dump(value)
     except KartError as error:
@@ -95,8 +101,8 @@ def _checksum(target: Target) -> str | None:
     return sidecar.artifact.sha256 if sidecar is not None else None
 
 
-def _pairs(shape: Any, values: Any, leaf: type[L], where: str, whose: str) -> Iterator[tuple[str, L, Any]]:
-    """Yield each leaf of a nesting and the value at the same place, with words for that place."""
+def _pairs(shape: object, values: object, leaf: type[L], where: str, whose: str) -> Iterator[tuple[str, L, object]]:
+    """Yield each leaf of a nesting with the value at the same place, and words for that place."""
     if isinstance(shape, leaf):
         if values is NOTHING:
             raise ConfigurationError(f"{where} lack the value of {shape!r}; give it by itself, as {whose} is not nested")
@@ -121,7 +127,7 @@ def _pairs(shape: Any, values: Any, leaf: type[L], where: str, whose: str) -> It
         raise ConfigurationError(f"{where}: {whose} has nothing here; leave it out")
 
 
-def _compare_keys(shape: Mapping[Any, Any], found: Mapping[Any, Any], where: str, whose: str) -> None:
+def _compare_keys(shape: Mapping[K, object], found: Mapping[K, object], where: str, whose: str) -> None:
     missing = {key: None for key in shape if key not in found}
     unknown = {key: None for key in found if key not in shape}
     if missing or unknown:
@@ -130,9 +136,9 @@ def _compare_keys(shape: Mapping[Any, Any], found: Mapping[Any, Any], where: str
         raise ConfigurationError(f"{where} {' and '.join(wrong)}; {whose} has {_listed(shape) or 'no keys'}")
 
 
-def _empty(values: Any) -> bool:
+def _empty(values: object) -> bool:
     return values is NOTHING or values is None or (isinstance(values, (Mapping, list, tuple)) and not values)
 
 
-def _listed(keys: Mapping[Any, Any]) -> str:
+def _listed(keys: Mapping[K, object]) -> str:
     return ", ".join(map(repr, keys))

@@ -22,41 +22,41 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Trial(Generic[T]):
-    """What came of one task."""
+    """The result of one task."""
 
     value: T
-    """What the task dumped, loaded back; nested as ``output()`` nests its targets."""
+    """The dumped object, loaded back; nested as ``output()`` nests its targets."""
     task_log: Mapping[str, Any]
-    """The task log, as the run left it."""
+    """The task log at the end of the run."""
     seconds: float
-    """How long the task ran."""
+    """Duration of ``run()``."""
     sidecars: Any = field(repr=False)
     """The :class:`~airflow_kart.artifacts.sidecar.Sidecar` of each output, nested as ``output()`` nests its targets."""
 
 
-def run_in_memory(task: TaskOnKart[T], inputs: Any = NOTHING) -> T:
-    """Run one task on given inputs, in memory, and return what it dumped.
+def run_in_memory(task: TaskOnKart[T], inputs: object = NOTHING) -> T:
+    """Run one task on given inputs, in memory, and return the dumped object.
 
-    Each input is dumped in the format of the target it stands for, and the task loads it from there; so does what the
-    task itself dumps come back. What a format cannot keep shows up as it would in a real run.
+    Each input is dumped to a target in memory, in the target's format, and loaded by the task. The task's own result
+    takes the same way. So the limits of a format show up as in a real run.
 
     Args:
-        task: the task. Nothing that it requires runs.
-        inputs: values nested as ``requires()`` nests the tasks: a mapping by key, a list, or the single value. The
-            value of a task with several outputs is nested as its ``output()``, that of a wrapper as its ``requires()``.
+        task: the task. No upstream task runs.
+        inputs: values nested as ``requires()`` nests the tasks: a mapping by key, a list, or the single value. For a
+            task with several outputs nest the value as its ``output()``, for a wrapper as its ``requires()``.
 
     Returns:
-        What the task dumped, loaded back; nested as ``output()`` nests its targets.
+        The dumped object, loaded back; nested as ``output()`` nests its targets.
 
     Raises:
-        ConfigurationError: the inputs are not nested so; the message lists the keys.
-        FormatError: a format cannot write an input, or what the task dumps.
-        Exception: whatever ``run()`` raises.
+        ConfigurationError: the inputs have another nesting; the message lists the keys.
+        FormatError: a format cannot write an input or the result.
+        Exception: ``run()`` raised this error.
     """
     return try_in_memory(task, inputs).value
 
 
-def try_in_memory(task: TaskOnKart[T], inputs: Any = NOTHING) -> Trial[T]:
+def try_in_memory(task: TaskOnKart[T], inputs: object = NOTHING) -> Trial[T]:
     """Run one task as :func:`run_in_memory` does, and return its task log and sidecars too."""
     require_task(task, "run_in_memory")
     with in_memory_workspace():

@@ -14,10 +14,10 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_kart import settings
 from airflow_kart.artifacts.staged import sidecar_version
 from airflow_kart.exceptions import KartError
-from airflow_kart.locks import Taken, Watch, locks_for
+from airflow_kart.locks import LockWatch, Taken, locks_for
 from airflow_kart.runtime.single_flight import timeout_message
 from airflow_kart.storage.workspace import Workspace
-from airflow_kart.triggers.deferral import SHORTEST_DEFERRAL, in_thread
+from airflow_kart.triggers.deferral import SHORTEST_DEFERRAL, in_thread, workspace_of_trigger
 
 __all__ = ["LockTrigger"]
 
@@ -30,15 +30,13 @@ class LockTrigger(BaseTrigger):
     """Fires when a task's lock is free, its holder is dead, or its artifact has changed.
 
     Args:
-        task: the task, in words.
-        unique_id: its unique id, the name of its lock.
-        sidecars: the versions of the sidecars of its artifacts, by the artifacts' uris.
-        since: when waiting began (Unix time).
-        workspace_directory: where the artifacts are.
-        aws_conn_id: id of the Airflow connection for S3.
-        gcp_conn_id: id of the Airflow connection for Google Cloud Storage.
-        lock: who keeps the locks.
-        redis_conn_id: id of the Airflow connection for Redis.
+        task: the task, as ``repr()`` writes it.
+        unique_id: the task's unique id, which names the lock.
+        sidecars: the version of each artifact's sidecar, by the artifact's uri.
+        since: the start of the wait (Unix time).
+        workspace: the workspace of the artifacts and of the lock: a :class:`~airflow_kart.Workspace`, or its fields as JSON.
+        workspace_directory: the workspace's directory, in arguments that an earlier version wrote.
+        earlier: the workspace's other fields, likewise.
     """
 
     def __init__(
@@ -48,21 +46,19 @@ class LockTrigger(BaseTrigger):
         unique_id: str,
         sidecars: Mapping[str, str | None],
         since: float,
-        workspace_directory: str,
-        aws_conn_id: str | None = None,
-        gcp_conn_id: str | None = None,
-        lock: str | None = None,
-        redis_conn_id: str | None = None,
+        workspace: Workspace | Mapping[str, object] | None = None,
+        workspace_directory: str | None = None,
+        **earlier: str | None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's is not annotated
         self.task_name = task
         self.unique_id = unique_id
         self.sidecars = dict(sidecars)
         self.since = since
-        self.workspace = Workspace(
-            workspace_directory, aws_conn_id, gcp_conn_id, read_from=(), lock=lock, redis_conn_id=redis_conn_id
+        self.workspace = workspace_of_trigger(
+            {"directory": workspace_directory, **earlier} if workspace is None else workspace
         )
-        self._watch: Watch | None = None
+        self._watch: LockWatch | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and its arguments, for the triggerer's process."""
@@ -71,17 +67,13 @@ class LockTrigger(BaseTrigger):
             "unique_id": self.unique_id,
             "sidecars": self.sidecars,
             "since": self.since,
-            "workspace_directory": self.workspace.directory,
-            "aws_conn_id": self.workspace.aws_conn_id,
-            "gcp_conn_id": self.workspace.gcp_conn_id,
-            "lock": self.workspace.lock,
-            "redis_conn_id": self.workspace.redis_conn_id,
+            "workspace": self.workspace.as_written(),
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look until there is a reason to go on.
+        """Look until the operator has a reason to go on.
 
-        Where looking fails for a minute, the operator goes on too: it says in its log what is wrong, or waits again.
+        After a minute of failed looks the operator goes on too. It logs the error, or waits again.
         """
         taken, trouble, began = Taken(None), "", time.monotonic()
         reached = began
@@ -91,10 +83,10 @@ class LockTrigger(BaseTrigger):
                 reason, taken = await in_thread(self._look, taken)
             except KartError as error:
                 if not trouble:
-                    self.log.warning("Cannot look whether it is the turn of %s, and tries again: %s", self.task_name, error)
+                    self.log.warning("Cannot look up the lock of %s; looking again: %s", self.task_name, error)
                 trouble = str(error)
                 if time.monotonic() - reached > _FAILURES_SURVIVED:
-                    reason = f"it could not be told whose turn it is ({trouble})"
+                    reason = f"nobody could look up the lock's holder ({trouble})"
             else:
                 trouble, reached = "", time.monotonic()
             waited = time.time() - self.since
@@ -116,9 +108,9 @@ class LockTrigger(BaseTrigger):
             )
 
     def _look(self, before: Taken) -> tuple[str, Taken]:
-        """Return the reason to go on, if there is one, and who holds the lock, or did at the last look."""
+        """Return the reason to go on, empty if there is none, and the lock's holder at this look, else at the last one."""
         if self._watch is None:
-            self._watch = Watch(locks_for(self.workspace), self.unique_id)
+            self._watch = LockWatch(locks_for(self.workspace), self.unique_id)
         found = self._watch.look()
         if found is None:
             return "the other run has died" if self._watch.dead is not None else "the other run has ended", before

@@ -1,6 +1,6 @@
-"""A task's graph to look at, with what is complete, what is missing and why: as text, as a table, as a diagram.
+"""Views of a task's graph, with the state of each task and the reason: as text, as a table, as a diagram.
 
-Looking never changes anything. Private parameters are never shown.
+Views change nothing, and never show private parameters.
 """
 
 from __future__ import annotations

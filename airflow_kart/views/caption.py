@@ -1,31 +1,30 @@
-"""How a task, its state and its parameters are worded in a view."""
+"""The captions of tasks in views: title, state, parameters."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
-from airflow_kart.artifacts.sidecar.jsonable import as_json
+from airflow_kart.artifacts.sidecar.jsonable import Json, as_json
 from airflow_kart.parameters import ParameterVisibility
+from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import KeyPath
-from airflow_kart.tasks.task import TaskOnKart
 from airflow_kart.views.survey import SurveyedTask
 
 __all__ = ["as_text", "key_text", "one_line", "parameter_texts", "public_parameters", "short_id", "state_text", "title"]
 
 
-def title(task: TaskOnKart[Any]) -> str:
+def title(task: Task) -> str:
     """Return a task's class and short unique id."""
     return f"{one_line(type(task).__name__)}[{short_id(task)}]"
 
 
-def short_id(task: TaskOnKart[Any]) -> str:
+def short_id(task: Task) -> str:
     """Return the first eight digits of a task's unique id."""
     return task.unique_id[:8]
 
 
 def state_text(task: SurveyedTask) -> str:
-    """Return whether a task is complete, and how long it took or why it is not."""
+    """Return ``complete`` with the task's duration, or ``missing`` with the reason."""
     if not task.complete:
         return f"missing: {one_line(task.reason)}"
     return "complete" if task.seconds is None else f"complete, {_duration(task.seconds)}"
@@ -37,7 +36,7 @@ def key_text(path: KeyPath) -> str:
     return one_line(str(first) + "".join(f"[{key!r}]" for key in rest))
 
 
-def public_parameters(task: TaskOnKart[Any]) -> dict[str, Any]:
+def public_parameters(task: Task) -> dict[str, Json]:
     """Return a task's parameters as JSON, without the private ones; a task among them is its class and unique id."""
     return {
         name: as_json(parameter.to_json(getattr(task, name)))
@@ -46,8 +45,8 @@ def public_parameters(task: TaskOnKart[Any]) -> dict[str, Any]:
     }
 
 
-def parameter_texts(task: TaskOnKart[Any], longest: int) -> list[str]:
-    """Return a task's parameters but the private ones, each as ``name=value`` of at most so many characters."""
+def parameter_texts(task: Task, longest: int) -> list[str]:
+    """Return a task's parameters but the private ones, each as ``name=value`` in at most ``longest`` characters."""
     texts = []
     for name, value in public_parameters(task).items():
         held = getattr(task, name) if task.get_parameters()[name].holds_tasks else None
@@ -60,13 +59,13 @@ def parameter_texts(task: TaskOnKart[Any], longest: int) -> list[str]:
     return texts
 
 
-def as_text(value: Any) -> str:
+def as_text(value: object) -> str:
     """Return a JSON value as one line."""
     return one_line(json.dumps(value, ensure_ascii=False))
 
 
 def one_line(text: str) -> str:
-    """Return a text with what cannot be printed written as Python escapes, so that it stays on its line."""
+    """Return a text on one line: unprintable characters become Python escapes."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 

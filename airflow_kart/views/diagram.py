@@ -1,14 +1,13 @@
 """A task's graph as the text of a diagram: Mermaid, or Graphviz's DOT.
 
-Boxes are tasks, coloured by their state; arrows lead from what is required to what requires it.
+Boxes are tasks, coloured by their state; arrows lead downstream, from a required task to the task that requires the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any
 
-from airflow_kart.tasks.task import TaskOnKart
+from airflow_kart.tasks.model import Task
 from airflow_kart.views.caption import key_text, one_line, parameter_texts, short_id, state_text
 from airflow_kart.views.survey import Survey, SurveyedTask, survey
 
@@ -20,12 +19,12 @@ _COLOURS = {True: ("#d9f2e3", "#2e8b57"), False: ("#fde3cf", "#c8641e")}
 _PLAIN = frozenset(" ,=/-+")
 
 
-def mermaid(task: TaskOnKart[Any], *, ignore: Collection[str] = ()) -> str:
-    """Return a task and everything below it as a Mermaid flowchart (https://mermaid.js.org).
+def mermaid(task: Task, *, ignore: Collection[str] = ()) -> str:
+    """Return a task and everything upstream as a Mermaid flowchart (https://mermaid.js.org).
 
     Args:
         task: the root.
-        ignore: names of task classes, or globs of them, to leave out with what only they need. The root stays.
+        ignore: names of task classes, or globs, to leave out together with tasks that only these require. The root stays.
 
     Raises:
         KartError: the tasks do not make a graph, or a store cannot be asked.
@@ -43,12 +42,12 @@ def mermaid(task: TaskOnKart[Any], *, ignore: Collection[str] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
-def graphviz(task: TaskOnKart[Any], *, ignore: Collection[str] = ()) -> str:
-    """Return a task and everything below it in Graphviz's DOT language (https://graphviz.org/doc/info/lang.html).
+def graphviz(task: Task, *, ignore: Collection[str] = ()) -> str:
+    """Return a task and everything upstream in Graphviz's DOT language (https://graphviz.org/doc/info/lang.html).
 
     Args:
         task: the root.
-        ignore: names of task classes, or globs of them, to leave out with what only they need. The root stays.
+        ignore: names of task classes, or globs, to leave out together with tasks that only these require. The root stays.
 
     Raises:
         KartError: the tasks do not make a graph, or a store cannot be asked.
@@ -99,7 +98,7 @@ def _short(text: str) -> str:
 
 
 def _mermaid_text(text: str) -> str:
-    """Return a text for a quoted label: what might mean something to Mermaid is written as its code point."""
+    """Return a text for a quoted label; characters that Mermaid may interpret become code points."""
     return "".join(char if char.isalnum() or char in _PLAIN else f"#{ord(char)};" for char in text)
 
 

@@ -5,31 +5,30 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.exceptions import ConfigurationError
-from airflow_kart.tasks.task import TaskOnKart
+from airflow_kart.tasks.model import Task
 from airflow_kart.views.caption import as_text, key_text, one_line, parameter_texts, state_text, title
 from airflow_kart.views.survey import Survey, SurveyedTask, survey, task_log
 
 __all__ = ["tree"]
 
-_DEEPEST = 50  # what lies deeper is a tree of its own, or the indents of a long chain would fill the memory
+_DEEPEST = 50  # deeper tasks start a tree of their own: the indents of a long chain would fill the memory
 _MOST_LINES = 100_000
 _LONGEST_PARAMETER = 200
 
 
-def tree(task: TaskOnKart[Any], *, details: bool = False, abbreviate: bool = True, ignore: Collection[str] = ()) -> str:
-    """Return a task and everything below it as a tree of lines, each with class, short unique id and state.
+def tree(task: Task, *, details: bool = False, abbreviate: bool = True, ignore: Collection[str] = ()) -> str:
+    """Return a task and everything upstream as a tree of lines, each with class, short unique id and state.
 
-    ``...`` stands for a task that is drawn elsewhere: above, or further down by itself where the tree would get too deep.
+    ``...`` stands for a task that the tree draws elsewhere: in a line before, or, at a depth of fifty, later by itself.
 
     Args:
         task: the root.
         details: whether parameters, uris and the task log follow each task.
-        abbreviate: whether a task that several others need is drawn once.
-        ignore: names of task classes, or globs of them, to leave out with what only they need. The root stays.
+        abbreviate: whether to draw a task that several others require once.
+        ignore: names of task classes, or globs, to leave out together with tasks that only these require. The root stays.
 
     Raises:
         ConfigurationError: without abbreviations the tree has too many lines.
@@ -41,7 +40,7 @@ def tree(task: TaskOnKart[Any], *, details: bool = False, abbreviate: bool = Tru
         lines.append(line)
         if not abbreviate and len(lines) > _MOST_LINES:
             raise ConfigurationError(
-                f"tree({task!r}, abbreviate=False) has more than {_MOST_LINES:,} lines, as many tasks need the same ones; "
+                f"tree({task!r}, abbreviate=False) has more than {_MOST_LINES:,} lines, as many tasks require the same ones; "
                 "leave abbreviate on"
             )
     return "\n".join(lines)
@@ -55,19 +54,19 @@ class _Branch:
     key: str = ""
     depth: int = 0
     indent: str = ""
-    """What stands before the lines of the task that needs it."""
+    """The text before the lines of the downstream task."""
     last: bool = True
-    """Whether it is the last of what that task needs."""
+    """Whether the downstream task requires no more after this one."""
 
     @property
     def head(self) -> str:
-        """What stands before the task itself."""
+        """The text before the task itself."""
         corner = ("└── " if self.last else "├── ") if self.depth else ""
         return self.indent + corner + (f"{self.key}: " if self.key else "")
 
     @property
-    def below(self) -> str:
-        """What stands before all that belongs to it."""
+    def inner_indent(self) -> str:
+        """The text before the task's details and upstream tasks."""
         return self.indent + (("    " if self.last else "│   ") if self.depth else "")
 
 
@@ -93,18 +92,18 @@ class _Drawing:
                 found = self._survey.tasks[branch.unique_id]
                 again = self._abbreviate and branch.depth > 0 and branch.unique_id in drawn
                 if again or (branch.depth == _DEEPEST and found.inputs):
-                    tops.append(branch.unique_id)  # passed over when its turn comes, if it is drawn by then
+                    tops.append(branch.unique_id)  # its turn passes if another line has drawn it by then
                     yield f"{branch.head}{title(found.node.task)} ..."
                     continue
                 drawn.add(branch.unique_id)
                 yield f"{branch.head}{title(found.node.task)} {state_text(found)}"
                 yield from self._details(branch, found)
-                pending += reversed(_below(branch, found))
+                pending += reversed(_upstream(branch, found))
 
     def _details(self, branch: _Branch, found: SurveyedTask) -> Iterator[str]:
         if self._sidecars is None:
             return
-        indent = branch.below + ("│   " if found.inputs else "    ")
+        indent = branch.inner_indent + ("│   " if found.inputs else "    ")
         for text in parameter_texts(found.node.task, _LONGEST_PARAMETER):
             yield f"{indent}{text}"
         for target in found.node.targets:
@@ -113,9 +112,9 @@ class _Drawing:
             yield f"{indent}task_log {as_text(log)}"
 
 
-def _below(branch: _Branch, found: SurveyedTask) -> list[_Branch]:
+def _upstream(branch: _Branch, found: SurveyedTask) -> list[_Branch]:
     last = len(found.inputs) - 1
     return [
-        _Branch(unique_id, key_text(path), branch.depth + 1, branch.below, number == last)
+        _Branch(unique_id, key_text(path), branch.depth + 1, branch.inner_indent, number == last)
         for number, (path, unique_id) in enumerate(found.inputs)
     ]

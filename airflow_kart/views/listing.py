@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import map_leaves
+from airflow_kart.tasks.resolution import resolve
 from airflow_kart.tasks.task import TaskOnKart
 from airflow_kart.views.caption import public_parameters
 from airflow_kart.views.survey import survey, task_log
@@ -16,17 +18,17 @@ if TYPE_CHECKING:
 __all__ = ["table"]
 
 
-def table(task: TaskOnKart[Any], *, ignore: Collection[str] = ()) -> pd.DataFrame:
-    """Return a task and everything below it as a table with one row for each distinct task, the root first.
+def table(task: Task, *, ignore: Collection[str] = ()) -> pd.DataFrame:
+    """Return a task and everything upstream as a table with one row for each distinct task, the root first.
 
-    Its columns are ``class``, ``unique_id``, ``complete``, ``reason``, ``seconds`` (how long it ran), ``finished_at``
+    The columns are ``class``, ``unique_id``, ``complete``, ``reason``, ``seconds`` (how long the task ran), ``finished_at``
     (UTC), ``uris`` (a list), ``parameters`` (a dict, without private ones), ``requires`` (unique ids, nested as
-    ``requires()`` nests the tasks), ``task_log`` (a dict), ``bytes`` and ``rows`` (of all its outputs). What only a
-    complete task has is missing for others.
+    ``requires()`` nests the tasks), ``task_log`` (a dict), ``bytes`` and ``rows`` (of all its outputs). Incomplete
+    tasks have missing values in the columns that only a run fills.
 
     Args:
         task: the root.
-        ignore: names of task classes, or globs of them, to leave out with what only they need. The root stays.
+        ignore: names of task classes, or globs, to leave out together with tasks that only these require. The root stays.
 
     Raises:
         KartError: the tasks do not make a graph, or a store cannot be asked.
@@ -50,7 +52,7 @@ def table(task: TaskOnKart[Any], *, ignore: Collection[str] = ()) -> pd.DataFram
             "finished_at": pd.to_datetime(pd.Series(finished, dtype=object), utc=True, format="ISO8601", errors="coerce"),
             "uris": [[target.uri for target in one.node.targets] for one in found],
             "parameters": [public_parameters(one) for one in tasks],
-            "requires": [map_leaves(_unique_id, one.lineage.requirements, TaskOnKart) for one in tasks],
+            "requires": [map_leaves(_unique_id, resolve(one).requirements, TaskOnKart) for one in tasks],
             "task_log": [task_log(of_task) for of_task in read],
             "bytes": pd.Series([_sum(one.artifact.bytes for one in of_task) for of_task in read], dtype="Int64"),
             "rows": pd.Series([_sum(one.artifact.rows for one in of_task) for of_task in read], dtype="Int64"),
@@ -59,7 +61,7 @@ def table(task: TaskOnKart[Any], *, ignore: Collection[str] = ()) -> pd.DataFram
     return rows
 
 
-def _unique_id(task: TaskOnKart[Any]) -> str:
+def _unique_id(task: Task) -> str:
     return task.unique_id
 
 

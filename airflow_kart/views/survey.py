@@ -1,16 +1,15 @@
-"""A survey: the tasks that a view shows, each with its state."""
+"""A survey: the tasks in a view, each with its state."""
 
 from __future__ import annotations
 
 import fnmatch
 from collections.abc import Collection, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from airflow_kart import settings
 from airflow_kart.artifacts.sidecar import Sidecar
-from airflow_kart.runtime.plan import Outcome, PlannedTask, states_of
+from airflow_kart.storage.threads import Threads
+from airflow_kart.tasks.completeness import Completeness, asks_inputs, completeness_of
 from airflow_kart.tasks.graph import Graph, Node, require_task
 from airflow_kart.tasks.nesting import KeyPath
 
@@ -23,31 +22,31 @@ class SurveyedTask:
 
     node: Node
     inputs: tuple[tuple[KeyPath, str], ...]
-    """The unique ids of the required tasks that the view shows, each with its keys in ``requires()``."""
+    """The unique ids of the required tasks in the view, each with its keys in ``requires()``."""
     complete: bool
     reason: str
-    """When and by which run it was made, or why it is not complete."""
+    """The time and the run that made the artifacts, or the reason why the task is incomplete."""
     seconds: float | None = None
-    """How long making it took, where it is complete."""
+    """The duration of a complete task's run."""
     finished_at: str = ""
-    """When it was published (ISO 8601, UTC), where it is complete."""
+    """The time of a complete task's publication (ISO 8601, UTC)."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """The tasks that a view shows."""
+    """The tasks in a view."""
 
     root: str
     tasks: Mapping[str, SurveyedTask]
-    """By unique id: the root, then what it requires, depth first."""
+    """By unique id: the root, then its upstream tasks, depth first."""
 
     @classmethod
     def of(cls, graph: Graph, ignore: Collection[str] = ()) -> Survey:
-        """Look at the tasks below the first root of a graph.
+        """Look at the first root of a graph and all tasks upstream.
 
         Args:
             graph: the tasks.
-            ignore: names of task classes, or globs of them. Their tasks, and what only those need, are left out.
+            ignore: names of task classes, or globs, to leave out together with tasks that only these require.
         """
         patterns = [ignore] if isinstance(ignore, str) else list(ignore)
         root = graph.roots[0]
@@ -65,23 +64,23 @@ class Survey:
     def sidecars(self) -> Mapping[str, tuple[Sidecar, ...]]:
         """Read, several at once, the sidecars of the complete tasks; return them by unique id."""
         targets = {key: task.node.targets if task.complete else () for key, task in self.tasks.items()}
-        with ThreadPoolExecutor(settings.kart_int("check_threads"), "kart-check") as pool:
+        with Threads(settings.kart_int("check_threads"), "kart-check") as pool:
             found = pool.map(lambda target: target.state(), [target for of_task in targets.values() for target in of_task])
             read = {key: [next(found).sidecar for _ in of_task] for key, of_task in targets.items()}
         return {key: tuple(sidecar for sidecar in of_task if sidecar is not None) for key, of_task in read.items()}
 
 
 def survey(task: object, ignore: Collection[str], view: str) -> Survey:
-    """Look at a task and everything below it.
+    """Look at a task and everything upstream.
 
     Raises:
-        ConfigurationError: it is no task.
+        ConfigurationError: the argument is not a task.
         KartError: the tasks do not make a graph, or a store cannot be asked.
     """
     return Survey.of(Graph.of([require_task(task, view)]), ignore)
 
 
-def task_log(sidecars: tuple[Sidecar, ...]) -> dict[str, Any]:
+def task_log(sidecars: tuple[Sidecar, ...]) -> dict[str, object]:
     """Return the task log that the sidecars of one run hold."""
     log = sidecars[0].content.get("task_log") if sidecars else None
     return dict(log) if isinstance(log, Mapping) else {}
@@ -91,8 +90,8 @@ def _ignored(node: Node, patterns: list[str]) -> bool:
     return any(fnmatch.fnmatchcase(type(node.task).__name__, pattern) for pattern in patterns)
 
 
-def _states(graph: Graph, shown: Iterable[str]) -> dict[str, PlannedTask]:
-    """Look at the tasks; one that has no output of its own, or asks for it, is complete only where what it needs is."""
+def _states(graph: Graph, shown: Iterable[str]) -> dict[str, Completeness]:
+    """Look at the tasks that are shown, and at those that their completeness depends on."""
     wanted: set[str] = set()
     pending = list(shown)
     while pending:
@@ -100,26 +99,10 @@ def _states(graph: Graph, shown: Iterable[str]) -> dict[str, PlannedTask]:
         if unique_id not in wanted:
             wanted.add(unique_id)
             node = graph.nodes[unique_id]
-            pending += [key for _, key in node.inputs] if _asks_below(node) else []
-    nodes = [node for unique_id, node in graph.nodes.items() if unique_id in wanted]
-    with_targets = [node for node in nodes if node.targets]
-    found = {node.unique_id: state for node, state in zip(with_targets, states_of(with_targets), strict=True)}
-    for node in nodes:  # upstream first
-        if not _asks_below(node):
-            continue
-        if not all(found[key].outcome is Outcome.CACHED for _, key in node.inputs):
-            if not node.targets or found[node.unique_id].outcome is Outcome.CACHED:
-                found[node.unique_id] = PlannedTask(Outcome.RUN, "what it needs is not complete")
-        elif not node.targets:
-            found[node.unique_id] = PlannedTask(Outcome.CACHED, "what it needs is complete")
-    return found
+            pending += [key for _, key in node.inputs] if asks_inputs(node.task) else []
+    return completeness_of({unique_id: node for unique_id, node in graph.nodes.items() if unique_id in wanted})
 
 
-def _asks_below(node: Node) -> bool:
-    return not node.targets or node.task.strict_check
-
-
-def _surveyed(node: Node, inputs: tuple[tuple[KeyPath, str], ...], state: PlannedTask) -> SurveyedTask:
-    complete = state.outcome is Outcome.CACHED
-    seconds = state.seconds if complete and node.targets else None
-    return SurveyedTask(node, inputs, complete, state.reason, seconds, state.finished_at)
+def _surveyed(node: Node, inputs: tuple[tuple[KeyPath, str], ...], state: Completeness) -> SurveyedTask:
+    seconds = state.seconds if state.complete and node.targets else None
+    return SurveyedTask(node, inputs, state.complete, state.reason, seconds, state.finished_at)

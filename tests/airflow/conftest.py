@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.checkout import pytest_sessionfinish, pytest_sessionstart, pytest_terminal_summary  # noqa: F401
 
 _HOME = Path(tempfile.mkdtemp(prefix="kart-airflow-"))
 (_HOME / "dags").mkdir()
@@ -113,7 +114,7 @@ def parse(tmp_path: Path) -> Callable[[str], Any]:
         try:
             from airflow.dag_processing.dagbag import DagBag
         except ImportError:  # Airflow 3.1
-            from airflow.models.dagbag import DagBag
+            from airflow.models.dagbag import DagBag  # type: ignore[no-redef]
 
         folder = tmp_path / "dags"
         folder.mkdir(exist_ok=True)

@@ -59,7 +59,7 @@ def test_a_connection_of_the_database_is_used(program: list[str], address: str, 
     assert "there is no connection 'misspelled': add it under Admin > Connections" in refused.stderr
     assert "Traceback" not in refused.stderr
     given_up = run(*program, "uploads", directory, "--aws-conn-id", name, "--older-than", "0s", "--abort")
-    assert given_up.stdout == f"gave up 1 upload begun more than 0s ago below {directory}/\n"
+    assert given_up.stdout == f"aborted 1 upload begun more than 0s ago in {directory}/\n"
     with pytest.raises(Exception, match="its parts are gone"):
         upload.publish()
 

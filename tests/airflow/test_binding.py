@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import enum
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
-from pipeline import Judged, Raw, Window, ran
+from harness.pipeline import Judged, Raw, Window, ran
 
 from airflow_kart import (
     EnumListParameter,
@@ -21,6 +22,7 @@ from airflow_kart import (
     StrParameter,
     TaskInstanceParameter,
     TaskOnKart,
+    Workspace,
     build,
     kart_dag,
     run_date,
@@ -55,6 +57,20 @@ def test_run_date_in_a_time_zone_and_with_an_offset(run_dag):
 def test_run_date_refuses_an_unknown_time_zone():
     with pytest.raises(BindingError, match="no such time zone"):
         run_date(tz="Mars/Olympus")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"tz": ZoneInfo("Europe/Paris")}, r"run_date\(tz=zoneinfo.*\): give the time zone's name, such as 'Europe/Paris'"),
+        ({"tz": UTC}, r"give the time zone's name, such as"),
+        ({"offset": -1}, r"run_date\(offset=-1\): give a datetime\.timedelta, such as timedelta\(days=-1\)"),
+    ],
+)
+def test_run_date_says_what_it_takes(arguments, message):
+    with pytest.raises(BindingError, match=message) as error:
+        run_date(**arguments)
+    assert error.value.parameter == next(iter(arguments))
 
 
 def test_the_binding_wins_over_the_form_the_form_over_the_root(run_dag):
@@ -121,7 +137,7 @@ def test_a_wrong_operator_is_an_error_when_it_is_made(arguments, message):
 
 def test_the_decorator_needs_its_parentheses():
     with pytest.raises(BindingError, match="write @kart_dag"):
-        kart_dag(Judged)
+        kart_dag(Judged)  # type: ignore[arg-type]
 
 
 def test_a_member_of_a_str_enum_can_be_bound_and_private_values_stay_private():
@@ -130,7 +146,7 @@ def test_a_member_of_a_str_enum_can_be_bound_and_private_values_stay_private():
 
     class Painted(TaskOnKart[int]):
         colour: Colour = EnumParameter(enum=Colour)
-        secret: str = StrParameter(default="hush", visibility=ParameterVisibility.PRIVATE)
+        secret: str = StrParameter(default="hush", visibility=ParameterVisibility.PRIVATE, significant=False)
         fails: int = IntParameter(default=0)
 
         def requires(self):
@@ -159,14 +175,14 @@ def test_tasks_and_members_can_be_bound(run_dag):
     raw = [Raw(day=dt.date(2024, 1, day)) for day in (1, 2)]
     dag = KartDag("bind_tasks", Bought, bind={"one": raw[0], "several": raw, "sizes": [Size.BIG, "SMALL"]}, schedule=None)
     assert run_dag(dag).state == "success"
-    assert build(Bought(one=raw[0], several=raw, sizes=(Size.BIG, Size.SMALL))) == 2
+    assert build(Bought(one=raw[0], several=tuple(raw), sizes=(Size.BIG, Size.SMALL))) == 2
     with pytest.raises(BindingError, match=r"Bought\.one: int 3 does not describe a task"):
         KartDag("bind_tasks", Bought, bind={"one": 3, "several": raw, "sizes": []}, schedule=None)
 
 
 def test_a_private_value_that_does_not_fit_stays_private():
     class Locked(TaskOnKart[int]):
-        pin: int = IntParameter(visibility=ParameterVisibility.PRIVATE)
+        pin: int = IntParameter(visibility=ParameterVisibility.PRIVATE, significant=False)
 
     dag = KartDag("bind_private_wrong", Locked, bind={"pin": "{{ var.value.pin }}"}, schedule=None)
     with pytest.raises(BindingError, match="rendered to a private value, which does not fit") as error:
@@ -175,19 +191,63 @@ def test_a_private_value_that_does_not_fit_stays_private():
 
 
 def test_a_template_may_be_inside_a_list(run_dag):
-    class Days(TaskOnKart[list]):
-        days: tuple = ListParameter()
+    class Days(TaskOnKart[list[object]]):
+        days: tuple[object, ...] = ListParameter()
 
         def run(self):
             self.dump(list(self.days))
 
     dag = KartDag("bind_list", Days, bind={"days": ["{{ dag.dag_id }}", 2]}, schedule=None)
     assert run_dag(dag).state == "success"
-    assert Days(days=["bind_list", 2]).output().load() == ["bind_list", 2]
+    assert Days(days=("bind_list", 2)).output().load() == ["bind_list", 2]
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_text_that_looks_like_a_number_stays_text(run_dag, native):
+    class Text(TaskOnKart[list[Any]]):
+        text: str = StrParameter()
+        days: tuple[Any, ...] = ListParameter()
+        n: int = IntParameter()
+
+        def run(self):
+            self.dump([self.text, list(self.days), self.n])
+
+    dag = KartDag(
+        f"bind_native_{native}",
+        Text,
+        bind={"text": "{{ '20240506' }}", "days": "{{ [1, 2] }}", "n": "{{ 3 }}"},
+        workspace_directory="{{ var.value.get('none', '') }}",
+        schedule=None,
+        render_template_as_native_obj=native,
+    )
+    assert run_dag(dag).state == "success"
+    assert Text(text="20240506", days=(1, 2), n=3).output().load() == ["20240506", [1, 2], 3]
+
+
+@pytest.mark.parametrize("plan", [True, False])
+def test_a_misspelt_field_in_the_conf_of_a_run_fails_it(run_dag, plan, capfd):
+    dag = KartDag(f"bind_typo_{plan}", Raw(day=dt.date(2024, 1, 1)), schedule=None, plan=plan, params={"deys": 1})
+    run = run_dag(dag, run_conf={"dya": "2024-02-02"})
+    assert run.states["plan" if plan else "raw"] == "failed"
+    assert "the run's conf has 'dya', which is no field of the trigger form; did you mean 'day'?" in "".join(
+        capfd.readouterr()
+    )
+    assert ran() == []
+    assert run_dag(dag, run_conf={"unlike": 1, "deys": 2}).state == "success"
+    assert ran() == ["Raw"]
+
+
+def test_an_unknown_kind_of_locks_is_an_error_of_the_file_or_of_the_plan(run_dag, tmp_path):
+    with pytest.raises(BindingError, match="lock is 'nope'; use auto, file, lease, redis or none"):
+        KartDag("bind_lock", Raw(day=dt.date(2024, 1, 1)), schedule=None, workspace=Workspace("/ws", lock="nope"))
+    template = Workspace(str(tmp_path), lock="{{ 'no' }}pe")
+    run = run_dag(KartDag("bind_lock", Raw(day=dt.date(2024, 1, 1)), schedule=None, workspace=template))
+    assert run.states["plan"] == "failed"
+    assert run.states["raw"] == "upstream_failed"
 
 
 def test_a_template_cannot_stand_for_a_task():
-    from pipeline import Model
+    from harness.pipeline import Model
 
     with pytest.raises(BindingError, match="a template cannot stand for a task"):
         KartDag("bind_task", Model, bind={"window": "{{ x }}"}, schedule=None)

@@ -25,7 +25,7 @@ class Leaf(TaskOnKart[int]):
     settings: dict = DictParameter(default={"b": [1, {"x": None}], "a": 2.5})
     words: tuple = ListParameter(default=["z", "a"])
     flag: bool = BoolParameter(default=True)
-    secret: str = StrParameter(default="hush", visibility=ParameterVisibility.PRIVATE)
+    secret: str = StrParameter(default="hush", visibility=ParameterVisibility.PRIVATE, significant=False)
     operator_kwargs = {"pool": "p", "retries": 2}
     def output(self): return {"one": self.make_target("x/one.json"), "more": [self.make_target("x/two.csv")]}
 

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCKS = [
     pytest.param(block, id=f"{document.name}-{number}")
     for document in DOCUMENTS
@@ -18,10 +18,11 @@ BLOCKS = [
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_a_block_runs_as_a_module_and_its_dags_run(load_module, run_dag, block):
+def test_a_block_runs_as_a_module_and_its_dags_run(load_module, run_dag, block, monkeypatch, tmp_path):
     from airflow.sdk import DAG
     from airflow.sdk.definitions._internal.contextmanager import DagContext
 
+    monkeypatch.chdir(tmp_path)  # a block may write files
     DagContext.current_autoregister_module_name = "documented"
     try:
         module = load_module(block, "documented")
@@ -38,7 +39,8 @@ def test_a_block_runs_as_a_module_and_its_dags_run(load_module, run_dag, block):
 
 
 def _is_in_a_bucket(task):
-    return str(getattr(task, "workspace_directory", "")).startswith(("s3://", "gs://"))
+    workspace = getattr(task, "workspace", None) or {}
+    return workspace.get("directory", "").startswith(("s3://", "gs://"))
 
 
 def test_there_are_blocks_to_run():

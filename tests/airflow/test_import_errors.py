@@ -125,6 +125,16 @@ WRONG = {
         """,
         "compiled with day=datetime.date(2021, 3, 17); a parameter's compile_value changes its sample: ",
     ),
+    "requires fails with an error of this package": (
+        """
+        class B(TaskOnKart[int]):
+            def requires(self):
+                from airflow_kart.exceptions import BindingError
+                raise BindingError("there is no such market")
+        KartDag("wrong", B(), schedule=None)
+        """,
+        "there is no such market",
+    ),
     "a workspace in no known store": (
         """
         class A(TaskOnKart[int]): pass

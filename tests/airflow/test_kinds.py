@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from pipeline import RAN, Noted, Raw, ran
+from harness.pipeline import RAN, Noted, Raw, ran
+from harness.stand_ins import context
 
 from airflow_kart import (
     DateParameter,
@@ -70,8 +71,8 @@ class TestInline:
         run = run_dag(dag)
         assert run.outcomes()["ran"] == ["both", "raw", "tidy"]
         assert ran() == ["Both", "Raw", "Tidy", "Tiny", "Tiny", "Tiny"]
-        assert run.xcom("tidy")["made_below"] == 3
-        assert run.xcom("both")["made_below"] == 0
+        assert run.xcom("tidy")["made_upstream"] == 3
+        assert run.xcom("both")["made_upstream"] == 0
         assert len(list(workspace.rglob("Tiny_*.pkl.kart.json"))) == 3
         run_dag(dag)
         assert ran() == []
@@ -251,8 +252,8 @@ class TestExternal:
         with DAG("external_late", schedule=None):
             operator = KartOperator(task_id="late", task=Late())
         with pytest.raises(TaskDeferred) as deferred:
-            operator._wait_for([Late()])
-        assert deferred.value.timeout == dt.timedelta(seconds=1)
+            operator.execute(context())
+        assert dt.timedelta(seconds=0.5) < deferred.value.timeout <= dt.timedelta(seconds=1)
         path, arguments = deferred.value.trigger.serialize()
         assert path == "airflow_kart.triggers.external.ExternalArtifactTrigger"
         assert json.loads(json.dumps(arguments))["poll_seconds"] == 0.1

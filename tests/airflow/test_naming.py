@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import re
 from typing import Any
 
-from pipeline import Clean, Judged, Noted, Raw, Window
+from harness.pipeline import Clean, Judged, Noted, Raw, Window
 
-from airflow_kart import DateParameter, EnumParameter, IntParameter, KartDag, StrParameter, TaskOnKart, run_date
+from airflow_kart import (
+    DateParameter,
+    EnumParameter,
+    IntParameter,
+    KartDag,
+    ParameterVisibility,
+    StrParameter,
+    TaskOnKart,
+    run_date,
+)
 
 DAY = dt.date(2024, 5, 6)
 STEP = "from airflow_kart import TaskOnKart\nclass Step(TaskOnKart[int]):\n    pass\n"
@@ -161,7 +171,7 @@ def test_documentation_comes_from_docstrings_and_descriptions():
     documentation: Any = dag.get_task("judged").doc_md
     assert documentation.startswith("A model, judged on a day.")
     assert "- `day`: Day to judge on" in documentation
-    assert "Class `pipeline.Judged`" in documentation
+    assert "Class `harness.pipeline.Judged`" in documentation
 
 
 def test_operator_arguments_of_the_class_win_over_those_of_the_dag():
@@ -174,3 +184,33 @@ def test_operator_arguments_of_the_class_win_over_those_of_the_dag():
     dag = KartDag("naming_kwargs", Heavy(), schedule=None, operator_kwargs={"retries": 1, "queue": "big"})
     assert (dag.get_task("heavy").pool, dag.get_task("heavy").retries, dag.get_task("heavy").queue) == ("gpu", 4, "big")
     assert (dag.get_task("raw").pool, dag.get_task("raw").retries) == ("default_pool", 1)
+
+
+class Picky(Noted):
+    day: dt.date = DateParameter()
+    token: str = StrParameter(default="hush", visibility=ParameterVisibility.PRIVATE)
+
+    def requires(self):
+        if self.day != DAY:
+            raise ValueError(f"no data of {self.day.year}")
+        return {"eu": Part(region=Region.EU), "us": Part(region=Region.US)}
+
+
+def test_a_second_sample_that_does_not_compile_is_said_once_with_its_reason(caplog):
+    with caplog.at_level("INFO", "airflow_kart"):
+        found = ids(Picky(day=DAY), bind={"token": "{{ var.value.hush }}"})
+    assert found == {"picky", "part__eu", "part__us"}
+    (record,) = [record for record in caplog.records if record.name.startswith("airflow_kart.compiler")]
+    assert record.levelname == "WARNING"
+    assert re.search(
+        r"^Picky does not compile with a second sample, day=datetime\.date\(\d+, \d+, \d+\), token=\*\*\*: Picky\(.*\)\.requires\(\) "
+        r"failed: ValueError: no data of \d+\. So task ids come from the keys",
+        record.getMessage(),
+    )
+    assert "hush" not in record.getMessage()
+
+
+def test_a_second_sample_that_compiles_is_not_spoken_of(caplog):
+    with caplog.at_level("INFO", "airflow_kart"):
+        ids(Judged, bind={"day": run_date()})
+    assert [record for record in caplog.records if record.name.startswith("airflow_kart.compiler")] == []

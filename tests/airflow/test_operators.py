@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import inspect
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from pipeline import Raw
+from harness.pipeline import Raw
 
-from airflow_kart import KartDag, KartOperator, KartPlanOperator, KartReportOperator, KartTaskGroup, kart_dag
-from airflow_kart.compiler.compile import Where
+from airflow_kart import (
+    KartDag,
+    KartOperator,
+    KartPlanOperator,
+    KartReportOperator,
+    KartTaskGroup,
+    TaskOnKart,
+    Workspace,
+    build,
+    kart_dag,
+)
+from airflow_kart.exceptions import BindingError
 from airflow_kart.operators.blueprint import Blueprint
 
+HOME = os.environ["AIRFLOW_HOME"]
 TASK = Raw(day=dt.date(2024, 1, 1))
 SHARED: dict[str, Any] = {
     "bind": {"day": "2024-02-02"},
-    "workspace_directory": "/elsewhere",
-    "read_from": ["/shared"],
-    "aws_conn_id": "own_aws",
-    "gcp_conn_id": "own_gcp",
-    "lock": "redis",
-    "redis_conn_id": "own_redis",
+    "workspace": Workspace("/elsewhere", "own_aws", "own_gcp", ("/shared",), "redis", "own_redis"),
+}
+HELD: dict[str, Any] = {
+    "bind": {"day": "2024-02-02"},
+    "workspace": {
+        "directory": "/elsewhere",
+        "read_from": ["/shared"],
+        "aws_conn_id": "own_aws",
+        "gcp_conn_id": "own_gcp",
+        "lock": "redis",
+        "redis_conn_id": "own_redis",
+    },
 }
 OPERATORS: dict[str, tuple[Any, dict[str, Any]]] = {
     "task": (KartOperator, {"task": TASK}),
@@ -37,25 +55,76 @@ operator = pytest.mark.parametrize(("operator", "arguments"), OPERATORS.values()
 def test_shared_arguments_may_come_from_default_args(operator, arguments):
     with DAG("operators_defaults", schedule=None, default_args={**SHARED, "retries": 4}):
         made = operator(task_id="task", **arguments)
-        told = operator(task_id="told", **arguments, aws_conn_id="told", retries=1)
-    assert {name: getattr(made, name) for name in SHARED} == SHARED
+        told = operator(task_id="told", **arguments, workspace="/told", retries=1)
+    assert {name: getattr(made, name) for name in HELD} == HELD
     assert made.retries == 4
-    assert (told.aws_conn_id, told.gcp_conn_id, told.retries) == ("told", "own_gcp", 1)
+    assert (told.workspace, told.bind, told.retries) == ({"directory": "/told"}, HELD["bind"], 1)
 
 
 @operator
 def test_shared_arguments_are_none_where_nobody_gives_them(operator, arguments):
     made = operator(task_id="task", **arguments)
-    assert {getattr(made, name) for name in SHARED} == {None}
+    assert {getattr(made, name) for name in HELD} == {None}
 
 
 @operator
 def test_shared_arguments_are_templates(operator, arguments):
-    templates = {"bind": {"day": "{{ ds }}"}, "read_from": ["{{ ds }}"]}
-    made = operator(task_id="task", **arguments, **{name: templates.get(name, "{{ ds }}") for name in SHARED})
+    written = Workspace("{{ ds }}/ws", "{{ ds }}", "{{ ds }}", ("{{ ds }}/../other",), "{{ ds }}", "{{ ds }}")
+    made = operator(task_id="task", **arguments, bind={"day": "{{ ds }}"}, workspace=written)
+    assert operator.template_fields == tuple(HELD)
     made.render_template_fields({"ds": "2024-02-02"})
-    rendered = {"bind": {"day": "2024-02-02"}, "read_from": ["2024-02-02"]}
-    assert {name: getattr(made, name) for name in SHARED} == {name: rendered.get(name, "2024-02-02") for name in SHARED}
+    assert made.bind == {"day": "2024-02-02"}
+    day = "2024-02-02"
+    assert made.workspace == {
+        "directory": f"{day}/ws",
+        "read_from": [f"{day}/../other"],
+        **dict.fromkeys(("aws_conn_id", "gcp_conn_id", "lock", "redis_conn_id"), day),
+    }
+    assert made.run_workspace() == Workspace(f"{HOME}/{day}/ws", day, day, (f"{HOME}/other",), day, day)
+
+
+@operator
+@pytest.mark.parametrize(
+    ("given", "directory"),
+    [
+        ({"workspace_directory": "below/home"}, f"{HOME}/below/home"),
+        ({"workspace": "below/home"}, f"{HOME}/below/home"),
+        ({"workspace": Workspace("below/home")}, f"{HOME}/below/home"),
+        ({"workspace": "s3://bucket/ws"}, "s3://bucket/ws"),
+        ({"workspace": Workspace("~/ws")}, os.path.expanduser("~/ws")),
+        ({"workspace": Path("/data/ws")}, "/data/ws"),
+    ],
+    ids=str,
+)
+def test_a_relative_workspace_is_below_airflow_home(operator, arguments, given, directory):
+    made = operator(task_id="task", **arguments, **given)
+    assert made.run_workspace() == Workspace(directory)
+
+
+@operator
+def test_without_a_workspace_it_is_the_configured_one(operator, arguments, workspace):
+    assert operator(task_id="task", **arguments).run_workspace() == Workspace(str(workspace))
+    assert operator(task_id="empty", **arguments, workspace_directory="").run_workspace() == Workspace(str(workspace))
+    rendered_to_nothing = operator(task_id="nothing", **arguments, workspace=Workspace("{{ '' }}", lock="lease"))
+    rendered_to_nothing.render_template_fields({})
+    assert rendered_to_nothing.run_workspace() == Workspace(str(workspace), lock="lease")
+    with Workspace("/entered", lock="none") as entered:
+        assert operator(task_id="entered", **arguments).run_workspace() == entered
+
+
+@operator
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"workspace": "/a", "workspace_directory": "/b"}, "workspace is '/a' and workspace_directory is '/b' .*give one"),
+        ({"workspace": 3}, r"workspace is 3; give a path, a uri, or a Workspace\(...\)"),
+        ({"workspace_directory": b"/a"}, "workspace_directory is b'/a'; give a path"),
+    ],
+    ids=str,
+)
+def test_a_wrong_workspace_is_an_error_when_the_operator_is_made(operator, arguments, given, message):
+    with pytest.raises(BindingError, match=message):
+        operator(task_id="task", **arguments, **given)
 
 
 @operator
@@ -65,9 +134,42 @@ def test_an_argument_nobody_knows_is_refused(operator, arguments):
 
 
 def test_a_compiled_dag_hands_on_all_that_operators_take():
-    assert {"bind", *(field.name for field in dataclasses.fields(Where))} == set(SHARED)
     for maker in (KartDag, KartTaskGroup, kart_dag):
-        assert SHARED.keys() <= inspect.signature(maker).parameters.keys(), maker
+        assert {*SHARED, "workspace_directory"} <= inspect.signature(maker).parameters.keys(), maker
     dag = KartDag("operators_compiled", TASK, schedule=None, **SHARED)
-    for made in dag.tasks:
-        assert {name: getattr(made, name) for name in SHARED} == SHARED
+    with DAG("operators_grouped", schedule=None) as grouped:
+        KartTaskGroup("group", TASK, **SHARED)
+    for made in [*dag.tasks, *grouped.tasks]:
+        assert {name: getattr(made, name) for name in HELD} == HELD
+
+
+@pytest.mark.parametrize("maker", [KartDag, KartTaskGroup])
+def test_a_wrong_workspace_is_an_error_of_the_dag(maker):
+    with (
+        DAG("operators_wrong", schedule=None),
+        pytest.raises(BindingError, match=r"^Kart\w+ 'wrong': workspace is '/a' and"),
+    ):
+        maker("wrong", TASK, workspace="/a", workspace_directory="/b")
+
+
+def test_the_workspace_of_a_dag_wins_over_its_default_args():
+    dag = KartDag("operators_won", TASK, schedule=None, workspace="/a", default_args={"workspace_directory": "/b"})
+    assert {vars(operator)["workspace"]["directory"] for operator in dag.tasks} == {"/a"}
+
+
+def test_a_workspace_of_templates_is_where_the_artifacts_are(run_dag, tmp_path):
+    class Number(TaskOnKart[int]):
+        def run(self):
+            self.dump(1)
+
+    made = build(Number(), workspace_directory=tmp_path / "shared")
+    directory = f"{tmp_path}/{{{{ dag.dag_id }}}}"
+    shared = (f"{tmp_path}/{{{{ params.shared }}}}",)
+    given: dict[str, Any] = {"schedule": None, "params": {"shared": "shared"}}
+    run = run_dag(KartDag("operators_read", Number(), workspace=Workspace(directory, read_from=shared), **given))
+    assert run.states["number"] == "skipped"
+    run = run_dag(KartDag("operators_own", Number(), workspace=Workspace(directory, lock="none"), **given))
+    assert run.outcomes()["ran"] == ["number"]
+    with Workspace(str(tmp_path / "operators_own")):
+        assert Number().output().load() == made
+    assert not (tmp_path / "operators_read").exists()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 
 import pytest
 from airflow.sdk import DAG, BaseOperator
-from pipeline import Clean, Judged, Model, Raw, Window, ran
+from harness.pipeline import Clean, Judged, Model, Raw, Window, ran
+from harness.stand_ins import context
 
 from airflow_kart import KartDag, KartOperator, KartTaskGroup, TaskOnKart, build, run_date
 
@@ -51,6 +53,31 @@ def test_rerun_takes_globs_and_reruns_what_is_below(run_dag):
     run = run_dag(dag, run_conf={"kart_rerun": ["clean__*"]})
     assert ran() == ["Clean", "Clean", "Judged", "Model", "Window"]
     assert run.outcomes()["cached"] == ["raw__0", "raw__1"]
+
+
+@pytest.mark.parametrize(
+    ("named", "again"),
+    [
+        ("Clean", ["Clean", "Clean", "Judged", "Model", "Window"]),
+        ("Judge*", ["Judged"]),
+        ("model", ["Judged", "Model"]),
+        (["raw__1", "Judged"], ["Clean", "Judged", "Model", "Raw", "Window"]),
+    ],
+    ids=str,
+)
+def test_rerun_takes_classes_task_ids_and_globs(run_dag, named, again):
+    dag = judged(f"outcome_rerun_{len(str(named))}")
+    build(Judged(day=DAY))
+    ran()
+    run_dag(dag, run_conf={"kart_rerun": named if isinstance(named, list) else [named]})
+    assert ran() == again
+
+
+def test_rerun_of_nothing_says_what_there_is(run_dag, capfd):
+    assert run_dag(judged("outcome_rerun_none"), run_conf={"kart_rerun": ["modle"]}).state == "failed"
+    said = "".join(capfd.readouterr())
+    assert "kart_rerun: no task matches 'modle'; there are Clean, Judged, Model, Raw, Window, clean__0," in said
+    assert "did you mean model?" in said
 
 
 def test_on_cached_success_ends_cached_tasks_well(run_dag):
@@ -258,18 +285,93 @@ def test_missing_inputs_are_listed_with_the_command_that_makes_them(run_dag):
     dag = judged("outcome_missing_inputs", plan=False)
     operator = dag.get_task("window")
 
-    class Ti:
-        dag_id, run_id, task_id, map_index, try_number = "outcome_missing_inputs", "r", "window", -1, 1
-
-    class DagRunStandIn:
-        logical_date = run_after = dt.datetime(2024, 5, 6, tzinfo=dt.timezone.utc)
-        data_interval_start = data_interval_end = None
-        run_type = "manual"
-
     with pytest.raises(MissingInputError) as missing:
-        operator.execute({"ti": Ti(), "dag_run": DagRunStandIn(), "params": {}})
+        operator.execute(context())
     message = str(missing.value)
     assert "needs 2 input(s) that are not there" in message
     for task_id, day in (("clean__0", DAY), ("clean__1", DAY - dt.timedelta(days=1))):
         assert Clean(day=day).output().uri in message
         assert f"airflow tasks test outcome_missing_inputs {task_id} 2024-05-06" in message
+
+
+def kinds(run, name="plan", key="plan"):
+    return {task_id: row["outcome"] for task_id, row in run.xcom(name, key).items()}
+
+
+def test_the_plan_counts_and_the_report_says_why(run_dag, capfd):
+    dag = judged("outcome_why")
+    build(Window(day=DAY))
+    ran()
+    run = run_dag(dag)
+    upstream = {"raw__0", "raw__1", "clean__0", "clean__1"}
+    planned = {"judged": "run", "model": "run", "window": "cached", **dict.fromkeys(upstream, "not_needed")}
+    assert kinds(run) == planned
+    assert run.xcom("plan") == {"run": 2, "cached": 1, "not_needed": 4}
+    assert {task_id: len(row["uris"]) for task_id, row in run.xcom("plan", "plan").items()} == dict.fromkeys(planned, 1)
+    why = run.xcom("report", "report")["why"]
+    assert why.pop("window").startswith("made 20")
+    assert why == {"judged": "no artifact", "model": "no artifact", **dict.fromkeys(upstream, "nothing that needs it runs")}
+    assert {key: run.xcom("report")[key] for key in ("ran", "cached", "not_needed", "skipped", "failed")} == {
+        "ran": 2,
+        "cached": 1,
+        "not_needed": 4,
+        "skipped": 0,
+        "failed": 0,
+    }
+    said = "".join(capfd.readouterr())
+    assert "Plan: 2 to run, 1 cached, 4 not needed, in " in said
+    assert " s), 1 cached, 4 not needed, 0 skipped, 0 failed; " in said
+    assert re.search(r"^task +outcome +seconds +why$", said, re.MULTILINE)
+    assert re.search(r"^raw__0 +not_needed +\d\.\d\d +nothing that needs it runs$", said, re.MULTILINE)
+    assert re.search(r"^judged +ran +\d\.\d\d +no artifact\b", said, re.MULTILINE)
+    assert re.search(r"^model +run +no artifact$", said, re.MULTILINE)
+
+
+def test_the_report_says_what_failed_and_what_could_not_run(run_dag, monkeypatch):
+    monkeypatch.setattr(Window, "run", lambda self: 1 / 0)
+    run = run_dag(judged("outcome_why_failed"))
+    found = run.xcom("report", "report")
+    assert found["failed"] == ["window", "model", "judged"]
+    assert {task_id: found["why"][task_id] for task_id in found["failed"]} == {
+        "window": "it failed",
+        "model": "something it needs failed",
+        "judged": "something it needs failed",
+    }
+
+
+@pytest.mark.parametrize("order", ["downstream first", "upstream first"])
+def test_roots_that_overlap_run_and_rerun_together(run_dag, order):
+    model = Model(window=Window(day=DAY))
+    roots = [Judged(day=DAY), model, Window(day=DAY)]
+    if order == "upstream first":
+        roots.reverse()
+    fixed = {"day": DAY, "days": 2, "kind": "tree"}  # a run may change a field of the form, and so part the roots
+    dag = KartDag(f"outcome_overlap_{len(order)}", roots, bind=fixed, schedule=None)
+    tasks = set(dag.task_ids) - {"plan", "report"}
+    assert len(tasks) == 7
+    assert dag.get_task("window").downstream_task_ids == {"model"}
+    assert dag.get_task("report").upstream_task_ids == {"judged"}
+    assert run_dag(dag).outcomes()["ran"] == sorted(tasks)
+    ran()
+    warm = run_dag(dag)
+    assert kinds(warm) == {**dict.fromkeys(tasks, "not_needed"), **dict.fromkeys(("judged", "model", "window"), "cached")}
+    run = run_dag(dag, run_conf={"kart_rerun": ["window"]})
+    assert ran() == ["Judged", "Model", "Window"]
+    why = run.xcom("report", "report")["why"]
+    assert (why["window"], why["judged"]) == ("asked to run again", "something it needs runs again")
+
+
+def test_a_rerun_has_the_plans_reason_in_its_sidecar(run_dag):
+    import json
+    from pathlib import Path
+
+    from airflow_kart.artifacts.sidecar import sidecar_uri
+
+    dag = judged("outcome_reason")
+    build(Judged(day=DAY))
+    run_dag(dag, run_conf={"kart_rerun": ["model"]})
+    reasons = [
+        json.loads(Path(sidecar_uri(task.output().uri)).read_bytes())["run"]["reason"]
+        for task in (Model(window=Window(day=DAY)), Judged(day=DAY))
+    ]
+    assert reasons == ["asked to run again", "something it needs runs again"]

@@ -33,7 +33,7 @@ def test_airflow_knows_the_configuration_section():
 def test_the_extra_link_is_registered_and_leads_to_the_task(run_dag):
     import datetime as dt
 
-    from pipeline import Raw
+    from harness.pipeline import Raw
 
     from airflow_kart import KartDag
 

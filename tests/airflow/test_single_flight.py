@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import json
 import os
 import re
 import signal
@@ -11,14 +13,19 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred
+from airflow.sdk import DAG
 from harness.airflow_home import airflow_program, environment
+from harness.pipeline import RAN, Noted, ran
 from harness.redis_server import RedisServer
-from pipeline import RAN, Noted, ran
+from harness.stand_ins import context
 
-from airflow_kart import KartDag, StrParameter, Workspace, build
-from airflow_kart.locks import Holder, locks_for
+from airflow_kart import KartDag, KartOperator, StrParameter, Workspace, build
+from airflow_kart.locks import Holder, Taken, locks_for
+from airflow_kart.runtime.single_flight import TakenElsewhere
 from airflow_kart.triggers import external as external_module
 from airflow_kart.triggers import lock as lock_module
 from airflow_kart.triggers.external import ExternalArtifactTrigger
@@ -133,6 +140,7 @@ def test_who_waits_too_long_fails_and_says_for_whom_it_waited(run_dag, workspace
     monkeypatch.setenv("AIRFLOW__KART__LOCK_TIMEOUT", "3")
     coordinates = {"dag_id": "other", "run_id": "its_run", "task_id": "its_task"}
     lease = locks_for(Workspace(str(workspace))).acquire(Wanted().unique_id, Holder("Wanted()", coordinates))
+    assert not isinstance(lease, Taken)
     began = time.monotonic()
     run = run_dag(KartDag("impatient", Wanted(), schedule=None))
     assert 3 < time.monotonic() - began < 30
@@ -145,6 +153,36 @@ def test_who_waits_too_long_fails_and_says_for_whom_it_waited(run_dag, workspace
         said,
     )
     assert ran() == []
+
+
+class Asking(Noted):
+    """Asks for a task on its way."""
+
+    def run(self):
+        RAN.append("Asking")
+        target = yield Wanted()
+        self.dump(target.load())
+
+
+def test_an_operator_defers_for_a_task_that_its_run_asks_for(run_dag, workspace, capfd):
+    locks = locks_for(Workspace(str(workspace)))
+    lease = locks.acquire(Wanted().unique_id, Holder("Wanted()", {"dag_id": "other", "run_id": "its", "task_id": "w"}))
+    assert not isinstance(lease, Taken)
+    seen: list[str] = []
+
+    def let_go():
+        while "Waiting, as Wanted() is being made by dag other" not in "".join(seen):
+            seen.append("".join(capfd.readouterr()))
+            time.sleep(0.05)
+        assert locks.look(Asking().unique_id) is None
+        lease.release()
+
+    thread = threading.Thread(target=let_go)
+    thread.start()
+    run = run_dag(KartDag("asking", Asking(), schedule=None))
+    thread.join(30)
+    assert run.states["asking"] == "success"
+    assert ran() == ["Asking", "Asking", "Wanted"]
 
 
 class Stopped(Noted):
@@ -174,7 +212,7 @@ def own_signals():
 @pytest.mark.parametrize("kind", ["file", "lease"])
 def test_a_task_that_is_told_to_end_does_so_and_lets_go_of_all_it_has(run_dag, workspace, own_signals, kind):
     stopped = Stopped(name=kind)
-    run = run_dag(KartDag(f"stopped_{kind}", stopped, schedule=None, lock=kind))
+    run = run_dag(KartDag(f"stopped_{kind}", stopped, schedule=None, workspace=Workspace(str(workspace), lock=kind)))
     assert run.states["stopped"] == "failed"
     assert RAN == ["before"]
     assert [path for path in workspace.rglob("*") if path.is_file() and path.name != "publishing.lock"] == []
@@ -188,7 +226,9 @@ def test_a_task_that_is_told_to_end_does_so_and_lets_go_of_all_it_has(run_dag, w
 
 def test_to_be_told_to_end_while_it_does_nothing_is_nothing():
     dag = KartDag("idle", Stopped(name="idle"), schedule=None)
-    dag.task_dict["stopped"].on_kill()
+    operator = dag.task_dict["stopped"]
+    assert isinstance(operator, KartOperator)
+    operator.on_kill()
 
 
 class TestTriggerWithoutItsServer:
@@ -207,9 +247,7 @@ class TestTriggerWithoutItsServer:
             unique_id=unique_id,
             sidecars={},
             since=time.time(),
-            workspace_directory=here.directory,
-            lock="redis",
-            redis_conn_id="locks",
+            workspace=here,
         )
         return trigger, locks_for(here)
 
@@ -239,12 +277,13 @@ class TestTriggerWithoutItsServer:
         locks.acquire("b", Holder("Slow()"))
         redis.stop()
         event = asyncio.run(asyncio.wait_for(anext_of(trigger.run()), 60))
-        assert "it could not be told whose turn it is (could not look up the lock" in event.payload["reason"]
+        assert "nobody could look up the lock's holder (could not look up the lock" in event.payload["reason"]
         assert event.payload["dead"] is None
 
-    def test_an_operator_that_cannot_reach_the_server_fails_and_says_so(self, run_dag, redis, capfd):
+    def test_an_operator_that_cannot_reach_the_server_fails_and_says_so(self, run_dag, workspace, redis, capfd):
         redis.stop()
-        dag = KartDag("unreachable", Stopped(name="r"), schedule=None, lock="redis", redis_conn_id="locks")
+        here = Workspace(str(workspace), lock="redis", redis_conn_id="locks")
+        dag = KartDag("unreachable", Stopped(name="r"), schedule=None, workspace=here)
         run = run_dag(dag)
         assert run.states["stopped"] == "failed"
         assert "could not take the lock" in " ".join("".join(capfd.readouterr()).split())
@@ -261,7 +300,7 @@ class TestShortestDeferral:
 
     def test_of_a_lock_that_is_free(self, workspace):
         trigger = LockTrigger(
-            task="Slow()", unique_id="c", sidecars={}, since=time.time(), workspace_directory=str(workspace)
+            task="Slow()", unique_id="c", sidecars={}, since=time.time(), workspace=Workspace(str(workspace))
         )
         began = time.monotonic()
         event = asyncio.run(anext_of(trigger.run()))
@@ -275,7 +314,95 @@ class TestShortestDeferral:
         assert 1.5 <= time.monotonic() - began < 10
 
 
+class TestArguments:
+    """The triggerer makes a trigger anew from its arguments as JSON, which an earlier version may have written."""
+
+    HERE = Workspace("/data", "aws", "gcp", ("/other",), "redis", "locks")
+    LOCK: ClassVar[dict[str, Any]] = {"task": "Slow()", "unique_id": "d", "sidecars": {"/data/a.pkl": None}, "since": 1.5}
+    EXTERNAL: ClassVar[dict[str, Any]] = {"uris": ["/data/in.csv"], "poll_seconds": 2.0}
+    EARLIER: ClassVar[dict[str, Any]] = {"aws_conn_id": "aws", "gcp_conn_id": "gcp"}
+
+    @pytest.mark.parametrize(("kind", "arguments"), [(LockTrigger, LOCK), (ExternalArtifactTrigger, EXTERNAL)])
+    def test_are_json(self, kind, arguments):
+        name, written = kind(**arguments, workspace=self.HERE).serialize()
+        assert name == f"{kind.__module__}.{kind.__name__}"
+        assert {key: written[key] for key in arguments} == arguments
+        again = kind(**json.loads(json.dumps(written)))
+        assert again.workspace == self.HERE
+        assert again.serialize() == (name, written)
+
+    def test_a_path_means_the_same_in_another_directory(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        _, written = LockTrigger(**self.LOCK, workspace=Workspace("relative")).serialize()
+        assert written["workspace"] == {"directory": str(tmp_path / "relative")}
+
+    def test_of_earlier_versions_are_understood(self):
+        earlier = {"workspace_directory": "/data", **self.EARLIER, "lock": "redis", "redis_conn_id": "locks"}
+        trigger = LockTrigger(**self.LOCK, **earlier)
+        assert trigger.workspace == Workspace("/data", "aws", "gcp", None, "redis", "locks")
+        external = ExternalArtifactTrigger(**self.EXTERNAL, **self.EARLIER)
+        assert (external.workspace.aws_conn_id, external.workspace.gcp_conn_id) == ("aws", "gcp")
+
+
 async def anext_of(events):
     async for event in events:
         return event
     raise AssertionError("there was no event")
+
+
+class TestTimeoutsOfWaiting:
+    """A deferral ends when execution_timeout or [kart] lock_timeout does, also where no triggerer runs."""
+
+    HELD = Taken(Holder("Slow()"))
+
+    def operator(self, **options):
+        with DAG("timeouts", schedule=None):
+            return KartOperator(task_id="waits", task=Stopped(name="waits"), **options)
+
+    def deferred(self, operator, monkeypatch, began=None):
+        def taken(*_args, **_options):
+            raise TakenElsewhere(operator.task, self.HELD)
+
+        monkeypatch.setattr("airflow_kart.operators.task.run_task", taken)
+        event = {"failed": "", "since": began, "reason": "the other run has ended", "dead": None}
+        with pytest.raises(TaskDeferred) as raised:
+            if began is None:
+                operator.execute(context())
+            else:
+                operator.execute_when_free(context(), event, began=began)
+        return raised.value
+
+    def test_the_shorter_one_counts(self, monkeypatch):
+        monkeypatch.setenv("AIRFLOW__KART__LOCK_TIMEOUT", "600")
+        seconds = self.deferred(self.operator(), monkeypatch).timeout.total_seconds()
+        assert 600 < seconds <= 660  # with a minute for the trigger's own, clearer error
+        short = self.operator(execution_timeout=dt.timedelta(seconds=100))
+        assert 90 < self.deferred(short, monkeypatch).timeout.total_seconds() <= 100
+
+    def test_they_go_on_over_several_waits(self, monkeypatch):
+        monkeypatch.setenv("AIRFLOW__KART__LOCK_TIMEOUT", "600")
+        began = time.time() - 80
+        deferral = self.deferred(self.operator(execution_timeout=dt.timedelta(seconds=100)), monkeypatch, began)
+        assert 10 < deferral.timeout.total_seconds() <= 20
+        assert deferral.kwargs == {"began": began}
+        assert deferral.trigger.since == began
+        assert 500 < self.deferred(self.operator(), monkeypatch, began).timeout.total_seconds() <= 580
+
+    def test_nobody_waits_longer(self, monkeypatch):
+        operator = self.operator(execution_timeout=dt.timedelta(seconds=100))
+        with pytest.raises(AirflowTaskTimeout, match="the time that it may take is over"):
+            self.deferred(operator, monkeypatch, time.time() - 101)
+
+    def test_what_is_over_says_so(self):
+        with pytest.raises(Exception, match="waits has waited for too long, for a file or for another run") as error:
+            self.operator().resume_execution("__fail__", {"error": "Trigger timeout"}, context())
+        assert type(error.value).__name__ == "TaskDeferralTimeout"
+
+    def test_what_an_earlier_version_deferred_goes_on(self, monkeypatch):
+        made = []
+        operator = self.operator()
+        monkeypatch.setattr(operator, "_execute", lambda _context, _dead, waits: made.append(waits))
+        operator.execute_when_there(context(), {"uris": ["/a"]})
+        operator.execute_when_free(context(), {"failed": "", "since": 5.0, "reason": "r", "dead": None})
+        assert made[0].since is None
+        assert (made[1].began, made[1].since) == (5.0, 5.0)

@@ -84,7 +84,9 @@ class Table(Region, TaskOnKart[pd.DataFrame]):
 
 
 def frame() -> pd.DataFrame:
-    return pd.DataFrame({"item": ["tea", "rice"], "price": [3.5, 2.0], "day": pd.to_datetime(["2024-05-06", "2024-05-07"])})
+    days = pd.to_datetime(["2024-05-06", "2024-05-07"])
+    made: pd.DataFrame = pd.DataFrame({"item": ["tea", "rice"], "price": [3.5, 2.0], "day": days})
+    return made
 
 
 class Parts(TaskOnKart[pd.DataFrame]):

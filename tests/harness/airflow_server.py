@@ -262,7 +262,7 @@ def _log_text(line: str) -> str:
 
 def _configuration(home: Path, port: int, database: str) -> dict[str, str]:
     secret = secrets.token_hex(32)
-    options = {
+    options: dict[str, dict[str, object]] = {
         "core": {
             "dags_folder": home / "dags",
             "load_examples": False,

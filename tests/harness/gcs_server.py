@@ -16,6 +16,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from importlib.resources import files
+from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from harness import http_proxy
@@ -100,7 +101,7 @@ class _Front(http_proxy.Handler):
                     return 412, {"Content-Type": "application/json"}, b'{"error": {"code": 412, "message": "not that one"}}'
             return super().ask(body)
 
-    def _compose(self, path: str, query: dict[str, list[str]], asked: dict) -> tuple[int, dict[str, str], bytes]:
+    def _compose(self, path: str, query: dict[str, list[str]], asked: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
         bucket, _, name = path.removeprefix("/storage/v1/b/").removesuffix("/compose").partition("/o/")
         sources = []
         for source in asked["sourceObjects"]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from airflow_kart.exceptions import LockLostError
-from airflow_kart.locks import Hold, Holder, Lease, Locks, Taken, Watch
+from airflow_kart.locks import Hold, Holder, Lease, Locks, LockWatch, Taken
 from harness.lock_process import LockPlace, LockProcess, excluded_each_other
 
 __all__ = ["EveryLease", "EveryLock", "EveryLockThatExpires", "taken", "waited_for"]
@@ -32,7 +32,7 @@ def taken(locks: Locks, name: str = NAME, task: str = "Train", dead: Taken | Non
 
 def waited_for(locks: Locks, name: str = NAME, task: str = "Waiter", seconds: float = 30) -> tuple[Lease, float]:
     """Wait until a lock is to be had; return it and how long it took."""
-    watch, began = Watch(locks, name), time.monotonic()
+    watch, began = LockWatch(locks, name), time.monotonic()
     while time.monotonic() < began + seconds:
         if watch.look() is None:
             found = locks.acquire(name, Holder(task), watch.dead)
@@ -193,7 +193,7 @@ class EveryLock:
                 os.kill(child, signal.SIGKILL)
 
     def test_a_hold_keeps_others_out_until_it_ends(self, locks: Locks, place: LockPlace) -> None:
-        watch = Watch(locks, NAME)
+        watch = LockWatch(locks, NAME)
         with Hold(taken(locks)) as hold:
             end = time.monotonic() + 1.6 * (place.time_to_live or 0.1)
             while time.monotonic() < end:
@@ -234,7 +234,7 @@ class EveryLockThatExpires(EveryLock):
 
     def test_renewals_keep_it(self, locks: Locks, place: LockPlace) -> None:
         assert place.time_to_live is not None
-        lease, watch = taken(locks), Watch(locks, NAME)
+        lease, watch = taken(locks), LockWatch(locks, NAME)
         end = time.monotonic() + 1.6 * place.time_to_live
         while time.monotonic() < end:
             lease.renew()

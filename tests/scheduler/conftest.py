@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from harness import gcs_server, s3_server
 from harness.airflow_server import AirflowServer
+from harness.checkout import pytest_sessionfinish, pytest_sessionstart, pytest_terminal_summary  # noqa: F401
 from harness.postgres import postgres
 
 HERE = Path(__file__).parent
@@ -32,8 +33,9 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]
         for file in [*HERE.glob("dags/*.py"), example]:
             shutil.copy(file, server.dags)
         for scheme in ("s3", "gs"):  # the example as it is, but for where its artifacts are
-            where = f'workspace_directory="{scheme}://kart/flights", aws_conn_id="kart_s3", gcp_conn_id="kart_gcs"'
+            where = f'workspace=Workspace("{scheme}://kart/flights", aws_conn_id="kart_s3", gcp_conn_id="kart_gcs")'
             text = example.read_text().replace('dag_id="flight_delays"', f'dag_id="flight_delays_{scheme}", {where}')
+            text = text.replace("from airflow_kart import (", "from airflow_kart import (\n    Workspace,")
             (server.dags / f"flight_delays_{scheme}.py").write_text(text)
         try:
             server.start()

@@ -45,7 +45,7 @@ def _backfill_runs(airflow):
 
 
 def _count(task_ids):
-    counts = {}
+    counts: dict[str, int] = {}
     for task_id in task_ids:
         name = re.sub(r"__.*", "", task_id)
         counts[name] = counts.get(name, 0) + 1

@@ -70,6 +70,8 @@ class Flights(AirflowServer):
         self.slots = count
 
     slots = NARROW
+    s3: str
+    """Address of the S3 server."""
 
 
 @pytest.fixture(scope="module")

@@ -20,15 +20,15 @@ from typing import Any
 import pandas as pd
 import pytest
 import xxhash
-from conftest import Kind
 from harness import racing
+from harness.bucket_kind import Kind
 from harness.store_conformance import MB, EveryStore, get, put
 
 from airflow_kart.artifacts.checksum import sha256_of
 from airflow_kart.exceptions import ConflictError, ObjectChangedError
 from airflow_kart.storage import ANY, UPLOADS, BucketStore, Snapshot, Store, store_for
 from airflow_kart.storage.buckets.faults import ConflictFault
-from airflow_kart.storage.buckets.service import place_of
+from airflow_kart.storage.buckets.service import bucket_key_of
 from airflow_kart.streams import HashedStream
 
 
@@ -53,11 +53,11 @@ def test_the_service_itself_refuses_to_remove_another_version(store: BucketStore
     put(store, uri, b"two")
     assert old is not None
     with pytest.raises(ConflictFault):
-        store.service.remove(place_of(uri), old.version)
+        store.service.remove(bucket_key_of(uri), old.version)
     new = store.stat(uri)
     assert new is not None
-    store.service.remove(place_of(uri), new.version)
-    store.service.remove(place_of(uri), new.version)
+    store.service.remove(bucket_key_of(uri), new.version)
+    store.service.remove(bucket_key_of(uri), new.version)
     assert store.stat(uri) is None
 
 
@@ -115,7 +115,7 @@ def test_an_object_that_changes_while_it_is_read_is_not_mixed(store: BucketStore
         else:
             store.remove(f"{base}/a")
         stream.seek(20 * MB)
-        with pytest.raises(ObjectChangedError, match=f"could not read {base}/a: it was replaced or removed"):
+        with pytest.raises(ObjectChangedError, match=f"could not read {base}/a: another writer replaced or removed"):
             stream.read()
         with pytest.raises(ObjectChangedError):
             stream.hexdigest()  # type: ignore[attr-defined]
@@ -137,7 +137,7 @@ def test_metadata_goes_with_an_object_as_far_as_it_fits(store: BucketStore, base
 
 
 def metadata_of(store: Any, uri: str) -> dict[str, str]:
-    place = place_of(uri)
+    place = bucket_key_of(uri)
     if uri.startswith("s3"):
         found: dict[str, str] = store.service._client.head_object(Bucket=place.bucket, Key=place.key)["Metadata"]
         return found
@@ -167,6 +167,10 @@ def test_looking_many_up_by_listing(store: BucketStore, base: str) -> None:
     assert snapshot.read(f"{base}/a/7") is None  # bytes are always asked for
 
 
+def data_of(store: Any, uri: str) -> bytes:
+    return bytes(store.read(uri).data)
+
+
 def test_many_small_objects_are_remembered_together(store: BucketStore, base: str) -> None:
     bytes_of = {f"{base}/{number}.json": f"ä {number}".encode() for number in range(120)}
     for uri, data in bytes_of.items():
@@ -176,24 +180,24 @@ def test_many_small_objects_are_remembered_together(store: BucketStore, base: st
         return Snapshot((store, uri) for uri in bytes_of)
 
     first = snapshot()
-    assert {uri: first.of(store).read(uri).data for uri in bytes_of} == bytes_of
+    assert {uri: data_of(first.of(store), uri) for uri in bytes_of} == bytes_of
     first.remember({(store, base)})
     assert sorted(store.list(f"{base}/")) == sorted(bytes_of)  # a pack is not seen
 
     removed, replaced = f"{base}/7.json", f"{base}/8.json"
     second = snapshot()
     store.remove(removed)
-    assert second.of(store).read(removed).data == bytes_of[removed]  # as it was, and not asked for again
+    assert data_of(second.of(store), removed) == bytes_of[removed]  # as it was, and not asked for again
     put(store, replaced, b"new")
     third = snapshot()
     assert third.of(store).read(removed) is None
-    assert third.of(store).read(replaced).data == b"new"
+    assert data_of(third.of(store), replaced) == b"new"
 
     pack = f"{base}/{UPLOADS}/sidecars.json.z"
     assert store.stat(pack) is not None
     for spoilt in (b"", b"no pack", zlib.compress(b"[1]"), zlib.compress(b'{"9.json": 1}')):
         put(store, pack, spoilt)
-        assert snapshot().of(store).read(f"{base}/9.json").data == bytes_of[f"{base}/9.json"]
+        assert data_of(snapshot().of(store), f"{base}/9.json") == bytes_of[f"{base}/9.json"]
 
 
 def test_what_is_only_read_is_not_remembered_there(store: BucketStore, base: str) -> None:
@@ -209,7 +213,7 @@ def test_what_is_only_read_is_not_remembered_there(store: BucketStore, base: str
 def test_a_long_listing_has_many_pages(store: BucketStore, base: str) -> None:
     uris = [f"{base}/{number:04}" for number in range(1050)]
     for uri in uris:
-        store.service.put(place_of(uri), b"", ANY, {})
+        store.service.put(bucket_key_of(uri), b"", ANY, {})
     assert sorted(store.list(f"{base}/")) == uris
     found = store.stat_by_listing([*uris, f"{base}/x"])
     assert [uri for uri, stat in found.items() if stat is None] == [f"{base}/x"]
@@ -277,7 +281,7 @@ def test_a_large_upload_leaves_nothing_but_its_object(store: BucketStore, base: 
 
 def everything_below(store: BucketStore, base: str) -> list[str]:
     """Everything that the service lists, hidden things too."""
-    place = place_of(f"{base}/")
+    place = bucket_key_of(f"{base}/")
     listed = store.service.list(place, None).entries
     return [f"{base.partition('://')[0]}://{place.bucket}/{entry.key}" for entry in listed]
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Kind
+from harness.bucket_kind import Kind
 from harness.counting_proxy import bytes_sent, counting
 from harness.store_conformance import MB
 
@@ -20,7 +20,7 @@ from airflow_kart.exceptions import CorruptArtifactError
 from airflow_kart.formats import CsvFormat, FeatherFormat, ParquetFormat
 from airflow_kart.storage import ANY, BucketStore
 from airflow_kart.storage.buckets.ranged import BLOCK
-from airflow_kart.storage.buckets.service import place_of
+from airflow_kart.storage.buckets.service import bucket_key_of
 
 COLUMNS = 20
 ROWS = 250_000
@@ -72,7 +72,7 @@ def test_of_parquet_the_columns_are_fetched_and_little_else(
     for columns in (["c7"], ["c0"], ["c19", "c3"]):
         found, fetched = counted.bytes_of(lambda columns=columns: target.load(columns))  # type: ignore[misc]
         assert fetched < size * len(columns) / COLUMNS + BLOCK + MB
-        assert found.equals(table[columns] if library == "pandas" else table.select(columns))
+        assert found.equals(table[columns] if library == "pandas" else table.select(columns))  # type: ignore[operator]
     found, fetched = counted.bytes_of(target.load)
     assert fetched >= size
     assert found.equals(table)
@@ -113,7 +113,7 @@ def test_a_changed_byte_is_noticed(kind: Kind, wide: pd.DataFrame) -> None:
         data = bytearray(stream.read())
     place = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0).column(7)
     data[place.dictionary_page_offset + place.total_compressed_size // 2] ^= 0x10
-    store.service.put(place_of(uri), bytes(data), ANY, {})
+    store.service.put(bucket_key_of(uri), bytes(data), ANY, {})
     assert target.load(["c6", "c8"]).equals(wide[["c6", "c8"]])
     for columns in (["c7"], ["c6", "c7"]):
         with pytest.raises(CorruptArtifactError, match="was changed after it was published"):

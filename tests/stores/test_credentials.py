@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import traceback
 import urllib.request
 from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 import xxhash
-from conftest import Kind
 from harness import gcs_server, http_proxy, s3_server
+from harness.bucket_kind import Kind
 from harness.http_proxy import Rule
 from harness.store_conformance import MB, get, put
 
-from airflow_kart.exceptions import ConfigurationError, StorageError
+from airflow_kart.exceptions import ConfigurationError, KartError, StorageError
 from airflow_kart.storage import BucketStore, GCSStore, S3Store
 
 ROLE = "arn:aws:iam::123456789012:role/kart"
@@ -169,3 +171,31 @@ def test_a_role_that_may_no_longer_be_assumed_is_named(kind: Kind) -> None:
             StorageError, match=r"the role .* could not be assumed: AccessDenied: .*sts:AssumeRole \(connection exp"
         ):
             store.stat(f"{kind.base}/a")
+
+
+@pytest.mark.parametrize("kind", ["s3", "s3 that is no address", "gcs"])
+def test_the_password_of_an_endpoint_is_told_nowhere(
+    kind: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AIRFLOW__KART__STORAGE_RETRIES", "1")
+    address = "user:EP-SECRET@127.0.0.1:1"
+    if kind == "gcs":
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://{address}")
+        uri = "gs://bucket/a"
+    else:
+        endpoint = f"http://{address}" if kind == "s3" else f"http://{address} x"
+        connection = {
+            "conn_type": "aws",
+            "login": "AKIAEXAMPLE",
+            "password": "0123456789",
+            "extra": {"endpoint_url": endpoint},
+        }
+        monkeypatch.setenv("AIRFLOW_CONN_TELLTALE", json.dumps(connection))
+        uri = "s3://telltale@bucket/a"
+    store: BucketStore = GCSStore() if kind == "gcs" else S3Store("telltale")
+    with caplog.at_level(logging.DEBUG, logger="airflow_kart"), pytest.raises(KartError) as caught:
+        store.read(uri)
+    said = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + caplog.text
+    assert "EP-SECRET" not in said
+    assert "could not read" in said or "no S3 client could be made" in said
+    assert "telltale" in said or kind == "gcs"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import xxhash
-from conftest import BUCKET, Kind
+from harness.bucket_kind import BUCKET, Kind
 from harness.http_proxy import Rule, started
 from harness.loopback import free_port
 from harness.s3_server import s3_connection
@@ -323,11 +323,11 @@ def test_a_configured_connection_is_used(kind: Kind, monkeypatch: pytest.MonkeyP
     option = {"s3": "AIRFLOW__KART__AWS_CONN_ID", "gcs": "AIRFLOW__KART__GCP_CONN_ID"}[kind.name]
     made = kind.store()
     monkeypatch.setenv(option, made.aws_conn_id if kind.name == "s3" else made.gcp_conn_id)  # type: ignore[attr-defined]
-    put(type(made)(), f"{kind.base}/a", b"x")  # type: ignore[arg-type]
+    put(type(made)(), f"{kind.base}/a", b"x")  # type: ignore[call-arg]
     assert get(made, f"{kind.base}/a") == b"x"
     monkeypatch.setenv(option, "misspelled")
     with pytest.raises(ConfigurationError, match="there is no connection 'misspelled'"):
-        type(made)().stat(f"{kind.base}/a")  # type: ignore[arg-type]
+        type(made)().stat(f"{kind.base}/a")  # type: ignore[call-arg]
 
 
 WITHOUT = """

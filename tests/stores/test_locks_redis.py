@@ -139,7 +139,10 @@ def test_a_server_that_is_away_is_named_without_the_password(server: RedisServer
     [
         ({"password": "wrong-one"}, "correct login and password of the connection"),
         ({"login": "nobody"}, "correct login and password of the connection"),
-        ({"extra": {"ssl": True, "ssl_cert_reqs": "none"}}, "look whether the server is there, and correct the connection"),
+        (
+            {"extra": {"ssl": True, "ssl_cert_reqs": "none"}},
+            "check that the server runs, and that the connection names the right one",
+        ),
         ({"extra": {"db": 99}}, "DB index is out of range"),
     ],
 )

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Kind
 from harness import gcs_server, s3_server
+from harness.bucket_kind import Kind
 from harness.http_proxy import Rule, started
 from harness.redis_server import RedisServer
 from harness.stampede import Plan, stampede

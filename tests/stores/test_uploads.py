@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Kind
+from harness.bucket_kind import Kind
 from harness.loopback import free_port
 from harness.store_conformance import MB
 
@@ -85,11 +85,10 @@ def test_uploads_are_given_up(kind: Kind, store: BucketStore, run: Run) -> None:
     directory = f"{kind.base}/ws"
     held = begin(store, f"{directory}/a.bin", f"{directory}/b.bin", f"{kind.base}/ws2/c.bin")
     time.sleep(0.1)
-    assert run(directory, "--abort") == (f"gave up 0 uploads begun more than 1d ago below {directory}/\n", "")
-    assert run(directory, "--abort", "--older-than", "1h")[0].startswith("gave up 0 uploads begun more than 1h ago")
+    assert run(directory, "--abort") == (f"aborted 0 uploads begun more than 1d ago in {directory}/\n", "")
+    assert run(directory, "--abort", "--older-than", "1h")[0].startswith("aborted 0 uploads begun more than 1h ago")
     assert (
-        run(directory, "--abort", "--older-than", "0s")[0]
-        == f"gave up 2 uploads begun more than 0s ago below {directory}/\n"
+        run(directory, "--abort", "--older-than", "0s")[0] == f"aborted 2 uploads begun more than 0s ago in {directory}/\n"
     )
     with pytest.raises(Exception, match="its parts are gone"):
         held[0].publish()

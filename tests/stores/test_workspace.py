@@ -12,9 +12,19 @@ import pandas as pd
 import pytest
 from harness import gcs_server, s3_server
 
-from airflow_kart import ExternalTask, IntParameter, ParameterVisibility, StrParameter, Target, TaskOnKart, Workspace, build
+from airflow_kart import (
+    ExternalTask,
+    IntParameter,
+    ParameterVisibility,
+    StrParameter,
+    Target,
+    TaskOnKart,
+    Workspace,
+    WrapperTask,
+    build,
+)
 from airflow_kart.exceptions import CorruptArtifactError, LockError, StorageError
-from airflow_kart.storage import store_for
+from airflow_kart.storage import Store, store_for
 
 RAN: list[str] = []
 
@@ -85,24 +95,43 @@ def test_a_rerun_replaces(workspace: Workspace) -> None:
         assert RAN == ["Numbers 10", "Total 10"] * 2
 
 
+class Totals(WrapperTask):
+    def requires(self) -> list[TaskOnKart[dict[str, int]]]:
+        return [Total(count=count) for count in range(3)]
+
+
 def test_in_processes(workspace: Workspace) -> None:
     with workspace:
-        class_count = [Total(count=count) for count in range(3)]
-        for task in class_count:
-            assert build(task, workers=2) == {"total": sum(range(task.count))}
+        build(Totals(), workers=2)
+        assert [build(Total(count=count)) for count in range(3)] == [{"total": sum(range(count))} for count in range(3)]
+        assert RAN == []
 
 
 def test_the_object_says_what_it_is(workspace: Workspace) -> None:
     with workspace:
         build(Total())
         target = Numbers().output()
-        assert target.sidecar().artifact.labels == {"team": "data", "größe": "groß"}
+        sidecar = target.sidecar()
+        assert sidecar is not None
+        assert sidecar.artifact.labels == {"team": "data", "größe": "groß"}
         metadata = metadata_of(target.uri)
         assert metadata["kart-unique-id"] == Numbers().unique_id
         assert metadata["kart-parameter-count"] == "10"
         assert metadata["team"] == "data"
         assert metadata_of(Total().output().uri)["kart-upstream"] == Numbers().unique_id
         assert "s3cret" not in json.dumps(metadata_of(Total().output().uri))
+
+
+def test_labels_of_other_types_are_text(workspace: Workspace) -> None:
+    class Labelled(TaskOnKart[str]):
+        def run(self) -> None:
+            labels: Any = {"rows": 3, "team": None, 1: "a"}
+            self.dump("x", custom_labels=labels)
+
+    with workspace:
+        build(Labelled())
+        metadata = metadata_of(Labelled().output().uri)
+    assert (metadata["rows"], metadata["team"], metadata["1"]) == ("3", "None", "a")
 
 
 def metadata_of(uri: str) -> dict[str, Any]:
@@ -130,7 +159,9 @@ def test_damaged_bytes_are_noticed(workspace: Workspace) -> None:
     with workspace:
         build(Numbers())
         target = Numbers().output()
-        good = target.store.read(target.uri).data
+        found = target.store.read(target.uri)
+        assert found is not None
+        good = found.data
         upload = target.store.upload(target.uri)
         upload.write(bytes([good[0]]) + bytes([good[1] ^ 1]) + good[2:])
         upload.publish()
@@ -138,10 +169,16 @@ def test_damaged_bytes_are_noticed(workspace: Workspace) -> None:
             target.load()
 
 
+def version_of(store: Store, uri: str) -> str:
+    stat = store.stat(uri)
+    assert stat is not None
+    return stat.version
+
+
 def test_what_is_only_read_counts_and_is_not_touched(workspace: Workspace, tmp_path: Path) -> None:
     with workspace:
         build(Numbers())
-    before = sorted((uri, workspace.store.stat(uri).version) for uri in workspace.store.list(f"{workspace.directory}/"))
+    before = sorted((uri, version_of(workspace.store, uri)) for uri in workspace.store.list(f"{workspace.directory}/"))
     laptop = Workspace(
         str(tmp_path / "laptop"), aws_conn_id="kart_s3", gcp_conn_id="kart_gcs", read_from=(workspace.directory,)
     )
@@ -151,14 +188,16 @@ def test_what_is_only_read_counts_and_is_not_touched(workspace: Workspace, tmp_p
         assert Numbers().output().state().reason == f"in {workspace.directory}/numbers"
         assert build(Total()) == {"total": 45}
         assert RAN == ["Total 10"]
-        upstream = Total().output().sidecar().content["upstream"][0]["artifacts"][0]
+        total = Total().output().sidecar()
+        assert total is not None
+        upstream = total.content["upstream"][0]["artifacts"][0]
         assert upstream["uri"].startswith(workspace.directory)
         assert len(upstream["sha256"]) == 64
         RAN.clear()
         assert build(Total(), rerun=["Numbers"]) == {"total": 45}
         assert RAN == ["Numbers 10", "Total 10"]
         assert Numbers().output().located().uri.startswith(str(tmp_path))
-    after = sorted((uri, workspace.store.stat(uri).version) for uri in workspace.store.list(f"{workspace.directory}/"))
+    after = sorted((uri, version_of(workspace.store, uri)) for uri in workspace.store.list(f"{workspace.directory}/"))
     assert after == before
 
 

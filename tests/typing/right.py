@@ -403,7 +403,7 @@ def dags_are_made_from_tasks_and_classes() -> None:
         dag_id="by_class",
         root=Everything,
         bind={"day": run_date(), "whole": 3},
-        workspace_directory="/workspace",
+        workspace=Workspace("s3://bucket/workspace", aws_conn_id="aws", read_from=("/shared",), lock="lease"),
         on_cached="success",
         plan=False,
         operator_kwargs={"retries": 2},
@@ -412,7 +412,8 @@ def dags_are_made_from_tasks_and_classes() -> None:
         catchup=whole.catchup,
         tags=["kart"],
     )
-    KartDag("several", root=[Table, Table(rows=2), Named()])
+    KartDag("several", root=[Table, Table(rows=2), Named()], workspace_directory="/workspace")
+    KartDag("text", root=Table, workspace="{{ var.value.bucket }}/workspace")
     with DAG("outer"):
         assert_type(KartTaskGroup("inner", Table, bind={"rows": 2}, on_cached="skip", tooltip="Tables"), KartTaskGroup)
         operator = KartOperator(task_id="table", task=Table(), bind={"rows": "{{ params.rows }}"}, retries=2)

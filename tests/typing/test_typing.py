@@ -32,10 +32,10 @@ class Complaint:
 
 
 @pytest.fixture(scope="module", params=["mypy", "pyright"])
-def complaints(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Complaint]:
+def complaints(request: pytest.FixtureRequest) -> list[Complaint]:
     """What one type checker says about the package, the examples, and the right and wrong uses."""
-    check: Callable[[Path], list[Complaint]] = {"mypy": check_with_mypy, "pyright": check_with_pyright}[request.param]
-    return check(tmp_path_factory.mktemp("cache"))
+    check: Callable[[], list[Complaint]] = {"mypy": check_with_mypy, "pyright": check_with_pyright}[request.param]
+    return check()
 
 
 def test_package_and_examples_are_clean(complaints: list[Complaint]) -> None:
@@ -56,9 +56,9 @@ def test_exactly_the_wrong_uses_are_reported(complaints: list[Complaint]) -> Non
     assert (unreported, unexpected) == ([], [])
 
 
-def check_with_mypy(cache: Path) -> list[Complaint]:
+def check_with_mypy() -> list[Complaint]:
     """Run ``mypy --strict``."""
-    command = [sys.executable, "-m", "mypy", "--strict", "--output", "json", "--cache-dir", str(cache)]
+    command = [sys.executable, "-m", "mypy", "--strict", "--output", "json"]  # with the cache of `make check`
     found = [json.loads(line) for line in output_of([*command, *map(str, CHECKED)]).splitlines()]
     return [
         Complaint((PROJECT / one["file"]).resolve(), one["line"], one["message"])
@@ -67,7 +67,7 @@ def check_with_mypy(cache: Path) -> list[Complaint]:
     ]
 
 
-def check_with_pyright(_cache: Path) -> list[Complaint]:
+def check_with_pyright() -> list[Complaint]:
     """Run ``pyright`` with the project's settings."""
     pyright = Path(sys.executable).with_name("pyright")
     command = [str(pyright), "--pythonpath", sys.executable, "--outputjson"]

@@ -309,7 +309,7 @@ def tasks_are_made_wrongly(table: Table) -> None:
     Count(table=Count(table=table, depth=1), depth=1)  # wrong
     Table(1)  # wrong
     Table(row=1)  # wrong
-    Table(lineage_cache=None)  # wrong
+    Table(unique_id=None)  # wrong
 
 
 def tasks_are_used_wrongly(table: Table, count: Count) -> None:
@@ -343,6 +343,8 @@ def dags_are_made_wrongly(table: Table) -> None:
     KartDag("dag", table, on_cached="fail")  # wrong
     KartDag("dag", table, plan="no")  # wrong
     KartDag("dag", table, workspace_directory=1)  # wrong
+    KartDag("dag", table, workspace=1)  # wrong
+    KartDag("dag", table, workspace_directory=Workspace("/ws"))  # wrong
     KartDag("dag", table, operator_kwargs=["pool"])  # wrong
     KartTaskGroup("group")  # wrong
     KartTaskGroup("group", table, on_cached="fail")  # wrong

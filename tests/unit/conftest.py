@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.checkout import pytest_sessionfinish, pytest_sessionstart, pytest_terminal_summary  # noqa: F401
 from harness.loops import Loops
 from hypothesis import HealthCheck, settings
 
 from airflow_kart import Workspace
+from airflow_kart.storage import register_store
+from airflow_kart.storage.resolve import _REGISTERED
 
 settings.register_profile(
     "unit",
@@ -38,8 +42,19 @@ def clean_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.fixture
 def workspace(tmp_path: Path) -> Iterator[Path]:
     """Enter a workspace; give its directory."""
-    with Workspace(tmp_path / "ws") as entered:
+    with Workspace(str(tmp_path / "ws")) as entered:
         yield Path(entered.directory)
+
+
+@pytest.fixture
+def own_scheme(tmp_path: Path) -> Iterator[str]:
+    """Register a store of the user's own; give its scheme."""
+    from harness.own_store import OwnStore
+
+    scheme = f"own{uuid.uuid4().hex}"
+    register_store(scheme, lambda: OwnStore(tmp_path / "own.db"))
+    yield scheme
+    _REGISTERED.pop(scheme)
 
 
 @pytest.fixture

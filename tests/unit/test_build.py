@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from airflow_kart import IntParameter, TaskOnKart, Workspace, build
-from airflow_kart.exceptions import ConfigurationError, CycleError
+from airflow_kart.artifacts.publication import Publication
+from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError, CycleError
 
 ran: Counter[str] = Counter()
 
@@ -98,6 +99,12 @@ def test_what_is_missing_is_made_where_it_is_needed() -> None:
         (["Raw"], set(EVERYTHING)),
         (["*"], set(EVERYTHING)),
         (["M*", "Total"], {"Middle(n=1, factor=10)", "Middle(n=2, factor=10)", "Total(factor=10)"}),
+        (["middle"], {"Middle(n=1, factor=10)", "Middle(n=2, factor=10)", "Total(factor=10)"}),
+        ([Middle], {"Middle(n=1, factor=10)", "Middle(n=2, factor=10)", "Total(factor=10)"}),
+        (Total, {"Total(factor=10)"}),
+        ([Middle(n=1)], {"Middle(n=1, factor=10)", "Total(factor=10)"}),
+        (Raw(n=2), {"Raw(n=2)", "Middle(n=2, factor=10)", "Total(factor=10)"}),
+        ((Total().unique_id,), {"Total(factor=10)"}),
         ([], set()),
     ],
 )
@@ -108,9 +115,24 @@ def test_what_is_named_runs_again_with_all_below(rerun: Any, again: set[str]) ->
     assert set(ran) == again
 
 
-def test_a_name_that_matches_nothing_lists_the_classes() -> None:
-    with pytest.raises(ConfigurationError, match=r"no task class matches 'total'; there are Middle, Raw, Total"):
-        build(Total(), rerun=["total"])
+@pytest.mark.parametrize(
+    ("rerun", "message"),
+    [
+        (["totl"], r"build\(rerun=\.\.\.\): no task matches 'totl'; there are Middle, Raw, Total; did you mean Total\?$"),
+        (["x*"], r"no task matches 'x\*'; there are Middle, Raw, Total$"),
+        ([Total], None),
+        ([Raw(n=77)], r"no task matches Raw\(n=77\)"),
+        (True, r"build\(rerun=\.\.\.\) is True; give a list of classes, tasks, names or globs; \['\*'\] names all tasks"),
+        ([3], r"build\(rerun=\.\.\.\) holds 3; give classes, tasks, names or globs"),
+        ([int], r"no task matches <class 'int'>"),
+    ],
+)
+def test_a_name_that_matches_nothing_lists_the_classes(rerun: Any, message: str | None) -> None:
+    if message is None:
+        assert build(Total(), rerun=rerun) == 30
+        return
+    with pytest.raises(ConfigurationError, match=message):
+        build(Total(), rerun=rerun)
 
 
 @pytest.mark.parametrize("workers", [0, -1])
@@ -153,7 +175,7 @@ def test_a_graph_that_is_none_runs_nothing() -> None:
 def test_the_workspace_may_be_given(tmp_path: Path) -> None:
     build(Raw(), workspace_directory=tmp_path / "given")
     assert not Raw().complete()
-    with Workspace(tmp_path / "given"):
+    with Workspace(str(tmp_path / "given")):
         assert Raw().complete()
 
 
@@ -169,16 +191,64 @@ def test_several_outputs_come_back_as_they_are_nested() -> None:
     assert build(Several()) == {"a": 1, "b": [[2]]}
 
 
-def test_a_corrupt_input_is_made_again_when_asked_to() -> None:
-    from airflow_kart.exceptions import CorruptArtifactError
-
-    build(Total())
-    path = Path(Middle(n=1).output().uri)
+def damage(task: TaskOnKart[Any]) -> None:
+    path = Path(task.output().uri)
     path.write_bytes(path.read_bytes()[:-1] + b"!")
+
+
+def test_a_damaged_input_is_made_again() -> None:
+    build(Total())
+    damage(Middle(n=1))
     Total().output().remove()
-    with pytest.raises(CorruptArtifactError, match="kart_rerun"):
+    ran.clear()
+    assert build(Total()) == 30
+    assert ran[repr(Middle(n=1))] == 1
+    assert ran[repr(Middle(n=2))] == ran[repr(Raw(n=1))] == 0
+
+
+def test_a_damaged_result_is_made_again() -> None:
+    build(Total())
+    damage(Total())
+    assert build(Total()) == 30
+    assert Total().complete()
+
+
+def test_a_damaged_input_of_a_workspace_that_is_only_read_is_made_again_here(tmp_path: Path) -> None:
+    with Workspace(str(tmp_path / "team")):
         build(Total())
-    assert build(Total(), rerun=["Middle"]) == 30
+        damage(Middle(n=1))
+    before = {path: path.read_bytes() for path in (tmp_path / "team").rglob("*") if path.is_file()}
+    with Workspace(str(tmp_path / "mine"), read_from=(str(tmp_path / "team"),)):
+        assert build(Third()) == 31
+        assert Middle(n=1).output().located().uri.startswith(str(tmp_path / "mine"))
+    assert {path: path.read_bytes() for path in (tmp_path / "team").rglob("*") if path.is_file()} == before
+
+
+class Third(TaskOnKart[int]):
+    def requires(self) -> Any:
+        return [Middle(n=1), Middle(n=2)]
+
+    def run(self) -> None:
+        self.dump(sum(self.load()) + 1)
+
+
+def test_an_artifact_that_is_damaged_each_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Rotten(TaskOnKart[int]):
+        def run(self) -> None:
+            ran["rotten"] += 1
+            self.dump(1)
+
+    published = Publication.publish
+
+    def publish(self: Publication, *arguments: Any, **options: Any) -> Any:
+        done = published(self, *arguments, **options)
+        damage(Rotten())
+        return done
+
+    monkeypatch.setattr(Publication, "publish", publish)
+    with pytest.raises(CorruptArtifactError):
+        build(Rotten())
+    assert ran["rotten"] == 2
 
 
 # In processes of their own: started anew, so they need a file they can import.

@@ -18,6 +18,7 @@ import pytest
 from airflow_kart import StrParameter, Target, TaskOnKart, build
 from airflow_kart.artifacts.checks.column_types import wrong_columns
 from airflow_kart.exceptions import ColumnTypeError, ConfigurationError, EmptyDumpError, KartError, SchemaError
+from airflow_kart.tasks.provenance import TaskOwner
 
 VALUES: dict[str, list[Any]] = {
     "int": [1, 2],
@@ -222,7 +223,7 @@ class TestSchema:
             build(Checked(user="-1"))
         assert not Checked(user="-1").complete()
         unchecked = Checked(user="-2")
-        Target(unchecked.output().uri, unchecked.output().format, unchecked.output().store, unchecked).dump(
+        Target(unchecked.output().uri, unchecked.output().format, unchecked.output().store, TaskOwner(unchecked)).dump(
             make({"user": [-2], "score": [0.5]})
         )
         with pytest.raises(SchemaError, match="loaded does not satisfy"):

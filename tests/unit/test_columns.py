@@ -240,7 +240,8 @@ def test_two_columns_of_one_name_are_not_told_apart() -> None:
 
 def wide(rows: int = 30_000, columns: int = 6) -> pd.DataFrame:
     random = np.random.default_rng(0)
-    return pd.DataFrame({f"c{place}": random.normal(size=rows) for place in range(columns)})
+    made: pd.DataFrame = pd.DataFrame({f"c{place}": random.normal(size=rows) for place in range(columns)})
+    return made
 
 
 def bytes_read() -> int:
@@ -408,7 +409,7 @@ class Features(pa_schema.DataFrameModel):
         unique = ["x", "z"]
 
     @pa_schema.dataframe_check
-    def x_is_less(cls, frame: Any) -> Any:
+    def x_is_less(cls, frame: Any) -> Any:  # type: ignore[misc]  # pandera makes it a class method
         return frame["x"] < frame["y"]
 
 
@@ -499,7 +500,7 @@ class Tables(TaskOnKart[dict[str, pd.DataFrame]]):
 
     def run(self) -> None:
         for name in ("one", "two"):
-            self.dump(FEATURES, name)  # type: ignore[arg-type]
+            self.dump(FEATURES, name)
 
 
 class Reader(TaskOnKart[list[list[str]]]):
@@ -524,9 +525,10 @@ class Reader(TaskOnKart[list[list[str]]]):
 
 def test_a_task_loads_columns_of_what_it_requires(workspace: Path, all_large: None) -> None:
     assert build(Reader()) == [["z", "x"]] * 8
-    read = Reader().output().sidecar().inputs
-    made = Table().output()
-    assert read[made.uri] == made.sidecar().artifact.sha256
+    reader, table = Reader().output().sidecar(), Table().output()
+    made = table.sidecar()
+    assert reader is not None and made is not None
+    assert reader.inputs[table.uri] == made.artifact.sha256
 
 
 class Delivered(ExternalTask[pd.DataFrame]):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -89,32 +91,47 @@ def test_the_provider_names_its_commands() -> None:
     assert get_provider_info()["cli"] == [f"{get_kart_commands.__module__}.{get_kart_commands.__name__}"]
 
 
-RUN = "import sys; sys.stderr = sys.stdout; from airflow_kart.cli.main import main; main(sys.argv[1:])"
-"""In a process of its own: what runs a command loads Airflow."""
-
-
-def test_on_a_disk_there_is_nothing_to_list(python: Callable[..., str], tmp_path: Path) -> None:
-    workspace = {"AIRFLOW__KART__WORKSPACE_DIRECTORY": str(tmp_path / "ws")}
-    nothing, said = python("uploads", "-o", "json", code=RUN, env=workspace).splitlines()
-    assert nothing == "[]"
-    assert said.startswith(f"{tmp_path}/ws/ is on a disk: what a killed process leaves there is removed by the next one")
-    assert python("uploads", "here", "--abort", code=RUN).startswith(f"{tmp_path}/here/ is on a disk")
-
-
-WHERE_NOT = """
-import sys
+RUN = """
+import json, sys
 sys.stderr = sys.stdout
 from airflow_kart.cli.main import main
-for directory in sys.argv[1:]:
+for words in json.loads(sys.argv[1]):
     try:
-        main(["uploads", directory])
+        main(words)
     except SystemExit as error:
         print(error)
 """
+"""In one process for all tests: a command loads Airflow."""
 
 
-def test_where_uploads_are_not_listed(python: Callable[..., str]) -> None:
-    memory, other, unknown = python("memory://x", "abfs://c@x/y", "gopher://x", code=WHERE_NOT).splitlines()
-    assert memory == "uploads are listed below s3:// and gs:// directories only, not below memory://x/"
-    assert other.endswith("not below abfs://c@x/y/; old files in its hidden folders .kart-uploads may be removed")
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What several commands print, line by line."""
+    home = tmp_path_factory.mktemp("commands")
+    directories = ["memory://x", "abfs://c@x/y", "gopher://x"]
+    commands = [["uploads", "-o", "json"], ["uploads", "here", "--abort"], *(["uploads", each] for each in directories)]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    environment = {**kept, "AIRFLOW_HOME": str(home), "AIRFLOW__KART__WORKSPACE_DIRECTORY": str(home / "ws")}
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, json.dumps(commands)],
+        env=environment,
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return done.stdout.replace(str(home), "HOME").splitlines()
+
+
+def test_on_a_disk_there_is_nothing_to_list(said: list[str]) -> None:
+    assert said[0] == "[]"
+    assert said[1].startswith("HOME/ws/ is on a disk, where there is nothing to list: the next process")
+    assert said[2].startswith("HOME/here/ is on a disk")
+
+
+def test_where_uploads_are_not_listed(said: list[str]) -> None:
+    memory, other, unknown = said[3:]
+    assert memory == "this command lists uploads in s3:// and gs:// directories only, not in memory://x/"
+    assert other.endswith("not in abfs://c@x/y/; you may delete old files in the hidden folders .kart-uploads")
     assert unknown.startswith("no store keeps gopher:// uris")

@@ -27,7 +27,7 @@ UNIQUE_IDS = {
 def workspace(tmp_path: Path) -> Any:
     with zipfile.ZipFile(Path(pipeline.__file__).with_name("workspace.zip")) as archive:
         archive.extractall(tmp_path / "earlier")
-    with Workspace(tmp_path / "earlier"):
+    with Workspace(str(tmp_path / "earlier")):
         yield tmp_path / "earlier"
 
 

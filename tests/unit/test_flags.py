@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from airflow_kart import ExternalTask, IntParameter, Target, TaskOnKart, WrapperTask, build
-from airflow_kart.runtime.plan import Outcome, make_plan, planned_for
+from airflow_kart import ExternalTask, IntParameter, Target, TaskOnKart, Workspace, WrapperTask, build
+from airflow_kart.runtime.plan import Outcome, make_plan
 from airflow_kart.runtime.runner import run_task
+from airflow_kart.tasks.completeness import is_complete
 from airflow_kart.tasks.graph import Graph
 from airflow_kart.views import table
 
@@ -79,9 +80,9 @@ class TestStrictCheck:
 
     def test_holds_for_a_task_by_itself_too(self) -> None:
         build(Strict())
-        assert planned_for(Strict()).outcome is Outcome.CACHED
+        assert is_complete(Strict()).complete
         Middle().output().remove()
-        assert planned_for(Strict()).outcome is Outcome.RUN
+        assert not is_complete(Strict()).complete
 
     def test_counts_for_complete_and_in_views(self) -> None:
         build(Strict())
@@ -90,7 +91,7 @@ class TestStrictCheck:
         Middle().output().remove()
         assert not Strict().complete()
         assert table(Strict())["complete"].tolist() == [False, False, True]
-        assert table(Strict())["reason"][0] == "what it needs is not complete"
+        assert table(Strict())["reason"][0] == "Middle(), which it needs, runs"
 
     def test_a_long_chain_is_looked_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         class Link(Noted):
@@ -158,6 +159,23 @@ class TestModificationTimeCheck:
         build(Fresh())
         assert RAN == ["Fresh"]
 
+    def test_plan_complete_and_views_give_one_answer(self, workspace: Path) -> None:
+        answers = []
+        for _ in range(2):
+            answers += [
+                Fresh().complete(),
+                bool(table(Fresh())["complete"][0]),
+                not make_plan(Graph.of([Fresh()])).with_outcome(Outcome.RUN),
+            ]
+            build(Fresh())
+        assert answers == [False] * 3 + [True] * 3
+        later = time.time() + 5
+        os.utime(workspace / "source.txt", (later, later))
+        assert not Fresh().complete()
+        row = table(Fresh()).iloc[0]
+        assert (row["complete"], row["reason"]) == (False, reason_of(Fresh()))
+        assert reason_of(Fresh()) == f"{workspace}/source.txt has changed since it ran"
+
     def test_an_input_that_was_made_again_with_the_same_bytes_has_not_changed(self) -> None:
         class Same(Noted):
             def run(self) -> None:
@@ -184,6 +202,57 @@ class TestModificationTimeCheck:
         RAN.clear()
         build(Fresh())
         assert RAN == ["Fresh"]
+
+    @pytest.mark.parametrize("grouped", [False, True], ids=["required", "in a wrapper"])
+    def test_the_clock_does_not_matter_where_there_are_checksums(self, grouped: bool) -> None:
+        """A host whose clock is behind, ``cp -p`` and a restored backup leave files that are older than the task's."""
+
+        class Group(WrapperTask):
+            def requires(self) -> Bottom:
+                return Bottom()
+
+        class Reader(Noted):
+            modification_time_check: ClassVar[bool] = True
+
+            def requires(self) -> Any:
+                return Group() if grouped else Bottom()
+
+        build(Reader())
+        run_task(Bottom(), force=True)
+        yesterday = time.time() - 86_400
+        os.utime(Bottom().output().uri, (yesterday, yesterday))
+        assert reason_of(Reader()) == f"{Bottom().output().uri} has changed since it ran"
+        RAN.clear()
+        build(Reader())
+        assert RAN == ["Reader"]
+        os.utime(Bottom().output().uri)
+        assert Reader().complete()
+
+    def test_an_input_that_was_made_again_while_the_task_ran_has_changed(self) -> None:
+        class Slow(Noted):
+            modification_time_check: ClassVar[bool] = True
+
+            def requires(self) -> Bottom:
+                return Bottom()
+
+            def run(self) -> None:
+                self.load()
+                if "again" not in RAN:
+                    run_task(Bottom(), force=True)
+                    RAN.append("again")
+                super().run()
+
+        build(Slow())
+        assert not Slow().complete()
+        build(Slow())
+        assert Slow().complete()
+
+    def test_in_a_moved_workspace_the_clock_decides(self, workspace: Path, tmp_path: Path) -> None:
+        build(Fresh())
+        moved = tmp_path / "moved"
+        workspace.rename(moved)
+        with Workspace(str(moved)):
+            assert Fresh().complete()
 
     def test_a_missing_input_is_made_first(self) -> None:
         build(Fresh())

@@ -122,7 +122,8 @@ def frames(draw: Any, kinds: tuple[str, ...] = tuple(COLUMNS)) -> pd.DataFrame:
         f"{kind}_{number}": draw(st.lists(COLUMNS[kind], min_size=length, max_size=length))
         for number, kind in enumerate(chosen)
     }
-    return pd.DataFrame(columns)
+    made: pd.DataFrame = pd.DataFrame(columns)
+    return made
 
 
 @given(objects)
@@ -159,7 +160,7 @@ def test_parquet_reads_back(frame: pd.DataFrame) -> None:
         pd.DataFrame(),
         pd.DataFrame({"a": [1, None, 3]}, index=pd.Index(["x", "y", "z"], name="key")),
         pd.DataFrame({"a": pd.Categorical(["b", "a", "b"]), "b": pd.array([1, None, 3], dtype="Int64")}),
-        pd.DataFrame({"when": pd.to_datetime(["2026-01-01", None], utc=True), "l": [[1, 2], []]}),
+        pd.DataFrame({"when": pd.to_datetime(["2026-01-01", None], utc=True), "l": [[1, 2], []]}),  # type: ignore[arg-type]
         pd.DataFrame({"a": [1]}, index=pd.MultiIndex.from_tuples([("x", 1)], names=["k", "n"])),
         pd.DataFrame({0: [1.5], 1: [2.5]}),
         pd.DataFrame({"ü b": ["文"]}),

@@ -131,7 +131,10 @@ def test_a_format_for_a_kind_of_table() -> None:
 )
 def test_options_go_through_a_sidecar(target_format: Any, options: dict[str, Any]) -> None:
     assert json.loads(json.dumps(options_of(target_format))) == options
-    other = {"csv": CsvFormat(separator="|"), "csv+gzip": GzipFormat(inner=CsvFormat(encoding="utf-16"), level=1)}
+    other: dict[str, Any] = {
+        "csv": CsvFormat(separator="|"),
+        "csv+gzip": GzipFormat(inner=CsvFormat(encoding="utf-16"), level=1),
+    }
     read_with = with_options(other.get(target_format.name, type(target_format)()), options)
     assert options_of(read_with) == options
     assert read_with.name == target_format.name
@@ -267,7 +270,7 @@ def elements(draw: Any, depth: int = 2) -> ET.Element:
 def test_xml_reads_back(element: ET.Element) -> None:
     loaded, tree = through(XmlFormat(), element), through(XmlFormat(), ET.ElementTree(element))
     assert isinstance(tree, ET.ElementTree)
-    assert ET.tostring(loaded) == ET.tostring(element) == ET.tostring(tree.getroot())  # type: ignore[arg-type]
+    assert ET.tostring(loaded) == ET.tostring(element) == ET.tostring(tree.getroot())
 
 
 array_dtypes = (
@@ -385,7 +388,7 @@ def test_the_quality_of_a_jpeg() -> None:
         (NumpyFormat(), np.array([object()]), r"array of Python objects; give it a type, array\.astype"),
         (NumpyFormat(), np.ma.masked_array([1], [True]), "'mask': array.mask"),
         (NumpyFormat(), np.float64(1), r"numpy\.float64; dump numpy arrays"),
-        (NumpyFormat(), np.rec.array([(1, 2)]), "recarray"),
+        (NumpyFormat(), np.rec.array([(1, 2)]), "recarray"),  # type: ignore[call-overload]
         (NumpyFormat(), np.zeros(1, np.dtype("i4", metadata={"a": 1})), "would not keep the type"),
         (NpzFormat(), {"a": [1]}, r"cannot write a builtins\.list"),
         (NpzFormat(), {"a/b": np.zeros(1)}, "use a str without slashes"),

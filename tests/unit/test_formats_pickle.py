@@ -33,7 +33,7 @@ def test_a_frame_of_old_pandas_loads() -> None:
     data = zlib.decompress(base64.b64decode(OF_OLD_PANDAS))
     with pytest.raises(ImportError):
         pickle.loads(data)
-    loaded = PickleFormat().load(io.BytesIO(data))
+    loaded: Any = PickleFormat().load(io.BytesIO(data))
     pd.testing.assert_frame_equal(loaded, pd.DataFrame({"a": [1.5, 2.5]}, index=pd.Index([5, 7])), check_column_type=False)
 
 

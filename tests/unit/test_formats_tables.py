@@ -201,7 +201,7 @@ def pandas_frames(draw: Any, kinds: dict[str, Any], indexed: bool = False) -> pd
     for name in draw(names):
         kind = draw(st.sampled_from(list(kinds)))
         columns[name] = pandas_column(kind, draw(st.lists(kinds[kind], min_size=rows, max_size=rows)))
-    frame = pd.DataFrame(columns)
+    frame: pd.DataFrame = pd.DataFrame(columns)
     if indexed:
         frame.index = draw(
             st.sampled_from(
@@ -428,9 +428,10 @@ def test_json_of_a_table_is_an_array_of_rows() -> None:
 
 def test_without_a_sidecar_json_is_read_as_it_is() -> None:
     data = b'{"date": "2026-01-01", "n": "1", "x": 1}\n{"date": null, "n": "02", "x": 2.5}\n'
-    frame = NdjsonFormat(kind="polars").load(io.BytesIO(data))
+    frame: Any = NdjsonFormat(kind="polars").load(io.BytesIO(data))
     assert frame.rows() == [("2026-01-01", "1", 1.0), (None, "02", 2.5)]
-    assert NdjsonFormat().load(io.BytesIO(data))[0] == {"date": "2026-01-01", "n": "1", "x": 1}
+    rows: Any = NdjsonFormat().load(io.BytesIO(data))
+    assert rows[0] == {"date": "2026-01-01", "n": "1", "x": 1}
     with pytest.raises(FormatError, match="no JSON object"):
         NdjsonFormat(kind="pandas").load(io.BytesIO(b"1\n"))
     with pytest.raises(FormatError, match="no array of row objects"):

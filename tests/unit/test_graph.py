@@ -45,11 +45,11 @@ def test_consumers_are_direct_ones() -> None:
     assert graph.consumers[Root().unique_id] == ()
 
 
-def test_below_is_what_requires_it() -> None:
+def test_downstream_is_what_requires_it() -> None:
     graph = Graph.of([Root()])
-    assert graph.below([Middle(n=1).unique_id]) == {Middle(n=1).unique_id, Root().unique_id}
-    assert graph.below([Raw(n=9).unique_id]) == set(graph.nodes) - {Raw(n=0).unique_id, Raw(n=1).unique_id}
-    assert graph.below([]) == set()
+    assert graph.with_downstream([Middle(n=1).unique_id]) == {Middle(n=1).unique_id, Root().unique_id}
+    assert graph.with_downstream([Raw(n=9).unique_id]) == set(graph.nodes) - {Raw(n=0).unique_id, Raw(n=1).unique_id}
+    assert graph.with_downstream([]) == set()
 
 
 def test_several_roots_share_what_they_have_in_common() -> None:

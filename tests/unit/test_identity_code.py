@@ -374,10 +374,11 @@ def ask() -> Iterator[Ask]:
     with subprocess.Popen(
         [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as server:
-        assert server.stdin is not None and server.stdout is not None
+        assert server.stdin is not None
 
         def answer(folder: Path, module: str = "shop.tasks", name: str = "Train") -> Any:
             print(json.dumps([str(folder), module, name]), file=server.stdin, flush=True)
+            assert server.stdout is not None
             unique_id, parts = json.loads(server.stdout.readline())
             assert len(unique_id) == 32, unique_id
             return unique_id, parts
@@ -492,11 +493,11 @@ def test_a_file_has_one_fingerprint_however_it_was_loaded(tmp_path: Path, python
     assert all(each[:2] == found[0][:2] for each in found)
 
 
-def test_five_processes_agree(python: Any, tmp_path: Path) -> None:
+def test_three_processes_agree(python: Any, tmp_path: Path) -> None:
     write_project(tmp_path)
     code = "from shop.tasks import Train; print(Train().unique_id)"
     environment = search_path(tmp_path)
-    assert len({python(code=code, env={**environment, "PYTHONHASHSEED": str(seed)}) for seed in range(5)}) == 1
+    assert len({python(code=code, env={**environment, "PYTHONHASHSEED": str(seed)}) for seed in range(3)}) == 1
 
 
 def test_a_worker_process_agrees(tmp_path: Path, python: Any, script: Any) -> None:

@@ -325,6 +325,11 @@ class Sample(TaskOnKart[int]):
     secret: str = StrParameter(default="", visibility=ParameterVisibility.PRIVATE)
 
 
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__KART__PRIVATE_DIGEST_KEY", "the key")
+
+
 def test_a_unique_id_is_32_hex_digits() -> None:
     assert len(Sample().unique_id) == 32
     assert set(Sample().unique_id) <= set("0123456789abcdef")
@@ -348,14 +353,14 @@ def test_the_class_counts() -> None:
 
 def test_the_code_version_counts() -> None:
     def version(text: str | None) -> str:
-        return type("Task", (Sample,), {"code_version": text, "__qualname__": "Task"})().unique_id
+        return str(type("Task", (Sample,), {"code_version": text, "__qualname__": "Task"})().unique_id)
 
     assert len({version(None), version("1"), version("2"), version("None")}) == 4
 
 
 def test_what_is_required_counts_with_its_keys() -> None:
     def requiring(requirements: Any) -> str:
-        return type("Task", (TaskOnKart,), {"requires": lambda self: requirements, "__qualname__": "Task"})().unique_id
+        return str(type("Task", (TaskOnKart,), {"requires": lambda self: requirements, "__qualname__": "Task"})().unique_id)
 
     shapes = [
         None,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -56,7 +59,7 @@ class After(TaskOnKart[str]):
 
     def run(self) -> None:
         RAN.append("After")
-        assert self.load() is None
+        assert self.load()["one"] == 7
         self.dump("done")
 
 
@@ -95,8 +98,12 @@ class TestWrapper:
         assert build(After()) == "done"
         assert sorted(RAN) == ["After", "Number 0", "Number 1", "Number 7"]
         assert RAN[-1] == "After"
-        artifacts = {part["class"].rpartition(".")[2]: part["artifacts"] for part in sidecar_of(After())["upstream"]}
-        assert artifacts == {"AllNumbers": []}
+        (grouped,) = sidecar_of(After())["upstream"]
+        assert grouped["class"].endswith("AllNumbers")
+        made = [sidecar_of(Number(value=value))["artifact"] for value in (0, 1, 7)]
+        assert sorted(grouped["artifacts"], key=str) == sorted(
+            ({"uri": one["uri"], "sha256": one["sha256"]} for one in made), key=str
+        )
 
     def test_a_consumer_that_is_complete_asks_nothing_of_it(self) -> None:
         build(After())
@@ -145,7 +152,7 @@ class TestWrapper:
 
 
 class Prices(ExternalTask[str]):
-    path: str = "prices.txt"
+    path: ClassVar[str] = "prices.txt"
 
     def output(self) -> Target:
         return self.make_target(self.path)
@@ -237,7 +244,7 @@ class TestExternal:
         production = tmp_path / "production"
         production.mkdir()
         (production / "prices.txt").write_text("1 2 3")
-        with Workspace(tmp_path / "laptop", read_from=(str(production),)):
+        with Workspace(str(tmp_path / "laptop"), read_from=(str(production),)):
             assert Prices().complete()
             assert Prices().output().load() == "1 2 3"
             assert list(Prices().output().load_parts()) == ["1 2 3"]
@@ -308,6 +315,49 @@ class TestDynamicRequirements:
                 self.dump(self.load(Number(value=3)))
 
         assert build(Loading()) == 3
+
+    def test_may_ask_for_more_to_any_depth(self) -> None:
+        class Deep(TaskOnKart[int]):
+            depth: int = IntParameter()
+
+            def run(self) -> Generator[Any, Any, None]:
+                below = 0
+                if self.depth:
+                    target = yield Deep(depth=self.depth - 1)
+                    below = target.load()
+                self.dump(below + 1)
+
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(len(inspect.stack()) + 150)
+        try:
+            assert build(Deep(depth=200)) == 201
+        finally:
+            sys.setrecursionlimit(limit)
+
+    def test_a_failure_in_the_depth_can_be_caught_at_any_level(self) -> None:
+        class Failing(TaskOnKart[int]):
+            depth: int = IntParameter()
+
+            def run(self) -> Iterator[Any]:
+                if not self.depth:
+                    raise ValueError("no luck")
+                try:
+                    yield Failing(depth=self.depth - 1)
+                except ValueError:
+                    if self.depth < 3:
+                        raise
+                    self.dump(self.depth)
+
+        assert build(Failing(depth=3)) == 3
+        assert not Failing(depth=2).complete()
+
+    def test_stop_iteration_in_a_run_is_an_error(self) -> None:
+        class Empty(TaskOnKart[int]):
+            def run(self) -> None:
+                self.dump(next(iter([])))
+
+        with pytest.raises(RuntimeError, match=r"Empty\(\).run\(\) raised StopIteration"):
+            build(Empty())
 
     def test_a_failure_below_fails_the_task(self) -> None:
         class Broken(TaskOnKart[int]):
@@ -386,7 +436,7 @@ class TestDynamicRequirements:
         import random
 
         class Drawing(TaskOnKart[list[float]]):
-            asks: bool = True
+            asks: ClassVar[bool] = True
 
             def run(self) -> Any:
                 drawn = [random.random()]

@@ -354,7 +354,7 @@ class TestModels:
     def test_a_load_function_that_fails(self, workspace: Path) -> None:
         class Broken(Model):
             def output(self) -> Target:
-                return self.make_model_target("net.zip", save, lambda path: open(path + ".gone"))
+                return self.make_model_target("net.zip", save, lambda path: open(path + ".gone"))  # type: ignore[misc]
 
         with pytest.raises(FormatError, match=r"could not load .*FileNotFoundError"):
             build(Broken())
@@ -365,7 +365,7 @@ class TestModels:
             archive.writestr("model.pkl", "[]")
             archive.writestr("../../escaped.txt", "x")
         seen: list[str] = []
-        ModelFormat(save, lambda path: seen.append(path) or load(path)).load(buffer)
+        ModelFormat(save, lambda path: seen.append(path) or load(path)).load(buffer)  # type: ignore[func-returns-value]
         assert not (Path(seen[0]).parents[2] / "escaped.txt").exists()
         assert not Path("/escaped.txt").exists()
 

@@ -13,17 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.lock_conformance import NAME, EveryLease, EveryLock, taken
+from harness.lock_conformance import NAME, EveryLease, EveryLock, taken, waited_for
 from harness.lock_process import LockPlace
+from harness.obstacles import OBSTACLES
+from harness.own_store import OwnStore
+from harness.store_conformance import put
 
 from airflow_kart import Workspace
-from airflow_kart.exceptions import ConfigurationError, LockError, LockLostError, StorageError
-from airflow_kart.locks import Holder, Locks, Taken, Watch, locks_for
+from airflow_kart.exceptions import ConfigurationError, ConflictError, LockError, LockLostError, StorageError
+from airflow_kart.locks import Holder, Locks, LockWatch, Taken, locks_for
 from airflow_kart.locks.file import FileLocks
 from airflow_kart.locks.lease import LeaseLocks
 from airflow_kart.locks.none import NoLocks
 from airflow_kart.locks.redis import RedisLocks
-from airflow_kart.storage import ANY, Expected, LocalStore, MemoryStore
+from airflow_kart.storage import ANY, Expected, LocalStore, MemoryStore, Removable, register_store
 
 TIME_TO_LIVE = 0.7
 
@@ -49,6 +52,13 @@ class TestLeasesInMemory(EveryLease):
     @pytest.fixture
     def place(self) -> LockPlace:
         return LockPlace(LeaseLocks, (MemoryStore(), "memory://locks", TIME_TO_LIVE), TIME_TO_LIVE, shared=False)
+
+
+class TestLeasesInAnOwnStore(EveryLease):
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> LockPlace:
+        store = OwnStore(tmp_path / "artifacts.db")
+        return LockPlace(LeaseLocks, (store, "sqlite://locks", TIME_TO_LIVE), TIME_TO_LIVE, shared=False)
 
 
 def files_below(directory: Path) -> set[str]:
@@ -86,6 +96,60 @@ def test_what_a_killed_holder_wrote_is_written_over(tmp_path: Path) -> None:
     assert locks.look(NAME) == Taken(holder)
     assert not isinstance(lease, Taken)
     lease.release()
+
+
+@pytest.mark.parametrize(("obstruct", "words"), OBSTACLES)
+def test_only_a_regular_file_is_locked_and_nothing_elsewhere_is_changed(
+    tmp_path: Path, obstruct: Callable[[Path], None], words: str
+) -> None:
+    path = tmp_path / "ws" / ".kart-locks" / f"{NAME}.lock"
+    path.parent.mkdir(parents=True)
+    (tmp_path / "precious").write_text("precious")
+    obstruct(path)
+    locks, began = FileLocks(str(tmp_path / "ws")), time.monotonic()
+    for ask in (lambda: locks.acquire(NAME, Holder("Train")), lambda: locks.look(NAME)):
+        with pytest.raises(LockError, match=words) as caught:
+            ask()
+        assert caught.value.uri == str(path)
+    assert time.monotonic() - began < 5
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_file_that_became_a_link_is_a_lost_lock(tmp_path: Path) -> None:
+    lease = taken(FileLocks(str(tmp_path)))
+    file = tmp_path / ".kart-locks" / f"{NAME}.lock"
+    file.rename(tmp_path / "elsewhere")
+    file.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(LockLostError, match="was removed while it was held"):
+        lease.renew()
+    lease.release()
+    assert (tmp_path / "elsewhere").exists()
+
+
+def test_a_second_lease_is_held_across_a_fork_by_nobody_but_the_parent(python: Callable[..., str], tmp_path: Path) -> None:
+    code = f"""
+import os, time
+from airflow_kart.locks import Holder, Taken
+from airflow_kart.locks.file import FileLocks
+locks = FileLocks({str(tmp_path)!r})
+leases = [locks.acquire(name, Holder(name)) for name in ("first", "second")]
+child = os.fork()
+if not child:
+    for lease in leases:
+        lease.release()  # does nothing: the leases are the parent's
+    time.sleep(60)
+    os._exit(0)
+time.sleep(0.3)
+held = [isinstance(locks.look(name), Taken) for name in ("first", "second")]
+for lease in leases:
+    lease.renew()
+    lease.release()
+print(held, [locks.look(name) for name in ("first", "second")])
+os.kill(child, 9)
+"""
+    expected = "[True, True] [None, None]\n"
+    assert python(code=code, env={"PYTHONWARNINGS": "ignore"}) == expected
 
 
 def test_a_removed_file_is_a_lost_lock(tmp_path: Path) -> None:
@@ -162,6 +226,71 @@ def test_a_renewal_whose_answer_was_lost_is_no_loss() -> None:
     assert LeaseLocks(store, "memory://a", 60).look(NAME) is None
 
 
+class Retrying(MemoryStore):
+    """A store that loses the answer to a request, makes the request again, and finds its condition broken by the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lose = 0
+        self.requests = 0
+
+    def put(self, key: str, data: bytes, expected: Expected) -> str:
+        self.requests += 1
+        version = super().put(key, data, expected)
+        if self.lose:
+            self.lose -= 1
+            return super().put(key, data, expected)
+        return version
+
+    def remove(self, uri: str, expected: Removable = ANY) -> bool:
+        removed = super().remove(uri, expected)
+        if self.lose:
+            self.lose -= 1
+            raise ConflictError("not there any more")
+        return removed
+
+
+def test_a_lost_answer_to_acquire_is_a_lock_all_the_same() -> None:
+    store = Retrying()
+    locks = LeaseLocks(store, "memory://a", 60)
+    store.lose = 1
+    lease = taken(locks)
+    assert store.lose == 0
+    seen = locks.look(NAME)
+    assert seen is not None and seen.holder == lease.holder
+    assert isinstance(locks.acquire(NAME, lease.holder), Taken)  # another lease of the same holder is another lease
+    lease.renew()
+    store.lose = 1
+    over = taken(locks, task="Other", dead=locks.look(NAME))
+    with pytest.raises(LockLostError, match="was taken over by Other"):
+        lease.renew()
+    over.renew()
+    over.release()
+    assert locks.look(NAME) is None
+
+
+def test_lost_answers_to_renew_and_release_are_no_loss() -> None:
+    store = Retrying()
+    locks = LeaseLocks(store, "memory://a", 60)
+    lease = taken(locks)
+    for _ in range(3):
+        store.lose = 1
+        lease.renew()
+    store.lose = 1
+    lease.release()
+    assert locks.look(NAME) is None
+    taken(locks, task="Next").release()
+
+
+def test_a_lock_whose_object_changes_at_every_try_is_somebody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    locks = LeaseLocks(store, "memory://a", 60)
+    monkeypatch.setattr(store, "read", lambda _: None)
+    upload = store.upload(f"memory://a/.kart-locks/{NAME}.json")
+    upload.publish()
+    assert locks.acquire(NAME, Holder("Train")) == Taken(None, time_to_live=60)
+
+
 def test_where_nothing_can_be_removed_a_lock_is_marked() -> None:
     store = Unreliable()
     locks = LeaseLocks(store, "memory://a", 60)
@@ -208,9 +337,7 @@ def test_the_token_counts_take_overs_and_the_bytes_differ_at_every_renewal() -> 
 
 def test_a_lease_that_cannot_be_read_is_taken_over_in_time() -> None:
     store = MemoryStore()
-    upload = store.upload(f"memory://a/.kart-locks/{NAME}.json")
-    upload.write(b"rubbish")
-    upload.publish()
+    put(store, f"memory://a/.kart-locks/{NAME}.json", b"rubbish")
     locks = LeaseLocks(store, "memory://a", 0.3)
     found = locks.acquire(NAME, Holder("Train"))
     assert isinstance(found, Taken)
@@ -218,11 +345,84 @@ def test_a_lease_that_cannot_be_read_is_taken_over_in_time() -> None:
     taken(locks, dead=found).renew()
 
 
+STRANGE = [
+    b"",
+    b"null",
+    b"[]",
+    b"{}",
+    b"[" * 100_000,
+    b'{"a":' * 60_000,
+    b"\xff\xfe" * 10,
+    b'"' + b"x" * 100_000 + b'"',
+    b"9" * 60_000,
+    json.dumps({"time_to_live": "soon", "lease": "a", "token": 1, "released": False}).encode(),
+    json.dumps({"time_to_live": 5, "lease": ["a"], "token": 1, "released": False}).encode(),
+    json.dumps({"time_to_live": 5, "lease": "a", "token": 1e999, "released": False}).encode(),
+]
+
+
+@pytest.mark.parametrize("data", STRANGE, ids=range(len(STRANGE)))
+def test_strange_text_is_the_lock_of_an_unknown_holder(data: bytes, tmp_path: Path) -> None:
+    store = MemoryStore()
+    put(store, f"memory://a/.kart-locks/{NAME}.json", data)
+    leases = LeaseLocks(store, "memory://a", 0.2)
+    seen = leases.look(NAME)
+    assert seen is not None
+    assert (seen.holder, seen.time_to_live) == (None, 0.2)
+    lease, _ = waited_for(leases)
+    lease.release()
+    files = FileLocks(str(tmp_path))
+    lease = taken(files)
+    (tmp_path / ".kart-locks" / f"{NAME}.lock").write_bytes(data)
+    assert files.look(NAME) == Taken(None)
+    lease.release()
+
+
+@pytest.mark.parametrize("claimed", [1e12, 3601, 0, -5, float("nan"), float("inf"), 10**400, True])
+def test_a_lease_for_ever_is_not_believed(claimed: float) -> None:
+    store = MemoryStore()
+    taken(LeaseLocks(store, "memory://a", claimed))
+    hasty = LeaseLocks(store, "memory://a", 0.2)
+    seen = hasty.look(NAME)
+    assert seen is not None and seen.time_to_live is not None
+    assert seen.time_to_live <= 1
+    lease, seconds = waited_for(hasty)
+    assert seconds < 3
+    lease.release()
+
+
+def test_words_of_a_holder_are_fit_for_a_log() -> None:
+    said = {"task": "x\n2026 ERROR forged\x1b[2J\ud800", "host": "h" * 5000, "since": "", "owner": "o", "process": 1}
+    holder = Holder.from_json(json.dumps({**said, "airflow": ["dag_id"]}))
+    assert holder is not None
+    for words in (str(holder), holder.whereabouts):
+        assert words.isprintable()
+        assert len(words) <= 1000
+        words.encode()
+    assert str(holder).startswith("x?2026 ERROR forged?[2J? on hhh")
+    for name, value in (("task", 1), ("process", "1"), ("owner", None), ("host", {})):
+        assert Holder.from_json(json.dumps({**said, name: value})) is None
+    assert str(Holder.from_json(json.dumps({**said, "task": "T", "airflow": {"dag_id": "d\n"}}))).startswith("dag d? (T on")
+
+
+def test_a_task_of_any_words_can_hold_a_lock(tmp_path: Path) -> None:
+    holder = Holder("Train(text='" + "\udcff\U0001f600" * 100_000 + "')")
+    for locks in (FileLocks(str(tmp_path)), LeaseLocks(MemoryStore(), "memory://a", 60)):
+        lease = locks.acquire(NAME, holder)
+        assert not isinstance(lease, Taken)
+        seen = locks.look(NAME)
+        assert seen is not None and seen.holder is not None
+        assert seen.holder.owner == holder.owner
+        assert holder.task.startswith(seen.holder.task)
+        lease.renew()
+        lease.release()
+
+
 def test_the_holders_time_to_live_counts() -> None:
     store = MemoryStore()
     patient, hasty = LeaseLocks(store, "memory://a", 60), LeaseLocks(store, "memory://a", 0.1)
     taken(patient)
-    watch = Watch(hasty, NAME)
+    watch = LockWatch(hasty, NAME)
     for _ in range(6):
         assert watch.look() is not None
         time.sleep(0.05)
@@ -243,7 +443,7 @@ def test_a_watch_survives_looks_that_fail() -> None:
             return locks.look(name)
 
     failing: Any = Failing()
-    watch = Watch(failing, NAME)
+    watch = LockWatch(failing, NAME)
     assert watch.look() is not None
     failing.fails = True
     with pytest.raises(LockError):
@@ -307,6 +507,22 @@ def test_locks_that_do_not_exist_are_refused(directory: str, lock: str, words: s
         locks_for(Workspace(directory, lock=lock))
 
 
+def test_what_a_store_says_of_itself_decides_which_locks_it_keeps(own_scheme: str) -> None:
+    def locks_of(lock: str = "auto", **said: bool) -> Locks:
+        own = OwnStore.__new__(OwnStore)
+        vars(own).update(said)
+        register_store(own_scheme, lambda: own, replace=True)
+        return locks_for(Workspace(f"{own_scheme}://ws", lock=lock))
+
+    assert isinstance(locks_of(), LeaseLocks)
+    assert isinstance(locks_of(conditional=False), NoLocks)
+    assert isinstance(locks_of(shared=False), NoLocks)
+    with pytest.raises(ConfigurationError, match="has no conditional writes; set it to redis or none"):
+        locks_of("lease", conditional=False)
+    with pytest.raises(ConfigurationError, match="is no directory; set it to redis or none"):
+        locks_of("file", conditional=False)
+
+
 def test_the_configuration_says_which_locks_and_for_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__KART__LOCK", "lease")
     monkeypatch.setenv("AIRFLOW__KART__LOCK_TIME_TO_LIVE", "7")
@@ -315,6 +531,9 @@ def test_the_configuration_says_which_locks_and_for_how_long(monkeypatch: pytest
     lease.release()
     monkeypatch.setenv("AIRFLOW__KART__LOCK_TIME_TO_LIVE", "4")
     with pytest.raises(ConfigurationError, match=r"\[kart\] lock_time_to_live is '4'; set it to a whole number from 5 up"):
+        locks_for(Workspace("memory://configured"))
+    monkeypatch.setenv("AIRFLOW__KART__LOCK_TIME_TO_LIVE", "3601")
+    with pytest.raises(ConfigurationError, match=r"\[kart\] lock_time_to_live is 3601 s; set it to 3600 s or less"):
         locks_for(Workspace("memory://configured"))
 
 

@@ -30,7 +30,7 @@ from airflow_kart.parameters import (
 )
 
 DATES = {DateParameter: luigi.DateParameter, MonthParameter: luigi.MonthParameter, YearParameter: luigi.YearParameter}
-MOMENTS = {
+MOMENTS: dict[Any, Any] = {
     DateHourParameter: luigi.DateHourParameter,
     DateMinuteParameter: luigi.DateMinuteParameter,
     DateSecondParameter: luigi.DateSecondParameter,

@@ -80,6 +80,7 @@ from airflow_kart.parameters import (
     YearParameter,
     ZonedDateSecondParameter,
 )
+from airflow_kart.parameters.parametrized import held_tasks
 
 
 class Colour(enum.Enum):
@@ -549,7 +550,7 @@ def test_none_is_empty_text_and_null(case: Case) -> None:
 
 @pytest.mark.parametrize("case", OPTIONAL, ids=title)
 def test_an_optional_parameter_is_required_unless_its_default_is_none(case: Case) -> None:
-    required = type("Owner", (TaskOnKart,), {"knob": case.parameter})
+    required: Any = type("Owner", (TaskOnKart,), {"knob": case.parameter})
     assert required.get_parameters()["knob"].required
     parameter = pickle.loads(pickle.dumps(case.parameter))
     parameter.origin, parameter.default = None, None
@@ -692,7 +693,7 @@ def test_an_optional_task_may_be_left_out() -> None:
         == 4
     )
     assert json.loads(outer.serialize(Maybe(more=(Leaf(),))))["parameters"]["upstream"] is None
-    assert list(Maybe(upstream=Leaf(), more=(Twig(),)).held_tasks()) == [Leaf(), Twig()]
+    assert list(held_tasks(Maybe(upstream=Leaf(), more=(Twig(),)))) == [Leaf(), Twig()]
 
 
 def test_a_tuple_is_read_as_python_writes_it() -> None:
@@ -706,7 +707,7 @@ def test_a_tuple_is_read_as_python_writes_it() -> None:
 def test_a_schema_says_where_a_value_is_wrong() -> None:
     parameter: Any = DictParameter(schema={"properties": {"a": {"items": {"type": "integer"}}}})
     with pytest.raises(
-        ParameterValueError, match=r"Owner\.knob: it does not satisfy its schema: at \$\.a\[1\], 'x' is not of"
+        ParameterValueError, match=r"Owner\.knob: the value does not satisfy its schema: at \$\.a\[1\], 'x' is not of"
     ):
         parameter.accept({"a": [1, "x"]}, "Owner", "knob")
 

@@ -9,6 +9,7 @@ import pytest
 from airflow_kart import IntParameter, TaskOnKart, build
 from airflow_kart.runtime.plan import Outcome, Plan, make_plan
 from airflow_kart.tasks.graph import Graph
+from airflow_kart.tasks.provenance import TaskOwner
 
 pytestmark = pytest.mark.usefixtures("workspace")
 
@@ -89,7 +90,7 @@ def test_only_what_is_needed_is_asked_for() -> None:
     assert planned()["Raw(n=2)"] == RUN
 
 
-def test_below_what_is_complete_nothing_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_upstream_of_what_is_complete_nothing_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[str] = []
 
     class Looked(TaskOnKart[int]):
@@ -101,7 +102,7 @@ def test_below_what_is_complete_nothing_is_looked_at(monkeypatch: pytest.MonkeyP
                     looked.append(uri)
                     return super().open(uri)
 
-            return type(target)(target.uri, target.format, Store(), self)
+            return type(target)(target.uri, target.format, Store(), TaskOwner(self))
 
         def run(self) -> None:
             self.dump(0)

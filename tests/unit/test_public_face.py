@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from typing import Any
 
 import pytest
@@ -130,6 +132,35 @@ def test_every_error_is_a_kart_error_and_drawn_in_the_tree(name: str) -> None:
     assert issubclass(getattr(exceptions, name), exceptions.KartError)
     assert name in (exceptions.__doc__ or "")
     assert getattr(exceptions, name).__doc__
+
+
+@pytest.mark.parametrize("name", exceptions.__all__)
+@pytest.mark.parametrize("copied", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy], ids=["pickled", "copied"])
+def test_an_error_keeps_what_it_carries(name: str, copied: Any) -> None:
+    error = getattr(exceptions, name)("no luck", task="Train(n=1)", uri="s3://b/a.pkl", parameter="n")
+    error.add_context("while trying", task="Other()")
+    error.__cause__ = ValueError("why")
+    found = copied(error)
+    assert type(found) is type(error)
+    assert str(found) == "while trying: no luck"
+    assert (found.task, found.uri, found.parameter) == ("Train(n=1)", "s3://b/a.pkl", "n")
+
+
+def test_errors_come_back_whole_from_another_process(python: Any) -> None:
+    found = json.loads(python(code=FROM_A_WORKER))
+    assert found == [[name, "no luck", None, "s3://b/a.pkl", None] for name in exceptions.__all__]
+
+
+FROM_A_WORKER = """
+import json
+from concurrent.futures import ProcessPoolExecutor
+from airflow_kart import exceptions
+def fail(name):
+    raise getattr(exceptions, name)("no luck", uri="s3://b/a.pkl")
+with ProcessPoolExecutor(1) as pool:
+    errors = [pool.submit(fail, name).exception() for name in exceptions.__all__]
+print(json.dumps([[type(error).__name__, str(error), error.task, error.uri, error.parameter] for error in errors]))
+"""
 
 
 LOADED = """

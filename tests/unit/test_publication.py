@@ -18,10 +18,6 @@ def target_at(path: Path) -> Target:
     return Target(str(path), format_for(path.name), LocalStore())
 
 
-def stage(publication: Publication, target: Target, obj: object) -> None:
-    publication.stage(target.uri, target.store, target.format, obj)
-
-
 @pytest.fixture
 def targets(tmp_path: Path) -> list[Target]:
     return [target_at(tmp_path / f"{name}.json") for name in "ab"]
@@ -182,7 +178,9 @@ from airflow_kart import Target, TaskOnKart, build
 from airflow_kart.exceptions import MissingArtifactError
 from airflow_kart.formats import format_for
 from airflow_kart.runtime.runner import run_task
+from airflow_kart.tasks.provenance import TaskOwner
 from airflow_kart.storage import LocalStore
+from airflow_kart.tasks.provenance import TaskOwner
 
 FILE = os.path.abspath("first/a.txt")
 
@@ -208,7 +206,7 @@ class DyingStore(LocalStore):
 class Task(TaskOnKart):
     value, store = "recovered", LocalStore()
     def output(self):
-        return Target(FILE, format_for(FILE), self.store, owner=self)
+        return Target(FILE, format_for(FILE), self.store, owner=TaskOwner(self))
     def run(self):
         self.dump(self.value)
 

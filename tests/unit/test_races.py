@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import random
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.store_conformance import put
 
 from airflow_kart import Target
 from airflow_kart.artifacts.publication import Publication
@@ -187,6 +190,35 @@ def test_a_writer_between_its_steps_is_waited_for() -> None:
     slow.join()
     assert late.adopted
     assert target_in(store, A).load() == "slow"
+
+
+def half_publish(store: Remote, name: str, age: float) -> None:
+    """Leave an artifact without its sidecar, as a writer of some seconds ago does that died, or is slow."""
+    put(store, name, b'"half"')
+    key = name.removeprefix("memory://")
+    data, stat = store._objects[key]
+    modified = dt.datetime.now(dt.timezone.utc) - dt.timedelta(seconds=age)
+    store._objects[key] = (data, replace(stat, modified=modified))
+
+
+@pytest.mark.parametrize("half", [[A], [B], [A, B]], ids=["first", "second", "both"])
+@pytest.mark.parametrize(("age", "least", "most"), [(0, 1.0, 3.5), (0.4, 0.6, 3.1), (60, 0, 0.6)])
+def test_a_writer_between_its_steps_is_waited_for_no_longer_than_it_may_take(
+    half: list[str], age: float, least: float, most: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_kart.artifacts.publication._PATIENCE", 1.0)
+    store, began = Remote(), 0.0
+
+    def between() -> None:
+        nonlocal began
+        for name in half:
+            half_publish(store, name, age)
+        began = time.monotonic()
+
+    late = run(store, "late", [A, B], between)
+    assert least <= time.monotonic() - began <= most
+    assert not late.adopted
+    assert [target_in(store, name).load() for name in (A, B)] == ["late", "late"]
 
 
 @pytest.mark.parametrize("dying", [False, True], ids=["all live", "some die"])

@@ -9,6 +9,7 @@ import pytest
 from airflow_kart import IntParameter, ListTaskInstanceParameter, StrParameter, TaskInstanceParameter, TaskOnKart
 from airflow_kart.exceptions import CycleError, GraphError, IdentityError, RequirementError
 from airflow_kart.tasks.graph import Graph
+from airflow_kart.tasks.resolution import resolve
 
 asked: Counter[Any] = Counter()
 
@@ -58,7 +59,8 @@ class Chain(TaskOnKart[int]):
 
 
 def requiring(found: Any, name: str = "Task") -> TaskOnKart[Any]:
-    return type(name, (TaskOnKart,), {"requires": lambda self: found})()
+    made: TaskOnKart[Any] = type(name, (TaskOnKart,), {"requires": lambda self: found})()
+    return made
 
 
 def test_fresh_instances_are_resolved_once_each() -> None:
@@ -95,12 +97,12 @@ def test_a_diamond_of_equal_task_parameters_is_resolved_once_each() -> None:
 
 def test_equal_tasks_become_one_instance() -> None:
     root = requiring({"a": Leaf(), "b": [Leaf(), Leaf(n=1)]})
-    found = root.lineage.requirements
+    found = resolve(root).requirements
     assert found["a"] is found["b"][0]
-    assert [path for path, _ in root.lineage.inputs] == [("a",), ("b", 0), ("b", 1)]
+    assert [path for path, _ in resolve(root).inputs] == [("a",), ("b", 0), ("b", 1)]
 
 
-def test_equal_tasks_have_equal_lineages() -> None:
+def test_equal_tasks_are_resolved_alike() -> None:
     assert requiring(Leaf(n=3)).unique_id == requiring(Leaf(n=3)).unique_id
 
 
@@ -131,7 +133,7 @@ def test_a_deep_chain_of_task_parameters_resolves() -> None:
     ids=repr,
 )
 def test_any_nesting_of_tasks_is_taken(found: Any, paths: list[Any]) -> None:
-    assert [path for path, _ in requiring(found).lineage.inputs] == paths
+    assert [path for path, _ in resolve(requiring(found)).inputs] == paths
 
 
 def test_a_generator_is_taken() -> None:
@@ -140,7 +142,7 @@ def test_a_generator_is_taken() -> None:
             yield Leaf()
             yield {"more": Leaf(n=1)}
 
-    assert [path for path, _ in Task().lineage.inputs] == [(0,), (1, "more")]
+    assert [path for path, _ in resolve(Task()).inputs] == [(0,), (1, "more")]
     assert (
         Task().unique_id
         == type(
@@ -159,7 +161,7 @@ def test_a_generator_is_taken() -> None:
         ({"a": ["x"]}, r"'x' at \['a'\]\[0\]"),
         ({"a": Leaf}, r"at \['a'\], which is not a task; make an instance: Leaf\(\)"),
         ({Leaf()}, "at the top, which is not a task"),
-        ({(1, 2): Leaf()}, "which is not a task"),
+        ({(1, 2): Leaf()}, r"returned a dict with the key \(1, 2\); let keys be str or int, as in \{'\(1, 2\)': \.\.\.\}"),
         ([Leaf(), object], r"at \[1\], which is not a task; return"),
     ],
     ids=repr,
@@ -230,7 +232,7 @@ def test_a_circle_is_found_again_after_it_was_found() -> None:
 
 def test_an_endless_requires_is_refused() -> None:
     with pytest.raises(
-        GraphError, match=r"more than 100,000 tasks lie below Endless\(n=0\); is there a requires\(\) that never ends"
+        GraphError, match=r"Endless\(n=0\) requires more than 100,000 tasks; is there a requires\(\) that never ends"
     ):
         _ = Endless().unique_id
 

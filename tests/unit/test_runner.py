@@ -20,6 +20,7 @@ from airflow_kart import IntParameter, ParameterVisibility, StrParameter, TaskIn
 from airflow_kart.exceptions import MissingInputError, OutputNotDumpedError
 from airflow_kart.runtime.plan import Outcome
 from airflow_kart.runtime.runner import run_task
+from airflow_kart.runtime.session import Session
 
 pytestmark = pytest.mark.usefixtures("workspace")
 logger = logging.getLogger("pipeline")
@@ -47,7 +48,8 @@ class Table(TaskOnKart[pd.DataFrame]):
 
 
 def sidecar_of(task: TaskOnKart[Any]) -> dict[str, Any]:
-    return json.loads(Path(f"{task.output().uri}.kart.json").read_text())
+    content: dict[str, Any] = json.loads(Path(f"{task.output().uri}.kart.json").read_text())
+    return content
 
 
 def task_that(run: Any, **more: Any) -> TaskOnKart[Any]:
@@ -143,12 +145,12 @@ def test_missing_inputs_are_all_listed() -> None:
 
     run_task(Number(n=2))
     with pytest.raises(MissingInputError) as caught:
-        run_task(Needy(), how_to_make=lambda task: f"make {task.n}")
+        run_task(Needy(), session=Session(how_to_make=lambda task: f"make {task}"))
     lines = str(caught.value).splitlines()
     assert "needs 2 input(s) that are not there" in lines[0]
     assert lines[1] == "  ['a'] Number(n=1, note='')"
     assert lines[2].endswith(".pkl: no artifact")
-    assert lines[3] == "    make it with: make 1"
+    assert lines[3] == "    make it with: make Number(n=1, note='')"
     assert lines[4] == "  ['b'][1] Number(n=3, note='')"
     assert not Needy().complete()
 
@@ -365,7 +367,7 @@ def test_what_is_no_json_is_logged_in_some_form(value: Any) -> None:
 
 
 def test_coordinates_are_recorded() -> None:
-    run_task(Number(), coordinates={"dag_id": "d", "run_id": "r"})
+    run_task(Number(), session=Session(coordinates={"dag_id": "d", "run_id": "r"}))
     assert sidecar_of(Number())["airflow"] == {"dag_id": "d", "run_id": "r"}
     sidecar = Number().output().sidecar()
     assert sidecar is not None
@@ -380,7 +382,7 @@ SECRET = "hunter2-correct-horse"
 
 
 class Secretive(TaskOnKart[int]):
-    token: str = StrParameter(visibility=ParameterVisibility.PRIVATE)
+    token: str = StrParameter(visibility=ParameterVisibility.PRIVATE, significant=False)
     hidden: str = StrParameter(default="shown", visibility=ParameterVisibility.HIDDEN)
 
     def run(self) -> None:
@@ -408,7 +410,7 @@ def test_private_values_appear_nowhere(workspace: Path, monkeypatch: pytest.Monk
     assert SECRET not in caplog.text
     parameters = sidecar_of(Secretive(token=SECRET))["task"]["parameters"]
     digest = hmac.new(key.encode(), SECRET.encode(), hashlib.sha256).hexdigest() if key else None
-    assert parameters["token"] == {"type": "StrParameter", "significant": True, "private": True, "digest": digest}
+    assert parameters["token"] == {"type": "StrParameter", "significant": False, "private": True, "digest": digest}
     assert parameters["hidden"]["value"] == "shown"
 
 
@@ -423,3 +425,22 @@ def test_private_values_do_not_appear_when_a_run_fails(caplog: Any) -> None:
     with pytest.raises(ZeroDivisionError) as failed:
         build(Above(below=Failing(token=SECRET)))
     assert SECRET not in str(failed.value) + "".join(getattr(failed.value, "__notes__", [])) + caplog.text
+
+
+class Coroutine(TaskOnKart[int]):
+    async def run(self) -> None:  # type: ignore[override]  # on purpose
+        self.dump(1)
+
+
+class AsyncGenerator(TaskOnKart[int]):
+    async def run(self) -> Any:
+        yield 1
+
+
+@pytest.mark.parametrize("task", [Coroutine(), AsyncGenerator()], ids=repr)
+def test_an_async_run_is_refused(workspace: Path, task: TaskOnKart[int]) -> None:
+    with pytest.raises(
+        OutputNotDumpedError, match=r"run\(\) is `async def`, and nobody awaits it: write `def run\(self\)`"
+    ) as error:
+        build(task)
+    assert error.value.task == repr(task)

@@ -27,6 +27,7 @@ from airflow_kart import (
 )
 from airflow_kart.artifacts.publication import Publication
 from airflow_kart.exceptions import ConfigurationError, GraphError, MissingArtifactError, ParameterError
+from airflow_kart.tasks.provenance import task_parts
 
 INPUT: dict[str, Any] = {"value": "v1", "fail": False}
 
@@ -90,7 +91,7 @@ def test_an_interrupted_replacement_of_another_tasks_file_is_nobodys(workspace: 
         upload = publication._staged[target.uri].upload
         upload.publish = lambda *_expected: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
         with pytest.raises(KeyboardInterrupt):
-            publication.publish(Shared(p=2).describe({}))
+            publication.publish(task_parts(Shared(p=2), {}))
     for task in (Shared(p=1), Shared(p=2)):
         assert not task.complete()
         with pytest.raises(MissingArtifactError):
@@ -201,7 +202,7 @@ class Edited(TaskOnKart[int]):
         pathlib.Path(__file__).write_text("def broken(:")
         self.dump(1)
 if __name__ == "__main__":
-    print(build(Edited(), workspace_directory="ws"), Edited().lineage is not None)
+    print(build(Edited(), workspace_directory="ws"), bool(Edited().unique_id))
 """
     (tmp_path / "edited.py").write_text(script)
     done = subprocess.run([sys.executable, "edited.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -231,9 +232,9 @@ def test_parameters_travel_with_their_class() -> None:
 @pytest.mark.parametrize(
     ("mistake", "error", "message"),
     [
-        (lambda: build(Up), ConfigurationError, r"give a task; make an instance: Up\(...\)"),
-        (lambda: build([Up()]), ConfigurationError, "give a task"),
-        (lambda: Shared(3), ParameterError, r"Shared takes its parameters by keyword: Shared\(p=...\)"),
+        (lambda: build(Up), ConfigurationError, r"give a task; make an instance: Up\(...\)"),  # type: ignore[arg-type]
+        (lambda: build([Up()]), ConfigurationError, "give a task"),  # type: ignore[arg-type]
+        (lambda: Shared(3), ParameterError, r"Shared takes its parameters by keyword: Shared\(p=...\)"),  # type: ignore[call-arg]
         (lambda: type("Bare", (TaskOnKart,), {"day": IntParameter}), ParameterError, r"make it a parameter: add \(\)"),
         (lambda: Forgetful(n=1).unique_id, ParameterError, "Forgetful.n has no value: does its __init__ call"),
     ],

@@ -57,8 +57,8 @@ def with_functions(*names: str, value: int | None = None, run: Callable[[Any], N
         self.dump(1)
 
     space = {"seed_functions": names, "seed_value": value, "run": run or dump_one, "__module__": __name__}
-    made: Any = type("Seeded", (TaskOnKart,), space)
-    return made()
+    made: TaskOnKart[Any] = type("Seeded", (TaskOnKart,), space)()
+    return made
 
 
 @pytest.fixture
@@ -145,10 +145,10 @@ def test_a_task_that_runs_inside_another_disturbs_nothing() -> None:
         assert [draw(task := Nested()), draw(task)] == [before, after]
 
 
-def test_a_task_runs_in_a_thread_as_elsewhere() -> None:
+def test_a_task_runs_in_a_thread_as_elsewhere(tmp_path: Path) -> None:
     expected = build(Draws())
     found: list[Any] = []
-    thread = threading.Thread(target=lambda: found.append(build(Draws(), workspace_directory="other")))
+    thread = threading.Thread(target=lambda: found.append(build(Draws(), workspace_directory=str(tmp_path / "other"))))
     thread.start()
     thread.join()
     assert found == [expected]

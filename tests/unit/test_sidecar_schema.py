@@ -6,6 +6,7 @@ import datetime as dt
 import json
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -50,11 +51,11 @@ class Summary(TaskOnKart[dict[str, int]]):
         self.dump("text", "two")  # type: ignore[arg-type]
 
 
-def written(workspace: Path) -> list[dict]:
+def written(workspace: Path) -> list[dict[str, Any]]:
     return [json.loads(file.read_text()) for file in sorted(workspace.rglob("*.kart.json"))]
 
 
-def test_every_sidecar_of_a_build_fits(tmp_path):
+def test_every_sidecar_of_a_build_fits(tmp_path: Path) -> None:
     build(Summary(), workspace_directory=tmp_path)
     sidecars = written(tmp_path)
     assert len(sidecars) == 3
@@ -74,14 +75,14 @@ def test_every_sidecar_of_a_build_fits(tmp_path):
     }
 
 
-def test_the_sidecar_of_a_direct_dump_fits(workspace):
+def test_the_sidecar_of_a_direct_dump_fits(workspace: Path) -> None:
     Table().output().dump(pd.DataFrame({"a": [1]}))
     (sidecar,) = written(workspace)
     jsonschema.validate(sidecar, SCHEMA)
     assert "table" in sidecar["artifact"]["uri"]
 
 
-def test_whatever_is_logged_the_sidecar_fits(tmp_path):
+def test_whatever_is_logged_the_sidecar_fits(tmp_path: Path) -> None:
     class Chatty(TaskOnKart[int]):
         def run(self) -> None:
             self.task_log.update(when=dt.date(2024, 1, 1), score=float("nan"), count=np.int64(3), what=object, pair=(1, 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import multiprocessing
@@ -12,17 +13,19 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airflow_kart import IntParameter, TaskOnKart, Workspace, WrapperTask, build
+from airflow_kart import BoolParameter, IntParameter, TaskOnKart, Workspace, WrapperTask, build
 from airflow_kart.exceptions import ConfigurationError, LockError, LockLostError, LockTimeoutError, TaskFailedError
 from airflow_kart.locks import Holder, Lease, Taken, locks_for
 from airflow_kart.runtime.progress import Event
 from airflow_kart.runtime.runner import run_task
-from airflow_kart.runtime.single_flight import TakenElsewhere, Turns
+from airflow_kart.runtime.session import Session
+from airflow_kart.runtime.single_flight import TakenElsewhere
 from airflow_kart.runtime.workers import _Teller
 
 RAN: list[str] = []
@@ -63,7 +66,7 @@ def test_threads_make_a_task_once(lock: str, tmp_path: Path) -> None:
     found: list[int] = []
 
     def want() -> None:
-        with Workspace(tmp_path / "ws", lock=lock):
+        with Workspace(str(tmp_path / "ws"), lock=lock):
             found.append(build(Both()))
 
     threads = [threading.Thread(target=want) for _ in range(4)]
@@ -86,7 +89,7 @@ def test_without_locks_both_run_and_one_publishes(tmp_path: Path, caplog: pytest
             self.dump(1)
 
     def want() -> None:
-        with Workspace(tmp_path / "ws", lock="none"):
+        with Workspace(str(tmp_path / "ws"), lock="none"):
             build(Meeting())
 
     threads = [threading.Thread(target=want) for _ in range(2)]
@@ -154,10 +157,91 @@ def test_waiting_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_who_does_not_want_to_wait_is_told() -> None:
     lease = held(Slow())
     with pytest.raises(TakenElsewhere, match="is being made by process") as raised:
-        run_task(Slow(), turns=Turns(wait=False))
+        run_task(Slow(), session=Session(waits=False))
     assert raised.value.task == Slow()
     lease.release()
-    assert run_task(Slow(), turns=Turns(wait=False)).outcome == "ran"
+    assert run_task(Slow(), session=Session(waits=False)).outcome == "ran"
+
+
+class Asking(TaskOnKart[int]):
+    """Asks for more tasks on its way; may dump before."""
+
+    dumps_first: bool = BoolParameter(default=False)
+
+    def run(self) -> Generator[Any, Any, None]:
+        RAN.append(repr(self))
+        if self.dumps_first:
+            self.dump(0)
+        try:
+            yield Slow(number=1)
+            target = yield Slow(number=2)
+        except Exception:
+            RAN.append("caught")
+            raise
+        finally:
+            RAN.append("closed")
+        self.dump(target.load())
+
+
+def test_a_run_that_asks_for_a_task_made_elsewhere_begins_again_later() -> None:
+    lease = held(Slow(number=2))
+    with pytest.raises(TakenElsewhere) as raised:
+        run_task(Asking(), session=Session(waits=False))
+    assert raised.value.task == Slow(number=2)
+    assert RAN == ["Asking(dumps_first=False)", "Slow(number=1)", "closed"]
+    assert locks_for(Workspace.current()).look(Asking().unique_id) is None
+    lease.release()
+    RAN.clear()
+    assert run_task(Asking(), session=Session(waits=False)).outcome == "ran"
+    assert RAN == ["Asking(dumps_first=False)", "Slow(number=2)", "closed"]
+    assert Asking().output().load() == 2
+
+
+def test_a_run_that_has_dumped_waits_where_it_is() -> None:
+    lease = held(Slow(number=2))
+    threading.Timer(0.5, lease.release).start()
+    assert run_task(Asking(dumps_first=True), session=Session(waits=False)).outcome == "ran"
+    assert RAN == ["Asking(dumps_first=True)", "Slow(number=1)", "Slow(number=2)", "closed"]
+    assert Asking(dumps_first=True).output().load() == 2
+
+
+def test_the_innermost_lock_closes_all_runs_that_ask() -> None:
+    class Outer(TaskOnKart[int]):
+        def run(self) -> Iterator[Any]:
+            try:
+                yield Asking()
+            finally:
+                RAN.append("outer closed")
+
+    lease = held(Slow(number=1))
+    with pytest.raises(TakenElsewhere):
+        run_task(Outer(), session=Session(waits=False))
+    assert RAN == ["Asking(dumps_first=False)", "closed", "outer closed"]
+    lease.release()
+
+
+def test_a_listener_hears_of_tasks_that_a_run_asks_for() -> None:
+    heard: list[tuple[str, str]] = []
+
+    class Listening:
+        def happens(self, event: Event) -> None:
+            heard.append((event.task, event.kind))
+
+    run_task(Asking(), session=Session(listener=Listening()))
+    asking, first, second = repr(Asking()), repr(Slow(number=1)), repr(Slow(number=2))
+    inner = [(first, "runs"), (first, "ran"), (second, "runs"), (second, "ran")]
+    assert heard == [(asking, "runs"), *inner, (asking, "ran")]
+    heard.clear()
+    lease = held(Slow(number=3))
+
+    class Third(TaskOnKart[int]):
+        def run(self) -> Iterator[Any]:
+            yield Slow(number=3)
+
+    with pytest.raises(TakenElsewhere):
+        run_task(Third(), session=Session(waits=False, listener=Listening()))
+    assert heard == [(repr(Third()), "runs"), (repr(Third()), "waits")]
+    lease.release()
 
 
 def test_wrappers_and_what_is_there_need_no_lock() -> None:
@@ -185,61 +269,48 @@ def test_a_dead_holder_is_taken_over(monkeypatch: pytest.MonkeyPatch, caplog: py
 
 
 class Stolen(TaskOnKart[int]):
-    """Loses its lock while it runs."""
+    """Loses its lock while it runs, and works on until it knows, or longer than half of the time to live."""
 
-    seconds: int = IntParameter(default=30)
+    heartbeat: bool = BoolParameter(default=True)
 
     def run(self) -> None:
         locks = locks_for(Workspace.current())
         taken = locks.look(self.unique_id)
         assert taken is not None
-        RAN.append("stolen")
         assert not isinstance(locks.acquire(self.unique_id, Holder("thief"), taken), Taken)
-        for _ in range(self.seconds * 10):
-            time.sleep(0.1)
+        if self.heartbeat:
+            time.sleep(2)  # in which the heartbeat finds out, and logs it
+        else:
+            ctypes.PyDLL(None).usleep(3_000_000)  # which keeps the heartbeat from running
         RAN.append("went on")
         self.dump(1)
 
 
-def test_who_loses_its_lock_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("heartbeat", [True, False])
+def test_who_has_lost_its_lock_publishes_nothing(
+    heartbeat: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setenv("AIRFLOW__KART__LOCK_TIME_TO_LIVE", "5")
+    task = Stolen(heartbeat=heartbeat)
     with Workspace(Workspace.current().directory, lock="lease"):
-        began = time.monotonic()
-        with pytest.raises(LockLostError, match=r"the lock of Stolen\(seconds=30\) was lost"):
-            build(Stolen())
-        assert time.monotonic() - began < 5
-        assert not Stolen().complete()
-    assert RAN == ["stolen"]
-
-
-def test_who_has_lost_its_lock_publishes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Quick(Stolen):
-        def run(self) -> None:
-            super().run()
-            stop = time.monotonic() + 4  # what holds on to the interpreter for longer than half of the time to live
-            while time.monotonic() < stop:
-                try:
-                    time.sleep(stop - time.monotonic())
-                except LockLostError:
-                    RAN.append("did not listen")
-
-    monkeypatch.setenv("AIRFLOW__KART__LOCK_TIME_TO_LIVE", "5")
-    with Workspace(Workspace.current().directory, lock="lease"):
-        with pytest.raises(LockLostError):
-            build(Quick(seconds=0))
-        assert not Quick(seconds=0).complete()
-    assert RAN == ["stolen", "went on", "did not listen"]
+        with pytest.raises(LockLostError, match=r"the lock of Stolen\(heartbeat=.*\) was lost") as caught:
+            build(task)
+        assert not task.complete()
+    assert RAN == ["went on"]
+    assert caught.value.task == repr(task)
+    if heartbeat:
+        assert str(caught.value) in caplog.messages
 
 
 def test_a_wrong_lock_is_refused(tmp_path: Path) -> None:
-    with Workspace(tmp_path / "ws", lock="padlock"), pytest.raises(ConfigurationError, match=r"padlock.*file, lease"):
+    with Workspace(str(tmp_path / "ws"), lock="padlock"), pytest.raises(ConfigurationError, match=r"padlock.*file, lease"):
         build(Slow())
 
 
 def test_a_workspace_that_cannot_be_locked(tmp_path: Path) -> None:
     (tmp_path / "ws").mkdir()
     (tmp_path / "ws" / ".kart-locks").write_text("in the way")
-    with Workspace(tmp_path / "ws"), pytest.raises(LockError, match=r"\.kart-locks.*set \[kart\] lock"):
+    with Workspace(str(tmp_path / "ws")), pytest.raises(LockError, match=r"\.kart-locks.*set \[kart\] lock"):
         build(Slow())
     assert RAN == []
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.own_store import OwnStore
 from harness.store_conformance import MB, EveryStore, get, put
 
 from airflow_kart import TaskOnKart, Workspace, build
 from airflow_kart.exceptions import ConfigurationError, StorageError, TargetPathError
-from airflow_kart.storage import LocalStore, MemoryStore, Store, join_uri, store_for
+from airflow_kart.storage import LocalStore, MemoryStore, Store, join_uri, register_store, store_for
 
 Factory = Callable[[Path], tuple[Store, str]]
 
@@ -30,13 +31,19 @@ def memory(directory: Path) -> tuple[Store, str]:
     return MemoryStore(), f"memory://{directory.name}/store"
 
 
-FACTORIES: list[Factory] = [local, memory]
+def documented(directory: Path) -> tuple[Store, str]:
+    """The store that docs/storage.md shows how to write."""
+    return OwnStore(directory / "artifacts.db"), f"sqlite://{directory.name}/store"
+
+
+FACTORIES: list[Factory] = [local, memory, documented]
 """Each makes a store and gives a uri below which a test may do what it likes."""
 
 
 @pytest.fixture(params=FACTORIES, ids=lambda factory: factory.__name__)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Store, str]:
-    return request.param(tmp_path)
+    made: tuple[Store, str] = request.param(tmp_path)
+    return made
 
 
 @pytest.fixture
@@ -51,6 +58,8 @@ def base(place: tuple[Store, str]) -> str:
 
 class TestEveryStore(EveryStore):
     def test_writers_take_turns(self, store: Store, base: str) -> None:
+        if not store.turns_exclude:
+            pytest.skip("a store without turns")
         uris = [f"{base}/a.bin", f"{base}/b/c.bin"]
         inside: list[int] = []
         most: list[int] = []
@@ -70,6 +79,33 @@ class TestEveryStore(EveryStore):
         assert not any(thread.is_alive() for thread in threads)
         assert max(most) == 1
         assert len(most) == 200
+
+
+# A store of the user's own.
+
+
+def test_a_scheme_gets_a_store(tmp_path: Path, own_scheme: str) -> None:
+    with Workspace(f"{own_scheme}://a/b") as workspace:
+        assert store_for(f"{own_scheme}://c") is workspace.store
+        assert build(Five()) == 5
+        assert len(list(workspace.store.list(f"{own_scheme}://a/b/"))) == 2
+        assert Five().complete()
+    replaced = OwnStore(tmp_path / "other.db")
+    with pytest.raises(ConfigurationError, match="has a store already; pass replace=True"):
+        register_store(own_scheme, lambda: replaced)
+    register_store(own_scheme.upper(), lambda: replaced, replace=True)
+    assert store_for(f"{own_scheme}://c") is replaced
+
+
+@pytest.mark.parametrize("scheme", ["s3", "GS", "file", "memory", "", "a b", "1a", "a://"])
+def test_some_schemes_get_no_store_of_their_own(scheme: str) -> None:
+    with pytest.raises(ConfigurationError, match="cannot have a store of its own; take another scheme"):
+        register_store(scheme, MemoryStore)
+
+
+class Five(TaskOnKart[int]):
+    def run(self) -> None:
+        self.dump(5)
 
 
 # Only local.
@@ -100,7 +136,7 @@ def test_a_workspace_may_be_a_file_uri(tmp_path: Path) -> None:
 
 
 def test_a_file_uri_of_another_host_is_refused() -> None:
-    with pytest.raises(StorageError, match="cannot name another host; mount it and use its path"):
+    with pytest.raises(StorageError, match="cannot name another host; mount its disk and use the path"):
         LocalStore().stat("file://elsewhere/a")
 
 
@@ -131,7 +167,11 @@ def test_a_place_that_cannot_be_written_to_is_named() -> None:
 
 def test_a_directory_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    for act in [lambda: put(LocalStore(), str(tmp_path / "a"), b"x"), lambda: LocalStore().open(str(tmp_path / "a"))]:
+    acts: list[Callable[[], object]] = [
+        lambda: put(LocalStore(), str(tmp_path / "a"), b"x"),
+        lambda: LocalStore().open(str(tmp_path / "a")),
+    ]
+    for act in acts:
         with pytest.raises(StorageError, match="a directory is in the way"):
             act()
 
@@ -344,3 +384,73 @@ def test_a_path_is_joined(path: str, uri: str) -> None:
 def test_a_path_that_is_not_below_the_workspace_is_refused(path: str) -> None:
     with pytest.raises(TargetPathError, match="is not a file below the workspace; give make_target a relative path"):
         join_uri("/ws", path)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("s3://bucket/x.pkl", "is a uri, and a task's targets lie below its workspace; .*or make the task an ExternalTask"),
+        ("file:/x.pkl", "is a uri"),
+        ("S3:/bucket/x.pkl", "is a uri"),
+        ("custom+x://y", "is a uri"),
+        (".kart-uploads/x.pkl", r"is in a hidden folder of the workspace \(.kart-uploads, .kart-locks\)"),
+        ("a/.kart-locks/x.pkl", "is in a hidden folder"),
+        ("a/../.kart-locks", "is in a hidden folder"),
+        ("a\nb.pkl", "has control characters or half characters in its name; give make_target printable ones"),
+        ("a\x1b[2J.pkl", "has control characters"),
+        ("a\u2028.pkl", "has control characters"),
+        ("a\udcff.pkl", "has control characters or half characters"),
+    ],
+)
+def test_names_that_no_target_should_have_are_refused(path: str, words: str) -> None:
+    for directory in ("/ws", "s3://bucket/ws", "file:///ws"):
+        with pytest.raises(TargetPathError, match=words):
+            join_uri(directory, path)
+
+
+@pytest.mark.parametrize("path", ["a:b.pkl", "C:/x.pkl", "data:/x.pkl", ".kart-locks.pkl", "x/.hidden/y.pkl", "ü 文.pkl"])
+def test_unusual_names_will_do(path: str) -> None:
+    assert join_uri("/ws", path) == f"/ws/{path}"
+
+
+@pytest.mark.parametrize("given", ["file:/data/ws", Path("file:///data/ws"), "FILE:/data/ws"])
+def test_a_file_uri_may_have_one_slash(given: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert Workspace(given).directory == "file:///data/ws"
+    assert Workspace("/x", read_from=[given]).read_from == ("file:///data/ws",)  # type: ignore[arg-type]
+    monkeypatch.setenv("AIRFLOW__KART__WORKSPACE_DIRECTORY", str(given))
+    assert Workspace.current().directory == "file:///data/ws"
+    with Workspace(f"file:{tmp_path}/ws"):
+        assert build(Five()) == 5
+    assert len(list((tmp_path / "ws").rglob("Five*.pkl"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            Path("s3://bucket/ws"),
+            "'s3:/bucket/ws' is no uri; write s3:// with two slashes, as a text: a pathlib.Path drops one",
+        ),
+        ("GS:/bucket", "is no uri; write GS:// with two slashes"),
+        ("/ws/.kart-locks", "is in a hidden folder of a workspace"),
+        ("s3://bucket/.kart-uploads/x", "is in a hidden folder of a workspace"),
+        ("/ws\n", "has control characters or half characters in its name; choose printable ones"),
+        ("s3://bucket/\udc80", "has control characters or half characters"),
+    ],
+)
+def test_directories_that_no_workspace_should_have_are_refused(
+    given: Any, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        Workspace(given)
+    with pytest.raises(ConfigurationError, match=words):
+        Workspace("/ws", read_from=(given,))
+    if str(given).isprintable():
+        monkeypatch.setenv("AIRFLOW__KART__WORKSPACE_DIRECTORY", str(given))
+        with pytest.raises(ConfigurationError, match=words):
+            Workspace.current()
+
+
+def test_a_uri_of_others_has_a_printable_name_too() -> None:
+    with pytest.raises(ConfigurationError, match=r"the uri 's3://bucket/a\\nb' has control characters"):
+        store_for("s3://bucket/a\nb")

@@ -14,13 +14,13 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_kart.connections import PerProcess
+from airflow_kart.connections import PerProcess, safe_cause, without_passwords
 from airflow_kart.exceptions import StorageError
 from airflow_kart.storage.buckets.faults import ExpiredFault, RefusedFault, Retries, TransientFault
 from airflow_kart.storage.buckets.metadata import UPLOAD_KEY, fitted
 from airflow_kart.storage.buckets.parts import PART, Parts, part_size
 from airflow_kart.storage.buckets.ranged import BLOCK, Ranged, RangedStream
-from airflow_kart.storage.buckets.service import Place, place_of
+from airflow_kart.storage.buckets.service import BucketKey, bucket_key_of
 
 MB = 1 << 20
 DATA = random.Random(1).randbytes(MB) * 75 + b"the end"
@@ -318,11 +318,36 @@ def test_a_value_is_made_once_in_a_process() -> None:
 @pytest.mark.parametrize(
     ("uri", "place"),
     [
-        ("s3://b/k", Place("b", "k")),
-        ("s3://conn@b/k/l", Place("b", "k/l")),
-        ("gs://b", Place("b", "")),
-        ("s3://b/a@b#c?d%41", Place("b", "a@b#c?d%41")),
+        ("s3://b/k", BucketKey("b", "k")),
+        ("s3://conn@b/k/l", BucketKey("b", "k/l")),
+        ("gs://b", BucketKey("b", "")),
+        ("s3://b/a@b#c?d%41", BucketKey("b", "a@b#c?d%41")),
     ],
 )
-def test_a_uri_names_a_place(uri: str, place: Place) -> None:
-    assert place_of(uri) == place
+def test_a_uri_names_a_bucket_and_a_key(uri: str, place: BucketKey) -> None:
+    assert bucket_key_of(uri) == place
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("at http://user:secret@host:1/b, twice", "at http://***@host:1/b, twice"),
+        ("https://token@host and https://a:b@c/d", "https://***@host and https://***@c/d"),
+        ('proxy URL: "http://u:p@ss/w@host:8080"', 'proxy URL: "http://***@host:8080"'),
+        ("redis://:secret@host/0", "redis://***@host/0"),
+        ("s3://conn@bucket/a:b@c", "s3://conn@bucket/a:b@c"),
+        ("gs://bucket/a", "gs://bucket/a"),
+        ("somebody@example.org: no", "somebody@example.org: no"),
+    ],
+)
+def test_passwords_in_addresses_are_left_out(text: str, expected: str) -> None:
+    assert without_passwords(text) == expected
+    assert str(TransientFault(text)) == expected
+
+
+def test_causes_that_tell_a_password_are_left_out() -> None:
+    harmless, telling = ValueError("no"), ValueError("http://a:b@c")
+    assert safe_cause(harmless) is harmless
+    assert safe_cause(telling) is None
+    harmless.__context__ = telling
+    assert safe_cause(harmless) is None

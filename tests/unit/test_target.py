@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import hashlib
+import io
 import json
 import os
 from collections.abc import Callable
@@ -9,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pandas as pd
 import pytest
 import xxhash
 from hypothesis import given
@@ -16,8 +19,9 @@ from hypothesis import strategies as st
 
 from airflow_kart import IntParameter, Target, TaskOnKart
 from airflow_kart.artifacts.publication import Publication
-from airflow_kart.exceptions import CorruptArtifactError, FormatError, MissingArtifactError
+from airflow_kart.exceptions import CorruptArtifactError, FormatError, MissingArtifactError, StorageError, TargetError
 from airflow_kart.formats import format_for
+from airflow_kart.formats.large_frame import LargeFrameFormat
 from airflow_kart.formats.text import TextFormat
 from airflow_kart.storage import LocalStore
 
@@ -53,7 +57,10 @@ def sidecar_file(target: Target) -> Path:
 
 
 def edit(target: Target, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change a sidecar, as one of version 1, which has no digest that would show the change."""
     content = json.loads(sidecar_file(target).read_text())
+    del content["digest"]
+    content["schema_version"] = 1
     change(content)
     sidecar_file(target).write_text(json.dumps(content))
 
@@ -70,6 +77,22 @@ def test_nothing_is_there_at_first(target: Target) -> None:
         target.load()
 
 
+def test_labels_are_text_whatever_is_given(target: Target) -> None:
+    labels: Any = {"rows": 3, "team": None, "auc": 0.5, "ok": True, 1: "a", "day": dt.date(2024, 1, 2), "text": "ü"}
+    target.dump(SMALL, custom_labels=labels)
+    expected = {"rows": "3", "team": "None", "auc": "0.5", "ok": "True", "1": "a", "day": "2024-01-02", "text": "ü"}
+    found = target.sidecar()
+    assert found is not None
+    assert found.artifact.labels == expected
+    assert json.loads(sidecar_file(target).read_text())["artifact"]["labels"] == expected
+
+
+@pytest.mark.parametrize("labels", ["team", ["team"], {"team"}, 3])
+def test_labels_are_a_mapping(target: Target, labels: Any) -> None:
+    with pytest.raises(TargetError, match=rf"the custom_labels of .*a\.json are a {type(labels).__name__}; give a dict"):
+        target.dump(SMALL, custom_labels=labels)
+
+
 @VALUES
 def test_what_was_dumped_is_complete(target: Target, value: str) -> None:
     target.dump(value)
@@ -83,7 +106,7 @@ def test_the_sidecar_describes_the_bytes(target: Target) -> None:
     target.dump(SMALL)
     data = Path(target.uri).read_bytes()
     content = json.loads(sidecar_file(target).read_text())
-    assert content["schema_version"] == 1
+    assert content["schema_version"] == 2
     assert content["artifact"] == {
         "uri": target.uri,
         "format": "json",
@@ -146,6 +169,105 @@ def test_an_altered_artifact_is_not_loaded(tmp_path: Path, value: str, extension
         target.load()
 
 
+def alter(target: Target) -> None:
+    """Change bytes and keep the size, as a power failure without fsync may leave a file."""
+    path = Path(target.uri)
+    path.write_bytes(b"\0" * path.stat().st_size)
+
+
+@VALUES
+@pytest.mark.parametrize("extension", ["json", "pkl", "txt"])
+def test_an_artifact_that_a_load_found_damaged_is_incomplete(tmp_path: Path, value: str, extension: str) -> None:
+    target = target_at(tmp_path / f"a.{extension}")
+    target.dump(value)
+    alter(target)
+    assert target.exists()
+    with pytest.raises(CorruptArtifactError):
+        target.load()
+    state = target.state()
+    assert not state.complete
+    assert not state.readable
+    assert "the artifact is damaged: on 20" in state.reason
+    with pytest.raises(CorruptArtifactError):
+        target.load()
+    target.dump(value)
+    assert target.exists()
+    assert target.load() == value
+
+
+def test_parts_that_are_damaged_make_an_artifact_incomplete(tmp_path: Path) -> None:
+    target = Target(str(tmp_path / "a.zip"), LargeFrameFormat(), LocalStore(), Owner())
+    target.dump(pd.DataFrame({"a": [1, 2]}))
+    alter(target)
+    with pytest.raises(CorruptArtifactError):
+        next(target.load_parts())
+    assert not target.exists()
+
+
+def test_a_damaged_artifact_that_is_restored_loads(target: Target) -> None:
+    target.dump(SMALL)
+    good = Path(target.uri).read_bytes()
+    alter(target)
+    with pytest.raises(CorruptArtifactError):
+        target.load()
+    Path(target.uri).write_bytes(good)
+    assert target.load() == SMALL
+    assert not target.exists()  # the mark stays until the next run
+
+
+@pytest.mark.parametrize("wrong", [1, 2])
+def test_a_garbled_transfer_heals_by_one_more_read(tmp_path: Path, wrong: int) -> None:
+    class Garbled(LocalStore):
+        reads = 0
+
+        def open(self, uri: str) -> Any:
+            self.reads += not uri.endswith(".kart.json")
+            if uri.endswith(".kart.json") or self.reads > wrong:
+                return super().open(uri)
+            return io.BytesIO(f"garbled {self.reads}".encode())
+
+    target_at(tmp_path / "a.json").dump(SMALL)
+    reader = target_at(tmp_path / "a.json", Garbled())
+    if wrong == 1:
+        assert reader.load() == SMALL
+    else:
+        with pytest.raises(CorruptArtifactError):
+            reader.load()
+    assert reader.exists()  # bytes that differ from read to read are not damaged where they are kept
+
+
+def test_damage_that_is_found_while_a_writer_mends_it_marks_nothing(tmp_path: Path) -> None:
+    target = target_at(tmp_path / "a.json")
+    target.dump(SMALL)
+    alter(target)
+
+    class Late(LocalStore):
+        def upload(self, uri: str, **options: Any) -> Any:
+            target.dump("mended")
+            return super().upload(uri, **options)
+
+    with pytest.raises(CorruptArtifactError):
+        target_at(tmp_path / "a.json", Late()).load()
+    assert target.exists()
+    assert target.load() == "mended"
+
+
+def test_damage_in_a_workspace_that_cannot_be_written_to_is_an_error_and_no_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class ReadOnly(LocalStore):
+        def upload(self, uri: str, **options: Any) -> Any:
+            raise StorageError(f"could not write {uri}: permission denied")
+
+    target = target_at(tmp_path / "a.json")
+    target.dump(SMALL)
+    alter(target)
+    with pytest.raises(CorruptArtifactError, match="kart_rerun"):
+        target_at(tmp_path / "a.json", ReadOnly()).load()
+    assert target.exists()
+    assert "still counts as complete" in caplog.text
+
+
 @VALUES
 def test_right_bytes_that_the_format_cannot_read_are_a_format_error(tmp_path: Path, value: str) -> None:
     class Unreadable(TextFormat):
@@ -180,7 +302,9 @@ def test_an_artifact_is_read_with_the_options_it_was_written_with(tmp_path: Path
     uri = str(tmp_path / "a.txt")
     written = Target(uri, Encoded("utf-16"), LocalStore(), Owner())
     written.dump("grün")
-    assert written.sidecar().artifact.options == {"encoding": "utf-16"}
+    sidecar = written.sidecar()
+    assert sidecar is not None
+    assert sidecar.artifact.options == {"encoding": "utf-16"}
     assert Target(uri, Encoded(), LocalStore(), Owner()).load() == "grün"
     assert Target(uri, Encoded("latin-1"), LocalStore(), Owner()).load() == "grün"
 
@@ -195,7 +319,8 @@ NOT_SIDECARS: dict[str, bytes] = {
     "null": b"null",
     "no version": b"{}",
     "old version": b'{"schema_version": 0}',
-    "new version": b'{"schema_version": 2}',
+    "new version": b'{"schema_version": 3}',
+    "no digest": b'{"schema_version": 2}',
     "text version": b'{"schema_version": "1"}',
     "no artifact": b'{"schema_version": 1}',
     "artifact is a list": b'{"schema_version": 1, "artifact": []}',
@@ -233,7 +358,7 @@ def test_what_is_no_sidecar_does_not_count(target: Target, text: bytes) -> None:
 def test_a_sidecar_with_a_wrong_part_does_not_count(target: Target, name: str, wrong: object) -> None:
     target.dump(SMALL)
     edit(target, lambda content: content["artifact"].update({name: wrong}))
-    assert "does not describe an artifact" in target.state().reason
+    assert f"its artifact is not as the schema says ({name})" in target.state().reason
     with pytest.raises(CorruptArtifactError):
         target.load()
 

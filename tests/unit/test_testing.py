@@ -30,6 +30,7 @@ from airflow_kart import (
 from airflow_kart.exceptions import ConfigurationError, FormatError, OutputNotDumpedError
 from airflow_kart.formats import format_for
 from airflow_kart.storage import LocalStore, store_for
+from airflow_kart.tasks.provenance import TaskOwner
 from airflow_kart.testing import (
     EmptyRunOutcome,
     assert_frame_contents_equal,
@@ -239,7 +240,7 @@ class TestRunInMemory:
     def test_a_target_outside_the_workspace_is_not_touched(self, tmp_path: Path) -> None:
         class Fixed(TaskOnKart[int]):
             def output(self) -> Target:
-                return Target(str(tmp_path / "fixed.pkl"), format_for("a.pkl"), LocalStore(), owner=self)
+                return Target(str(tmp_path / "fixed.pkl"), format_for("a.pkl"), LocalStore(), owner=TaskOwner(self))
 
             def run(self) -> None:
                 self.dump(1)
@@ -270,7 +271,7 @@ class Rows(TaskOnKart[pd.DataFrame]):
 
     def run(self) -> None:
         SEEN["Rows ran"] = True
-        self.dump(pd.DataFrame({"n": [1, 2, 3], "name": ["a", "b", "c"], "x": np.float32([1, 2, 3])}))
+        self.dump(pd.DataFrame({"n": [1, 2, 3], "name": ["a", "b", "c"], "x": np.array([1, 2, 3], np.float32)}))
 
 
 class Everything(TaskOnKart[Any]):
@@ -330,7 +331,7 @@ class Broken(TaskOnKart[int]):
         return {"a": self.make_target("a.txt")}
 
     def run(self) -> None:
-        self.dump(3, "a")  # type: ignore[arg-type]  # txt takes a str
+        self.dump(3, "a")  # txt takes a str
 
 
 @pytest.fixture(autouse=True)
@@ -346,7 +347,7 @@ class TestEmptyFrames:
         assert all(row.seconds > 0 for row in report.rows)
         rows = SEEN["Everything"]
         assert len(rows) == 0
-        full = pd.DataFrame({"n": [1], "name": ["a"], "x": np.float32([1])})
+        full = pd.DataFrame({"n": [1], "name": ["a"], "x": np.array([1], np.float32)})
         assert dict(rows.dtypes) == dict(full.dtypes)
         seen = SEEN["Consumer"]
         assert [len(seen[name]) for name in ("pandas", "polars", "pyarrow")] == [0, 0, 0]
@@ -360,7 +361,7 @@ class TestEmptyFrames:
 
     @pytest.mark.usefixtures("nothing_written")
     def test_all_failures_are_reported_together(self) -> None:
-        root = Root(needs=[AboveMean(), Consumer(), Broken()])
+        root = Root(needs=(AboveMean(), Consumer(), Broken()))
         report = run_on_empty_frames(root)
         outcomes = {type(row.task).__name__: row.outcome.value for row in report.rows}
         assert outcomes == {
@@ -427,12 +428,12 @@ class TestEmptyFrames:
         assert_runs_on_empty_frames(AboveMean(), given={Mean: 2.5})
 
     def test_a_task_wins_over_its_class_and_a_class_over_its_base(self) -> None:
-        both = Root(needs=[Visits(number=1), Visits(number=2)])
+        both = Root(needs=(Visits(number=1), Visits(number=2)))
         for given in (
             {Visits(number=2): VISITS, Visits: VISITS[["day"]], TaskOnKart: 5, Root: 6},
             {Root: 6, TaskOnKart: 5, Visits: VISITS[["day"]], Visits(number=2): VISITS},
         ):
-            report = run_on_empty_frames(AboveMean(mean=both), given=given)
+            report = run_on_empty_frames(AboveMean(mean=both), given=given)  # type: ignore[arg-type]
             assert [row.outcome.value for row in report.rows] == ["given"]
             del given[TaskOnKart], given[Root]
             report = run_on_empty_frames(both, given=given)
@@ -467,7 +468,7 @@ class TestEmptyFrames:
     def test_a_long_chain(self) -> None:
         task: TaskOnKart[Any] = Rows()
         for _ in range(150):
-            task = Root(needs=[task])
+            task = Root(needs=(task,))
         assert len(run_on_empty_frames(task).rows) == 151
 
 
@@ -485,7 +486,12 @@ def test_a_container_inside_itself_is_no_trap() -> None:
 def test_what_lies_around_a_table_stays() -> None:
     frame = pd.DataFrame({"a": [1]}, index=pd.Index(["x"], name="label"))
     frame.attrs["unit"] = "m"
-    value = {"frame": frame, "lazy": pl.LazyFrame({"a": [1]}), "batch": pa.record_batch({"a": [1]}), "list": [1]}
+    value: dict[str, Any] = {
+        "frame": frame,
+        "lazy": pl.LazyFrame({"a": [1]}),
+        "batch": pa.record_batch({"a": [1]}),
+        "list": [1],
+    }
     found = emptied(value)
     assert len(value["frame"]) == 1
     assert found["frame"].attrs == {"unit": "m"}

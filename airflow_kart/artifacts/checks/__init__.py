@@ -1,8 +1,8 @@
-"""What a target asks of the tables that are dumped to it and loaded from it."""
+"""Checks of the tables that a task dumps to a target or loads from one."""
 
 from __future__ import annotations
 
 from airflow_kart.artifacts.checks.checks import Checks
-from airflow_kart.artifacts.checks.schema import require_schema, schema_in
+from airflow_kart.artifacts.checks.schema import Schema, require_schema, schema_in
 
-__all__ = ["Checks", "require_schema", "schema_in"]
+__all__ = ["Checks", "Schema", "require_schema", "schema_in"]

@@ -1,4 +1,4 @@
-"""Whether the columns of a table are of the types a task declares, for pandas, polars and pyarrow tables."""
+"""Whether the columns of a pandas, polars or pyarrow table have the types that a task declares."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from airflow_kart.formats.table_kind import kind_of_table
 __all__ = ["wrong_columns"]
 
 
-def wrong_columns(obj: Any, expected: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with a table's columns, a line each; nothing for what is no table.
+def wrong_columns(obj: object, expected: Mapping[str, object]) -> list[str]:
+    """Return a line for each column that has another type than expected; none for objects other than tables.
 
     Args:
         obj: any object.
-        expected: by column, a Python type (``int``, ``float``, ``bool``, ``str``, ``bytes``, ``datetime.date``,
+        expected: the type by column: a Python type (``int``, ``float``, ``bool``, ``str``, ``bytes``, ``datetime.date``,
             ``datetime.datetime``, ``datetime.timedelta``, or the class of the objects in a pandas column), a type of the
             table's library, or the text of one (``"int64"``, ``"Int64"``, ``"timestamp[us]"``).
     """
@@ -29,7 +29,7 @@ def wrong_columns(obj: Any, expected: Mapping[str, Any]) -> list[str]:
 
 
 def _columns_of(obj: Any, names: Collection[str]) -> tuple[Mapping[str, Any], Callable[[Any, Any], bool]]:
-    """Return those of a table's columns that have one of the names, and what tells whether one fits a type."""
+    """Return the columns of a table that have one of the names, and the predicate that compares a column with a type."""
     kind = kind_of_table(obj)
     if kind == "pandas":
         labels = obj.columns if obj.columns.is_unique else ()
@@ -41,7 +41,7 @@ def _columns_of(obj: Any, names: Collection[str]) -> tuple[Mapping[str, Any], Ca
     return {}, _fits_pyarrow
 
 
-def _fits_pandas(column: Any, wanted: Any) -> bool:
+def _fits_pandas(column: Any, wanted: object) -> bool:
     from pandas.api import types
 
     dtype = column.dtype
@@ -49,7 +49,7 @@ def _fits_pandas(column: Any, wanted: Any) -> bool:
         if types.is_object_dtype(dtype):
             return types.infer_dtype(column, skipna=True) in (*_PANDAS_KINDS[wanted][1], "empty")
         check: Callable[[Any], bool] = getattr(types, _PANDAS_KINDS[wanted][0])
-        return check(dtype) and str(dtype) != "category"  # pandas takes categories of text for text
+        return check(dtype) and str(dtype) != "category"  # pandas counts categories of text as text
     if isinstance(wanted, type) and types.is_object_dtype(dtype) and not hasattr(wanted, "dtype"):
         return all(isinstance(value, wanted) for value in column.dropna())
     try:
@@ -58,7 +58,7 @@ def _fits_pandas(column: Any, wanted: Any) -> bool:
         return False
 
 
-# For each Python type, pandas' own test of a column's type, and what infer_dtype calls a column of such objects.
+# For each Python type, pandas' own test of a column's type, and the names that infer_dtype has for columns of objects.
 _PANDAS_KINDS: dict[type, tuple[str, tuple[str, ...]]] = {
     int: ("is_integer_dtype", ("integer",)),
     float: ("is_float_dtype", ("floating",)),
@@ -71,7 +71,7 @@ _PANDAS_KINDS: dict[type, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def _fits_polars(dtype: Any, wanted: Any) -> bool:
+def _fits_polars(dtype: Any, wanted: object) -> bool:
     import polars as pl
 
     if dtype == pl.Null:
@@ -91,7 +91,7 @@ def _fits_polars(dtype: Any, wanted: Any) -> bool:
     return str(dtype) == wanted if isinstance(wanted, str) else bool(dtype == wanted)
 
 
-def _fits_pyarrow(dtype: Any, wanted: Any) -> bool:
+def _fits_pyarrow(dtype: Any, wanted: object) -> bool:
     from pyarrow import types
 
     if types.is_null(dtype):
@@ -111,9 +111,9 @@ def _fits_pyarrow(dtype: Any, wanted: Any) -> bool:
     return str(dtype) == wanted if isinstance(wanted, str) else bool(dtype == wanted)
 
 
-def _dtype(column: Any) -> str:
+def _dtype(column: object) -> str:
     return str(getattr(column, "dtype", column))
 
 
-def _name(wanted: Any) -> str:
+def _name(wanted: object) -> str:
     return wanted.__name__ if isinstance(wanted, type) else str(wanted)

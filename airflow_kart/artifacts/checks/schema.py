@@ -1,49 +1,60 @@
-"""Validation of tables by pandera, or by anything that validates as pandera does."""
+"""Validation of tables by pandera, or by another object with the same ``validate``."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args, get_origin
+from typing import Any, Protocol, cast, get_args, get_origin
 
 from airflow_kart.exceptions import ConfigurationError, SchemaError
 from airflow_kart.formats import table_kind_of
 
-__all__ = ["of_columns", "require_schema", "schema_in", "validated"]
+__all__ = ["Schema", "of_columns", "require_schema", "schema_in", "validated"]
 
 _LONGEST_TEXT = 2000
 _MOST_CASES = 10
 
 
-def require_schema(schema: object) -> None:
-    """Refuse what is no schema.
+class Schema(Protocol):
+    """A pandera schema or model, or another object that validates tables."""
+
+    def validate(self, obj: Any, /, *, lazy: bool) -> object:
+        """Return the object, which the schema may have coerced, or raise."""
+        ...
+
+
+def require_schema(schema: object) -> Schema | None:
+    """Return the schema of a target, if the object is one, or ``None`` for none.
 
     Raises:
-        ConfigurationError: it has no ``validate``.
+        ConfigurationError: the object has no ``validate``.
     """
     if schema is not None and not callable(getattr(schema, "validate", None)):
         raise ConfigurationError(f"schema is {schema!r}; give a pandera schema or model, or an object with validate(frame)")
+    return cast("Schema | None", schema)
 
 
-def schema_in(annotation: object) -> Any:
-    """Return the schema of a type such as pandera's ``DataFrame[Features]``, or ``None`` where it names none."""
+def schema_in(annotation: object) -> Schema | None:
+    """Return the schema of a type such as pandera's ``DataFrame[Features]``, or ``None`` for other types."""
     origin = get_origin(annotation)
     arguments = get_args(annotation)
     if not isinstance(origin, type) or table_kind_of(origin) is None or len(arguments) != 1:
         return None
-    return arguments[0] if callable(getattr(arguments[0], "validate", None)) else None
+    schema: Schema | None = arguments[0] if callable(getattr(arguments[0], "validate", None)) else None
+    return schema
 
 
-def of_columns(schema: Any, columns: Sequence[str]) -> Any:
-    """Return what a schema says of each of some columns by itself, or ``None`` where that cannot be told apart.
+def of_columns(schema: Schema | None, columns: Sequence[str]) -> Schema | None:
+    """Return a schema with the checks of single columns only, or ``None`` if the schema cannot be divided.
 
-    What pandera checks across columns is left out.
+    Checks across columns are left out.
 
     Args:
         schema: as for :func:`validated`, or ``None``.
         columns: the names of the columns.
     """
-    whole = schema.to_schema() if callable(getattr(schema, "to_schema", None)) else schema
+    to_schema = getattr(schema, "to_schema", None)
+    whole: Any = to_schema() if callable(to_schema) else schema
     if not isinstance(getattr(whole, "columns", None), Mapping) or not hasattr(whole, "select_columns"):
         return None
     kept = [
@@ -51,22 +62,23 @@ def of_columns(schema: Any, columns: Sequence[str]) -> Any:
         for name, column in whole.columns.items()
         if str(name) in columns or (column.regex and any(re.match(str(name), one) for one in columns))
     ]
-    part = whole.select_columns(kept)  # a copy
+    part: Any = whole.select_columns(kept)  # a copy
     part.checks, part.parsers, part.ordered = [], [], False
     if not set(part.unique or ()) <= set(columns):
         part.unique = None
     for column in part.columns.values():
         column.checks = [check for check in column.checks if check.groupby is None]
-    return part
+    divided: Schema = part
+    return divided
 
 
-def validated(obj: Any, schema: Any, verb: str) -> Any:
-    """Return what a schema's ``validate`` returns for an object; all violations are collected.
+def validated(obj: object, schema: Schema, verb: str) -> object:
+    """Validate an object and return the result, which the schema may have coerced; collect all violations.
 
     Args:
         obj: usually a pandas or polars frame.
-        schema: a pandera ``DataFrameSchema`` or ``DataFrameModel``, or anything with ``validate(obj, lazy=True)``.
-        verb: what happens to the object, for the error.
+        schema: a pandera ``DataFrameSchema`` or ``DataFrameModel``, or another object with ``validate(obj, lazy=True)``.
+        verb: the participle for the error: ``dumped`` or ``loaded``.
 
     Raises:
         SchemaError: the object does not satisfy the schema.

@@ -1,9 +1,25 @@
-"""The JSON document beside every artifact that says what it is and how it was made."""
+"""The JSON document beside every artifact: the record of the artifact and of the run that made the artifact."""
 
 from __future__ import annotations
 
-from airflow_kart.artifacts.sidecar.document import SIDECAR_SUFFIX, ArtifactRecord, Sidecar, read_sidecar, sidecar_uri
+from airflow_kart.artifacts.sidecar.document import (
+    SIDECAR_SUFFIX,
+    ArtifactRecord,
+    Publications,
+    Sidecar,
+    read_sidecar,
+    sidecar_uri,
+)
 from airflow_kart.artifacts.sidecar.environment import environment
 from airflow_kart.artifacts.sidecar.source import source_of
 
-__all__ = ["SIDECAR_SUFFIX", "ArtifactRecord", "Sidecar", "environment", "read_sidecar", "sidecar_uri", "source_of"]
+__all__ = [
+    "SIDECAR_SUFFIX",
+    "ArtifactRecord",
+    "Publications",
+    "Sidecar",
+    "environment",
+    "read_sidecar",
+    "sidecar_uri",
+    "source_of",
+]

@@ -1,29 +1,39 @@
-"""The sidecar as a document: its parts, and reading it without trusting it.
+"""The sidecar as a document: its parts, and a reader that trusts none of them.
 
-The full form is in ``sidecar.schema.json`` (JSON Schema, draft 2020-12), which ships with the package. Only the parts
-that the package reads back are typed here.
+``sidecar.schema.json`` (JSON Schema, draft 2020-12), which ships with the package, specifies the whole document. The
+classes here type only the parts that the package reads back.
 """
 
 from __future__ import annotations
 
+import datetime as dt
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from itertools import zip_longest
+from typing import Any, TypeAlias
 
-from airflow_kart.artifacts.sidecar.jsonable import as_json
+from airflow_kart.artifacts.sidecar.jsonable import Json, as_json
+from airflow_kart.artifacts.sidecar.validation import wrong_part
 from airflow_kart.exceptions import CorruptArtifactError
 from airflow_kart.storage import Lookup
 
-__all__ = ["SCHEMA_VERSION", "SIDECAR_SUFFIX", "ArtifactRecord", "Sidecar", "read_sidecar", "sidecar_uri"]
+__all__ = ["SCHEMA_VERSION", "SIDECAR_SUFFIX", "ArtifactRecord", "Publications", "Sidecar", "read_sidecar", "sidecar_uri"]
 
 SIDECAR_SUFFIX = ".kart.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_READABLE = (1, 2)  # documents of version 1 have neither digest nor publication
+_LONGEST = 256 << 20
+
+
+Publications: TypeAlias = tuple[tuple[str, str | None], ...]
+"""SHA-256 and publication of artifacts that readers may find; ``None`` for an unknown publication."""
 
 
 @dataclass(frozen=True)
 class ArtifactRecord:
-    """What a sidecar says of its artifact's bytes."""
+    """The sidecar's record of the artifact's bytes."""
 
     uri: str
     format: str
@@ -39,30 +49,72 @@ class ArtifactRecord:
 
 @dataclass(frozen=True)
 class Sidecar:
-    """A sidecar that was read, or is about to be written."""
+    """A sidecar: read from a store, or about to be written."""
 
     artifact: ArtifactRecord
     content: Mapping[str, Any]
-    """The whole document, the artifact's part included."""
+    """The whole document, with the artifact's record, but for its own digest."""
     replaces: tuple[str, ...] | None = None
-    """While an artifact is being published: the SHA-256 of what may still be there instead and can be loaded."""
+    """During a replacement: the SHA-256 of the older artifacts that readers may still find and load."""
     version: str | None = field(default=None, compare=False, repr=False)
-    """The version of the object it was read from."""
+    """The version of the sidecar as an object of its store; ``None`` before it is written."""
 
     @classmethod
-    def of(cls, artifact: ArtifactRecord, parts: Mapping[str, Any]) -> Sidecar:
+    def of(cls, artifact: ArtifactRecord, parts: Mapping[str, object]) -> Sidecar:
         """Make the document of an artifact from its other parts."""
         return cls(artifact, {"schema_version": SCHEMA_VERSION, "artifact": asdict(artifact), **parts})
 
     def to_bytes(self) -> bytes:
-        """Return the document as UTF-8 JSON."""
+        """Return the document as UTF-8 JSON, with a digest of all bytes before the digest."""
         # A line for each part: readable, and unlike with an indent json's C encoder does the work.
-        parts = ",\n".join(f"{_as_line(name)}: {_as_line(part)}" for name, part in as_json(self.content).items())
-        return f"{{\n{parts}\n}}\n".encode("utf-8", "replace")
+        content = {**self.content, "schema_version": SCHEMA_VERSION}
+        parts = "".join(f"{_as_line(name)}: {_as_line(as_json(part, 1))},\n" for name, part in content.items())
+        body = f"{{\n{parts}".encode("utf-8", "replace")
+        return body + _digest_line(body)
+
+    def replacing(self, before: Publications) -> Sidecar:
+        """Return the interim sidecar of a replacement, under which readers also accept the artifacts before."""
+        sha256s = tuple(sha256 for sha256, _ in before)
+        interim = {"replaces": list(sha256s), "replaces_publications": [publication for _, publication in before]}
+        return replace(self, content={**self.content, **interim}, replaces=sha256s)
+
+    def found_damaged(self, sha256: str) -> Sidecar:
+        """Return the sidecar of an artifact whose bytes have another SHA-256 than the recorded one."""
+        found_at = dt.datetime.now(dt.timezone.utc).isoformat()
+        return replace(self, content={**self.content, "damaged": {"sha256": sha256, "found_at": found_at}})
+
+    @property
+    def publication(self) -> str | None:
+        """The id that all outputs of one run share.
+
+        ``None`` for an artifact that was dumped outside of a run, or by a version of this package without publications.
+        """
+        found: str | None = self.content.get("publication")
+        return found
+
+    @property
+    def publications(self) -> Publications:
+        """The artifacts that readers may find: the recorded one, then during a replacement the older ones."""
+        older = zip_longest(self.replaces or (), self.content.get("replaces_publications") or ())
+        return tuple(dict.fromkeys([(self.artifact.sha256, self.publication), *older]))
+
+    @property
+    def is_requested(self) -> bool:
+        """Whether somebody asked for a recomputation that no run has begun to publish."""
+        return self.replaces is not None and set(self.publications) == {(self.artifact.sha256, self.publication)}
+
+    @property
+    def damage(self) -> str | None:
+        """The reason why a marked artifact is incomplete, ``None`` for an unmarked one."""
+        part = self._part("damaged")
+        if not part:
+            return None
+        found = f"on {str(part.get('found_at'))[:10]} its SHA-256 was {part.get('sha256')}"
+        return f"the artifact is damaged: {found}, its sidecar says {self.artifact.sha256}"
 
     @property
     def accepted_checksums(self) -> tuple[str, ...]:
-        """The SHA-256 values the artifact may have: its own, and while it is replaced those before."""
+        """The SHA-256 values that the artifact may have: the recorded one, and during a replacement the older ones."""
         return tuple(dict.fromkeys((self.artifact.sha256, *(self.replaces or ()))))
 
     @property
@@ -73,7 +125,7 @@ class Sidecar:
 
     @property
     def seconds(self) -> float:
-        """How long the task ran, in seconds; 0.0 where nobody measured it."""
+        """How long the task ran, in seconds; 0.0 without a measurement."""
         found = self._part("run").get("seconds")
         return float(found) if isinstance(found, (int, float)) else 0.0
 
@@ -84,7 +136,7 @@ class Sidecar:
 
     @property
     def inputs(self) -> dict[str, str | None]:
-        """The SHA-256 of each artifact the task was given, by uri; ``None`` where it did not load one."""
+        """The SHA-256 of each input artifact, by uri; ``None`` where the task did not load the input."""
         upstream: Any = self.content.get("upstream")
         required = [part for part in upstream if isinstance(part, Mapping)] if isinstance(upstream, list) else []
         artifacts = [artifact for part in required for artifact in part.get("artifacts") or ()]
@@ -96,7 +148,7 @@ class Sidecar:
 
     @property
     def airflow_run(self) -> tuple[str, str] | None:
-        """The DAG id and run id of the run that made the artifact, where Airflow did."""
+        """The DAG id and run id of the DAG run that made the artifact; ``None`` outside Airflow."""
         part = self._part("airflow")
         dag_id, run_id = part.get("dag_id"), part.get("run_id")
         return (str(dag_id), str(run_id)) if dag_id and run_id else None
@@ -106,8 +158,15 @@ class Sidecar:
         return part if isinstance(part, Mapping) else {}
 
 
-def _as_line(value: Any) -> str:
+def _as_line(value: Json) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _digest_line(body: bytes) -> bytes:
+    return b'"digest": "%b"\n}\n' % hashlib.sha256(body).hexdigest().encode()
+
+
+_DIGEST_LINE = len(_digest_line(b""))
 
 
 def sidecar_uri(artifact_uri: str) -> str:
@@ -119,40 +178,45 @@ def read_sidecar(store: Lookup, artifact_uri: str) -> Sidecar | None:
     """Read the sidecar of an artifact, or return ``None`` where there is none.
 
     Raises:
-        CorruptArtifactError: it is not JSON, or not a sidecar.
+        CorruptArtifactError: the object is not a sidecar, or was changed after it was written.
     """
     uri = sidecar_uri(artifact_uri)
     found = store.read(uri)
     if found is None:
         return None
-    try:
-        content = json.loads(found.data)
-    except (ValueError, RecursionError) as error:
-        raise CorruptArtifactError(f"the sidecar {uri} is not JSON ({error})") from error
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
-        raise CorruptArtifactError(
-            f"the sidecar {uri} has schema version {version!r}; this airflow_kart reads version {SCHEMA_VERSION}"
-        )
+    content = _content(uri, found.data)
     replaces = content.get("replaces")
-    if replaces is not None and not (isinstance(replaces, list) and all(isinstance(one, str) for one in replaces)):
-        raise CorruptArtifactError(f"the sidecar {uri} does not list the checksums it replaces: {replaces!r}")
-    before = None if replaces is None else tuple(replaces)
-    return Sidecar(_artifact_record(uri, content), content, before, found.version)
-
-
-def _artifact_record(uri: str, content: Mapping[str, Any]) -> ArtifactRecord:
-    part = content.get("artifact")
-    expected = {"uri": str, "format": str, "bytes": int, "sha256": str, "xxh3": str, "type": str}
-    if not isinstance(part, dict) or any(not isinstance(part.get(name), kind) for name, kind in expected.items()):
-        raise CorruptArtifactError(f"the sidecar {uri} does not describe an artifact: it needs {', '.join(expected)}")
-    options, labels = part.get("options") or {}, part.get("labels") or {}
-    if not isinstance(options, dict) or not isinstance(labels, dict):
-        raise CorruptArtifactError(f"the sidecar {uri} has options or labels that are no object: {options!r}, {labels!r}")
-    return ArtifactRecord(
-        **{name: part[name] for name in expected},
-        rows=part.get("rows"),
-        columns=part.get("columns"),
-        options=options,
-        labels=labels,
+    return Sidecar(
+        ArtifactRecord(**content["artifact"]), content, None if replaces is None else tuple(replaces), found.version
     )
+
+
+def _content(uri: str, data: bytes) -> dict[str, Any]:
+    """Return the document, verified."""
+    if len(data) > _LONGEST:
+        raise CorruptArtifactError(f"the sidecar {uri} is too long: {len(data):,} bytes", uri=uri)
+    try:
+        content: object = json.loads(data.decode(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise CorruptArtifactError(f"the sidecar {uri} is not JSON ({error})", uri=uri) from error
+    if not isinstance(content, dict):
+        raise CorruptArtifactError(f"the sidecar {uri} is not a JSON object", uri=uri)
+    version = content.get("schema_version")
+    if type(version) is not int or version not in _READABLE:
+        raise CorruptArtifactError(
+            f"the sidecar {uri} has schema version {version!r:.100}; this airflow_kart reads version 1 to {SCHEMA_VERSION}",
+            uri=uri,
+        )
+    body, digest = data[:-_DIGEST_LINE], data[-_DIGEST_LINE:]
+    if version > 1 and digest != _digest_line(body):
+        raise CorruptArtifactError(
+            f"the sidecar {uri} was changed after it was written: its digest does not fit; run the task again", uri=uri
+        )
+    if (wrong := wrong_part(content)) is not None:
+        raise CorruptArtifactError(f"the sidecar {uri} cannot be used: {wrong}; run the task again", uri=uri)
+    content.pop("digest", None)
+    return content
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")

@@ -1,4 +1,4 @@
-"""What surrounds a run: Python, platform, host and the versions of the packages it has imported."""
+"""The environment of a run: Python, platform, host and the versions of all imported packages."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ import re
 import socket
 import sys
 from importlib import metadata
-from typing import Any
 
 __all__ = ["environment", "imported_distributions", "peak_memory_bytes"]
 
 
-def environment() -> dict[str, Any]:
+def environment() -> dict[str, object]:
     """Return the part of a sidecar that describes the process."""
     return {**_process(os.getpid()), "packages": imported_distributions()}
 
 
 @functools.lru_cache(maxsize=1)
-def _process(pid: int) -> dict[str, Any]:
+def _process(pid: int) -> dict[str, object]:
     return {
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
@@ -37,7 +36,7 @@ def imported_distributions() -> dict[str, str]:
 
 @functools.lru_cache(maxsize=1)
 def _imported(_modules: int) -> dict[str, str]:
-    """Look again only when modules were imported since, as their number tells."""
+    """Look again only after further imports, which change the number of modules."""
     installed = _installed()
     names = {name.partition(".")[0] for name in list(sys.modules)} - sys.stdlib_module_names
     found = {distribution: version for name in names for distribution, version in installed.get(name, ())}
@@ -49,7 +48,7 @@ def _imported(_modules: int) -> dict[str, str]:
 def _installed() -> dict[str, list[tuple[str, str]]]:
     """Return name and version of the distributions that provide each top-level module.
 
-    As ``importlib.metadata.packages_distributions``, which takes several times as long over parsing all metadata.
+    The same as ``importlib.metadata.packages_distributions``, several times as fast: most metadata stay unparsed.
     """
     found: dict[str, list[tuple[str, str]]] = {}
     for distribution in metadata.distributions():
@@ -71,7 +70,7 @@ _MODULE = re.compile(r"^([A-Za-z_]\w*)(?:/[^,\n]*)?(?:\.[^/,\n]*)?\.(?:py|so|pyd
 
 
 def peak_memory_bytes() -> int | None:
-    """Return the most memory the process has held so far, in bytes, where the system tells."""
+    """Return the peak memory of the process so far, in bytes; ``None`` on systems that do not tell."""
     try:
         import resource
     except ImportError:

@@ -1,4 +1,4 @@
-"""Any value as JSON (RFC 8259), for documents that must be written whatever a task put into them."""
+"""Any value as JSON (RFC 8259), for documents that have to hold all values that a task puts into them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import datetime as dt
 import enum
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
-__all__ = ["as_json"]
+__all__ = ["Json", "as_json"]
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+"""A value of JSON."""
 
 _LONGEST_TEXT = 1000
 _DEEPEST = 50
 
 
-def as_json(value: Any, depth: int = 0) -> Any:
-    """Return a value with only JSON's types in it: numpy's numbers as numbers, what has no form in JSON as text."""
+def as_json(value: object, depth: int = 0) -> Json:
+    """Return a value as JSON's types: numpy's numbers as numbers, values without a JSON form as text."""
     for kind, convert in _SCALARS:
         if isinstance(value, kind):
             return convert(value)
@@ -24,13 +27,13 @@ def as_json(value: Any, depth: int = 0) -> Any:
             return {str(key): as_json(item, depth + 1) for key, item in value.items()}
         if isinstance(value, (list, tuple, set, frozenset)):
             return [as_json(item, depth + 1) for item in value]
-        if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
-            return as_json(value.tolist(), depth + 1)
+        if type(value).__module__ == "numpy" and callable(to_list := getattr(value, "tolist", None)):
+            return as_json(to_list(), depth + 1)
     return _as_text(value)
 
 
 # In this order: a bool is an int, and an enum may be a str.
-_SCALARS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+_SCALARS: tuple[tuple[type | tuple[type, ...], Callable[[Any], Json]], ...] = (
     ((type(None), bool), lambda value: value),
     (enum.Enum, lambda value: value.name),
     (str, str.__str__),
@@ -40,7 +43,7 @@ _SCALARS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
 )
 
 
-def _as_text(value: Any) -> str:
+def _as_text(value: object) -> str:
     try:
         return str(value)[:_LONGEST_TEXT]
     except Exception:  # noqa: BLE001 - a value's own __str__ may raise anything

@@ -1,4 +1,4 @@
-"""Where a task's code comes from: file, checksum of its text, fingerprint of the code it uses, git commit."""
+"""The origin of a task's code: file, checksum of the text, fingerprint of all code that the class uses, git commit."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import inspect
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from airflow_kart.identity.code import fingerprint, fingerprint_parts
 
 __all__ = ["source_of"]
 
 
-def source_of(cls: type) -> dict[str, Any]:
-    """Return a class's file, line, the SHA-256 of its source text, and the state of the git checkout it lies in.
+def source_of(cls: type) -> dict[str, object]:
+    """Return a class's file, line, the SHA-256 of its source text, and the state of the file's git checkout.
 
-    Also the fingerprint of its code, ``None`` where it has none, and for ``code_version = "auto"`` what that is made of.
+    The part also holds the fingerprint of the code, ``None`` for code without one, and for ``code_version = "auto"`` the
+    digests that the fingerprint is made of.
     """
     if getattr(cls, "code_version", None) != "auto":
         return _source_of(cls)
-    # As it is in the unique id: made anew when the module was loaded anew, even where the class stayed the same.
+    # The fingerprint of the unique id: computed anew after a reload of the module, even for an unchanged class.
     return {**_source_of(cls), "fingerprint": fingerprint(cls), "parts": fingerprint_parts(cls)}
 
 
 @functools.lru_cache(maxsize=4096)
-def _source_of(cls: type) -> dict[str, Any]:
+def _source_of(cls: type) -> dict[str, object]:
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     try:
         lines, line = inspect.getsourcelines(cls)
@@ -51,8 +51,8 @@ def _fingerprint_of(cls: type) -> str | None:
 
 
 @functools.lru_cache(maxsize=64)
-def _git_state(folder: str) -> dict[str, Any] | None:
-    """Return the commit of a folder's checkout and whether it has uncommitted changes; asked once per process."""
+def _git_state(folder: str) -> dict[str, object] | None:
+    """Return the commit of a folder's checkout and whether files have uncommitted changes; git runs once per process."""
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None

@@ -1,4 +1,4 @@
-"""What a class's code is, in one digest: ``code_version = "auto"``."""
+"""One digest of a class's code: ``code_version = "auto"``."""
 
 from __future__ import annotations
 

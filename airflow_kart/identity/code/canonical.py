@@ -1,9 +1,9 @@
-"""A canonical form of Python code: what the parser makes of it, without what changes nothing.
+"""A canonical form of Python code: the syntax tree, without the parts that change nothing.
 
-Comments and layout never reach the parser. Left out besides: docstrings and other strings that stand alone, ``pass``,
-line numbers, type comments, type parameters, the annotations of variables and functions (unless a decorator may read
-them), and a class's ``operator_kwargs``. The annotations in a class's body stay, as dataclasses and the like read them.
-The form is the same in every Python from 3.10 on, and golden digests in the tests pin it.
+Comments and layout never reach the parser. The form also leaves out docstrings and other strings that stand alone,
+``pass``, line numbers, type comments, type parameters, the annotations of variables and functions (unless a decorator
+may read them), and a class's ``operator_kwargs``. The annotations in a class's body stay, as dataclasses read them.
+The form is the same in every Python from 3.10 on. Golden digests in the tests pin the form.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ABOUT_OPERATORS = "operator_kwargs"
 def canonical(*nodes: ast.AST) -> bytes:
     """Return the canonical form of pieces of code, one after the other.
 
-    Made without recursion, as generated code nests deeper than Python's stack.
+    The loop does not recurse: generated code nests deeper than Python's stack.
     """
     written: list[str] = []
     pending: list[object] = [_OPEN, *nodes, _CLOSE][::-1]
@@ -56,12 +56,12 @@ def counts(statement: ast.stmt, in_class: bool = False) -> bool:
 
 
 def _is_about_operators(target: ast.expr, in_class: bool) -> bool:
-    """Whether a class says how Airflow is to run it: retries and pools do not change what comes out."""
+    """Whether a statement in a class sets ``operator_kwargs``: retries and pools do not change the output."""
     return in_class and isinstance(target, ast.Name) and target.id == _ABOUT_OPERATORS
 
 
 def keeps_annotations(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Whether something may read a function's annotations when it is defined."""
+    """Whether a decorator may read the function's annotations."""
     return any(
         not (isinstance(decorator, ast.Name) and decorator.id in _PLAIN_DECORATORS) for decorator in function.decorator_list
     )
@@ -78,7 +78,7 @@ def class_annotation(annotation: ast.expr) -> ast.expr:
 
 
 def _parts(node: ast.AST) -> Iterator[object]:
-    """Return what a node's form is made of: nodes, and text that is bracketed or has its length before it."""
+    """Return the parts of a node's form: nodes, and text in brackets or with its length in front."""
     if isinstance(node, ast.Constant):
         yield _constant(node.value)
     elif isinstance(node, ast.JoinedStr):
@@ -133,7 +133,7 @@ def _annotations(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[o
 
 
 def _joined(values: Iterable[ast.expr]) -> Iterator[object]:
-    """Return the parts of an f-string, text merged: where it is split differs between Python's versions."""
+    """Return the parts of an f-string with adjacent text merged, as Python's versions split the text differently."""
     text = ""
     for value in values:
         if isinstance(value, ast.Constant):

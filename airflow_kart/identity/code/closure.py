@@ -1,18 +1,18 @@
-"""The fingerprint of a class: a digest of its code and of all code of its project that it uses.
+"""The fingerprint of a class: a digest of the class's code and of the project's code that the class uses.
 
-What counts: the class's body, bases and decorators, and every function, class and constant of its project that it
-names, directly or through others; for these, every statement of their module that defines or changes them
-(``TABLE["x"] = 1``), in whichever branch. A task class that stands only in ``requires()`` or in a class's body is an
-upstream's, which counts by its own unique id. A module that is passed around as a whole counts whole.
+These count: the class's body, bases and decorators, and every function, class and constant of the project that the
+class names, directly or through others. Of each, every statement of its module counts that defines or changes the name
+(``TABLE["x"] = 1``), in every branch. A task class that stands only in ``requires()`` or in a class's body is an
+upstream, and counts by its own unique id. A module that the code passes around counts as a whole.
 
-The project: what lies in the same DAG bundle, or below the folder that holds the class's top-level package; not what is
-installed (except the class's own package), nor Python's library. Other packages count by the names that are used of them.
+The project is the DAG bundle, or the folder that holds the class's top-level package. Installed packages (except the
+class's own) and Python's library are outside. Of code outside the project, only the used names count.
 
-What does not count: comments, layout, docstrings, annotations that nothing reads, a class's ``operator_kwargs``, the order
-of functions and imports, and where the files are.
+These do not count: comments, layout, docstrings, annotations that nothing reads, a class's ``operator_kwargs``, the order
+of functions and imports, and the location of the files.
 
-Reading cannot see what is looked up by computed names, what a registry or an import's side effects provide, what another
-module changes that is not used itself, files of data, or the versions of other packages.
+The fingerprint reads source code, and so cannot see names computed at run time, registries, side effects of imports,
+changes by a module that the class does not use, data files, or the versions of other packages.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import sys
 from collections.abc import Iterable
 
 from airflow_kart.exceptions import IdentityError
+from airflow_kart.identity.code.definitions import Definitions, Named, Part
 from airflow_kart.identity.code.project import Project, project_of
-from airflow_kart.identity.code.survey import Named, Part, Survey
 from airflow_kart.identity.encoding import digest
 
 __all__ = ["fingerprint", "fingerprint_parts"]
@@ -34,15 +34,15 @@ def fingerprint(cls: type) -> str:
     """Return the digest of a class's code as 32 hex digits.
 
     Raises:
-        IdentityError: the class has no source file, is not found in it, or a file it uses cannot be read.
+        IdentityError: the class has no source file, the file does not define the class, or a used file is unreadable.
     """
     return digest(_DOMAIN, sorted(part.digest for part in _parts(cls))).hex()
 
 
 def fingerprint_parts(cls: type) -> dict[str, str]:
-    """Return what a fingerprint is made of: the digest of each definition, 16 hex digits, by its logical name.
+    """Return the parts of a fingerprint: the digest of each definition, 16 hex digits, by logical name.
 
-    Compare two of these to see what a change of the fingerprint comes from.
+    The difference of two results shows which definition changed the fingerprint.
 
     Raises:
         IdentityError: as :func:`fingerprint`.
@@ -51,32 +51,33 @@ def fingerprint_parts(cls: type) -> dict[str, str]:
 
 
 def _parts(cls: type) -> Iterable[Part]:
-    """Return all definitions that a class's code leads to."""
+    """Return all definitions that a class's code uses, directly or through others."""
     project, place = project_of(cls)
-    survey = _survey_of(project)
+    definitions = _definitions_of(project)
     start = Named(place, cls.__qualname__.partition(".")[0])
-    if not survey.defines(start):
+    if not definitions.defines(start):
         raise IdentityError(
             f'{cls.__qualname__}.code_version is "auto", but {place.file} does not define {start.name}; '
-            'give a text instead: code_version = "1"'
+            'give a text instead: code_version = "1"',
+            task=cls.__qualname__,
         )
     found: dict[str, Part] = {}
     pending = [start]
     while pending:
-        part = survey.part(pending.pop())
+        part = definitions.part(pending.pop())
         if part.key not in found:
             found[part.key] = part
             pending += part.uses
     return found.values()
 
 
-_surveys: dict[Project, tuple[list[str], Survey]] = {}
+_known_definitions: dict[Project, tuple[list[str], Definitions]] = {}
 
 
-def _survey_of(project: Project) -> Survey:
-    """Return what is known of a project, as long as its files and the way to find others are as they were."""
-    search_path, survey = _surveys.get(project, (None, None))
-    if survey is None or search_path != sys.path or not survey.is_current():
-        survey = Survey(project)
-        _surveys[project] = (list(sys.path), survey)
-    return survey
+def _definitions_of(project: Project) -> Definitions:
+    """Return the project's definitions: the known ones while its files and ``sys.path`` stay the same."""
+    search_path, definitions = _known_definitions.get(project, (None, None))
+    if definitions is None or search_path != sys.path or not definitions.is_current():
+        definitions = Definitions(project)
+        _known_definitions[project] = (list(sys.path), definitions)
+    return definitions

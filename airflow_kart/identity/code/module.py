@@ -1,4 +1,4 @@
-"""One source file, read without running it: which statements define, and which change, each name of the module."""
+"""One source file, parsed but not run: the statements that define, and the statements that change, each name of the module."""
 
 from __future__ import annotations
 
@@ -29,46 +29,46 @@ _CHANGES_ITS_OBJECT = frozenset(
 
 @dataclass(frozen=True)
 class Definition:
-    """All that a module says about one name."""
+    """All statements of a module about one name."""
 
     code: tuple[bytes, ...]
-    """The canonical forms of the statements that define or change it, in order; none where it is only imported."""
+    """The canonical forms of the statements that define or change the name, in order; empty for a plain import."""
     references: frozenset[Reference]
-    """What these statements use."""
+    """The names and imports that these statements use."""
     imports: tuple[Import, ...]
-    """What is imported under the name."""
+    """The imports that bind the name."""
     only_changes: bool
-    """Whether the module imports the name, and its statements only change what that is."""
+    """Whether the module imports the name, and its statements only change the imported object."""
     bases: frozenset[Reference]
-    """The base classes, where it is a class."""
+    """The base classes of a class."""
 
 
 @dataclass
-class _Found:
-    """What was found about one name while the file was read."""
+class _Binding:
+    """One name, while the module collects its statements."""
 
     statements: list[tuple[tuple[ast.AST, ...], ast.stmt | None]] = field(default_factory=list)
-    """Each with the heads of the blocks it stands in; ``None`` where a head itself binds the name."""
+    """Each statement with the heads of its enclosing blocks; ``None`` where a head itself binds the name."""
     imports: list[Import] = field(default_factory=list)
     bound: bool = False
     """Whether one of the statements binds the name."""
     assigned: bool = False
-    """Whether it may be something that a call can change: no function, class or import."""
+    """Whether a call can change the object: the name is bound to neither a function, a class nor an import."""
 
 
 class Module:
-    """The definitions of one file, each made when it is first asked for.
+    """The definitions of one file, each made on first use.
 
     Args:
         source: the file's bytes.
 
     Raises:
         SyntaxError: the bytes are not Python of this version.
-        ValueError: they hold null bytes.
+        ValueError: the bytes contain null bytes.
     """
 
     def __init__(self, source: bytes) -> None:
-        self._found: dict[str, _Found] = {}
+        self._found: dict[str, _Binding] = {}
         self._made: dict[str, Definition] = {}
         self.star_imports: list[Import] = []
         statements = list(_flatten(ast.parse(source).body, ()))
@@ -84,7 +84,7 @@ class Module:
         return self._found.keys()
 
     def definition(self, name: str) -> Definition | None:
-        """Return what the module says about a name, or ``None`` where it says nothing."""
+        """Return the definition of a name, or ``None`` where the module does not bind the name."""
         if name not in self._made:
             if name not in self._found:
                 return None
@@ -97,14 +97,14 @@ class Module:
                 if name == "*":
                     self.star_imports.append(target)
                     continue
-                found = self._found.setdefault(name, _Found())
+                found = self._found.setdefault(name, _Binding())
                 found.imports.append(target)
                 if heads:  # one of several ways to get it: then the choice counts
                     found.bound = True
                     found.statements.append((heads, statement))
             return
         for name in sorted(bound_names([statement] if statement is not None else heads[-1:])):
-            found = self._found.setdefault(name, _Found())
+            found = self._found.setdefault(name, _Binding())
             found.statements.append((heads, statement))
             found.bound = True
             found.assigned |= not isinstance(statement, _DEFINITIONS)
@@ -112,7 +112,9 @@ class Module:
             for inner in ast.walk(statement):
                 if isinstance(inner, ast.Global):
                     for name in inner.names:
-                        self._found.setdefault(name, _Found(bound=True, assigned=True)).statements.append((heads, statement))
+                        self._found.setdefault(name, _Binding(bound=True, assigned=True)).statements.append(
+                            (heads, statement)
+                        )
 
     def _change(self, heads: tuple[ast.AST, ...], statement: ast.stmt) -> None:
         always, if_assigned = _changed_names(statement)
@@ -126,7 +128,7 @@ class Module:
                 found.statements.append((heads, statement))
 
 
-def _define(found: _Found) -> Definition:
+def _define(found: _Binding) -> Definition:
     code: list[bytes] = []
     references: set[Reference] = set()
     bases: set[Reference] = set()
@@ -145,9 +147,9 @@ def _position(item: tuple[tuple[ast.AST, ...], ast.stmt | None]) -> tuple[int, i
 
 
 def _flatten(body: Iterable[ast.stmt], heads: tuple[ast.AST, ...]) -> Iterator[tuple[tuple[ast.AST, ...], ast.stmt | None]]:
-    """Return the statements of a module, those in blocks with the blocks' heads: every branch counts.
+    """Return the statements of a module, each with the heads of its enclosing blocks: every branch counts.
 
-    Yields also the heads themselves, with ``None``, as they may bind names: ``for name in names``.
+    Each head follows by itself, with ``None`` for the statement, as a head may bind names: ``for name in names``.
     """
     for statement in body:
         blocks = list(_blocks(statement))
@@ -161,7 +163,7 @@ def _flatten(body: Iterable[ast.stmt], heads: tuple[ast.AST, ...]) -> Iterator[t
 
 
 def _blocks(statement: ast.stmt) -> Iterator[tuple[ast.AST, list[ast.stmt]]]:
-    """Return the blocks of a compound statement, each with a statement that has its head and no body."""
+    """Return the blocks of a compound statement, each with an expression of its head."""
     if isinstance(statement, _DEFINITIONS):
         return
     for name, value in ast.iter_fields(statement):
@@ -173,7 +175,7 @@ def _blocks(statement: ast.stmt) -> Iterator[tuple[ast.AST, list[ast.stmt]]]:
 
 
 def _head(statement: ast.stmt, branch: str, part: ast.AST | None = None) -> ast.AST:
-    """Return an expression with all that decides whether, and with what, a branch of a statement is run."""
+    """Return an expression of everything that decides whether, and on which values, a branch runs."""
     kept: list[ast.expr] = [ast.Constant(f"{type(statement).__name__} {branch}")]
     for owner in (statement, part):
         for _, value in ast.iter_fields(owner) if owner is not None else ():
@@ -191,7 +193,7 @@ def _without_bodies(value: object) -> Iterator[ast.expr]:
 
 
 def _changed_names(statement: ast.stmt) -> tuple[set[str], set[str]]:
-    """Return the names whose objects a statement changes: surely, and if they are objects that a call can change."""
+    """Return the names whose objects a statement changes: first for certain, then only if a call can change the object."""
     if isinstance(statement, _DEFINITIONS):
         decorators = [part.func if isinstance(part, ast.Call) else part for part in statement.decorator_list]
         # @clean.register changes clean, @cached changes nothing.
@@ -215,7 +217,7 @@ def _changed_names(statement: ast.stmt) -> tuple[set[str], set[str]]:
 
 
 def _root(node: ast.expr) -> str:
-    """Return the name an expression starts with: ``table`` of ``table["x"].y.append``, or an empty text."""
+    """Return the first name of an expression: ``table`` of ``table["x"].y.append``, or an empty text."""
     while True:
         node, _ = root_and_attributes(node)
         if isinstance(node, ast.Name):

@@ -1,4 +1,4 @@
-"""A project's files: where a class's project begins, and which file of it an import leads to, without importing."""
+"""The files of a project: the root of a class's project, and the file that an import leads to. Nothing is imported."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from airflow_kart.exceptions import IdentityError
 from airflow_kart.identity.code.module import Module
 from airflow_kart.identity.names import logical_module_name, own_folder
 
-__all__ = ["Place", "Project", "project_of", "read_module"]
+__all__ = ["Project", "SourcePlace", "project_of", "read_module"]
 
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a module is."""
+class SourcePlace:
+    """The location of a module."""
 
     name: str
-    """What this process imports it by."""
+    """The name by which this process imports the module."""
     file: str | None
-    """Its file; ``None`` for a package without ``__init__.py``, and for what is no Python source."""
+    """The source file; ``None`` for a package without ``__init__.py`` and for compiled modules."""
     folders: tuple[str, ...] | None
-    """Where its submodules are, if it is a package."""
+    """The folders of its submodules; ``None`` for a module that is no package."""
 
 
 @dataclass(frozen=True)
 class Project:
-    """The files below one folder: a DAG bundle, or the folder that a class's top-level package is in."""
+    """The files in one folder: a DAG bundle, or the folder that holds a class's top-level package."""
 
     root: str
     package: str | None
-    """The only package that belongs to it, where others are installed beside it."""
+    """The project's only package, where other packages are installed in the same folder."""
 
     def logical_name(self, file: str) -> str | None:
-        """Return a file's dotted path below the root, or ``None`` where it does not belong to the project."""
+        """Return a file's dotted path from the root, or ``None`` for a file outside the project."""
         return _logical_name(self, file)
 
-    def find_import(self, importer: Place, level: int, module: str) -> Place | None:
-        """Return where the module of an import statement is.
+    def find_import(self, importer: SourcePlace, level: int, module: str) -> SourcePlace | None:
+        """Return the location of an import statement's module.
 
         Args:
-            importer: the module the statement stands in.
-            level: how many dots there are in front of the module; 0 for an absolute import.
+            importer: the module that contains the statement.
+            level: number of leading dots; 0 for an absolute import.
             module: the module's dotted name, after the dots.
         """
         if level == 0:
@@ -59,24 +59,24 @@ class Project:
         for _ in range(level - 1):
             folder, package = os.path.dirname(folder), package.rpartition(".")[0]
         file = os.path.join(folder, "__init__.py")
-        base = Place(package, file if os.path.isfile(file) else None, (folder,))
+        base = SourcePlace(package, file if os.path.isfile(file) else None, (folder,))
         return self.find_below(base, module.split(".") if module else ())
 
-    def find(self, name: str) -> Place | None:
-        """Return where a module is by its absolute name, whether it belongs to the project or not."""
+    def find(self, name: str) -> SourcePlace | None:
+        """Return the location of a module, inside or outside the project, by its absolute name."""
         top, *rest = name.split(".")
         if top in sys.builtin_module_names:
             return None
         place = _find(top, None, tuple(sys.path)) or _find(top, (self.root,), ())
         return self.find_below(place, rest)
 
-    def find_below(self, place: Place | None, names: Iterable[str]) -> Place | None:
-        """Return where a module inside a package is."""
+    def find_below(self, place: SourcePlace | None, names: Iterable[str]) -> SourcePlace | None:
+        """Return the location of a module inside a package."""
         for name in names:
             if place is None or place.folders is None:
                 return None
             found = _find(name, place.folders, ())
-            place = found and Place(f"{place.name}.{name}" if place.name else name, found.file, found.folders)
+            place = found and SourcePlace(f"{place.name}.{name}" if place.name else name, found.file, found.folders)
         return place
 
 
@@ -100,11 +100,11 @@ def _is_of_python(path: Path) -> bool:
     return any(path.is_relative_to(os.path.realpath(sysconfig.get_path(kind))) for kind in ("stdlib", "platstdlib"))
 
 
-_places: dict[tuple[str, tuple[str, ...] | None, tuple[str, ...]], Place] = {}
+_places: dict[tuple[str, tuple[str, ...] | None, tuple[str, ...]], SourcePlace] = {}
 
 
-def _find(name: str, folders: tuple[str, ...] | None, search_path: tuple[str, ...]) -> Place | None:
-    """Ask Python's finder of files; what it has found is remembered, what it has not may still be written."""
+def _find(name: str, folders: tuple[str, ...] | None, search_path: tuple[str, ...]) -> SourcePlace | None:
+    """Ask Python's finder. The cache keeps found modules only: missing files may still appear."""
     key = (name, folders, search_path)
     if key not in _places:
         try:
@@ -115,12 +115,12 @@ def _find(name: str, folders: tuple[str, ...] | None, search_path: tuple[str, ..
             return None
         source = spec.origin if spec.has_location and spec.origin is not None and spec.origin.endswith(".py") else None
         within = spec.submodule_search_locations
-        _places[key] = Place(name, source and os.path.abspath(source), None if within is None else tuple(within))
+        _places[key] = SourcePlace(name, source and os.path.abspath(source), None if within is None else tuple(within))
     return _places[key]
 
 
-def project_of(cls: type) -> tuple[Project, Place]:
-    """Return the project a class belongs to, and where its module is.
+def project_of(cls: type) -> tuple[Project, SourcePlace]:
+    """Return the project of a class, and the location of its module.
 
     Raises:
         IdentityError: the class has no source file.
@@ -129,17 +129,18 @@ def project_of(cls: type) -> tuple[Project, Place]:
     if not file or not file.endswith(".py") or not os.path.isfile(file):
         raise IdentityError(
             f'{cls.__qualname__}.code_version is "auto", but {cls.__module__} has no source file to fingerprint '
-            '(a notebook, code that was typed in, or a compiled or zipped module); give a text instead: code_version = "1"'
+            '(a notebook, code that was typed in, or a compiled or zipped module); give a text instead: code_version = "1"',
+            task=cls.__qualname__,
         )
     path = Path(os.path.abspath(file))
     root = _root_of(path, logical_module_name(cls.__module__))
     package = path.relative_to(root).parts[0] if _INSTALLED.intersection(root.parts) else None
     folders = (str(path.parent),) if path.stem == "__init__" else None
-    return Project(str(root), package and package.removesuffix(".py")), Place(cls.__module__, str(path), folders)
+    return Project(str(root), package and package.removesuffix(".py")), SourcePlace(cls.__module__, str(path), folders)
 
 
 def _root_of(path: Path, logical_name: str) -> Path:
-    """Return the folder that a file's logical name starts from."""
+    """Return the folder at which a file's logical name starts."""
     parts = path.with_suffix("").parts
     if parts[-1] == "__init__":
         parts = parts[:-1]
@@ -153,24 +154,24 @@ def _root_of(path: Path, logical_name: str) -> Path:
 
 
 @dataclass
-class _Read:
+class _ReadFile:
     stamp: tuple[int, int]
     loaded: object
-    """What stands for the module as it was loaded then."""
+    """The spec of the module that was loaded at that time."""
     module: Module
 
 
-_read: dict[str, _Read] = {}
+_read: dict[str, _ReadFile] = {}
 
 
-def read_module(place: Place) -> Module:
-    """Return what a file says; read once, and again when it was edited.
+def read_module(place: SourcePlace) -> Module:
+    """Return the parsed file, parsed again after an edit.
 
-    Of a module this process has loaded, the file counts as it was when it was first asked for, until the module is
-    loaded anew: an edit does not change the code that runs here.
+    For a module that this process has loaded, the first version read counts until a reload: an edit of the file does
+    not change the running code.
 
     Raises:
-        IdentityError: the file cannot be read.
+        IdentityError: the file is unreadable.
     """
     file = place.file or ""
     known = _read.get(file)
@@ -186,15 +187,15 @@ def read_module(place: Place) -> Module:
         module = Module(Path(file).read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError) as error:
         raise IdentityError(
-            f"{file} cannot be fingerprinted: {type(error).__name__}: {error}; mend it, or give the tasks that use it "
-            'a code_version other than "auto"'
+            f"{file} cannot be fingerprinted: {type(error).__name__}: {error}; fix the file, or give the tasks that use the "
+            'file a code_version other than "auto"'
         ) from error
-    _read[file] = _Read(stamp, loaded, module)
+    _read[file] = _ReadFile(stamp, loaded, module)
     return module
 
 
-def _loaded(place: Place) -> object:
-    """Return what changes when the module is loaded anew, or ``None`` where this file is not loaded."""
+def _loaded(place: SourcePlace) -> object:
+    """Return the spec of the loaded module, which a reload replaces, or ``None`` if this process has not loaded the file."""
     module = sys.modules.get(place.name)
     file = getattr(module, "__file__", None)
     if file is None or os.path.abspath(file) != place.file:

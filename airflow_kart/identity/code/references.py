@@ -1,4 +1,4 @@
-"""Which names of its module, and which imports, a piece of code uses: Python's rules of scope, followed by reading."""
+"""The names of its module and the imports that a piece of code uses, by Python's rules of scope."""
 
 from __future__ import annotations
 
@@ -17,54 +17,54 @@ _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 @dataclass(frozen=True)
 class Import:
-    """What an import statement binds a name to."""
+    """The object to which an import statement binds a name."""
 
     level: int
-    """How many dots there are in front of the module; 0 for an absolute import."""
+    """The number of leading dots; 0 for an absolute import."""
     module: str
     name: str | None
-    """What is taken out of the module; ``None`` for the module itself."""
+    """The imported name of the module; ``None`` for the module itself."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """One use of a name that does not belong to the code itself."""
+    """One use of a name that the code does not bind itself."""
 
     source: str | Import
-    """A name of the module, or what the code imports by itself."""
+    """A name of the module, or an import inside the code."""
     attributes: tuple[str, ...] = ()
-    """The attributes that are taken of it: ``("options", "depth")`` for ``settings.options.depth``."""
+    """The attributes after the name: ``("options", "depth")`` for ``settings.options.depth``."""
     as_upstream: bool = False
-    """Whether it stands in ``requires()`` or directly in a class's body, where a task class is an upstream's."""
+    """Whether the use is in ``requires()`` or directly in a class's body, where a task class is an upstream."""
 
 
 @dataclass(frozen=True)
 class _Scope:
-    """What one function, comprehension or class body binds."""
+    """The names bound by one function, comprehension or class body."""
 
     names: Mapping[str, tuple[Import, ...]]
-    """The names, with what is imported under them."""
+    """The names, with the imports that bind them."""
     of_class: bool = False
     global_names: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Position:
     scopes: tuple[_Scope, ...] = ()
     in_class: bool = False
     as_upstream: bool = False
 
-    def inside(self, scope: _Scope) -> _Place:
-        return _Place((*self.scopes, scope), scope.of_class, self.as_upstream)
+    def inside(self, scope: _Scope) -> _Position:
+        return _Position((*self.scopes, scope), scope.of_class, self.as_upstream)
 
 
-_Pending: TypeAlias = "list[tuple[ast.AST, _Place]]"
+_Pending: TypeAlias = "list[tuple[ast.AST, _Position]]"
 
 
 def references_of(*nodes: ast.AST) -> frozenset[Reference]:
-    """Return what code at the top of a module uses: its free names, and what it imports itself."""
+    """Return the free names and the own imports of code at the top level of a module."""
     found: set[Reference] = set()
-    pending: _Pending = [(node, _Place()) for node in nodes]
+    pending: _Pending = [(node, _Position()) for node in nodes]
     while pending:
         node, place = pending.pop()
         if isinstance(node, (ast.Name, ast.Attribute)):
@@ -82,7 +82,7 @@ def references_of(*nodes: ast.AST) -> frozenset[Reference]:
 
 
 def root_and_attributes(node: ast.expr) -> tuple[ast.expr, tuple[str, ...]]:
-    """Return what a chain of attributes starts with, and the attributes in order."""
+    """Return the first expression of a chain of attributes, and the attributes in order."""
     attributes = []
     while isinstance(node, ast.Attribute):
         attributes.append(node.attr)
@@ -90,7 +90,7 @@ def root_and_attributes(node: ast.expr) -> tuple[ast.expr, tuple[str, ...]]:
     return node, tuple(reversed(attributes))
 
 
-def _look_up(name: str, attributes: tuple[str, ...], place: _Place) -> Iterator[Reference]:
+def _look_up(name: str, attributes: tuple[str, ...], place: _Position) -> Iterator[Reference]:
     for depth, scope in enumerate(reversed(place.scopes)):
         if name in scope.global_names:
             break
@@ -102,7 +102,7 @@ def _look_up(name: str, attributes: tuple[str, ...], place: _Place) -> Iterator[
     yield Reference(name, attributes, place.as_upstream)
 
 
-def _parts(node: ast.AST, place: _Place) -> _Pending:
+def _parts(node: ast.AST, place: _Position) -> _Pending:
     """Return the parts of a node that can use names, each with its place."""
     if isinstance(node, _FUNCTIONS):
         return _function(node, place)
@@ -110,7 +110,7 @@ def _parts(node: ast.AST, place: _Place) -> _Pending:
         inner = place.inside(_Scope(dict.fromkeys(_arguments(node.args), ())))
         return [*((default, place) for default in _defaults(node.args)), (node.body, inner)]
     if isinstance(node, ast.ClassDef):
-        inner = _Place((*place.scopes, _scope(node.body, of_class=True)), in_class=True, as_upstream=True)
+        inner = _Position((*place.scopes, _scope(node.body, of_class=True)), in_class=True, as_upstream=True)
         outside = [*node.decorator_list, *node.bases, *node.keywords]
         return [*((part, place) for part in outside), *((part, inner) for part in node.body if counts(part, in_class=True))]
     if isinstance(node, _COMPREHENSIONS):
@@ -121,9 +121,11 @@ def _parts(node: ast.AST, place: _Place) -> _Pending:
     return [(child, place) for child in ast.iter_child_nodes(node)]
 
 
-def _function(node: ast.FunctionDef | ast.AsyncFunctionDef, place: _Place) -> _Pending:
+def _function(node: ast.FunctionDef | ast.AsyncFunctionDef, place: _Position) -> _Pending:
     body = _scope(node.body, _arguments(node.args))
-    inner = _Place((*place.scopes, body), as_upstream=place.as_upstream and (not place.in_class or node.name == "requires"))
+    inner = _Position(
+        (*place.scopes, body), as_upstream=place.as_upstream and (not place.in_class or node.name == "requires")
+    )
     outside: list[ast.AST] = [*node.decorator_list, *_defaults(node.args)]
     if keeps_annotations(node):
         annotations = [argument.annotation for argument in ast.walk(node.args) if isinstance(argument, ast.arg)]
@@ -131,7 +133,7 @@ def _function(node: ast.FunctionDef | ast.AsyncFunctionDef, place: _Place) -> _P
     return [*((part, place) for part in outside), *((part, inner) for part in node.body)]
 
 
-def _comprehension(node: ast.AST, place: _Place) -> _Pending:
+def _comprehension(node: ast.AST, place: _Position) -> _Pending:
     generators: list[ast.comprehension] = node.generators  # type: ignore[attr-defined]  # every comprehension has them
     inner = place.inside(_Scope(dict.fromkeys(bound_names([part.target for part in generators]), ())))
     rest = [child for child in ast.iter_child_nodes(node) if child is not generators[0]]
@@ -165,7 +167,7 @@ def _scope(body: Iterable[ast.stmt], arguments: Iterable[str] = (), of_class: bo
 
 
 def imports_of(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, Import]]:
-    """Return the names an import statement binds, with what each is; ``*`` for everything the module has."""
+    """Return the names that an import statement binds, each with its import; ``*`` for ``import *``."""
     for alias in node.names:
         if isinstance(node, ast.ImportFrom):
             yield alias.asname or alias.name, Import(node.level, node.module or "", alias.name)
@@ -177,7 +179,7 @@ def imports_of(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, Import]
 
 
 def bound_names(nodes: Iterable[ast.AST]) -> set[str]:
-    """Return the names that code binds in its own scope; not what functions and classes inside it bind."""
+    """Return the names that code binds in its own scope, without the scopes of inner functions and classes."""
     names: set[str] = set()
     for node in _walk_scope(nodes):
         if isinstance(node, ast.Name):
@@ -195,7 +197,7 @@ def bound_names(nodes: Iterable[ast.AST]) -> set[str]:
 
 
 def _walk_scope(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """Return the nodes of one scope; of the scopes inside it only their heads, and what ``:=`` binds out of them."""
+    """Return the nodes of one scope; of inner scopes only the heads, and the names that ``:=`` binds outside."""
     pending = list(nodes)
     while pending:
         node = pending.pop()

@@ -1,4 +1,4 @@
-"""Bytes of an object as they come over the network, and how long to wait for them."""
+"""Bytes of an object from the network, and the patience with them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SLOWEST = 16 << 10
 
 
 class Body(Protocol):
-    """An answer with bytes of an object, which are read from it as they come."""
+    """An answer with bytes of an object, readable as the bytes arrive."""
 
     @property
     def size(self) -> int:
@@ -29,11 +29,11 @@ class Body(Protocol):
         ...
 
     def read(self, most: int, /) -> bytes:
-        """Return the bytes that have come, ``most`` of them at most, or none at the end."""
+        """Return the bytes that have arrived, ``most`` of them at most, and none at the end."""
         ...
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Release the connection."""
         ...
 
 
@@ -41,7 +41,7 @@ def fill(view: memoryview, body: Body) -> Iterator[int]:
     """Fill a buffer from a body; yield how many bytes each step has brought.
 
     Raises:
-        TransientFault: the body is too short, or comes so slowly that asking anew is better.
+        TransientFault: the body is too short, or so slow that a new request is better.
     """
     had = 0
     began = time.monotonic()

@@ -1,7 +1,7 @@
-"""What can go wrong with a request to a service, and how often it is tried again.
+"""Faults of requests to a service, and the policy of retries.
 
-A service raises one of the faults below for whatever its client library raised. :class:`Retries` is the only place that
-tries again: client libraries are told not to, since retries within retries multiply.
+A service raises one of the faults below in place of its client library's errors. Only :class:`Retries` repeats a request:
+client libraries have their own retries switched off, since retries within retries multiply.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from airflow_kart import settings
+from airflow_kart.connections import without_passwords
 
 __all__ = [
     "BusyFault",
@@ -35,11 +36,18 @@ log = logging.getLogger(__name__)
 
 
 class Fault(Exception):  # noqa: N818 - these never reach the user, whose errors are in exceptions.py
-    """A request failed; the text says why, in words for the user."""
+    """A request failed; the text gives the user the reason, without passwords.
+
+    Args:
+        words: the reason.
+    """
+
+    def __init__(self, words: str = "") -> None:
+        super().__init__(without_passwords(words))
 
 
 class TransientFault(Fault):
-    """It may go well another time: throttling, a broken connection, a service that is not well."""
+    """A later request may succeed: throttling, a broken connection, a service in trouble."""
 
 
 class BusyFault(TransientFault):
@@ -51,7 +59,7 @@ class ExpiredFault(Fault):
 
     Args:
         words: as in every fault.
-        client: what holds them.
+        client: the client that holds the credentials.
     """
 
     def __init__(self, words: str, client: object) -> None:
@@ -60,7 +68,7 @@ class ExpiredFault(Fault):
 
 
 class MissingFault(Fault):
-    """There is no such object."""
+    """The object does not exist."""
 
 
 class ConflictFault(Fault):
@@ -68,15 +76,15 @@ class ConflictFault(Fault):
 
 
 class LostUploadFault(Fault):
-    """An upload that was begun is not there any more: it was completed, or given up."""
+    """The service no longer has this upload: somebody completed or aborted the upload."""
 
 
 class RefusedFault(Fault):
-    """It will not go well another time either."""
+    """A later request would fail too."""
 
 
 class Retries:
-    """How often, and for how long, a request is tried again.
+    """How often, and for how long, to repeat a request.
 
     Args:
         most: how many times at most; by default as ``[kart] storage_retries`` says.
@@ -86,15 +94,15 @@ class Retries:
         self._most = settings.kart_int("storage_retries", least=0) if most is None else most
 
     def call(self, what: str, request: Callable[[], _T], renew: Callable[[ExpiredFault], object] | None = None) -> _T:
-        """Make a request, again and again if need be.
+        """Make a request, and repeat it after transient faults.
 
         Args:
-            what: what the request does, for the log.
-            request: makes it, or raises a fault.
-            renew: gets new credentials, where that may help; asked once.
+            what: the action and the uri, for the log.
+            request: makes the request, or raises a fault.
+            renew: gets new credentials; called once at most.
 
         Raises:
-            Fault: what the last attempt came to.
+            Fault: the fault of the last attempt.
         """
         return Attempts(self._most, what).call(request, renew)
 
@@ -110,7 +118,7 @@ class Attempts:
         self._renewed = False
 
     def call(self, request: Callable[[], _T], renew: Callable[[ExpiredFault], object] | None = None) -> _T:
-        """Make the request until it goes well, or there is no use in it any more."""
+        """Make the request until it succeeds, or further attempts are useless."""
         while True:
             try:
                 return request()
@@ -123,7 +131,7 @@ class Attempts:
                 renew(fault)
 
     def pause(self, fault: TransientFault) -> None:
-        """Count a failed attempt and wait before the next one, or raise its fault where it was the last."""
+        """Count a failed attempt and wait before the next one; raise the fault of the last attempt."""
         now = time.monotonic()
         if not self._failed:
             self._first_failure = now

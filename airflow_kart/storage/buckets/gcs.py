@@ -1,8 +1,8 @@
 """Objects in Google Cloud Storage.
 
-A resumable upload has to name its condition when it begins, which is too early: what is expected is known only when an
-object is published. So a large object is sent as hidden objects, its parts, and composed of them by one conditional
-request. The service compares each part with the MD5 that comes with it.
+A resumable upload must name its condition at its beginning. That is too early: a writer knows the expected version only
+when it publishes. So the store sends a large object as hidden objects, its parts, and composes them by one conditional
+request. The service compares each part with the MD5 in the request.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import posixpath
 import re
 import uuid
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
@@ -32,8 +31,9 @@ from airflow_kart.storage.buckets.faults import (
 )
 from airflow_kart.storage.buckets.gcs_client import GCSSession, new_session
 from airflow_kart.storage.buckets.metadata import UPLOAD_KEY
-from airflow_kart.storage.buckets.service import Head, Listed, Page, Place, Unfinished
+from airflow_kart.storage.buckets.service import BucketKey, Head, ListedObject, Page, Unfinished
 from airflow_kart.storage.buckets.store import BucketStore
+from airflow_kart.storage.threads import Threads
 
 __all__ = ["GCSStore"]
 
@@ -58,7 +58,7 @@ class GCSStore(BucketStore):
         self.gcp_conn_id = gcp_conn_id
 
     def __reduce__(self) -> tuple[type[GCSStore], tuple[str | None]]:
-        """Be pickled by the connection's id alone."""
+        """Pickle the connection's id alone."""
         return GCSStore, (self.gcp_conn_id,)
 
 
@@ -78,11 +78,11 @@ class _GCS:
         if isinstance(fault.client, GCSSession):
             self._sessions.renew(fault.client)
 
-    def head(self, place: Place) -> Head:
+    def head(self, place: BucketKey) -> Head:
         found = self._json("GET", _object(place), place, params={"fields": f"{_FIELDS},metadata"})
         return Head(_stat(found), found.get("metadata", {}).get(UPLOAD_KEY, ""))
 
-    def get(self, place: Place, start: int = 0, stop: int | None = None, version: str | None = None) -> _GCSBody:
+    def get(self, place: BucketKey, start: int = 0, stop: int | None = None, version: str | None = None) -> _GCSBody:
         params = {"alt": "media"} if version is None else {"alt": "media", "generation": version}
         headers = {} if stop is None else {"Range": f"bytes={start}-{stop - 1}"}
         session = self._session
@@ -99,7 +99,7 @@ class _GCS:
             raise RefusedFault("the service cannot answer with a part of an object")
         return body
 
-    def put(self, place: Place, data: bytes, expected: Expected, metadata: dict[str, str]) -> str:
+    def put(self, place: BucketKey, data: bytes, expected: Expected, metadata: dict[str, str]) -> str:
         about = {
             "name": place.key,
             "contentType": _TYPE,
@@ -122,51 +122,58 @@ class _GCS:
             raise _no_bucket(place) from fault
         return str(made["generation"])
 
-    def begin(self, place: Place, metadata: dict[str, str]) -> str:  # noqa: ARG002 - given when it is composed
+    def begin(self, place: BucketKey, metadata: dict[str, str]) -> str:  # noqa: ARG002 - given when it is composed
         return uuid.uuid4().hex
 
-    def put_part(self, place: Place, upload: str, number: int, data: bytes) -> str:
+    def put_part(self, place: BucketKey, upload: str, number: int, data: bytes) -> str:
         key = f"{_hidden(place, upload)}{posixpath.basename(place.key)}/{number:05}"
-        self.put(Place(place.bucket, key), data, ANY, {})
+        self.put(BucketKey(place.bucket, key), data, ANY, {})
         return key
 
-    def arrange(self, place: Place, upload: str, parts: Sequence[str]) -> Sequence[str]:
-        """Compose parts of parts until there are no more than one request takes."""
+    def arrange(self, place: BucketKey, upload: str, parts: Sequence[str]) -> Sequence[str]:
+        """Compose parts of parts until one request takes the rest."""
         level = 0
         while len(parts) > _COMPOSED_AT_ONCE:
             level += 1
             groups = [parts[first : first + _COMPOSED_AT_ONCE] for first in range(0, len(parts), _COMPOSED_AT_ONCE)]
             folder = f"{_hidden(place, upload)}{posixpath.basename(place.key)}"
             keys = [f"{folder}/{level}-{number:05}" for number in range(1, len(groups) + 1)]
-            with ThreadPoolExecutor(_THREADS, "kart-compose") as pool:
-                list(pool.map(lambda key, group: self._compose(Place(place.bucket, key), group, ANY, {}), keys, groups))
+            with Threads(_THREADS, "kart-compose") as pool:
+                list(pool.map(lambda key, group: self._compose(BucketKey(place.bucket, key), group, ANY, {}), keys, groups))
             parts = keys
         return parts
 
-    def complete(self, place: Place, upload: str, parts: Sequence[str], expected: Expected, metadata: dict[str, str]) -> str:  # noqa: ARG002 - the parts say it
+    def complete(
+        self,
+        place: BucketKey,
+        upload: str,  # noqa: ARG002 - the parts say it
+        parts: Sequence[str],
+        expected: Expected,
+        metadata: dict[str, str],
+    ) -> str:
         try:
             return self._compose(place, parts, expected, metadata)
         except MissingFault as fault:
             raise LostUploadFault(str(fault)) from fault
 
-    def clear(self, place: Place, upload: str) -> None:
+    def clear(self, place: BucketKey, upload: str) -> None:
         self.abandon(place, upload)
 
-    def abandon(self, place: Place, upload: str) -> None:
-        prefix, page = Place(place.bucket, _hidden(place, upload)), None
+    def abandon(self, place: BucketKey, upload: str) -> None:
+        prefix, page = BucketKey(place.bucket, _hidden(place, upload)), None
         while True:
             listed = self.list(prefix, page)
-            with ThreadPoolExecutor(_THREADS, "kart-remove") as pool:
-                list(pool.map(lambda entry: self.remove(Place(place.bucket, entry.key)), listed.entries))
+            with Threads(_THREADS, "kart-remove") as pool:
+                list(pool.map(lambda entry: self.remove(BucketKey(place.bucket, entry.key)), listed.entries))
             if listed.next is None:
                 return
             page = listed.next
 
-    def remove(self, place: Place, expected: Removable = ANY) -> None:
+    def remove(self, place: BucketKey, expected: Removable = ANY) -> None:
         with contextlib.suppress(MissingFault):
             self._session.request("DELETE", _object(place), place, params=_condition(expected))
 
-    def list(self, place: Place, page: Any, *, deep: bool = True) -> Page:
+    def list(self, place: BucketKey, page: Any, *, deep: bool = True) -> Page:
         params = {"prefix": place.key, "maxResults": "1000", "fields": f"items({_FIELDS}),nextPageToken"}
         if page is not None:
             params["pageToken"] = page
@@ -176,9 +183,9 @@ class _GCS:
             found = self._json("GET", f"/storage/v1/b/{quote(place.bucket, safe='')}/o", place, params=params)
         except MissingFault as fault:
             raise _no_bucket(place) from fault
-        return Page([Listed(item["name"], _stat(item)) for item in found.get("items", ())], found.get("nextPageToken"))
+        return Page([ListedObject(item["name"], _stat(item)) for item in found.get("items", ())], found.get("nextPageToken"))
 
-    def list_unfinished(self, place: Place, page: Any) -> Page:
+    def list_unfinished(self, place: BucketKey, page: Any) -> Page:
         asked, last = page or (None, "")
         listed = self.list(place, asked)
         entries = []
@@ -193,7 +200,7 @@ class _GCS:
     def _session(self) -> GCSSession:
         return self._sessions.get()
 
-    def _compose(self, place: Place, keys: Sequence[str], expected: Expected, metadata: dict[str, str]) -> str:
+    def _compose(self, place: BucketKey, keys: Sequence[str], expected: Expected, metadata: dict[str, str]) -> str:
         about = {
             "sourceObjects": [{"name": key} for key in keys],
             "destination": {"contentType": _TYPE, "metadata": metadata},
@@ -201,7 +208,7 @@ class _GCS:
         params = {"fields": "generation", **_condition(expected)}
         return str(self._json("POST", f"{_object(place)}/compose", place, params=params, json=about)["generation"])
 
-    def _json(self, method: str, path: str, place: Place, **options: Any) -> Any:
+    def _json(self, method: str, path: str, place: BucketKey, **options: Any) -> Any:
         answer = self._session.request(method, path, place, **options)
         try:
             return answer.json()
@@ -228,16 +235,16 @@ class _GCSBody:
         self._answer.close()
 
 
-def _no_bucket(place: Place) -> RefusedFault:
+def _no_bucket(place: BucketKey) -> RefusedFault:
     return RefusedFault(f"there is no bucket {place.bucket}; create it, or correct workspace_directory")
 
 
-def _object(place: Place) -> str:
+def _object(place: BucketKey) -> str:
     return f"/storage/v1/b/{quote(place.bucket, safe='')}/o/{quote(place.key, safe='')}"
 
 
-def _hidden(place: Place, upload: str) -> str:
-    """Return what the keys of an upload's parts begin with."""
+def _hidden(place: BucketKey, upload: str) -> str:
+    """Return the common beginning of the keys of an upload's parts."""
     return posixpath.join(posixpath.dirname(place.key), UPLOADS, upload, "")
 
 

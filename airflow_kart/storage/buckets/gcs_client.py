@@ -1,4 +1,4 @@
-"""The session that GCSHook's client speaks through, and what its errors mean."""
+"""The HTTP session of GCSHook's client, and the meaning of its errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_kart.connections import connection_id, pool_size, whose
+from airflow_kart.connections import connection_id, pool_size, safe_cause, whose, without_passwords
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.storage.buckets.faults import (
     ConflictFault,
@@ -18,7 +18,7 @@ from airflow_kart.storage.buckets.faults import (
     RefusedFault,
     TransientFault,
 )
-from airflow_kart.storage.buckets.service import Place
+from airflow_kart.storage.buckets.service import BucketKey
 
 __all__ = ["GCSSession", "new_session"]
 
@@ -28,7 +28,7 @@ _THROTTLED = {"rateLimitExceeded", "userRateLimitExceeded"}
 
 @dataclass(frozen=True, eq=False)
 class GCSSession:
-    """An authorised session with Google Cloud Storage, or with what stands in for it."""
+    """An authorised session with Google Cloud Storage, or with a stand-in for tests."""
 
     http: Any
     """A ``requests`` session."""
@@ -36,11 +36,11 @@ class GCSSession:
     who: str
     """For messages: the connection and the endpoint."""
 
-    def request(self, method: str, path: str, place: Place, **options: Any) -> Any:
-        """Make a request; return the answer, which is not an error.
+    def request(self, method: str, path: str, place: BucketKey, **options: Any) -> Any:
+        """Make a request; return the answer, which is never an error.
 
         Raises:
-            Fault: it could not be made, or the answer is an error.
+            Fault: the request failed, or its answer is an error.
         """
         with self.faults():
             answer = self.http.request(method, self.endpoint + path, timeout=_SECONDS, **options)
@@ -51,7 +51,17 @@ class GCSSession:
 
     @contextlib.contextmanager
     def faults(self) -> Iterator[None]:
-        """Raise the fault for whatever goes wrong inside the block."""
+        """Raise the fault for each error inside the block, without passwords in its causes."""
+        try:
+            with self._faults():
+                yield
+        except Fault as fault:
+            if safe_cause(fault) is None:
+                fault.__cause__ = fault.__context__ = None
+            raise
+
+    @contextlib.contextmanager
+    def _faults(self) -> Iterator[None]:
         import google.auth.exceptions
         import requests
         import urllib3.exceptions
@@ -81,8 +91,8 @@ class GCSSession:
         except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             raise TransientFault(f"no good answer came from the service: {error}") from error
 
-    def _fault_of_answer(self, answer: Any, place: Place) -> Fault:
-        """Return the fault for an answer that is an error."""
+    def _fault_of_answer(self, answer: Any, place: BucketKey) -> Fault:
+        """Return the fault for an error answer."""
         status = int(answer.status_code)
         reasons, text = _told(answer)
         words = f"status {status}: {text}" if text else f"status {status}"
@@ -110,10 +120,10 @@ def new_session(given: str | None) -> GCSSession:
     """Return a new session.
 
     Args:
-        given: the id of the connection that was asked for.
+        given: the id of the connection that a DAG or a uri names.
 
     Raises:
-        ConfigurationError: the connection, or the package that is needed, is missing or wrong.
+        ConfigurationError: the connection or Airflow's Google provider is missing, or the connection is wrong.
     """
     try:
         from airflow.providers.google.cloud.hooks.gcs import GCSHook
@@ -129,18 +139,19 @@ def new_session(given: str | None) -> GCSSession:
         # GCSHook insists on a connection; without one it would come to Google's default credentials too.
         client: Any = GCSHook(gcp_conn_id=used).get_conn() if used else storage.Client(project="none")
         session = client._http  # noqa: SLF001 - the client has no other way to its authorised session
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - hooks raise all kinds
+        words = f"{type(error).__name__}: {without_passwords(str(error))}"
         raise ConfigurationError(
-            f"no client for Google Cloud Storage could be made ({who}): {type(error).__name__}: {error}; correct the connection"
-        ) from error
+            f"no client for Google Cloud Storage could be made ({who}): {words}; correct the connection"
+        ) from safe_cause(error)
     if type(session.get_adapter(client.api_endpoint)) is HTTPAdapter:  # not one with a certificate of the client's
         pool = HTTPAdapter(pool_maxsize=pool_size())
         session.mount(client.api_endpoint, pool)
-    return GCSSession(session, client.api_endpoint, f"{who}, {client.api_endpoint}")
+    return GCSSession(session, client.api_endpoint, f"{who}, {without_passwords(client.api_endpoint)}")
 
 
 def _told(answer: Any) -> tuple[set[str], str]:
-    """Return the reasons and the message that an answer gives for an error."""
+    """Return the reasons and the message of an error answer."""
     try:
         error = answer.json()["error"]
         reasons = {str(each.get("reason")) for each in error.get("errors", ())}

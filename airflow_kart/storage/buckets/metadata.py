@@ -1,4 +1,4 @@
-"""The few words that an object in a bucket carries about itself."""
+"""The metadata of an object in a bucket."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from urllib.parse import quote
 __all__ = ["UPLOAD_KEY", "fitted"]
 
 UPLOAD_KEY = "kart-upload"
-"""Under this name an object carries the token of the upload that made it, by which a writer knows its own again."""
+"""The name under which an object carries the token of its upload; a writer recognises its own object by the token."""
 
 _NOT_IN_A_KEY = re.compile(r"[^a-z0-9-]+")
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
 
 def fitted(metadata: Mapping[str, str], token: str, limit: int) -> dict[str, str]:
-    """Return metadata in the form that services take, cut to a limit: it is a convenience, never a reason to fail.
+    """Return metadata as services accept them, cut to a limit: metadata are a convenience, never a reason to fail.
 
-    Names are in lower case, with hyphens. What is not printable ASCII in a value is percent-encoded, and so are percent
-    signs. What does not fit is cut, from the end.
+    Names become lower case, with hyphens. Values keep printable ASCII; other characters, and percent signs, become
+    percent-encoded. The end is cut off where names and values exceed the limit.
 
     Args:
         metadata: names and texts.
         token: the token of the upload, which always fits.
-        limit: how many bytes names and values may have together.
+        limit: bytes of all names and values together.
     """
     found = {UPLOAD_KEY: token}
     left = limit - len(UPLOAD_KEY) - len(token)
@@ -40,7 +40,7 @@ def fitted(metadata: Mapping[str, str], token: str, limit: int) -> dict[str, str
 
 
 def _cut(value: str, length: int) -> str:
-    """Return the beginning of a percent-encoded text, never with half an escape at its end."""
+    """Return the beginning of a percent-encoded text, without half an escape at its end."""
     if len(value) <= length:
         return value
     return re.sub(r"%[0-9A-F]?$", "", value[:length]).rstrip()

@@ -1,8 +1,8 @@
-"""Reading an object of a bucket like a file: what is needed of it, when it is needed.
+"""Reading an object of a bucket like a file: only the needed bytes, when a reader needs them.
 
-Who reads on and on gets blocks that were asked for in advance, several at once; who jumps about gets what is asked for
-and no more; who says in advance what will be read gets that, several ranges at once. All of it is of one version of the
-object.
+For a reader that reads on and on, the stream fetches blocks in advance, several at once. A reader that jumps gets the
+bytes it asks for and no more. A reader that announces ranges gets these, several at once. All bytes are of one version of
+the object.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import io
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 import xxhash
 
+from airflow_kart.storage.threads import Threads
 from airflow_kart.streams import HashName
 
 __all__ = ["BLOCK", "Ranged", "RangedStream"]
@@ -34,12 +35,12 @@ Fetch = Callable[[int, memoryview], None]
 
 
 class Ranged(io.RawIOBase):
-    """An object as a raw stream; :class:`RangedStream` makes a fast stream of it.
+    """An object as a raw stream, under the buffer of a :class:`RangedStream`.
 
     Args:
         size: length of the object in bytes.
-        fetch: gets bytes, in any thread.
-        at_hand: whether the first block is on its way already, so that reading it costs nothing.
+        fetch: fetches bytes, in any thread.
+        at_hand: whether the first block is already on its way, and costs nothing.
         end: called when the stream is closed.
     """
 
@@ -54,10 +55,10 @@ class Ranged(io.RawIOBase):
         self._run = _SHORT  # how much was read in a row; who begins at the beginning is taken to read on
         self._blocks: dict[int, Future[memoryview]] = {}
         self._expected: dict[int, tuple[int, Future[memoryview]]] = {}  # by begin: end, and what was read
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: Threads | None = None
         self.hash_name: HashName = "xxh3"
         self._digest: Any = xxhash.xxh3_128()
-        self._hasher: ThreadPoolExecutor | None = None
+        self._hasher: Threads | None = None
         self._hashing: Future[None] | None = None
         self._hashed = 0
 
@@ -75,7 +76,7 @@ class Ranged(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Move the position; nothing is fetched before it is read."""
+        """Move the position; only reading fetches bytes."""
         self._check_open()
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         if start + offset < 0:
@@ -106,7 +107,7 @@ class Ranged(io.RawIOBase):
         return count
 
     def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
-        """Begin to fetch ranges; see :class:`~airflow_kart.storage.base.ExpectsRanges`."""
+        """Begin to fetch ranges; see :class:`~airflow_kart.streams.ExpectsRanges`."""
         self._check_open()
         for start, end in ranges:
             for begin in range(start, end, BLOCK):
@@ -114,7 +115,7 @@ class Ranged(io.RawIOBase):
                 self._expected[begin] = (stop, self._worker().submit(self._load, begin, stop))
 
     def readall(self) -> bytes:
-        """Read the rest, with one copy of it in memory."""
+        """Read the rest, with one copy in memory."""
         rest = io.BytesIO()
         view = memoryview(bytearray(min(BLOCK, max(0, self._size - self._position))))
         while count := self.readinto(view):
@@ -122,13 +123,13 @@ class Ranged(io.RawIOBase):
         return rest.getvalue()
 
     def hash_with(self, name: HashName) -> None:
-        """Hash with something else; see :class:`~airflow_kart.storage.base.HashedStream`."""
+        """Choose another hash; see :class:`~airflow_kart.streams.HashedStream`."""
         if self._hashed:
             raise ValueError("the stream has been read, and hashed, already")
         self.hash_name, self._digest = name, hashlib.sha256() if name == "sha256" else xxhash.xxh3_128()
 
     def hexdigest(self) -> str:
-        """Return the hash of the whole object; see :class:`~airflow_kart.storage.base.HashedStream`."""
+        """Return the hash of the whole object; see :class:`~airflow_kart.streams.HashedStream`."""
         self._check_open()
         for index in range(self._hashed, self._last + 1):
             self._block(index, index + _AHEAD)
@@ -137,7 +138,7 @@ class Ranged(io.RawIOBase):
         return str(self._digest.hexdigest())
 
     def close(self) -> None:
-        """Stop what is under way, and let go of everything."""
+        """Stop all fetches, and release everything."""
         if not self.closed:
             self._end()
             for pool in (self._pool, self._hasher):
@@ -159,7 +160,7 @@ class Ranged(io.RawIOBase):
         return self._at_hand and index == 0 and self._size <= BLOCK
 
     def _read_expected(self, view: memoryview) -> int:
-        """Read from an expected range, and let go of it at its end; return how much was read."""
+        """Read from an announced range, and drop a range at its end; return the number of bytes."""
         begins = list(self._expected)
         begin = begins[place - 1] if (place := bisect_right(begins, self._position)) else -1
         end, loading = self._expected.get(begin, (0, None))
@@ -181,7 +182,7 @@ class Ranged(io.RawIOBase):
         return count
 
     def _block(self, index: int, through: int) -> memoryview:
-        """Return a block, and ask for some after it."""
+        """Return a block, and begin to fetch the next ones."""
         for number in range(index, min(through, index + _AHEAD, self._last) + 1):
             if number not in self._blocks:
                 self._make_room(index)
@@ -207,24 +208,24 @@ class Ranged(io.RawIOBase):
         return block
 
     def _hash(self, block: memoryview) -> None:
-        """Let a thread hash the next block in order, beside whoever decodes it; one block waits at most."""
+        """Let a thread hash the next block in order, beside the decoding; one block waits at most."""
         if self._hashing is not None:
             self._hashing.result()
         if self._hasher is None:
-            self._hasher = ThreadPoolExecutor(1, "kart-hash")
+            self._hasher = Threads(1, "kart-hash")
         self._hashed += 1
         self._hashing = self._hasher.submit(self._digest.update, block)
 
-    def _worker(self) -> ThreadPoolExecutor:
+    def _worker(self) -> Threads:
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(_AHEAD + 1, "kart-read")
+            self._pool = Threads(_AHEAD + 1, "kart-read")
         return self._pool
 
 
 class RangedStream(io.BufferedReader):
     """An object as a buffered stream, which is a ``HashedStream`` and ``ExpectsRanges`` too.
 
-    Both are of :mod:`airflow_kart.storage.base`.
+    Both protocols are in :mod:`airflow_kart.streams`.
     """
 
     def __init__(self, raw: Ranged) -> None:
@@ -233,11 +234,11 @@ class RangedStream(io.BufferedReader):
 
     @property
     def hash_name(self) -> HashName:
-        """What it hashes with."""
+        """The name of the hash."""
         return self._ranged.hash_name
 
     def hash_with(self, name: HashName) -> None:
-        """Hash with something else."""
+        """Choose another hash."""
         self._ranged.hash_with(name)
 
     def hexdigest(self) -> str:
@@ -245,5 +246,5 @@ class RangedStream(io.BufferedReader):
         return self._ranged.hexdigest()
 
     def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
-        """Begin to fetch what will be read."""
+        """Begin to fetch announced ranges."""
         self._ranged.expect(ranges)

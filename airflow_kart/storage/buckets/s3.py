@@ -1,6 +1,6 @@
-"""Objects in S3, and in services that speak its protocol with conditional writes.
+"""Objects in S3, and in services with the protocol of S3 and conditional writes.
 
-The integrity of what is sent is botocore's affair, which has the service verify a checksum of each request.
+botocore adds a checksum to each request, and the service verifies the checksum.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from airflow_kart.storage.base import ANY, Expected, ObjectStat, Removable
 from airflow_kart.storage.buckets.faults import ExpiredFault, LostUploadFault, MissingFault, RefusedFault, Retries
 from airflow_kart.storage.buckets.metadata import UPLOAD_KEY
 from airflow_kart.storage.buckets.s3_client import faults_of, new_client
-from airflow_kart.storage.buckets.service import Head, Listed, Page, Place, Unfinished
+from airflow_kart.storage.buckets.service import BucketKey, Head, ListedObject, Page, Unfinished
 from airflow_kart.storage.buckets.store import BucketStore
 
 __all__ = ["S3Store"]
@@ -37,7 +37,7 @@ class S3Store(BucketStore):
         self.aws_conn_id = aws_conn_id
 
     def __reduce__(self) -> tuple[type[S3Store], tuple[str | None]]:
-        """Be pickled by the connection's id alone."""
+        """Pickle the connection's id alone."""
         return S3Store, (self.aws_conn_id,)
 
 
@@ -58,7 +58,7 @@ class _S3:
         if held[0] is fault.client:
             self._clients.renew(held)
 
-    def head(self, place: Place) -> Head:
+    def head(self, place: BucketKey) -> Head:
         client = self._client
         with faults_of(client, place):
             try:
@@ -71,7 +71,7 @@ class _S3:
         stat = ObjectStat(answer["ContentLength"], answer["LastModified"], answer["ETag"])
         return Head(stat, answer["Metadata"].get(UPLOAD_KEY, ""))
 
-    def get(self, place: Place, start: int = 0, stop: int | None = None, version: str | None = None) -> _S3Body:
+    def get(self, place: BucketKey, start: int = 0, stop: int | None = None, version: str | None = None) -> _S3Body:
         client = self._client
         options: dict[str, Any] = {"IfMatch": version} if version is not None else {}
         if stop is not None:
@@ -90,7 +90,7 @@ class _S3:
             raise RefusedFault("the service cannot answer with a part of an object")
         return body
 
-    def put(self, place: Place, data: bytes, expected: Expected, metadata: dict[str, str]) -> str:
+    def put(self, place: BucketKey, data: bytes, expected: Expected, metadata: dict[str, str]) -> str:
         client = self._client
         with faults_of(client, place):
             answer = client.put_object(
@@ -98,7 +98,7 @@ class _S3:
             )
         return str(answer["ETag"])
 
-    def begin(self, place: Place, metadata: dict[str, str]) -> str:
+    def begin(self, place: BucketKey, metadata: dict[str, str]) -> str:
         client = self._client
         with faults_of(client, place):
             answer = client.create_multipart_upload(
@@ -106,7 +106,7 @@ class _S3:
             )
         return str(answer["UploadId"])
 
-    def put_part(self, place: Place, upload: str, number: int, data: bytes) -> dict[str, Any]:
+    def put_part(self, place: BucketKey, upload: str, number: int, data: bytes) -> dict[str, Any]:
         client = self._client
         with faults_of(client, place):
             answer = client.upload_part(
@@ -121,12 +121,12 @@ class _S3:
         sums = {name: value for name, value in answer.items() if name.startswith("Checksum") and name != "ChecksumType"}
         return {"PartNumber": number, "ETag": answer["ETag"], **sums}
 
-    def arrange(self, place: Place, upload: str, parts: Sequence[Any]) -> Sequence[Any]:  # noqa: ARG002 - the protocol's
+    def arrange(self, place: BucketKey, upload: str, parts: Sequence[Any]) -> Sequence[Any]:  # noqa: ARG002 - the protocol's
         return parts
 
     def complete(
         self,
-        place: Place,
+        place: BucketKey,
         upload: str,
         parts: Sequence[Any],
         expected: Expected,
@@ -139,10 +139,10 @@ class _S3:
             )
         return str(answer["ETag"])
 
-    def clear(self, place: Place, upload: str) -> None:
-        """Do nothing: completing has taken the parts."""
+    def clear(self, place: BucketKey, upload: str) -> None:
+        """Do nothing: completing has used the parts up."""
 
-    def abandon(self, place: Place, upload: str) -> None:
+    def abandon(self, place: BucketKey, upload: str) -> None:
         client = self._client
         try:
             with faults_of(client, place):
@@ -150,12 +150,12 @@ class _S3:
         except (LostUploadFault, MissingFault):
             pass
 
-    def remove(self, place: Place, expected: Removable = ANY) -> None:
+    def remove(self, place: BucketKey, expected: Removable = ANY) -> None:
         client = self._client
         with contextlib.suppress(MissingFault), faults_of(client, place):
             client.delete_object(Bucket=place.bucket, Key=place.key, **_condition(expected))
 
-    def list(self, place: Place, page: Any, *, deep: bool = True) -> Page:
+    def list(self, place: BucketKey, page: Any, *, deep: bool = True) -> Page:
         client = self._client
         options = {} if page is None else {"ContinuationToken": page}
         if not deep:
@@ -163,12 +163,12 @@ class _S3:
         with faults_of(client, place):
             answer = client.list_objects_v2(Bucket=place.bucket, Prefix=place.key, **options)
         entries = [
-            Listed(found["Key"], ObjectStat(found["Size"], found["LastModified"], found["ETag"]))
+            ListedObject(found["Key"], ObjectStat(found["Size"], found["LastModified"], found["ETag"]))
             for found in answer.get("Contents", ())
         ]
         return Page(entries, answer["NextContinuationToken"] if answer["IsTruncated"] else None)
 
-    def list_unfinished(self, place: Place, page: Any) -> Page:
+    def list_unfinished(self, place: BucketKey, page: Any) -> Page:
         client = self._client
         options = {} if page is None else {"KeyMarker": page[0], "UploadIdMarker": page[1]}
         with faults_of(client, place):
@@ -185,7 +185,7 @@ class _S3:
 class _S3Body:
     """An answer of GetObject as a :class:`~airflow_kart.storage.buckets.body.Body`."""
 
-    def __init__(self, client: Any, place: Place, answer: Any) -> None:
+    def __init__(self, client: Any, place: BucketKey, answer: Any) -> None:
         self._client = client
         self._place = place
         self._body = answer["Body"]
@@ -205,10 +205,9 @@ class _S3Body:
 
 
 def _checksum_of_parts(client: Any) -> dict[str, str]:
-    """Return the checksum for the parts of an upload: a service refuses parts with one that was not named at the start.
+    """Return the checksum for the parts of an upload, which a service wants to hear when the upload begins.
 
-    Where the connection's ``config_kwargs`` ask for checksums only where they are required, as some other services want it,
-    there is none.
+    There is none where the connection's ``config_kwargs`` ask for required checksums only, as some services need.
     """
     wanted = getattr(client.meta.config, "request_checksum_calculation", None) == "when_supported"
     return {"ChecksumAlgorithm": "CRC32"} if wanted else {}

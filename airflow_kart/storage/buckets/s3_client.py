@@ -1,4 +1,4 @@
-"""The client that S3Hook makes, and what its errors mean."""
+"""The client of S3Hook, and the meaning of its errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import http.client
 from collections.abc import Iterator
 from typing import Any
 
-from airflow_kart.connections import connection_id, pool_size, whose
+from airflow_kart.connections import connection_id, pool_size, safe_cause, whose, without_passwords
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.storage.buckets.faults import (
     BusyFault,
@@ -19,7 +19,7 @@ from airflow_kart.storage.buckets.faults import (
     RefusedFault,
     TransientFault,
 )
-from airflow_kart.storage.buckets.service import Place
+from airflow_kart.storage.buckets.service import BucketKey
 
 __all__ = ["faults_of", "new_client"]
 
@@ -56,13 +56,13 @@ _KINDS: dict[str, type[Fault]] = {
 
 
 def new_client(given: str | None) -> tuple[Any, str]:
-    """Return a new boto3 client for S3, and the words for whose it is.
+    """Return a new boto3 client for S3, and its connection and endpoint in words.
 
     Args:
-        given: the id of the connection that was asked for.
+        given: the id of the connection that a DAG or a uri names.
 
     Raises:
-        ConfigurationError: the connection, or the package that is needed, is missing or wrong.
+        ConfigurationError: the connection or Airflow's Amazon provider is missing, or the connection is wrong.
     """
     try:
         import botocore.config
@@ -83,16 +83,28 @@ def new_client(given: str | None) -> tuple[Any, str]:
         hook = S3Hook(aws_conn_id=used)
         # What the connection's config_kwargs say goes before what is wanted here.
         client = hook.get_client_type(config=wanted.merge(hook.config))
-    except Exception as error:
-        raise ConfigurationError(
-            f"no S3 client could be made ({who}): {type(error).__name__}: {error}; correct the connection"
-        ) from error
-    return client, f"{who}, {client.meta.endpoint_url}"
+    except Exception as error:  # noqa: BLE001 - hooks raise all kinds
+        words = f"{type(error).__name__}: {without_passwords(str(error))}"
+        raise ConfigurationError(f"no S3 client could be made ({who}): {words}; correct the connection") from safe_cause(
+            error
+        )
+    return client, f"{who}, {without_passwords(client.meta.endpoint_url)}"
 
 
 @contextlib.contextmanager
-def faults_of(client: Any, place: Place) -> Iterator[None]:
-    """Raise the fault for whatever goes wrong inside the block."""
+def faults_of(client: Any, place: BucketKey) -> Iterator[None]:
+    """Raise the fault for each error inside the block, without passwords in its causes."""
+    try:
+        with _faults_of(client, place):
+            yield
+    except Fault as fault:
+        if safe_cause(fault) is None:
+            fault.__cause__ = fault.__context__ = None
+        raise
+
+
+@contextlib.contextmanager
+def _faults_of(client: Any, place: BucketKey) -> Iterator[None]:
     import botocore.exceptions as botocore_errors
     import urllib3.exceptions
 
@@ -123,7 +135,7 @@ def faults_of(client: Any, place: Place) -> Iterator[None]:
 
 
 def _fault_of_answer(answer: Any, operation: str, client: Any, bucket: str) -> Fault:
-    """Return the fault for an answer that is an error."""
+    """Return the fault for an error answer."""
     code, text = str(answer.get("Error", {}).get("Code", "")), answer.get("Error", {}).get("Message", "")
     meta = answer.get("ResponseMetadata", {})
     status = int(meta.get("HTTPStatusCode", 0))
@@ -146,7 +158,7 @@ def _fault_of_answer(answer: Any, operation: str, client: Any, bucket: str) -> F
 
 
 def _refusal(code: str, bucket: str) -> str:
-    """Return why something is refused and what to do, where that is known."""
+    """Return the reason of a refusal and the remedy, for known codes."""
     if code == "NoSuchBucket":
         return f"there is no bucket {bucket}; create it, or correct workspace_directory"
     if code in _WRONG_CREDENTIALS:

@@ -1,7 +1,7 @@
-"""What a bucket store needs of a service that keeps objects in buckets.
+"""The service behind a bucket store.
 
-Each method makes one request, as a rule, and raises one of the faults of :mod:`~airflow_kart.storage.buckets.faults` when that
-fails: who calls it decides whether to try again, and tells the user.
+Each method makes one request, as a rule, and raises one of the faults of :mod:`~airflow_kart.storage.buckets.faults` when the
+request fails. The caller decides about another try, and tells the user.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from airflow_kart.storage.base import ANY, Expected, ObjectStat, Removable
 from airflow_kart.storage.buckets.body import Body
 from airflow_kart.storage.buckets.faults import ExpiredFault
 
-__all__ = ["Head", "Listed", "Page", "Place", "Service", "Unfinished", "place_of"]
+__all__ = ["BucketKey", "Head", "ListedObject", "Page", "Service", "Unfinished", "bucket_key_of"]
 
 
 @dataclass(frozen=True)
 class Head:
-    """What a service knows of an object."""
+    """The facts of an object in a service."""
 
     stat: ObjectStat
     token: str
-    """The token of the upload that made it, empty where none of ours did."""
+    """The token of the upload that made the object; empty for objects that others made."""
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedObject:
     """An entry of a listing."""
 
     key: str
@@ -37,7 +37,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """An upload that was begun and neither completed nor given up."""
+    """An upload that is neither completed nor aborted."""
 
     key: str
     """The key the object would have."""
@@ -52,105 +52,107 @@ class Page:
 
     entries: Sequence[Any]
     next: Any
-    """What to ask for the next page with, or ``None`` after the last one."""
+    """The argument for the next page, ``None`` after the last one."""
 
 
-class Place(NamedTuple):
-    """What a uri names in a service."""
+class BucketKey(NamedTuple):
+    """A bucket, and a key or a prefix in the bucket."""
 
     bucket: str
     key: str
-    """The object's, or what the keys of objects begin with. No character is special."""
+    """The key of an object, or the common beginning of keys. No character is special."""
 
 
 class Service(Protocol):
     """A service that keeps objects in buckets.
 
-    A large object is sent in parts. They belong to an upload, are seen by nobody, and become an object in one request.
+    A large object travels in parts. The parts of an upload are invisible, and become an object in one request.
     """
 
     metadata_limit: int
-    """How many bytes of metadata an object may have."""
+    """Bytes of metadata that an object may have."""
 
     @property
     def who(self) -> str:
-        """With what it is spoken to, for messages: the connection, and where that says so the endpoint."""
+        """The connection and the endpoint, for messages; without secrets."""
         ...
 
     def renew(self, fault: ExpiredFault) -> None:
-        """Get new credentials in place of those that have expired."""
+        """Get new credentials in place of the expired ones."""
         ...
 
-    def head(self, place: Place) -> Head:
+    def head(self, place: BucketKey) -> Head:
         """Look an object up."""
         ...
 
-    def get(self, place: Place, start: int = 0, stop: int | None = None, version: str | None = None) -> Body:
+    def get(self, place: BucketKey, start: int = 0, stop: int | None = None, version: str | None = None) -> Body:
         """Ask for the bytes of an object, from ``start`` up to ``stop``, or for all of them.
 
         Raises:
-            ConflictFault: it is not of the version that is asked for.
+            ConflictFault: the object is of another version.
         """
         ...
 
-    def put(self, place: Place, data: bytes, expected: Expected, metadata: dict[str, str]) -> str:
+    def put(self, place: BucketKey, data: bytes, expected: Expected, metadata: dict[str, str]) -> str:
         """Make an object; return its version.
 
         Raises:
-            ConflictFault, MissingFault: what is there is not what is expected.
+            ConflictFault, MissingFault: another object is there, or none, against the expectation.
         """
         ...
 
-    def begin(self, place: Place, metadata: dict[str, str]) -> str:
+    def begin(self, place: BucketKey, metadata: dict[str, str]) -> str:
         """Begin to send parts; return the id of the upload."""
         ...
 
-    def put_part(self, place: Place, upload: str, number: int, data: bytes) -> Any:
-        """Send a part, counted from 1; return what the service knows the part by."""
+    def put_part(self, place: BucketKey, upload: str, number: int, data: bytes) -> Any:
+        """Send a part, counted from 1; return its name in the service."""
         ...
 
-    def arrange(self, place: Place, upload: str, parts: Sequence[Any]) -> Sequence[Any]:
-        """Do beforehand what completing would need besides its one request, after the last part; return the parts now."""
+    def arrange(self, place: BucketKey, upload: str, parts: Sequence[Any]) -> Sequence[Any]:
+        """Prepare the parts, after the last one, so that completing takes one request; return the parts to complete."""
         ...
 
-    def complete(self, place: Place, upload: str, parts: Sequence[Any], expected: Expected, metadata: dict[str, str]) -> str:
+    def complete(
+        self, place: BucketKey, upload: str, parts: Sequence[Any], expected: Expected, metadata: dict[str, str]
+    ) -> str:
         """Make an object of parts; return its version.
 
         Raises:
-            ConflictFault, MissingFault: what is there is not what is expected.
-            LostUploadFault: there is no such upload (any more).
+            ConflictFault, MissingFault: another object is there, or none, against the expectation.
+            LostUploadFault: the service does not have this upload (any more).
         """
         ...
 
-    def clear(self, place: Place, upload: str) -> None:
-        """Remove what completing has left of the parts."""
+    def clear(self, place: BucketKey, upload: str) -> None:
+        """Remove the parts that completing has left."""
         ...
 
-    def abandon(self, place: Place, upload: str) -> None:
-        """Remove the parts of an upload that is given up; none being left is no fault."""
+    def abandon(self, place: BucketKey, upload: str) -> None:
+        """Remove the parts of an aborted upload; the absence of parts is no fault."""
         ...
 
-    def remove(self, place: Place, expected: Removable = ANY) -> None:
-        """Remove an object; there being none is no fault.
+    def remove(self, place: BucketKey, expected: Removable = ANY) -> None:
+        """Remove an object; its absence is no fault.
 
         Raises:
-            ConflictFault: what is there is not what is expected.
+            ConflictFault: the object is of another version.
         """
         ...
 
-    def list(self, place: Place, page: Any, *, deep: bool = True) -> Page:
-        """Return one page of the objects whose keys begin so, in the order of their keys, as :class:`Listed`.
+    def list(self, place: BucketKey, page: Any, *, deep: bool = True) -> Page:
+        """Return one page of the objects with a common beginning of keys, ordered by key, as :class:`ListedObject`.
 
-        With ``deep=False`` only those with no further slash in their keys.
+        ``deep=False`` leaves out the objects with a further slash in their keys.
         """
         ...
 
-    def list_unfinished(self, place: Place, page: Any) -> Page:
-        """Return one page of the uploads that were begun for keys that begin so, as :class:`Unfinished`."""
+    def list_unfinished(self, place: BucketKey, page: Any) -> Page:
+        """Return one page of the unfinished uploads with a common beginning of keys, as :class:`Unfinished`."""
         ...
 
 
-def place_of(uri: str) -> Place:
-    """Return what a uri names. What stands before an ``@`` is a connection's id, for those who choose the store."""
+def bucket_key_of(uri: str) -> BucketKey:
+    """Return bucket and key of a uri. The part before an ``@`` is a connection's id, which chooses the store."""
     bucket, _, key = uri.partition("://")[2].partition("/")
-    return Place(bucket.rpartition("@")[2], key)
+    return BucketKey(bucket.rpartition("@")[2], key)

@@ -1,8 +1,8 @@
-"""Objects in buckets: what the stores of S3 and of Google Cloud Storage have in common.
+"""Objects in buckets: the common part of the stores of S3 and of Google Cloud Storage.
 
-Every request is tried again after transient faults; what is refused becomes a
+The store repeats each request after transient faults. A refusal becomes a
 :class:`~airflow_kart.exceptions.StorageError` that names the uri, the reason and the connection. Buckets have no locks:
-writers are told apart by what they expect to replace.
+of several writers, the expected version picks the winner.
 """
 
 from __future__ import annotations
@@ -12,47 +12,46 @@ import datetime as dt
 import posixpath
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, BinaryIO, TypeVar
 
 from airflow_kart import settings
 from airflow_kart.exceptions import ConflictError, ObjectChangedError, StorageError
-from airflow_kart.storage.base import ANY, HIDDEN, UPLOADS, Found, ObjectStat, Removable
+from airflow_kart.storage.base import (
+    ANY,
+    HIDDEN,
+    LARGEST_READ,
+    UPLOADS,
+    ObjectContent,
+    ObjectStat,
+    Removable,
+    UnfinishedUpload,
+)
 from airflow_kart.storage.buckets.body import Body, fill
 from airflow_kart.storage.buckets.faults import ConflictFault, Fault, MissingFault, RefusedFault, Retries, TransientFault
 from airflow_kart.storage.buckets.ranged import BLOCK, Ranged, RangedStream
-from airflow_kart.storage.buckets.service import Page, Place, Service, place_of
+from airflow_kart.storage.buckets.service import BucketKey, Page, Service, bucket_key_of
 from airflow_kart.storage.buckets.upload import ObjectUpload
+from airflow_kart.storage.threads import Threads
 
-__all__ = ["AbandonedUpload", "BucketStore"]
+__all__ = ["BucketStore"]
 
 _T = TypeVar("_T")
 _LOOKS_PER_PAGE = 20
 
 
-@dataclass(frozen=True)
-class AbandonedUpload:
-    """An upload that was begun and neither published nor discarded: its process died, or is still writing."""
-
-    uri: str
-    """The uri the object would have."""
-    upload: str
-    """What the service calls it."""
-    begun: dt.datetime
-    """With a time zone."""
-
-
 class BucketStore:
-    """Objects by uri, ``scheme://bucket/key``. Threads may share it, and processes may inherit it.
+    """Objects by uri, ``scheme://bucket/key``. Threads may share the store, and processes may inherit the store.
 
     Args:
-        service: where the buckets are.
-        retries: how often a request is tried again; by default as ``[kart] storage_retries`` says.
+        service: keeps the buckets.
+        retries: how often to repeat a request; by default as ``[kart] storage_retries`` says.
     """
 
+    conditional = True
     turns_exclude = False
+    steady_reads = True
+    shared = True
 
     def __init__(self, service: Service, retries: Retries | None = None) -> None:
         self.service = service
@@ -61,18 +60,18 @@ class BucketStore:
     def stat(self, uri: str) -> ObjectStat | None:
         """Return an object's size, time and version, or ``None``."""
         try:
-            return self.call("look up", uri, lambda: self.service.head(place_of(uri)), (MissingFault,)).stat
+            return self.call("look up", uri, lambda: self.service.head(bucket_key_of(uri)), (MissingFault,)).stat
         except MissingFault:
             return None
 
     def stat_by_listing(self, uris: Iterable[str]) -> dict[str, ObjectStat | None]:
-        """Return what listings of folders tell of objects, where they take fewer requests than looking those up."""
+        """Return the facts of objects from listings, for folders in which a listing takes fewer requests than lookups."""
         folders: dict[str, list[str]] = {}
         for uri in dict.fromkeys(uris):
             folders.setdefault(uri.rpartition("/")[0] + "/", []).append(uri)
         crowded = {folder: inside for folder, inside in folders.items() if len(inside) > _LOOKS_PER_PAGE}
         found: dict[str, ObjectStat | None] = {}
-        with ThreadPoolExecutor(settings.kart_int("check_threads"), "kart-check") as pool:
+        with Threads(settings.kart_int("check_threads"), "kart-check") as pool:
             for listed in pool.map(self._stat_in_folder, crowded, crowded.values()):
                 found.update(listed)
         return found
@@ -80,21 +79,23 @@ class BucketStore:
     def open(self, uri: str) -> BinaryIO:
         """Open an object for reading: a :class:`~airflow_kart.storage.base.HashedStream` over blocks of one version."""
         try:
-            body = self.call("read", uri, lambda: self.service.get(place_of(uri), 0, BLOCK), (MissingFault,))
+            body = self.call("read", uri, lambda: self.service.get(bucket_key_of(uri), 0, BLOCK), (MissingFault,))
         except MissingFault as fault:
             raise FileNotFoundError(uri) from fault
         source = _Source(self, uri, body)
         return RangedStream(Ranged(body.size, source.fetch, at_hand=True, end=source.end))
 
-    def read(self, uri: str) -> Found | None:
+    def read(self, uri: str) -> ObjectContent | None:
         """Return an object's bytes and version, in one request, or ``None``."""
 
-        def request() -> Found:
-            with contextlib.closing(self.service.get(place_of(uri))) as body:
+        def request() -> ObjectContent:
+            with contextlib.closing(self.service.get(bucket_key_of(uri))) as body:
+                if body.size > LARGEST_READ:
+                    raise RefusedFault(f"{body.size} bytes are too many for a small object")
                 data = bytearray(body.size)
                 for _ in fill(memoryview(data), body):
                     pass
-            return Found(bytes(data), body.version)
+            return ObjectContent(bytes(data), body.version)
 
         try:
             return self.call("read", uri, request, (MissingFault,))
@@ -118,41 +119,43 @@ class BucketStore:
             # Some services that speak S3's protocol remove whatever there is, so what was found is compared too.
             if expected is not ANY and found.version != expected:
                 raise ConflictFault
-            self.call("remove", uri, lambda: self.service.remove(place_of(uri), expected), (ConflictFault,))
+            self.call("remove", uri, lambda: self.service.remove(bucket_key_of(uri), expected), (ConflictFault,))
         except ConflictFault as fault:
-            raise ConflictError(f"could not remove {uri}: another writer has replaced it") from fault
+            raise ConflictError(f"could not remove {uri}: another writer has replaced it", uri=uri) from fault
         return True
 
     def check_writable(self, uri: str) -> None:
-        """Put a probe below a uri, where no listing shows it, and remove it."""
+        """Put a hidden probe below a uri, and remove the probe."""
         probe = posixpath.join(uri, UPLOADS, f"probe-{uuid.uuid4().hex}")
         upload = self.upload(probe)
         upload.write(b"probe")
         upload.publish(None)
         self.remove(probe)
 
-    def abandoned_uploads(self, prefix: str) -> Iterator[AbandonedUpload]:
-        """Return the uploads of large objects below a prefix that are neither published nor discarded.
+    def abandoned_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
+        """Return the unfinished uploads of large objects below a prefix.
 
-        They cost what their parts take up. That of a living process looks no different from that of a dead one.
+        Their parts cost storage. The upload of a living process looks the same as the one of a dead process.
         """
-        base, place = _base_and_place(prefix)
+        base, place = _base_and_key(prefix)
         for entry in self._entries("list", prefix, partial(self.service.list_unfinished, place)):
-            yield AbandonedUpload(base + entry.key, entry.upload, entry.begun)
+            yield UnfinishedUpload(base + entry.key, entry.upload, entry.begun)
 
     def abort_abandoned(self, prefix: str, older_than: dt.timedelta) -> int:
-        """Give up the uploads below a prefix that were begun longer ago than that; return how many they were.
+        """Abort the unfinished uploads below a prefix that are older; return their number.
 
-        Choose a time in which the longest task writes its largest output.
+        Choose an age in which the longest task writes its largest output.
         """
         before = dt.datetime.now(dt.timezone.utc) - older_than
         found = [upload for upload in self.abandoned_uploads(prefix) if upload.begun < before]
         for upload in found:
-            self.call("give up", upload.uri, partial(self.service.abandon, place_of(upload.uri), upload.upload))
+            self.call(
+                "abort the upload of", upload.uri, partial(self.service.abandon, bucket_key_of(upload.uri), upload.upload)
+            )
         return len(found)
 
     def call(self, action: str, uri: str, request: Callable[[], _T], known: tuple[type[Fault], ...] = ()) -> _T:
-        """Make a request, again if need be; raise faults of the ``known`` kinds as they are, others as StorageError."""
+        """Make a request, and repeat it after transient faults; raise ``known`` faults unchanged, others as StorageError."""
         try:
             return self._retries.call(f"{action} {uri}", request, self.service.renew)
         except known:
@@ -161,9 +164,9 @@ class BucketStore:
             raise self.refused(action, uri, fault) from fault
 
     def refused(self, action: str, uri: str, fault: Fault) -> StorageError:
-        """Return the error that tells of a fault."""
+        """Return the error for a fault."""
         words = str(fault) if not isinstance(fault, TransientFault) else f"{fault}, and trying again did not help"
-        return StorageError(f"could not {action} {uri}: {words} ({self.service.who})")
+        return StorageError(f"could not {action} {uri}: {words} ({self.service.who})", uri=uri)
 
     def _entries(self, action: str, uri: str, request: Callable[[Any], Page]) -> Iterator[Any]:
         page = self.call(action, uri, partial(request, None))
@@ -173,13 +176,13 @@ class BucketStore:
             yield from page.entries
 
     def _stat_in_folder(self, folder: str, uris: Sequence[str]) -> dict[str, ObjectStat | None]:
-        """Return what a folder's listing tells of some uris in it: nothing where so few are looked for, or so many are there.
+        """Return the facts of some uris in a folder from its listing, page by page.
 
-        The listing goes on as long as it is cheaper than looking up what is left.
+        The listing ends when lookups of the remaining uris are cheaper: with few uris, or in a crowded folder.
         """
         found: dict[str, ObjectStat | None] = {}
         left = sorted(uris, key=lambda uri: uri.encode())
-        base, place = _base_and_place(folder)
+        base, place = _base_and_key(folder)
         page: Any = None
         while len(left) > _LOOKS_PER_PAGE:
             try:
@@ -197,21 +200,21 @@ class BucketStore:
         return found
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Return the uris below a prefix, page by page; those of parts of uploads and of locks left out."""
-        base, place = _base_and_place(prefix)
+        """Return the uris below a prefix, page by page, without parts of uploads and locks."""
+        base, place = _base_and_key(prefix)
         for entry in self._entries("list", prefix, partial(self.service.list, place)):
             if not set(HIDDEN).intersection(entry.key.split("/")):
                 yield base + entry.key
 
 
-def _base_and_place(prefix: str) -> tuple[str, Place]:
-    """Return what the uris below a prefix begin with, up to their keys, and the place of the prefix."""
-    place = place_of(prefix)
+def _base_and_key(prefix: str) -> tuple[str, BucketKey]:
+    """Return the part of the uris below a prefix before their keys, and bucket and key of the prefix."""
+    place = bucket_key_of(prefix)
     return prefix[: len(prefix) - len(place.key)], place
 
 
 class _Source:
-    """Where a stream gets its bytes: one version of an object, the first block of which is on its way already."""
+    """The source of a stream's bytes: one version of an object, with the first block already on its way."""
 
     def __init__(self, store: BucketStore, uri: str, body: Body) -> None:
         self._store = store
@@ -221,7 +224,7 @@ class _Source:
         self._ended = False
 
     def fetch(self, start: int, view: memoryview) -> None:
-        """Fill a buffer with the bytes from an offset on; go on where a broken answer ended."""
+        """Fill a buffer with the bytes from an offset on; continue where a broken answer ended."""
         had = 0
 
         def request() -> None:
@@ -232,7 +235,7 @@ class _Source:
             if start + had == 0:
                 body, self._first = self._first, None
             if body is None:
-                body = self._store.service.get(place_of(self._uri), start + had, start + len(view), self._version)
+                body = self._store.service.get(bucket_key_of(self._uri), start + had, start + len(view), self._version)
             with contextlib.closing(body):
                 for count in fill(view[had:], body):
                     had += count
@@ -241,11 +244,13 @@ class _Source:
             self._store.call("read", self._uri, request, (ConflictFault, MissingFault))
         except (ConflictFault, MissingFault) as fault:
             raise ObjectChangedError(
-                f"could not read {self._uri}: it was replaced or removed after reading began; read it again from the start"
+                f"could not read {self._uri}: another writer replaced or removed the object after reading began; "
+                "read it again from the start",
+                uri=self._uri,
             ) from fault
 
     def end(self) -> None:
-        """Let go of the connection, and stop what is under way."""
+        """Release the connection, and stop all fetches."""
         self._ended = True
         if self._first is not None:
             self._first.close()

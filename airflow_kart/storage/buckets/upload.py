@@ -1,8 +1,8 @@
 """An object on its way into a bucket.
 
-A small one is held, and publishing puts it; a large one is sent in parts meanwhile, and publishing makes an object of
-them. Either way it is one conditional request that makes it visible. When the answer to that request is lost, the token
-that each upload puts into its object's metadata tells whether it was this one that got there.
+The upload keeps a small object in memory, and publishing puts the object. The upload sends a large object in parts
+meanwhile, and publishing makes an object of the parts. Either way one conditional request makes the object visible. When
+the answer to this request is lost, the upload recognises its own object by the token in the metadata.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from airflow_kart.storage.buckets.faults import (
 )
 from airflow_kart.storage.buckets.metadata import fitted
 from airflow_kart.storage.buckets.parts import Parts, part_size
-from airflow_kart.storage.buckets.service import Place, Service, place_of
+from airflow_kart.storage.buckets.service import BucketKey, Service, bucket_key_of
 
 __all__ = ["Caller", "ObjectUpload"]
 
@@ -40,15 +40,15 @@ class Caller(Protocol):
 
     @property
     def service(self) -> Service:
-        """What the requests go to."""
+        """The service for the requests."""
         ...
 
     def call(self, action: str, uri: str, request: Callable[[], _T], known: tuple[type[Fault], ...] = ()) -> _T:
-        """Make a request, again if need be; raise faults of the ``known`` kinds as they are, others as StorageError."""
+        """Make a request, and repeat it after transient faults; raise ``known`` faults unchanged, others as StorageError."""
         ...
 
     def refused(self, action: str, uri: str, fault: Fault) -> StorageError:
-        """Return the error that tells of a fault."""
+        """Return the error for a fault."""
         ...
 
 
@@ -59,7 +59,7 @@ class ObjectUpload:
         self._caller = caller
         self._service = caller.service
         self._uri = uri
-        self._place = place_of(uri)
+        self._place = bucket_key_of(uri)
         self._token = uuid.uuid4().hex
         self._metadata = fitted(metadata, self._token, self._service.metadata_limit)
         self._buffer = io.BytesIO()
@@ -71,7 +71,7 @@ class ObjectUpload:
         self._sent: Sequence[Any] = ()
 
     def write(self, data: bytes | memoryview, /) -> int:
-        """Add bytes; once there is more than a part of them, send that."""
+        """Add bytes; send each part as soon as it is full."""
         view = memoryview(data).cast("B")
         rest = view
         while len(rest):
@@ -84,12 +84,12 @@ class ObjectUpload:
         return len(view)
 
     def restart(self) -> None:
-        """Give up what was sent, and begin anew."""
+        """Abort the parts sent so far, and begin anew."""
         self._abandon()
         self._buffer, self._data, self._sent = io.BytesIO(), None, ()
 
     def finish(self) -> None:
-        """Send the last part, and wait until all are there."""
+        """Send the last part, and wait for all parts."""
         if self._data is not None or self._sent:
             return
         if self._parts is None:
@@ -113,14 +113,16 @@ class ObjectUpload:
             self._version = self._version_if_ours()
             if not self._version:
                 raise ConflictError(
-                    f"could not publish {self._uri}: another writer was first; what is there now is not what was expected"
+                    f"could not publish {self._uri}: another writer was first, and the object is not the expected one",
+                    uri=self._uri,
                 ) from fault
         except LostUploadFault as fault:
             self._version = self._version_if_ours()
             if not self._version:
                 raise StorageError(
-                    f"could not publish {self._uri}: its parts are gone, as somebody gave the upload up "
-                    "(a lifecycle rule of the bucket, perhaps); run the task again"
+                    f"could not publish {self._uri}: its parts are gone, as somebody aborted the upload "
+                    "(a lifecycle rule of the bucket, perhaps); run the task again",
+                    uri=self._uri,
                 ) from fault
         except TransientFault as fault:
             self._version = self._version_if_ours()
@@ -131,7 +133,7 @@ class ObjectUpload:
         return self._version
 
     def discard(self) -> None:
-        """Give the upload up."""
+        """Abort the upload."""
         self._discarded = True
         self._buffer, self._data = io.BytesIO(), b""
         self._abandon()
@@ -159,7 +161,7 @@ class ObjectUpload:
         return self._service.put(self._place, self._data or b"", expected, self._metadata)
 
     def _version_if_ours(self) -> str:
-        """Return the version of the object, where this upload made it, else nothing."""
+        """Return the version of the object if this upload made the object, else an empty text."""
         try:
             found = self._call("look up", lambda: self._service.head(self._place), (MissingFault,))
         except MissingFault:
@@ -172,14 +174,14 @@ class ObjectUpload:
             self._parts = None
             self._tidy(self._service.abandon)
 
-    def _tidy(self, remove: Callable[[Place, str], None]) -> None:
-        """Remove what is left of the parts. They are seen by nobody, so failing to is no failure of the upload."""
+    def _tidy(self, remove: Callable[[BucketKey, str], None]) -> None:
+        """Remove remaining parts. Nobody sees the parts, so a failure here does not fail the upload."""
         if not self._upload:
             return
         try:
             self._call("tidy up after", lambda: remove(self._place, self._upload))
         except StorageError as error:
-            log.warning("parts of an upload are left: %s", error)
+            log.warning("parts of an upload remain: %s", error)
         self._upload = ""
 
     def _call(self, action: str, request: Callable[[], _T], known: tuple[type[Fault], ...] = ()) -> _T:

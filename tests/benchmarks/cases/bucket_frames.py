@@ -32,7 +32,8 @@ def resident(line: str) -> int:
 
 def frame_of(size: int) -> pd.DataFrame:
     values = np.random.default_rng(7).random((COLUMNS, size // (8 * COLUMNS)))
-    return pd.DataFrame(values.T, columns=[f"c{column}" for column in range(COLUMNS)], copy=False)
+    frame: pd.DataFrame = pd.DataFrame(values.T, columns=[f"c{column}" for column in range(COLUMNS)], copy=False)
+    return frame
 
 
 def timed(request: Any) -> Any:

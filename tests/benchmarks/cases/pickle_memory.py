@@ -18,13 +18,17 @@ MEGABYTE = 1 << 20
 
 
 def made(contents: str) -> pd.DataFrame:
+    frame: pd.DataFrame
     if contents == "numbers":
-        return pd.DataFrame(np.full((12, 11_000_000), 1.5).T, copy=False)
+        frame = pd.DataFrame(np.full((12, 11_000_000), 1.5).T, copy=False)
+        return frame
     rows = 1_500_000
     if contents == "objects":
-        return pd.DataFrame({f"t{place}": texts(rows, place) for place in range(8)}, dtype=object, copy=False)
+        frame = pd.DataFrame({f"t{place}": texts(rows, place) for place in range(8)}, dtype=object, copy=False)
+        return frame
     arrow = {f"t{place}": as_arrow(texts(rows, place)) for place in range(20)}
-    return pd.DataFrame(arrow | {f"n{place}": np.full(rows, 0.5) for place in range(25)}, copy=False)
+    frame = pd.DataFrame(arrow | {f"n{place}": np.full(rows, 0.5) for place in range(25)}, copy=False)
+    return frame
 
 
 def texts(rows: int, place: int) -> Any:

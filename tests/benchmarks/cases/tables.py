@@ -32,7 +32,8 @@ def made() -> pd.DataFrame:
         np.sort(random.integers(0, 31_536_000, ROWS)), unit="s"
     )
     columns["name"] = random.choice([f"article number {number}" for number in range(200)], ROWS)
-    return pd.DataFrame(columns)
+    frame: pd.DataFrame = pd.DataFrame(columns)
+    return frame
 
 
 def medians(steps: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:

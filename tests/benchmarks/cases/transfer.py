@@ -49,7 +49,8 @@ def of_s3() -> tuple[Any, Any, Any]:
 
     os.environ["AIRFLOW_CONN_KART"] = s3_server.s3_connection(address)
     store = S3Store("kart")
-    client = store.service._client
+    service: Any = store.service
+    client = service._client
     return (
         store,
         lambda key, source: client.upload_fileobj(source, BUCKET, key),

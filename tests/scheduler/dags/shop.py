@@ -5,18 +5,19 @@ from __future__ import annotations
 import datetime as dt
 import os
 from pathlib import Path
+from typing import Any
 
 from airflow_kart import DateParameter, IntParameter, KartDag, StrParameter, TaskInstanceParameter, TaskOnKart, run_date
 
 LEDGER = Path(os.environ["KART_TEST_LEDGER"])
 
 
-def enter(task: TaskOnKart) -> None:
+def enter(task: TaskOnKart[Any]) -> None:
     with LEDGER.open("a") as ledger:
         ledger.write(f"{type(task).__name__}\n")
 
 
-class Sales(TaskOnKart[list]):
+class Sales(TaskOnKart[list[Any]]):
     """What was sold on a day."""
 
     day: dt.date = DateParameter()
@@ -29,7 +30,7 @@ class Sales(TaskOnKart[list]):
         self.dump([self.day.day, 2, 3])
 
 
-class Prices(TaskOnKart[dict]):
+class Prices(TaskOnKart[dict[str, Any]]):
     """What things cost."""
 
     currency: str = StrParameter(default="eur", description="Currency of the prices")
@@ -42,8 +43,8 @@ class Prices(TaskOnKart[dict]):
 class Revenue(TaskOnKart[int]):
     """What a day brought."""
 
-    sales: TaskOnKart[list] = TaskInstanceParameter()
-    prices: TaskOnKart[dict] = TaskInstanceParameter()
+    sales: TaskOnKart[list[Any]] = TaskInstanceParameter()
+    prices: TaskOnKart[dict[str, Any]] = TaskInstanceParameter()
 
     def run(self):
         enter(self)

@@ -9,7 +9,17 @@ from pathlib import Path
 
 from airflow.sdk import DAG, task
 
-from airflow_kart import DateParameter, ExternalTask, IntParameter, KartDag, StrParameter, Target, TaskOnKart, run_date
+from airflow_kart import (
+    DateParameter,
+    ExternalTask,
+    IntParameter,
+    KartDag,
+    StrParameter,
+    Target,
+    TaskOnKart,
+    Workspace,
+    run_date,
+)
 
 HOME = Path(os.environ["AIRFLOW_HOME"])
 
@@ -85,15 +95,18 @@ KartDag(
     Gated(),
     schedule=None,
     max_active_runs=20,
-    lock="lease",
-    workspace_directory="lease_workspace",
+    workspace=Workspace("lease_workspace", lock="lease"),
     operator_kwargs={"retries": 1, "retry_delay": dt.timedelta(0)},
 )
 KartDag(
-    "single_redis", Gated(), schedule=None, lock="redis", redis_conn_id="redis_in_db", workspace_directory="redis_workspace"
+    "single_redis",
+    Gated(),
+    schedule=None,
+    workspace=Workspace("redis_workspace", lock="redis", redis_conn_id="redis_in_db"),
 )
-KartDag("single_bucket", Gated(), schedule=None, workspace_directory="s3://kart/single", aws_conn_id="s3_in_db")
-KartDag("single_delivery", Unpacked(), schedule=None, workspace_directory="s3://kart/single", aws_conn_id="s3_in_db")
+BUCKET = Workspace("s3://kart/single", aws_conn_id="s3_in_db")
+KartDag("single_bucket", Gated(), schedule=None, workspace=BUCKET)
+KartDag("single_delivery", Unpacked(), schedule=None, workspace=BUCKET)
 KartDag(
     "single_daily",
     Judged,

@@ -1,4 +1,4 @@
-"""The definitions of a project, as a graph: what each one's code is, and which others it uses."""
+"""The definitions of a project as a graph: the code of each, and the definitions that each uses."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from airflow_kart.identity.code.module import Definition, Module
-from airflow_kart.identity.code.project import Place, Project, read_module
+from airflow_kart.identity.code.project import Project, SourcePlace, read_module
 from airflow_kart.identity.code.references import Import, Reference
-from airflow_kart.identity.encoding import digest, encode
-from airflow_kart.identity.names import PACKAGE, find_class_named
+from airflow_kart.identity.encoding import Identified, digest, encode
+from airflow_kart.identity.lookup import find_class_named
+from airflow_kart.identity.names import PACKAGE
 
-__all__ = ["Named", "Part", "Survey"]
+__all__ = ["Definitions", "Named", "Part"]
 
 _DOMAIN = b"airflow-kart/code-part/1"
 
@@ -22,45 +23,45 @@ _DOMAIN = b"airflow-kart/code-part/1"
 class Named:
     """A name that a module of the project defines, or a module as a whole."""
 
-    place: Place
+    place: SourcePlace
     name: str | None
     attributes: tuple[str, ...] = ()
-    """The attributes that are taken of it."""
+    """The attributes after the name."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one definition contributes to the fingerprints of all that use it."""
+    """The contribution of one definition to a fingerprint."""
 
     key: str
-    """Its logical name; that of a module as a whole ends with ``.*``."""
+    """The logical name; the key of a whole module ends with ``.*``."""
     digest: bytes
-    """Of its code, and of the dotted names it uses that lie outside the project."""
+    """The digest of the code, and of the used dotted names outside the project."""
     uses: tuple[Named, ...]
 
 
-_Seen: TypeAlias = "frozenset[tuple[Place, str]]"
+_Seen: TypeAlias = "frozenset[tuple[SourcePlace, str]]"
 
 
-class Survey:
-    """The parts of one project, each made when it is first asked for."""
+class Definitions:
+    """The parts of one project, each made on first use."""
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._modules: dict[Place, Module] = {}
-        self._parts: dict[tuple[Place, str | None], Part] = {}
-        self._of_tasks: dict[tuple[Place, str | None], bool] = {}
+        self._modules: dict[SourcePlace, Module] = {}
+        self._parts: dict[tuple[SourcePlace, str | None], Part] = {}
+        self._of_tasks: dict[tuple[SourcePlace, str | None], bool] = {}
 
     def is_current(self) -> bool:
-        """Whether no file has changed that was read."""
+        """Whether all files read so far are unchanged."""
         return all(read_module(place) is module for place, module in list(self._modules.items()))
 
     def defines(self, found: Named) -> bool:
-        """Whether a name is one of the project's."""
+        """Whether the project defines a name."""
         return self._project.logical_name(found.place.file or "") is not None and self._definition(found) is not None
 
     def part(self, found: Named) -> Part:
-        """Return what a definition contributes."""
+        """Return the part of a definition."""
         key = (found.place, found.name)
         if key not in self._parts:
             self._parts[key] = self._make_part(found)
@@ -80,7 +81,7 @@ class Survey:
         return Part(key, digest(_DOMAIN, [encode(key), encode(code), encode(outside)]), tuple(inside))
 
     def _used(self, found: Named, definition: Definition | None) -> Iterator[tuple[Named | str, bool]]:
-        """Return what a definition uses, and whether that may be an upstream's class; of a module, all it defines."""
+        """Return the names a definition uses, and whether each may be an upstream's class; of a module, all its names."""
         if found.name is None:
             for name in self._module(found.place).names:
                 yield from ((used, False) for used in self._in_module(found.place, (name,)))
@@ -90,7 +91,7 @@ class Survey:
                 as_upstream = of_task and reference.as_upstream
                 yield from ((used, as_upstream) for used in self._resolve(found.place, reference))
 
-    def _module(self, place: Place) -> Module:
+    def _module(self, place: SourcePlace) -> Module:
         if place not in self._modules:
             self._modules[place] = read_module(place)
         return self._modules[place]
@@ -98,8 +99,8 @@ class Survey:
     def _definition(self, found: Named) -> Definition | None:
         return None if found.name is None else self._module(found.place).definition(found.name)
 
-    def _makes_tasks(self, found: Named, seen: frozenset[tuple[Place, str | None]] = frozenset()) -> bool:
-        """Whether a definition is a class below :class:`~airflow_kart.tasks.task.TaskOnKart`, as far as reading can tell."""
+    def _makes_tasks(self, found: Named, seen: frozenset[tuple[SourcePlace, str | None]] = frozenset()) -> bool:
+        """Whether the source shows a subclass of :class:`~airflow_kart.tasks.task.TaskOnKart`."""
         key = (found.place, found.name)
         if key not in self._of_tasks and key not in seen:
             definition = self._definition(found)
@@ -110,13 +111,15 @@ class Survey:
             )
         return self._of_tasks.get(key, False)
 
-    def _resolve(self, place: Place, reference: Reference) -> Iterator[Named | str]:
-        """Return what a reference leads to: names of the project, and dotted names of what lies outside."""
+    def _resolve(self, place: SourcePlace, reference: Reference) -> Iterator[Named | str]:
+        """Return the targets of a reference: names of the project, and dotted names outside the project."""
         if isinstance(reference.source, Import):
             return self._imported(place, reference.source, reference.attributes, frozenset())
         return self._in_module(place, (reference.source, *reference.attributes), frozenset())
 
-    def _imported(self, place: Place, imported: Import, attributes: tuple[str, ...], seen: _Seen) -> Iterator[Named | str]:
+    def _imported(
+        self, place: SourcePlace, imported: Import, attributes: tuple[str, ...], seen: _Seen
+    ) -> Iterator[Named | str]:
         names = (*([imported.name] if imported.name else []), *attributes)
         written = "." * imported.level + ".".join([*([imported.module] if imported.module else []), *names])
         found = self._project.find_import(place, imported.level, imported.module)
@@ -127,8 +130,8 @@ class Survey:
         else:
             yield from self._in_module(found, names, seen)
 
-    def _in_module(self, place: Place, names: tuple[str, ...], seen: _Seen = frozenset()) -> Iterator[Named | str]:
-        """Return what a chain of attributes of a module leads to."""
+    def _in_module(self, place: SourcePlace, names: tuple[str, ...], seen: _Seen = frozenset()) -> Iterator[Named | str]:
+        """Return the targets of a chain of attributes of a module."""
         if not names:
             yield Named(place, None)
             return
@@ -148,8 +151,8 @@ class Survey:
         elif not again:
             yield from self._from_elsewhere(place, names, seen)
 
-    def _from_elsewhere(self, place: Place, names: tuple[str, ...], seen: _Seen) -> Iterator[Named | str]:
-        """Return what a name leads to that a module gets from ``import *``, or makes up in ``__getattr__``."""
+    def _from_elsewhere(self, place: SourcePlace, names: tuple[str, ...], seen: _Seen) -> Iterator[Named | str]:
+        """Return the targets of a name that comes from ``import *`` or from a module's ``__getattr__``."""
         found: list[Named | str] = []
         for target in self._module(place).star_imports:
             found += self._imported(place, Import(target.level, target.module, None), names, seen)
@@ -163,6 +166,6 @@ class Survey:
 
 
 def _is_task_class(dotted: str) -> bool:
-    """Whether a name from outside the project is that of one of this package's task classes."""
+    """Whether a dotted name is the address of one of this package's task classes."""
     found = find_class_named(dotted) if dotted.startswith(f"{PACKAGE}.") else None
-    return hasattr(found, "unique_id")
+    return found is not None and issubclass(found, Identified)

@@ -13,7 +13,7 @@ RAN: list[str] = []
 class Noted(TaskOnKart[Any]):
     """A task that notes that it ran and dumps what it loaded."""
 
-    def run(self):
+    def run(self) -> None:
         RAN.append(type(self).__name__)
         self.dump({"inputs": self.load()})
 
@@ -29,7 +29,7 @@ class Clean(Noted):
 
     day: dt.date = DateParameter()
 
-    def requires(self):
+    def requires(self) -> Any:
         return {"raw": Raw(day=self.day)}
 
 
@@ -39,7 +39,7 @@ class Window(Noted):
     day: dt.date = DateParameter()
     days: int = IntParameter(default=2, min_value=0)
 
-    def requires(self):
+    def requires(self) -> Any:
         return [Clean(day=self.day - dt.timedelta(days=back)) for back in range(self.days)]
 
 
@@ -57,7 +57,7 @@ class Judged(Noted):
     days: int = IntParameter(default=2, min_value=0, max_value=9)
     kind: str = StrParameter(default="tree")
 
-    def requires(self):
+    def requires(self) -> Any:
         return {"model": Model(window=Window(day=self.day, days=self.days), kind=self.kind)}
 
 

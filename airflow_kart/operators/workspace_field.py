@@ -1,0 +1,72 @@
+"""The workspace of a DAG, as its author gives it, as operators hold it, and as a run uses it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from airflow_kart.exceptions import BindingError
+from airflow_kart.locks import LOCK_KINDS
+from airflow_kart.operators.blueprint import is_template
+from airflow_kart.settings import below_airflow_home
+from airflow_kart.storage.workspace import Workspace
+
+__all__ = ["WorkspaceField", "given_workspace", "workspace_from", "workspace_to_compile_in"]
+
+WorkspaceField: TypeAlias = "Mapping[str, str | list[str]]"
+"""The fields of a workspace that were given, as JSON. Airflow renders its templates and shows it in the UI."""
+
+
+def given_workspace(workspace: object, workspace_directory: object) -> WorkspaceField | None:
+    """Return the workspace that an author names in one of two ways; ``None`` where the author names none.
+
+    Args:
+        workspace: a path, a uri, or a :class:`~airflow_kart.Workspace`.
+        workspace_directory: a path or a uri; the short form.
+
+    Raises:
+        BindingError: the author gives both, or neither a text nor a workspace, or a workspace with an unknown kind of locks.
+    """
+    if workspace is not None and workspace_directory is not None:
+        raise BindingError(
+            f"workspace is {workspace!r} and workspace_directory is {workspace_directory!r} (one of them perhaps from "
+            "default_args); give one of them"
+        )
+    given = workspace_directory if workspace is None else workspace
+    if given is None:
+        return None
+    if isinstance(given, Workspace):
+        if given.lock and not is_template(given.lock) and given.lock.strip().lower() not in LOCK_KINDS:
+            raise BindingError(
+                f"lock is {given.lock!r}; use {', '.join(LOCK_KINDS[:-1])} or {LOCK_KINDS[-1]}", parameter="lock"
+            )
+        return given.as_written()
+    if isinstance(given, (str, os.PathLike)):
+        return {"directory": os.fspath(given)} if os.fspath(given) else None
+    name = "workspace_directory" if workspace is None else "workspace"
+    raise BindingError(f"{name} is {given!r}; give a path, a uri, or a Workspace(...)")
+
+
+def workspace_from(field: WorkspaceField | None) -> Workspace:
+    """Return a run's workspace: the given one, its templates rendered, or else the configured one.
+
+    A relative path is taken from ``AIRFLOW_HOME``: the current directory of a worker is accidental.
+    """
+    if field is None:
+        return Workspace.current()
+    fields = dict(field)
+    directory, others = str(fields.pop("directory")), fields.pop("read_from", None)
+    return Workspace(
+        below_airflow_home(directory) if directory else Workspace.current().directory,
+        read_from=None if others is None else tuple(below_airflow_home(other) for other in others),
+        **{name: str(value) for name, value in fields.items()},
+    )
+
+
+def workspace_to_compile_in(field: WorkspaceField | None) -> Workspace:
+    """Return a workspace for the targets of sample tasks. Compiling looks nothing up there."""
+    directory = None if field is None else str(field["directory"])
+    if directory is None or is_template(directory):
+        return Workspace.current()
+    return Workspace(below_airflow_home(directory))

@@ -1,0 +1,37 @@
+"""The inputs of a run: whether all are there, and their checksums."""
+
+from __future__ import annotations
+
+from airflow_kart.exceptions import MissingInputError
+from airflow_kart.runtime.session import Session
+from airflow_kart.tasks.model import Task
+from airflow_kart.tasks.nesting import describe_path
+from airflow_kart.tasks.outputs import needed_targets
+
+__all__ = ["input_checksums"]
+
+
+def input_checksums(task: Task, session: Session) -> dict[str, str]:
+    """Return the checksums of the artifacts that a task reads, by uri, as far as sidecars tell them.
+
+    Raises:
+        MissingInputError: some are not there; the message lists each with its uri and the command that makes the input.
+    """
+    checksums: dict[str, str] = {}
+    missing: list[str] = []
+    count = 0
+    for path, required, target in needed_targets(task):
+        state = target.state()
+        if state.readable:
+            if state.sha256 is not None:
+                checksums[target.uri] = state.sha256
+            continue
+        count += 1
+        missing.append(f"  {describe_path(path)} {required!r}\n    at {target.uri}: {state.reason}")
+        if session.how_to_make is not None:
+            missing.append(f"    make it with: {session.how_to_make(required)}")
+    if missing:
+        raise MissingInputError(
+            f"{task!r} needs {count} input(s) that are not there:\n" + "\n".join(missing), task=repr(task)
+        )
+    return checksums

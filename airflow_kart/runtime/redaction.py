@@ -1,0 +1,168 @@
+"""Secrets taken out of text: private values of a task, and everything that Airflow's secrets masker knows."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
+from urllib.parse import quote, quote_plus
+
+from airflow_kart.artifacts.sidecar.jsonable import Json
+from airflow_kart.parameters import ParameterVisibility
+from airflow_kart.parameters.parametrized import held_tasks
+from airflow_kart.tasks.model import Task
+from airflow_kart.tasks.resolution import resolve
+
+__all__ = ["Redaction"]
+
+STARS = "***"
+_SHORT = 5  # characters; a shorter value is replaced where it stands by itself only
+_PLAIN = frozenset({"", "None", "True", "False", "true", "false", "null", "[]", "{}", "()"})
+_MASKERS = (  # Airflow 3.1 has the last one, 3.2 and later have two: one of the task SDK, one of the core
+    "airflow.sdk._shared.secrets_masker",
+    "airflow._shared.secrets_masker",
+    "airflow.sdk.execution_time.secrets_masker",
+)
+
+
+class Redaction:
+    """Replaces secrets by stars: the private values of a task, and of the tasks that it holds or requires.
+
+    Values of private parameters are replaced in plain, as ``repr()``, in JSON, URL-encoded, in base64 and in hex. Secrets
+    that Airflow's masker knows, such as passwords of connections, are replaced where Airflow is loaded.
+
+    Args:
+        task: the task.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._pattern: re.Pattern[str] | None = None
+        self._numbers: frozenset[str] = frozenset()
+        self._ready = False
+
+    def text(self, text: str) -> str:
+        """Return a text without secrets."""
+        if not self._ready:
+            self._prepare()
+        found = text if self._pattern is None else self._pattern.sub(STARS, text)
+        for redact in _of_maskers("redact"):
+            found = str(redact(found))
+        return text if found == text else found
+
+    def tell_airflow(self) -> None:
+        """Let Airflow mask the private values in its own logs, where Airflow is loaded."""
+        if any(True for _ in _of_maskers("mask_secret")):
+            for text in set(_private_texts(self._task)):
+                if len(text) >= _SHORT and text not in _PLAIN:
+                    _mask(text)
+
+    def json(self, value: Json) -> Json:
+        """Return JSON with all texts, keys included, free of secrets; a number that is a secret becomes stars."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {self.text(key): self.json(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.json(item) for item in value]
+        if value is None or isinstance(value, bool):
+            return value
+        if not self._ready:
+            self._prepare()
+        return STARS if str(value) in self._numbers else value
+
+    def _prepare(self) -> None:
+        texts = set(_private_texts(self._task))
+        self._numbers = frozenset(text for text in texts if len(text) > 3)
+        variants = sorted({variant for text in texts for variant in _variants(text)}, key=len, reverse=True)
+        if variants:
+            self._pattern = re.compile("|".join(map(_expression, variants)))
+        self._ready = True
+
+
+def _private_texts(task: Task) -> Iterator[str]:
+    """Return the private values of a task, of the tasks that it requires, and of all tasks inside parameters, as texts."""
+    pending: list[Task] = [task, *(required for _, required in resolve(task).inputs)]
+    seen: set[int] = set()
+    while pending:
+        each = pending.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        pending += cast("Iterator[Task]", held_tasks(each))
+        for name, parameter in type(each).get_parameters().items():
+            if parameter.visibility is ParameterVisibility.PRIVATE:
+                value = getattr(each, name)
+                yield from _texts_in(value)
+                if value is not None:
+                    yield parameter.serialize(value)
+
+
+def _texts_in(value: object) -> Iterator[str]:
+    """Return a value as text, and the parts of a collection."""
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts_in(item)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for item in value:
+            yield from _texts_in(item)
+    elif isinstance(value, bytes):
+        yield _as_text(value)
+        yield str(value)[2:-1]
+    else:
+        yield str(value)
+
+
+def _as_text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _variants(text: str) -> Iterator[str]:
+    """Return the forms in which a value may appear in a text."""
+    if text in _PLAIN:
+        return
+    try:
+        data = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        data = text.encode("utf-8", "surrogatepass")
+    yield text
+    yield repr(text)[1:-1]
+    yield json.dumps(text)[1:-1]
+    yield json.dumps(text, ensure_ascii=False)[1:-1]
+    if len(text) >= _SHORT:
+        yield quote(data, safe="")
+        yield quote(data)
+        yield quote_plus(data)
+        for encoded in (base64.b64encode(data), base64.urlsafe_b64encode(data)):
+            yield encoded.decode()
+            yield encoded.decode().rstrip("=")
+        yield str(data)[2:-1]
+        yield data.hex()
+        yield data.hex().upper()
+    for line in text.splitlines() if "\n" in text else ():  # a key is logged line by line
+        if len(line.strip()) >= _SHORT:
+            yield line.strip()
+
+
+def _expression(variant: str) -> str:
+    escaped = re.escape(variant)
+    return escaped if len(variant) >= _SHORT else rf"(?<![0-9A-Za-z_]){escaped}(?![0-9A-Za-z_])"
+
+
+def _mask(secret: str) -> None:
+    sdk = sys.modules.get("airflow.sdk.log")
+    told = vars(sdk).get("mask_secret") if sdk is not None else None
+    for mask in [told] if callable(told) else _of_maskers("mask_secret"):  # the SDK's tells the supervisor too
+        mask(secret)
+
+
+def _of_maskers(function: str) -> Iterator[Callable[[str], Any]]:
+    """Return a function of each masker of Airflow that this process has loaded."""
+    for name in _MASKERS:
+        module = sys.modules.get(name)
+        found = vars(module).get(function) if module is not None else None
+        if callable(found):
+            yield found

@@ -1,0 +1,77 @@
+"""Which tasks a caller names: by class, by task id, by a glob of either, or by the task itself."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import re
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+from airflow_kart.exceptions import ConfigurationError
+from airflow_kart.tasks.model import Task, is_task
+from airflow_kart.tasks.task import TaskOnKart
+
+__all__ = ["Named", "names_of", "select", "snake_case", "unmatched"]
+
+Named: TypeAlias = "str | TaskOnKart[object] | type[TaskOnKart[object]]"
+"""A class's name, a task id, a glob, a task, or a class."""
+
+_UNFIT = re.compile(r"[^A-Za-z0-9_-]+")
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+def snake_case(name: str) -> str:
+    """Return a class's name in the style of Airflow ids: ``flight_delays`` for ``FlightDelays``."""
+    return _UNFIT.sub("_", _HUMP.sub("_", name)).lower()
+
+
+def names_of(task: Task) -> set[str]:
+    """Return the names of a task outside Airflow: the class's, the task id that a DAG derives from it, the unique id."""
+    name = type(task).__name__
+    return {name, snake_case(name), task.unique_id}
+
+
+def select(tasks: Mapping[str, Task], named: object, argument: str) -> set[str]:
+    """Return the unique ids of the named tasks.
+
+    Args:
+        tasks: the tasks by unique id.
+        named: names, globs, tasks or classes; a name alone, too.
+        argument: the caller's argument, for errors.
+
+    Raises:
+        ConfigurationError: a name matches no task, or something else is given.
+    """
+    if isinstance(named, (str, type)) or is_task(named):
+        named = [named]
+    if not isinstance(named, Iterable):
+        raise ConfigurationError(
+            f"{argument} is {named!r}; give a list of classes, tasks, names or globs; ['*'] names all tasks"
+        )
+    found: set[str] = set()
+    for one in named:
+        matching = {unique_id for unique_id, task in tasks.items() if _is_named(task, one, argument)}
+        if not matching:
+            known = {type(task).__name__ for task in tasks.values()}
+            raise ConfigurationError(f"{argument}: {unmatched(one, known)}")
+        found |= matching
+    return found
+
+
+def unmatched(name: object, known: Iterable[str]) -> str:
+    """Return the words of an error: a name matches no task."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, 1) if isinstance(name, str) else []
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"no task matches {name!r}; there are {', '.join(known)}{hint}"
+
+
+def _is_named(task: Task, named: object, argument: str) -> bool:
+    if isinstance(named, str):
+        return any(fnmatch.fnmatchcase(name, named) for name in names_of(task))
+    if isinstance(named, type):
+        return isinstance(task, named)
+    if is_task(named):
+        return task.unique_id == named.unique_id
+    raise ConfigurationError(f"{argument} holds {named!r}; give classes, tasks, names or globs")

@@ -1,0 +1,33 @@
+"""The circumstances that all tasks of a run share, also the tasks that a ``run()`` asks for on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_kart.locks import Taken
+from airflow_kart.runtime.progress import SILENT, Listener
+from airflow_kart.tasks.model import Task
+
+__all__ = ["Session"]
+
+
+@dataclass(frozen=True)
+class Session:
+    """A run's place in Airflow, its way to wait, and its listener.
+
+    Args:
+        coordinates: the place in Airflow, for sidecars and locks.
+        how_to_make: returns the command that makes a missing input, for the error that lists the input.
+        waits: whether the run waits for the lock of a task; otherwise
+            :class:`~airflow_kart.runtime.single_flight.TakenElsewhere` is raised.
+        dead: by unique id, the locks of dead runs.
+        listener: receives the events of each task.
+    """
+
+    coordinates: Mapping[str, Any] | None = None
+    how_to_make: Callable[[Task], str] | None = None
+    waits: bool = True
+    dead: Mapping[str, Taken] = field(default_factory=dict)
+    listener: Listener = SILENT

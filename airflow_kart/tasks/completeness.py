@@ -1,0 +1,171 @@
+"""Completeness: whether a task has to run, and why. One rule, for plans, ``complete()`` and views alike.
+
+A task is complete when the artifacts of all its outputs are. A wrapper has none, and the class of a task may ask for more:
+with ``strict_check`` that all its inputs are complete too, with ``modification_time_check`` also that none of them has
+changed since the task ran. Looking never changes anything.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from airflow_kart import settings
+from airflow_kart.artifacts.sidecar import Sidecar
+from airflow_kart.artifacts.target import TargetState
+from airflow_kart.storage import Snapshot
+from airflow_kart.storage.threads import Threads
+from airflow_kart.tasks.graph import Node, upstream_first
+from airflow_kart.tasks.model import Task, kind_of
+from airflow_kart.tasks.outputs import needed_targets
+
+__all__ = ["Completeness", "asks_inputs", "completeness_of", "is_complete", "look_at", "with_inputs"]
+
+_FIRST_LOOKS = 4
+_SECONDS_OF_A_SLOW_LOOK = 0.002
+
+
+@dataclass(frozen=True)
+class Completeness:
+    """Whether a task is complete, and why."""
+
+    complete: bool
+    reason: str
+    """When and by which run the artifact was made, or why the task has to run."""
+    seconds: float = 0.0
+    """Of a complete task: how long its run took."""
+    finished_at: str = ""
+    """Of a complete task: when its artifact was published (ISO 8601, UTC)."""
+    made_by: tuple[str, str] | None = None
+    """Of a complete task that ran in Airflow: the DAG id and the run id."""
+
+
+def is_complete(task: Task, *, remember: bool = False) -> Completeness:
+    """Return whether a task is complete, its inputs included if its class asks for that.
+
+    Args:
+        task: the task.
+        remember: as for :func:`look_at`.
+
+    Raises:
+        KartError: the tasks do not make a graph, or a store cannot be asked.
+    """
+    nodes = {found.unique_id: Node.of(found) for found in upstream_first([task], asks_inputs)}
+    return completeness_of(nodes, remember=remember)[task.unique_id]
+
+
+def completeness_of(nodes: Mapping[str, Node], *, remember: bool = False) -> dict[str, Completeness]:
+    """Return which tasks are complete, by unique id.
+
+    Args:
+        nodes: the tasks by unique id, upstream first; with each that asks its inputs, these.
+        remember: as for :func:`look_at`.
+    """
+    found = dict(zip(nodes, look_at(nodes.values(), remember=remember), strict=True))
+    incomplete: set[str] = set()
+    for unique_id, node in nodes.items():
+        found[unique_id] = with_inputs(node, found[unique_id], nodes, incomplete)
+        if not found[unique_id].complete:
+            incomplete.add(unique_id)
+    return found
+
+
+def asks_inputs(task: Task) -> bool:
+    """Whether the completeness of a task depends on its inputs too."""
+    return kind_of(task).wrapper or task.strict_check or task.modification_time_check
+
+
+def with_inputs(node: Node, own: Completeness, nodes: Mapping[str, Node], incomplete: Collection[str]) -> Completeness:
+    """Return whether a task is complete, its inputs included if its class asks for that.
+
+    Args:
+        node: the task.
+        own: whether its own artifacts are complete.
+        nodes: the tasks by unique id, its inputs among them.
+        incomplete: the unique ids of the tasks that have to run.
+    """
+    if not own.complete or not asks_inputs(node.task):
+        return own
+    missing = next((unique_id for _, unique_id in node.inputs if unique_id in incomplete), None)
+    if missing is not None:
+        return Completeness(False, f"{nodes[missing].task!r}, which it needs, runs")
+    changed = _changed_input(node) if node.task.modification_time_check else None
+    if changed is not None:
+        return Completeness(False, f"{changed} has changed since it ran")
+    return own
+
+
+def look_at(nodes: Iterable[Node], *, remember: bool = False) -> list[Completeness]:
+    """Look, several at once, which tasks have complete artifacts of their own.
+
+    Args:
+        nodes: the tasks.
+        remember: whether the workspace may keep the sidecars that were read, if they are many, for a faster next look.
+    """
+    nodes = list(nodes)
+    targets = [target for node in nodes for target in node.targets]
+    found: list[TargetState] = []
+    started = time.perf_counter()
+    while len(found) < len(targets) and not _slow(len(found), time.perf_counter() - started):
+        found.append(targets[len(found)].state())
+    rest = targets[len(found) :]
+    if rest:
+        snapshot = Snapshot(place for target in rest for place in target.looked_at())
+        with Threads(settings.kart_int("check_threads"), "kart-check") as pool:
+            found += pool.map(lambda target: target.state(snapshot), rest)
+        if remember:
+            snapshot.remember({(target.store, posixpath.dirname(target.uri)) for target in rest})
+    states = iter(found)
+    return [_of_states([next(states) for _ in node.targets]) for node in nodes]
+
+
+def _slow(looks: int, seconds: float) -> bool:
+    """Whether looks take so long that threads save time: on a network, not on a local disk."""
+    return looks >= _FIRST_LOOKS and seconds > looks * _SECONDS_OF_A_SLOW_LOOK
+
+
+def _of_states(states: list[TargetState]) -> Completeness:
+    if not states:
+        return Completeness(True, "all that it groups is there")
+    incomplete = next((state for state in states if not state.complete), None)
+    if incomplete is not None:
+        return Completeness(False, incomplete.reason)
+    sidecars = [state.sidecar for state in states if state.sidecar is not None]
+    if len({sidecar.publication for sidecar in sidecars if sidecar.publication is not None}) > 1:
+        return Completeness(False, "its outputs are of different runs, the last of which was interrupted")
+    if not sidecars:
+        return Completeness(True, states[0].reason)
+    return Completeness(
+        True,
+        _provenance(sidecars[0]),
+        seconds=max(sidecar.seconds for sidecar in sidecars),
+        finished_at=min(sidecar.published_at for sidecar in sidecars),
+        made_by=sidecars[0].airflow_run,
+    )
+
+
+def _provenance(sidecar: Sidecar) -> str:
+    """Return when, and by which run, a complete artifact was made."""
+    when = sidecar.published_at[:19].replace("T", " ")
+    return f"made {when} UTC" + (f" by {' '.join(sidecar.airflow_run)}" if sidecar.airflow_run else "")
+
+
+def _changed_input(node: Node) -> str | None:
+    """Return the uri of an input that differs from the one that the task read.
+
+    Checksums decide. Where one of the two is unknown (an external artifact has no sidecar; a moved workspace has other uris
+    than its sidecars record), an input has changed if its file is newer than the task's artifacts.
+    """
+    states = [target.state() for target in node.targets]
+    ran = min((state.modified for state in states if state.modified is not None), default=None)
+    read = {uri: sha256 for state in states if state.sidecar is not None for uri, sha256 in state.sidecar.inputs.items()}
+    for _, _, target in needed_targets(node.task):
+        state = target.state()
+        recorded = read.get(target.located().uri)
+        newer = ran is not None and state.modified is not None and state.modified > ran
+        known = recorded is not None and state.sha256 is not None
+        if recorded != state.sha256 if known else newer:
+            return target.uri
+    return None

@@ -1,0 +1,121 @@
+"""A task as the rest of the package sees one, and the state of each task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+
+from typing_extensions import TypeIs
+
+from airflow_kart.artifacts.target import Target
+from airflow_kart.identity.encoding import Identified
+from airflow_kart.parameters import Parameter
+from airflow_kart.parameters.parametrized import Parametrized, State, state_of
+from airflow_kart.tasks.nesting import KeyPath
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Kind", "Resolution", "Task", "TaskState", "is_task", "kind_of", "task_state"]
+
+
+class Task(Protocol):
+    """A step of a pipeline: its inputs, its outputs, how to make these, and the flags of its class.
+
+    :class:`~airflow_kart.TaskOnKart` is the class that pipelines are written with.
+    """
+
+    operator_kwargs: ClassVar[Mapping[str, Any]]
+    code_version: ClassVar[str | None]
+    inline: ClassVar[bool]
+    rerun: ClassVar[bool]
+    strict_check: ClassVar[bool]
+    modification_time_check: ClassVar[bool]
+    fail_on_empty_dump: ClassVar[bool]
+    column_types: ClassVar[Mapping[str, Any]]
+    seed_functions: ClassVar[tuple[str, ...]]
+    seed_value: ClassVar[int | None]
+
+    @property
+    def unique_id(self) -> str:
+        """The id of the artifact that the task produces."""
+        ...
+
+    @property
+    def parameter_digest(self) -> bytes:
+        """The digest of class and parameters, by which equal tasks are recognised."""
+        ...
+
+    @property
+    def task_log(self) -> dict[str, Any]:
+        """Values for the sidecar."""
+        ...
+
+    @classmethod
+    def get_parameters(cls) -> Mapping[str, Parameter[Any]]:
+        """Return the class's parameters by name."""
+        ...
+
+    def requires(self) -> object:
+        """Return the required tasks: a task, or any nesting of tasks."""
+        ...
+
+    def output(self) -> object:
+        """Return the targets: a target, or any nesting of targets."""
+        ...
+
+    def run(self) -> Iterator[Any] | None:
+        """Do the work."""
+        ...
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The package's own knowledge of a class of tasks."""
+
+    wrapper: bool = False
+    """Whether the task only groups others, and has no artifact."""
+    external: bool = False
+    """Whether something else makes the artifact."""
+    sidecar: bool = True
+    """Whether a sidecar beside the artifact tells how the task made the artifact."""
+    target_class: type[Target] = Target
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """The requirements of a task, with one instance for equal tasks, and the unique id that follows."""
+
+    unique_id: str
+    requirements: Any
+    """The result of ``requires()``, with lists for tuples."""
+    inputs: tuple[tuple[KeyPath, Task], ...]
+    """Each required task with its path of keys."""
+
+
+class TaskState(State):
+    """The computed properties of one task."""
+
+    __slots__ = ("log", "resolution", "rng")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.resolution: Resolution | None = None
+        self.log: dict[str, Any] = {}
+        self.rng: np.random.Generator | None = None
+
+
+def is_task(value: object) -> TypeIs[Task]:
+    """Whether a value is a task."""
+    return isinstance(value, Identified)
+
+
+def kind_of(task: Task | type[Task]) -> Kind:
+    """Return the kind of a task, or of a class of tasks."""
+    return cast(Kind, getattr(task, "_kind", Kind()))
+
+
+def task_state(task: Task) -> TaskState:
+    """Return the computed properties of a task."""
+    return cast(TaskState, state_of(cast(Parametrized, task)))
