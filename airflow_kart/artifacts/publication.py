@@ -21,6 +21,7 @@ from typing_extensions import Self
 from airflow_kart.ambient import Ambient
 from airflow_kart.artifacts.checks import Checks
 from airflow_kart.artifacts.checksum import ChecksumStream
+from airflow_kart.artifacts.generated import guarded, own_errors
 from airflow_kart.artifacts.sidecar import ArtifactRecord, Sidecar, environment, sidecar_uri
 from airflow_kart.artifacts.staged import Occupant, StagedOutput, sidecar_version
 from airflow_kart.exceptions import (
@@ -126,6 +127,7 @@ class Publication:
         """The expected uris that nothing was dumped to, sorted."""
         return sorted(self._seen.keys() - self._staged.keys())
 
+    @own_errors
     def stage(
         self,
         uri: str,
@@ -152,8 +154,9 @@ class Publication:
             FormatError: the format cannot write the object.
             ArtifactError: the object does not pass the target's checks.
             StorageError: the store refused.
+            Exception: the task's own, where the object is a generator.
         """
-        obj = checks.before_dump(obj)
+        obj = checks.before_dump(guarded(obj))
         upload = store.upload(uri, metadata=metadata)
         with closing(ChecksumStream(upload)) as stream:
             try:

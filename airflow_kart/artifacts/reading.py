@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from typing import BinaryIO
 from airflow_kart.artifacts.checksum import Checksum, sha256_of, xxh3_of
 from airflow_kart.artifacts.sidecar import ArtifactRecord, Sidecar
 from airflow_kart.exceptions import CorruptArtifactError, FormatError, MissingArtifactError, ObjectChangedError
-from airflow_kart.formats import Format, ReadsInParts, VerifiesColumns, describe, reader_for, with_options
+from airflow_kart.formats import Format, ReadsInParts, VerifiesColumns, describe, reader_for, trusts_bytes, with_options
 from airflow_kart.formats.table_kind import kind_of_type_name
 from airflow_kart.formats.tables.selection import load_columns, places_of
 from airflow_kart.storage import Store
@@ -22,6 +24,7 @@ from airflow_kart.streams import HashedStream
 __all__ = ["Decoded", "Reading"]
 
 _SMALL = 8 << 20
+_PIECE = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,8 @@ class Reading:
     def whole(self, sidecar: Sidecar, columns: Sequence[str] | None = None) -> Decoded:
         """Read and decode all of the bytes.
 
-        A small artifact is verified before decoding, a large one during it, from the same open file. The caller compares
-        the returned checksum with the sidecar's.
+        The bytes are verified before decoding; those of a large artifact during it, where the format's decoder is safe with
+        any bytes, from the same open file. The caller compares the returned checksum with the sidecar's.
 
         Args:
             sidecar: records how the artifact was written.
@@ -70,6 +73,8 @@ class Reading:
     def _whole(self, sidecar: Sidecar, columns: Sequence[str] | None) -> Decoded:
         record, reader = sidecar.artifact, self._reader(sidecar)
         with self._open() as stream:
+            if record.bytes > _SMALL and trusts_bytes(reader):
+                return self._verified(stream, sidecar, columns)
             if record.bytes > _SMALL:
                 with Checksum(stream) as checksum:
                     found, error = _decoded(reader, stream, columns)
@@ -80,6 +85,17 @@ class Reading:
             return Decoded(None, sha256)
         found, error = _decoded(reader, io.BytesIO(data), columns)
         return Decoded(found, sha256, error)
+
+    def _verified(self, stream: BinaryIO, sidecar: Sidecar, columns: Sequence[str] | None) -> Decoded:
+        """Verify all of the bytes, and then decode the very same bytes; those of a network go through a temporary file."""
+        record = sidecar.artifact
+        with _in_a_file(stream) as (file, xxh3):
+            sha256 = record.sha256 if xxh3 == record.xxh3 else sha256_of(file)
+            if sha256 not in sidecar.accepted_checksums:
+                return Decoded(None, sha256)
+            file.seek(0)
+            found, error = _decoded(self._reader(sidecar), file, columns)
+            return Decoded(found, sha256, error)
 
     @contextmanager
     def parts(self, sidecar: Sidecar) -> Iterator[tuple[str, Iterator[object]]]:
@@ -173,6 +189,30 @@ class Reading:
                 "run the task that makes the artifact again (kart_rerun)",
                 uri=self.uri,
             ) from error
+
+
+@contextmanager
+def _in_a_file(stream: BinaryIO) -> Iterator[tuple[BinaryIO, str]]:
+    """Yield a file, or memory, with the bytes of a stream, rewound, and their XXH3."""
+    if not isinstance(stream, io.BytesIO) and not _is_file(stream):
+        with tempfile.NamedTemporaryFile(prefix="kart-") as copy, open(copy.name, "rb") as file:
+            shutil.copyfileobj(stream, copy, _PIECE)
+            copy.flush()
+            with Checksum(file) as checksum:
+                pass
+            yield file, checksum.hexdigest
+        return
+    with Checksum(stream) as checksum:
+        pass
+    stream.seek(0)
+    yield stream, checksum.hexdigest
+
+
+def _is_file(stream: BinaryIO) -> bool:
+    try:
+        return not isinstance(stream, HashedStream) and stream.fileno() >= 0
+    except (OSError, AttributeError):
+        return False
 
 
 def _decoded(reader: Format, stream: BinaryIO, columns: Sequence[str] | None) -> tuple[object, Exception | None]:

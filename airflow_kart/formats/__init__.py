@@ -20,6 +20,7 @@ from airflow_kart.formats.base import (
     Writable,
     options_of,
     reader_for,
+    trusts_bytes,
     with_options,
 )
 from airflow_kart.formats.description import describe
@@ -75,6 +76,7 @@ __all__ = [
     "registered_extensions",
     "split_extension",
     "table_kind_of",
+    "trusts_bytes",
     "with_options",
 ]
 

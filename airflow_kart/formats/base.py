@@ -26,6 +26,7 @@ __all__ = [
     "options_of",
     "reader_for",
     "require_type",
+    "trusts_bytes",
     "type_name",
     "with_options",
 ]
@@ -65,6 +66,9 @@ class Format(Protocol):
     ``dump`` and ``load`` raise :class:`~airflow_kart.exceptions.FormatError` for an object or bytes of the wrong kind.
     A format with options is a frozen dataclass: the sidecar records the fields that differ from their defaults, and the
     artifact is read with the recorded fields. A field that concerns reading only has ``metadata=READING``.
+
+    A format whose decoder is safe with any bytes has ``trusts_bytes = False``: large artifacts are then verified while
+    they are decoded, which is faster. All others are verified before.
     """
 
     @property
@@ -158,6 +162,11 @@ def reader_for(target_format: Format, dumped: str | None, columns: Mapping[str, 
     if columns is not None and isinstance(reader, ReadsByColumns):
         reader = reader.for_columns(columns)
     return reader
+
+
+def trusts_bytes(target_format: Format) -> bool:
+    """Whether a format's decoder relies on right bytes; damaged ones may end its process. True where the format is silent."""
+    return bool(getattr(target_format, "trusts_bytes", True))
 
 
 def options_of(target_format: Format) -> dict[str, object]:

@@ -12,7 +12,7 @@ from typing import BinaryIO, Protocol
 from typing_extensions import Buffer
 
 from airflow_kart.exceptions import ConfigurationError, FormatError
-from airflow_kart.formats.base import Description, Format, Writable, reader_for
+from airflow_kart.formats.base import Description, Format, Writable, reader_for, trusts_bytes
 from airflow_kart.formats.text import TextFormat
 
 __all__ = ["GzipFormat"]
@@ -43,6 +43,11 @@ class GzipFormat:
     def name(self) -> str:
         """The inner format's name, and gzip."""
         return f"{self.inner.name}+gzip"
+
+    @property
+    def trusts_bytes(self) -> bool:
+        """Whether the inner format's decoder relies on right bytes."""
+        return trusts_bytes(self.inner)
 
     def for_type(self, dumped: str) -> GzipFormat:
         """Return the format that loads the dumped object as an object of its class."""

@@ -32,6 +32,7 @@ class IniFormat:
     """The class of the parser to load; :meth:`for_type` sets this field."""
 
     name = "ini"
+    trusts_bytes = False
 
     def __post_init__(self) -> None:
         """Check the options."""

@@ -48,6 +48,7 @@ class JsonFormat(_RowsFormat):
     """
 
     name = "json"
+    trusts_bytes = False
 
     def for_type(self, dumped: str) -> JsonFormat:
         """Return the format that loads a table where a table was dumped, else the value."""
@@ -98,6 +99,7 @@ class NdjsonFormat(_RowsFormat):
     """
 
     name = "ndjson"
+    trusts_bytes = False
 
     def for_type(self, dumped: str) -> NdjsonFormat:
         """Return the format that loads a table where a table was dumped, else the list."""

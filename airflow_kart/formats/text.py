@@ -28,6 +28,7 @@ class TextFormat:
     """Whether to load a list of lines; :meth:`for_type` sets this field."""
 
     name = "text"
+    trusts_bytes = False
 
     def __post_init__(self) -> None:
         """Check the options."""

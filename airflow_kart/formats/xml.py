@@ -28,6 +28,7 @@ class XmlFormat:
     """Whether to load the root itself; :meth:`for_type` sets this field."""
 
     name = "xml"
+    trusts_bytes = False
 
     def for_type(self, dumped: str) -> XmlFormat:
         """Return the format that loads an element where the dumped object was an element."""

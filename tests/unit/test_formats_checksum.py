@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from test_formats import Memory
 
 from airflow_kart.artifacts.checksum import ChecksumStream
 from airflow_kart.artifacts.target import Target
-from airflow_kart.exceptions import FormatError
-from airflow_kart.formats import format_for
-from airflow_kart.storage import LocalStore
+from airflow_kart.exceptions import CorruptArtifactError, FormatError
+from airflow_kart.formats import format_for, trusts_bytes
+from airflow_kart.formats.large_frame import LargeFrameFormat
+from airflow_kart.storage import LocalStore, MemoryStore
 
 SIZES = st.sampled_from([0, 1, 100, 127 << 10, 128 << 10, 300_000, 4 << 20, (4 << 20) + 1])
 
@@ -76,3 +78,57 @@ def test_no_thread_outlives_a_dump(tmp_path: Path, good: bool) -> None:
             target.dump([*large, (letter for letter in "ab")])
         assert not list(tmp_path.glob("*.pkl"))
     assert hashing_threads() == []
+
+
+class Watched:
+    """A format that counts how often it decodes."""
+
+    name = "watched"
+
+    def __init__(self, *, trusts: bool | None) -> None:
+        self.decoded: list[bytes] = []
+        if trusts is not None:
+            self.trusts_bytes = trusts
+
+    def dump(self, obj: Any, stream: Any) -> None:
+        stream.write(obj)
+
+    def load(self, stream: Any) -> bytes:
+        self.decoded.append(stream.read())
+        return self.decoded[-1]
+
+
+@pytest.mark.parametrize("trusts", [True, False, None])
+@pytest.mark.parametrize("place", ["disk", "memory", "network"])
+def test_bytes_are_verified_before_a_decoder_that_trusts_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusts: bool | None, place: str
+) -> None:
+    monkeypatch.setattr("airflow_kart.artifacts.reading._SMALL", 0)
+    store: Any = MemoryStore() if place == "memory" else LocalStore()
+    if place == "network":
+        monkeypatch.setattr(LocalStore, "open", lambda self, uri: Unseekable(Path(uri).read_bytes()))
+    target = Target("memory://watched/a.bin" if place == "memory" else f"{tmp_path}/a.bin", Watched(trusts=trusts), store)
+    target.dump(b"x" * 1000)
+    assert target.load() == b"x" * 1000
+    damaged = b"x" * 999 + b"y"
+    if place == "memory":
+        monkeypatch.setattr(store, "open", lambda uri: io.BytesIO(damaged))
+    else:
+        Path(target.uri).write_bytes(damaged)
+    with pytest.raises(CorruptArtifactError):
+        target.load()
+    assert (damaged in target.format.decoded) == (trusts is False)  # type: ignore[attr-defined]
+
+
+class Unseekable(io.BytesIO):
+    """A stream over a network, which is read in order, once; only what it is rewound to may be read again."""
+
+    def fileno(self) -> int:
+        raise OSError
+
+
+def test_formats_say_whether_their_decoders_are_safe() -> None:
+    safe = {"a.csv", "a.tsv", "a.json", "a.ndjson", "a.txt", "a.ini", "a.xml", "a.csv.gz", "a.gz", "a.json.gz"}
+    trusting = {"a.feather", "a.parquet", "a.pkl", "a.pkl.gz", "a.npz", "a.zip", "a.png", "a.jpg"}
+    assert {name for name in safe | trusting if trusts_bytes(format_for(name))} == trusting
+    assert trusts_bytes(LargeFrameFormat())

@@ -7,6 +7,7 @@ import datetime as dt
 import decimal
 import enum
 import zoneinfo
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from test_formats import through
+from test_formats import Memory, through
 from test_formats_rehearsal import VALUES, Number, Sized, alike
 
+from airflow_kart.artifacts.checksum import ChecksumStream
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats import (
     CsvFormat,
@@ -32,6 +34,7 @@ from airflow_kart.formats import (
     PngFormat,
     TextFormat,
     ZipFormat,
+    format_for,
 )
 
 TABLES = [CsvFormat(), JsonFormat(), NdjsonFormat(), ParquetFormat(), FeatherFormat(), GzipFormat(inner=JsonFormat())]
@@ -88,7 +91,7 @@ def test_what_would_become_plain_in_json_is_refused(value: object, becomes: str)
         (TextFormat(), Names("ab")),
         (TextFormat(), ["a", Name.ADA]),
         (IniFormat(), Sized("[a]")),
-        (NpzFormat(), collections.defaultdict(list, a=np.arange(2))),
+        (NpzFormat(), collections.defaultdict(None, a=np.arange(2))),
         (NpzFormat(), collections.OrderedDict(a=np.arange(2))),
         (ZipFormat(), collections.OrderedDict(a=b"")),
         (PngFormat(), type("Bytes", (bytes,), {})(b"\x89PNG\r\n\x1a\n")),
@@ -100,7 +103,7 @@ def test_subclasses_of_built_in_classes_are_refused(target_format: Any, value: o
         through(target_format, value)
 
 
-ZONES = st.sampled_from(
+ZONES: Any = st.sampled_from(
     [None, dt.timezone.utc, dt.timezone(dt.timedelta(hours=9)), zoneinfo.ZoneInfo("Europe/Paris"), zoneinfo.ZoneInfo("UTC")]
 )
 MOMENTS = st.datetimes(dt.datetime(1990, 1, 1), dt.datetime(2030, 1, 1), timezones=ZONES)
@@ -133,7 +136,8 @@ COLUMNS = st.lists(st.sampled_from(KINDS), min_size=1, max_size=2).flatmap(
 def column_of(values: list[Any]) -> pd.DataFrame:
     objects = np.empty(len(values), dtype=object)
     objects[:] = values
-    return pd.DataFrame({"a": pd.Series(objects, dtype=object)})
+    frame: pd.DataFrame = pd.DataFrame({"a": pd.Series(objects, dtype=object)})
+    return frame
 
 
 def shown(value: Any) -> Any:
@@ -197,6 +201,26 @@ def test_indexes_and_categories_of_several_classes_are_refused(target_format: An
     for frame in frames:
         with pytest.raises(FormatError, match="several types"):
             through(target_format, frame)
+
+
+@pytest.mark.parametrize("imported", ["pandas", "pandera.pandas", "pytz"])
+@pytest.mark.parametrize("target_format", ["parquet", "feather"])
+def test_zones_do_not_depend_on_what_else_is_imported(
+    python: Any, tmp_path: Path, imported: str, target_format: str
+) -> None:
+    moments = [dt.datetime(2024, 1, 1, 5, tzinfo=dt.timezone.utc)]
+    frame = pd.DataFrame({"a": pd.Series(moments, dtype=object), "b": pd.Series([moments], dtype=object)})
+    memory: Any = Memory()
+    format_for(f"a.{target_format}").dump(frame, ChecksumStream(memory))
+    (tmp_path / "a").write_bytes(memory.buffer.getvalue())
+    code = f"""
+import {imported}, datetime as dt
+from airflow_kart.formats import format_for
+found = format_for("a.{target_format}").load(open("a", "rb"))
+assert found["a"][0].utcoffset() == dt.timedelta(0), found["a"][0]
+assert found["b"][0][0].utcoffset() == dt.timedelta(0), found["b"][0]
+"""
+    python("-W", "ignore", "-c", code)
 
 
 @pytest.mark.parametrize("zone", ["utc", "fixed", "Europe/Paris"])

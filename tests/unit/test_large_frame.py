@@ -23,6 +23,7 @@ from airflow_kart import IntParameter, Target, TaskOnKart, build
 from airflow_kart.exceptions import CorruptArtifactError, FormatError, TargetError, TargetPathError
 from airflow_kart.formats.large_frame import LargeFrameFormat
 from airflow_kart.formats.model import ModelFormat
+from airflow_kart.storage import LocalStore
 
 
 class Stream(io.RawIOBase):
@@ -376,3 +377,26 @@ class TestModels:
 
         with pytest.raises(TargetPathError, match=r"'net\.bin' is to be a zip archive"):
             build(Wrong())
+
+
+class ShopClosedError(Exception):
+    """A task's own error, with a cause."""
+
+
+@pytest.mark.parametrize("raised", [ShopClosedError("no data"), OSError(28, "no space"), FormatError("mine"), KeyError("a")])
+@pytest.mark.parametrize("where", ["first", "later"])
+def test_an_error_of_the_tasks_generator_stays_its_own(tmp_path: Path, raised: Exception, where: str) -> None:
+    cause = ValueError("cause")
+
+    def parts() -> Iterator[pd.DataFrame]:
+        if where == "later":
+            yield pd.DataFrame({"a": [1]})
+        raise raised from cause
+
+    target = Target(f"{tmp_path}/a.zip", LargeFrameFormat(), LocalStore())
+    text = str(raised)
+    with pytest.raises(type(raised)) as found:
+        target.dump(parts())
+    assert found.value is raised and str(raised) == text
+    assert raised.__cause__ is cause and raised.__context__ is None
+    assert list(tmp_path.iterdir()) == []

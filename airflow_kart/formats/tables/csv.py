@@ -56,6 +56,7 @@ class CsvFormat:
     """The dumped column types; :meth:`for_columns` sets them."""
 
     name = "csv"
+    trusts_bytes = False
 
     def __post_init__(self) -> None:
         """Check the options."""

@@ -65,7 +65,10 @@ class ObjectColumn:
             raise FormatError(f"the column {name!r} has values without a common type: {error}; {_ADVICE}") from error
         nested = pa.types.is_nested(array.type)
         changed: str | None = None
-        for way in (cls("arrays", gap), cls("values", gap)) if nested else (cls("scalars", gap),):
+        ways = [cls("scalars", gap)]
+        if nested:
+            ways = [cls("values", gap)] if "tz=" in str(array.type) else [cls("arrays", gap), cls("values", gap)]
+        for way in ways:
             changed = _first_change(values, way.read(pa.chunked_array([array])))
             if changed is None:
                 return way
@@ -76,13 +79,14 @@ class ObjectColumn:
         import numpy as np
         import pyarrow as pa
 
-        if self.values != "scalars":
-            values = column.to_pylist() if self.values == "values" else column.to_pandas()
+        if self.values != "scalars" or pa.types.is_timestamp(column.type):
+            # to_pandas() loses time zones in processes that have imported pandera.
+            values = column.to_pandas() if self.values == "arrays" else column.to_pylist()
             objects = np.fromiter(values, dtype=object, count=len(column))
         elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             objects = column.to_numpy()
         else:
-            objects = column.to_pandas(integer_object_nulls=True, timestamp_as_object=True).to_numpy(dtype=object)
+            objects = column.to_pandas(integer_object_nulls=True).to_numpy(dtype=object)
         if column.null_count:
             objects = objects.copy()  # Arrow may hold the same memory
             objects[column.is_null().to_numpy()] = self._gap
