@@ -17,7 +17,7 @@ import types
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import cloudpickle
 
@@ -117,7 +117,7 @@ def _whole_enum(cls: enum.EnumMeta, reduced: tuple[Any, ...]) -> tuple[Any, ...]
     make, arguments, state = reduced[:3]
     if getattr(make, "__name__", "") != "_make_skeleton_enum":  # by reference
         return reduced
-    all_members: Mapping[str, enum.Enum] = cls.__members__
+    all_members = cast("Mapping[str, enum.Enum]", cls.__members__)
     members = {name: member.value for name, member in all_members.items()}
     own = {name: _own_attributes(vars(member)) for name, member in all_members.items() if member.name == name}
     own = {name: values for name, values in own.items() if values}
