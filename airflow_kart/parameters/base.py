@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, Final, Generic, NamedTuple, TypedDict, TypeVar, cast
 
@@ -104,7 +105,7 @@ class Parameter(Generic[V]):
         """Let luigi's ``IntParameter(6)`` stand for ``IntParameter(default=6)``."""
         super().__init_subclass__(**kwargs)
         own = vars(cls).get("__new__")
-        if own is not None:
+        if isinstance(own, staticmethod) and inspect.isfunction(own.__func__):
             cls.__new__ = _with_default_by_position(own.__func__)  # type: ignore[method-assign]
 
     def __new__(cls, *, default: object = UNSET, **options: Unpack[Options]) -> Any:

@@ -291,3 +291,17 @@ def test_an_object_whose_text_is_not_enough_is_refused() -> None:
     parameter: Any = SerializableParameter(object_type=Louder)
     with pytest.raises(ParameterValueError, match=r"Louder\.gokart_deserialize\('a'\) returns an object whose .* is 'a!'"):
         parameter.accept(Louder("a"), "Owner", "knob")
+
+
+@pytest.mark.parametrize("offset", [dt.timedelta(hours=23, minutes=59), -dt.timedelta(hours=23, minutes=59)])
+@pytest.mark.parametrize("moment", [dt.datetime(1, 1, 1), dt.datetime(9999, 12, 31, 23, 59, 59)])
+def test_the_first_and_the_last_moments_of_the_calendar_have_ids(moment: dt.datetime, offset: dt.timedelta) -> None:
+    class At(TaskOnKart[int]):
+        at: dt.datetime = ZonedDateSecondParameter()
+
+    there = moment.replace(tzinfo=dt.timezone(offset))
+    task = At(at=there)
+    assert (task.at, task.at.utcoffset()) == (there, offset)
+    assert task.unique_id == At(at=there.replace(microsecond=1)).unique_id != At(at=moment.replace(tzinfo=UTC)).unique_id
+    parameter = At.get_parameters()["at"]
+    assert parameter.read(parameter.serialize(task.at), "At", "at") == there
