@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from airflow.sdk import TaskGroup
 
@@ -79,7 +79,7 @@ class Compilation:
             if label is not None and label not in subgroups:
                 subgroups[label] = TaskGroup(label, prefix_group_id=False, parent_group=group, dag=group.dag)
             operators[key] = KartOperator(
-                task=node.task,
+                task=cast("TaskOnKart[Any]", node.task),
                 task_id=ids[key] if label is not None else self.task_ids[key],
                 task_group=subgroups[label] if label is not None else group,
                 dag=group.dag,

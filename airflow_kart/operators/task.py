@@ -30,6 +30,7 @@ from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.kinds import ExternalTask
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.outputs import targets_of
+from airflow_kart.tasks.task import TaskOnKart
 from airflow_kart.triggers.external import ExternalArtifactTrigger
 from airflow_kart.triggers.lock import LockTrigger
 
@@ -80,7 +81,7 @@ class KartOperator(KartBaseOperator):
     def __init__(
         self,
         *,
-        task: Task,
+        task: TaskOnKart[Any],
         bind: Mapping[str, Any] | None = None,
         workspace: str | Workspace | None = None,
         workspace_directory: str | None = None,
