@@ -88,7 +88,7 @@ def test_what_would_become_plain_in_json_is_refused(value: object, becomes: str)
         (TextFormat(), Names("ab")),
         (TextFormat(), ["a", Name.ADA]),
         (IniFormat(), Sized("[a]")),
-        (NpzFormat(), collections.defaultdict(list, a=np.arange(2))),
+        (NpzFormat(), collections.defaultdict[str, Any](list, a=np.arange(2))),
         (NpzFormat(), collections.OrderedDict(a=np.arange(2))),
         (ZipFormat(), collections.OrderedDict(a=b"")),
         (PngFormat(), type("Bytes", (bytes,), {})(b"\x89PNG\r\n\x1a\n")),
@@ -100,7 +100,7 @@ def test_subclasses_of_built_in_classes_are_refused(target_format: Any, value: o
         through(target_format, value)
 
 
-ZONES = st.sampled_from(
+ZONES: Any = st.sampled_from(
     [None, dt.timezone.utc, dt.timezone(dt.timedelta(hours=9)), zoneinfo.ZoneInfo("Europe/Paris"), zoneinfo.ZoneInfo("UTC")]
 )
 MOMENTS = st.datetimes(dt.datetime(1990, 1, 1), dt.datetime(2030, 1, 1), timezones=ZONES)
@@ -133,7 +133,8 @@ COLUMNS = st.lists(st.sampled_from(KINDS), min_size=1, max_size=2).flatmap(
 def column_of(values: list[Any]) -> pd.DataFrame:
     objects = np.empty(len(values), dtype=object)
     objects[:] = values
-    return pd.DataFrame({"a": pd.Series(objects, dtype=object)})
+    frame: pd.DataFrame = pd.DataFrame({"a": pd.Series(objects, dtype=object)})
+    return frame
 
 
 def shown(value: Any) -> Any:

@@ -321,7 +321,9 @@ class Plain:
     "value",
     [
         [{"a": [1, "b", None, 2.5, (b"", {3})]}],
-        pd.DataFrame({"a": [1, 2], "b": ["x", None], "c": pd.to_datetime(["2024-01-01", None])}).astype({"b": "str"}),
+        pd.DataFrame({"a": [1, 2], "b": ["x", None], "c": pd.to_datetime(pd.Series(["2024-01-01", None]))}).astype(
+            {"b": "str"}
+        ),
         np.arange(10),
         [Plain(1), dt.date(2024, 1, 1), decimal.Decimal(1), uuid.UUID(int=1), fractions.Fraction(1), ValueError("a")],
         ipaddress.ip_address("::1"),
