@@ -44,6 +44,10 @@ from airflow_kart import (
 SECRET = {name: os.environ[f"CANARY_{name.upper()}"] for name in os.environ["CANARIES"].split()}
 HIDDEN = {"visibility": ParameterVisibility.PRIVATE, "significant": False}
 log = logging.getLogger("canary")
+CONSOLE = "CANARY_CONSOLE" in os.environ
+if CONSOLE:  # Airflow prints a task's own lines and errors to a console as they are, even passwords of connections
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(lambda record: record.name != "canary")
 
 
 class Upstream(TaskOnKart[int]):
@@ -106,7 +110,7 @@ class Holder(TaskOnKart[int]):
         once = Path(os.environ["AIRFLOW_HOME"], f"tried-{self.mode}")
         if self.mode == "fails" or (self.mode == "retries" and not once.exists()):
             once.touch()
-            raise RuntimeError(f"no access with {everything}")
+            raise RuntimeError("no access" if CONSOLE else f"no access with {everything}")
         self.dump(1)
 
 
@@ -122,7 +126,7 @@ for mode in ("works", "fails", "retries"):
     KartDag(f"canary_{mode}", Last(holder=Holder(mode=mode)), schedule=None,
             operator_kwargs={"retries": int(mode == "retries"), "retry_delay": 1})
     KartDag(f"canary_bound_{mode}", Holder, schedule=None,
-            bind={"mode": mode, "bound": SECRET["bound"], "template": "{{ conn.canary_template.password }}"},
+            bind={"mode": mode, "bound": "{{ var.value.canary }}", "template": "{{ conn.canary_template.password }}"},
             operator_kwargs={"retries": int(mode == "retries"), "retry_delay": 1})
 
 if __name__ == "__main__":
@@ -148,6 +152,7 @@ def environment_of(secrets: Mapping[str, str]) -> dict[str, str]:
         "CANARIES": " ".join(secrets),
         "AIRFLOW__KART_HOLDER__CONFIGURED": secrets["configured"],
         "AIRFLOW__KART__PRIVATE_DIGEST_KEY": secrets["digest_key"],
+        "AIRFLOW_VAR_CANARY": secrets["bound"],
         "AIRFLOW_CONN_CANARY": json.dumps({"conn_type": "http", "password": secrets["password"]}),
         "AIRFLOW_CONN_CANARY_TEMPLATE": json.dumps({"conn_type": "http", "password": secrets["template"]}),
     }
