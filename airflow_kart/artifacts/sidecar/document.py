@@ -212,7 +212,7 @@ def _content(uri: str, data: bytes) -> dict[str, Any]:
         raise CorruptArtifactError(
             f"the sidecar {uri} was changed after it was written: its digest does not fit; run the task again", uri=uri
         )
-    if (wrong := wrong_part(content)) is not None:
+    if (wrong := wrong_part(content, data.count(b"{") + data.count(b"["))) is not None:
         raise CorruptArtifactError(f"the sidecar {uri} cannot be used: {wrong}; run the task again", uri=uri)
     content.pop("digest", None)
     return content

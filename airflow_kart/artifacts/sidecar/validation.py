@@ -17,9 +17,14 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HEX32 = re.compile(r"[0-9a-f]{32}")
 
 
-def wrong_part(content: Mapping[str, object]) -> str | None:
-    """Return the first part of a document that is not as the schema says, with the reason; ``None`` for a good document."""
-    if _is_deep(content):
+def wrong_part(content: Mapping[str, object], brackets: int) -> str | None:
+    """Return the first part of a document that is not as the schema says, with the reason; ``None`` for a good document.
+
+    Args:
+        content: the document.
+        brackets: how many objects and arrays its text opens, at most.
+    """
+    if brackets > _DEEPEST and _is_deep(content):
         return f"it is nested more than {_DEEPEST} levels deep"
     if unknown := sorted(map(str, content.keys() - _PARTS.keys())):
         return f"it has a part of an unknown name, {unknown[0]!r:.100}"
