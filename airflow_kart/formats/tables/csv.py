@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import datetime as dt
 import importlib
 import io
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -13,7 +15,8 @@ from airflow_kart.exceptions import ConfigurationError, FormatError
 from airflow_kart.formats.base import READING, Description
 from airflow_kart.formats.encoding import EncodingStream, check_encoding
 from airflow_kart.formats.table_kind import TableKind, check_kind, kind_of_type_name, require_table
-from airflow_kart.formats.tables.plain import PlainTable, as_written, plain_schema, table_from_plain
+from airflow_kart.formats.tables.guessed import exact_columns, may_be_inexact
+from airflow_kart.formats.tables.plain import PlainTable, arrow_type, as_written, plain_schema, table_from_plain
 from airflow_kart.formats.tables.stream import Attempt, file_path, reading, writing
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["CsvFormat", "tsv_format"]
 
 _ROWS = 1 << 16
+_IN_VALUES = frozenset(f"{string.ascii_letters}{string.digits}+-.: ")  # of numbers, booleans, dates and times
 _BLOCK = 1 << 20
 _LARGEST_BLOCK = 2**31 - 1
 
@@ -34,8 +38,11 @@ class CsvFormat:
     """A table as CSV (RFC 4180, with a header).
 
     Columns come back with their dumped types, which the sidecar records: numbers, booleans, text, dates and times;
-    other types are refused. A missing value is an empty field, an empty text is ``""``. Bytes without a sidecar are
-    read with guessed types.
+    other types are refused. A missing value is an empty field, an empty text is ``""``.
+
+    In bytes without a sidecar, those of an ``ExternalTask``, a column has a type that keeps each value exactly, or else is text:
+    integers that 64 bits hold, numbers with fractions, ``true`` and ``false``, dates and times as ISO 8601. Integers of more
+    digits, with leading zeros or among long fractions, ``0x10``, and ``1`` among ``true`` stay text.
 
     Args:
         separator: between fields, one ASCII character.
@@ -44,6 +51,8 @@ class CsvFormat:
             leaves the index out. By default only the index 0, 1, 2, ... is left out, and any other is refused. An index
             loses its frequency.
         kind: the library of the loaded table; by default that of the dumped table.
+        column_types: for bytes without a sidecar, types of columns by name that are not to be guessed: ``int``, ``float``,
+            ``bool``, ``str``, ``datetime.date``, ``datetime.datetime``, or the text of an Arrow type, ``"float32"``.
     """
 
     separator: str = ","
@@ -55,6 +64,8 @@ class CsvFormat:
     columns: Mapping[str, str] | None = field(default=None, repr=False, metadata=READING)
     """The dumped column types; :meth:`for_columns` sets them."""
 
+    column_types: Mapping[str, type | str] = field(default_factory=dict, metadata=READING)
+
     name = "csv"
     trusts_bytes = False
 
@@ -62,6 +73,8 @@ class CsvFormat:
         """Check the options."""
         check_kind(self.kind, "CsvFormat")
         check_encoding(self.encoding, "CsvFormat")
+        for column, column_type in self.column_types.items():
+            _arrow_type(column, column_type)
         if len(self.separator) != 1 or not self.separator.isascii() or self.separator in '"\r\n\0':
             raise ConfigurationError(
                 f"CsvFormat got separator={self.separator!r}; give one ASCII character, such as ',' or ';'"
@@ -90,8 +103,7 @@ class CsvFormat:
             if table.columns:
                 sink.write((self.separator.join(map(self._label, table.columns)) + "\n").encode())
             for batch in table.batches(_ROWS):
-                style = "needed" if self._needs_quotes(batch) else "none"
-                options = csv.WriteOptions(include_header=False, delimiter=self.separator, quoting_style=style)
+                options = csv.WriteOptions(include_header=False, delimiter=self.separator, quoting_style=self._style(batch))
                 text = pa.BufferOutputStream()
                 csv.write_csv(batch, text, options)
                 sink.write(memoryview(text.getvalue()))
@@ -111,13 +123,28 @@ class CsvFormat:
 
     def _read(self, stream: BinaryIO) -> pa.Table:
         import pyarrow as pa
-        from pyarrow import csv
 
         schema = None
         if self.columns is not None and self.dumped is not None:
             schema = as_written(plain_schema(self.dumped, self.columns, self.name))
         if not stream.read(1) and not schema:
             return pa.table({})
+        if schema is not None:
+            return self._read_typed(stream, schema)
+        given = {name: _arrow_type(name, text) for name, text in self.column_types.items()}
+        table = self._read_typed(stream, given)
+        guessed = [field.name for field in table.schema if field.name not in given and may_be_inexact(field.type)]
+        if not guessed or len(set(table.column_names)) < len(table.column_names):
+            return table
+        return exact_columns(table, self._read_typed(stream, dict.fromkeys(guessed, pa.large_string()), guessed))
+
+    def _read_typed(
+        self, stream: BinaryIO, types: pa.Schema | Mapping[str, pa.DataType], only: list[str] | None = None
+    ) -> pa.Table:
+        """Read columns, with some of their types; the others are guessed."""
+        import pyarrow as pa
+        from pyarrow import csv
+
         block = _BLOCK
         while True:
             attempt = Attempt(stream)
@@ -127,7 +154,11 @@ class CsvFormat:
                     csv.ReadOptions(encoding=self.encoding, block_size=block),
                     csv.ParseOptions(delimiter=self.separator, newlines_in_values=True, ignore_empty_lines=False),
                     csv.ConvertOptions(
-                        column_types=schema, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+                        column_types=types,
+                        include_columns=only,
+                        null_values=[""],
+                        strings_can_be_null=True,
+                        quoted_strings_can_be_null=False,
                     ),
                 )
             except pa.ArrowInvalid:  # a row may be longer than a block
@@ -173,6 +204,12 @@ class CsvFormat:
         special = not name or any(character in name for character in ('"', "\r", "\n", self.separator))
         return '"' + name.replace('"', '""') + '"' if special else name
 
+    def _style(self, batch: pa.Table) -> str:
+        """Return pyarrow's word for the values of a batch to quote: all, where numbers or dates may hold the separator."""
+        if self.separator in _IN_VALUES:
+            return "all_valid"
+        return "needed" if self._needs_quotes(batch) else "none"
+
     def _needs_quotes(self, batch: pa.Table) -> bool:
         """Whether a text of a batch needs quotes: an empty text, or one with a special character."""
         import pyarrow as pa
@@ -183,6 +220,32 @@ class CsvFormat:
             column for column in batch.columns if pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
         ]
         return any(pc.any(pc.match_substring_regex(column, pattern)).as_py() for column in texts)
+
+
+_NAMES: Mapping[type, str] = {
+    int: "int64",
+    float: "float64",
+    bool: "bool",
+    str: "large_string",
+    dt.date: "date32",
+    dt.datetime: "timestamp[us]",
+}
+
+
+def _arrow_type(column: str, given: type | str) -> pa.DataType:
+    """Return the Arrow type that a column is to have.
+
+    Raises:
+        ConfigurationError: there is no such type.
+    """
+    name = given if isinstance(given, str) else _NAMES.get(given)
+    found = None if name is None else arrow_type("pyarrow", name)
+    if found is None:
+        raise ConfigurationError(
+            f"CsvFormat got column_types={{{column!r}: {given!r}}}; give int, float, bool, str, datetime.date, "
+            "datetime.datetime, or the text of an Arrow type such as 'float32'"
+        )
+    return found
 
 
 def tsv_format() -> CsvFormat:

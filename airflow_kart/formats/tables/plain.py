@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["PlainTable", "as_written", "plain_schema", "table_from_plain"]
+__all__ = ["PlainTable", "arrow_type", "as_written", "plain_schema", "table_from_plain"]
 
 _ADVICE = "convert it with astype() or cast(), or dump to a .parquet file"
 
@@ -147,7 +147,7 @@ def plain_schema(kind: TableKind, columns: Mapping[str, str], format_name: str, 
 
     fields = []
     for name, text in columns.items():
-        found = _arrow_type(kind, text)
+        found = arrow_type(kind, text)
         if found is None or not _is_plain(found, nested):
             raise FormatError(f"the {format_name} format has no form for the column {name!r} of type {text}; {_ADVICE}")
         fields.append(pa.field(name, found))
@@ -200,7 +200,7 @@ def _pandas_series(column: pa.ChunkedArray, text: str) -> pd.Series[Any]:
     return cast("pd.Series[Any]", column.to_pandas().astype(dtype))
 
 
-def _arrow_type(kind: TableKind, text: str) -> pa.DataType | None:
+def arrow_type(kind: TableKind, text: str) -> pa.DataType | None:
     """Return the Arrow type for a column type in a library's words, or ``None``."""
     try:
         if kind == "pandas":
