@@ -217,6 +217,7 @@ class Publication:
         same = {"publication": uuid.uuid4().hex} if of_run else {}
         rest = {**same, **parts, "environment": environment(), "run": {"finished_at": now, **run}}
         in_order = sorted(self._staged.values(), key=lambda staged: posixpath.split(staged.uri))  # the same for every run
+        unfinished = in_order
         with ExitStack() as turn:
             for store, uris in _written_by_store(in_order):
                 turn.enter_context(store.publishing(uris))

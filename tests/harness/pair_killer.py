@@ -6,6 +6,7 @@ the others just before or just after the publication of an object. Prints what w
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import random
@@ -139,6 +140,8 @@ def make_card() -> list[str]:
 def main(directory: str, kills: int) -> None:
     """Kill so many runs, and print what was seen."""
     stop, told = Path("stop"), Path("told.json")
+    if directory.startswith("s3://"):  # loaded once, as each fork would take seconds for it
+        importlib.import_module("airflow.providers.amazon.aws.hooks.s3")
     together._PATIENCE = 0.3  # a dead writer is not waited for
     publication._PATIENCE = 0.3
     seen: Counter[str] = Counter()

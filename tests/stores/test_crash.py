@@ -19,7 +19,7 @@ def test_killed_runs_with_several_outputs_mix_nothing_and_lose_nothing(
     addresses: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``KART_KILLS`` says how many; the figure in the docs is of 300."""
-    kills = int(os.environ.get("KART_KILLS", "8"))
+    kills = int(os.environ.get("KART_KILLS", "4"))
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", s3_server.s3_connection(addresses("s3")))
     monkeypatch.setenv("AIRFLOW__KART__LOCK", "none")  # the leases of the dead would have to be waited for
     command = [sys.executable, "-W", "ignore", "-m", "harness.pair_killer", f"s3://{BUCKET}/{uuid.uuid4().hex}", str(kills)]
