@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from multiprocessing.process import BaseProcess
 
 __all__ = ["end_with_parent"]
 
@@ -31,6 +32,6 @@ def end_with_parent() -> None:
     threading.Thread(target=_end_after, args=(parent,), name="kart-orphan", daemon=True).start()
 
 
-def _end_after(parent: multiprocessing.process.BaseProcess) -> None:
+def _end_after(parent: BaseProcess) -> None:
     parent.join()  # ends at once where the parent has died before
     os._exit(1)
