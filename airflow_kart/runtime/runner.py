@@ -7,7 +7,6 @@ them made here too, in the midst of its own run.
 from __future__ import annotations
 
 import datetime as dt
-import inspect
 import logging
 import sys
 import time
@@ -254,7 +253,6 @@ def _run(task: Task, session: Session, publication: Publication, asked_by: tuple
         running = task.run()
     except StopIteration as error:
         raise RuntimeError(f"{task!r}.run() raised StopIteration: next() found nothing") from error
-    _refuse_async(task, running)
     if not isinstance(running, Iterator):
         return []
     asked: _Asked = []
@@ -282,17 +280,6 @@ def _run(task: Task, session: Session, publication: Publication, asked_by: tuple
             if not isinstance(running, Generator):
                 raise
             failure = error
-
-
-def _refuse_async(task: Task, running: object) -> None:
-    if inspect.iscoroutine(running):
-        running.close()
-    elif not inspect.isasyncgen(running):
-        return
-    raise OutputNotDumpedError(
-        f"{task!r}.run() is `async def`, and nobody awaits it: write `def run(self)`, and asyncio.run(...) in it for what is async",
-        task=repr(task),
-    )
 
 
 def _asked_steps(wanted: object, session: Session, asked_by: tuple[Task, ...]) -> Steps[_Asked]:

@@ -94,7 +94,7 @@ def test_shared_arguments_are_templates(operator, arguments):
         ({"workspace": Workspace("~/ws")}, os.path.expanduser("~/ws")),
         ({"workspace": Path("/data/ws")}, "/data/ws"),
     ],
-    ids=str,
+    ids=["short form", "text", "workspace", "uri", "home of the user", "path"],
 )
 def test_a_relative_workspace_is_below_airflow_home(operator, arguments, given, directory):
     made = operator(task_id="task", **arguments, **given)

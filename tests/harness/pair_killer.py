@@ -24,10 +24,16 @@ from airflow_kart.artifacts import publication, together
 from airflow_kart.exceptions import ArtifactError, MissingInputError, ObjectChangedError
 from airflow_kart.tasks.outputs import load_nested
 
-__all__ = ["main"]
+__all__ = ["environment", "main"]
 
 OUTPUTS = {"metrics": "metrics/m.json", "model": "models/m.pkl", "notes": "notes/n.txt"}
 _STEPS = 9  # three outputs, each with an interim sidecar, an artifact and a final sidecar
+
+
+def environment() -> dict[str, str]:
+    """Return the environment in which another process can run this module."""
+    folders = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
 
 
 class Trained(TaskOnKart[Any]):

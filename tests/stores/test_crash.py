@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import s3_server
+from harness import pair_killer, s3_server
 from harness.bucket_kind import BUCKET
 
 
@@ -23,7 +23,7 @@ def test_killed_runs_with_several_outputs_mix_nothing_and_lose_nothing(
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", s3_server.s3_connection(addresses("s3")))
     monkeypatch.setenv("AIRFLOW__KART__LOCK", "none")  # the leases of the dead would have to be waited for
     command = [sys.executable, "-W", "ignore", "-m", "harness.pair_killer", f"s3://{BUCKET}/{uuid.uuid4().hex}", str(kills)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tmp_path, env=pair_killer.environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-5000:]
     seen = json.loads(done.stdout.splitlines()[-1])
     assert seen["killed"] == kills

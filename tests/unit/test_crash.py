@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness import pair_killer
 
 # One process makes the frame once; each run is a fork of it, so that starting Python takes no part in the timing.
 KILLER = """
@@ -100,7 +101,7 @@ def test_killed_runs_with_several_outputs_mix_nothing_and_lose_nothing(tmp_path:
     """``KART_KILLS`` says how many; the figure in the docs is of 300."""
     kills = int(os.environ.get("KART_KILLS", "8"))
     command = [sys.executable, "-W", "ignore", "-m", "harness.pair_killer", str(tmp_path / "ws"), str(kills)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tmp_path, env=pair_killer.environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-5000:]
     seen = json.loads(done.stdout.splitlines()[-1])
     assert seen["killed"] == kills

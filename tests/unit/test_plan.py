@@ -98,9 +98,9 @@ def test_upstream_of_what_is_complete_nothing_is_looked_at(monkeypatch: pytest.M
             target = self.make_target()
 
             class Store(type(target.store)):  # type: ignore[misc]
-                def open(self, uri: str) -> Any:
+                def read(self, uri: str) -> Any:
                     looked.append(uri)
-                    return super().open(uri)
+                    return super().read(uri)
 
             return type(target)(target.uri, target.format, Store(), TaskOwner(self))
 
