@@ -221,7 +221,6 @@ class Publication:
         with ExitStack() as turn:
             for store, uris in _written_by_store(in_order):
                 turn.enter_context(store.publishing(uris))
-            unfinished: list[StagedOutput] = []
             for tries in range(_MOST_TRIES):
                 unfinished = [staged for staged in in_order if not staged.finished]
                 occupants = {staged: self._look(staged) for staged in in_order}
