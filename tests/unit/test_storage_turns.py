@@ -244,3 +244,19 @@ def test_words_that_others_have_left_are_harmless(tmp_path: Path, impatient: Non
             lock.write_bytes(words)
             with caplog.at_level(logging.WARNING), pytest.raises(StorageError, match="another process has kept its turn"):
                 takes_its_turn(uri)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere Python asks a program for the platform's name")
+def test_a_sidecars_environment_starts_no_process(python: Callable[..., str]) -> None:
+    """Else it would wait for the end of all children that another thread forks at that moment."""
+    code = """
+import platform, subprocess
+from airflow_kart.artifacts.sidecar.environment import environment
+expected = platform.platform()
+platform._uname_cache = None
+def forbidden(*arguments, **_):
+    raise AssertionError(arguments)
+subprocess.Popen = forbidden
+print(environment()["platform"] == expected)
+"""
+    assert python(code=code) == "True\n"

@@ -23,10 +23,18 @@ def _process(pid: int) -> dict[str, object]:
     return {
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
-        "platform": platform.platform(),
+        "platform": _platform(),
         "host": socket.gethostname(),
         "pid": pid,
     }
+
+
+def _platform() -> str:
+    """Return ``platform.platform()``, on Linux without its subprocess: that waits for children another thread forks meanwhile."""
+    if sys.platform != "linux":
+        return platform.platform()
+    library = "".join(platform.libc_ver())
+    return f"Linux-{platform.release()}-{platform.machine()}{f'-with-{library}' if library else ''}"
 
 
 def imported_distributions() -> dict[str, str]:
