@@ -69,10 +69,11 @@ class RunContext:
         """
         conf = getattr(self._context.get("dag_run"), "conf", None)
         own = [*self._blueprint.form.values(), RERUN_PARAM]
-        parameters = {name for root in self._blueprint.roots for name in root.cls.get_parameters()}  # bound ones, too
+        bound = {name for root in self._blueprint.roots for name in root.cls.get_parameters()}
+        known = {*self._operator.dag.params, *bound, *own}
         for key in conf if isinstance(conf, Mapping) else ():
             close = difflib.get_close_matches(str(key), own, 1)
-            if key not in self._operator.dag.params and key not in parameters and close:
+            if close and key not in known:
                 raise BindingError(
                     f"the run's conf has {key!r}, which is no field of the trigger form; did you mean {close[0]!r}? Declare "
                     f"{key!r} in the DAG's params if it is for another task",
