@@ -171,7 +171,7 @@ def test_a_connection_that_does_not_exist_is_named() -> None:
 
 def test_a_database_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     conn_id, _ = connected(monkeypatch, '{"conn_type": "redis", "extra": {"db": "one"}}')
-    with pytest.raises(ConfigurationError, match="has the db 'one' in its extra; give the number of a database"):
+    with pytest.raises(ConfigurationError, match="has db 'one' in its extra; set db to the number of a database"):
         RedisLocks(conn_id, "kart:ws:", 4).look(NAME)
 
 
