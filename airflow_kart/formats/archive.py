@@ -12,9 +12,24 @@ from typing import BinaryIO, Protocol, cast
 
 from typing_extensions import Buffer
 
-from airflow_kart.exceptions import FormatError
+from airflow_kart.exceptions import ConfigurationError, FormatError
 
-__all__ = ["add_member", "member", "reading_archive", "unreadable", "writing_archive"]
+__all__ = [
+    "MOST_BYTES",
+    "Writes",
+    "add_member",
+    "check_members",
+    "check_most",
+    "check_size",
+    "member",
+    "reading_archive",
+    "unreadable",
+    "unsafe",
+    "writing_archive",
+]
+
+MOST_BYTES = 16 << 30
+"""The usual limit of unpacked bytes: far above real artifacts, far below a bomb's."""
 
 _FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the first moment ZIP knows
 _BUFFER = 1 << 20
@@ -33,6 +48,61 @@ def member(name: str, *, compressed: bool = True) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(name, date_time=_FIRST_DAY)
     info.compress_type = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
     return info
+
+
+def check_most(most: object, format_name: str) -> None:
+    """Refuse an option that is no limit in bytes.
+
+    Raises:
+        ConfigurationError: the option is no positive number.
+    """
+    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+        raise ConfigurationError(f"{format_name} got max_bytes={most!r}; give a number of bytes above zero")
+
+
+def check_size(size: int, most: int) -> None:
+    """Refuse content that is larger than a limit, both to write and to read.
+
+    Raises:
+        FormatError: the content is larger.
+    """
+    if size > most:
+        raise FormatError(
+            f"the unpacked content has {size} bytes or more, and the limit is {most}; give the format max_bytes=..."
+        )
+
+
+def check_members(archive: zipfile.ZipFile, most: int, *, portable: bool = True) -> None:
+    """Refuse an archive to unpack: too large, with names that leave the folder, or with several files of one name.
+
+    Args:
+        archive: the archive.
+        most: the largest total size of the files, in bytes.
+        portable: whether names must mean the same on every system.
+
+    Raises:
+        FormatError: the archive cannot be unpacked safely.
+    """
+    names: set[str] = set()
+    for info in archive.infolist():
+        if (wrong := unsafe(info.filename.removesuffix("/"), portable=portable)) is not None or info.filename in names:
+            raise FormatError(f"the archive has a file named {info.filename!r}: {wrong or 'there are two of them'}")
+        names.add(info.filename)
+    check_size(sum(info.file_size for info in archive.infolist()), most)
+
+
+def unsafe(name: str, *, portable: bool = True) -> str | None:
+    """Return why no file can be unpacked by a name, or ``None``."""
+    parts = name.split("/")
+    if not name or "" in parts or "." in parts or ".." in parts:
+        return "it is no plain relative path"
+    if portable and any(character in name for character in "\\:\0"):
+        return "a backslash, colon or NUL means other things elsewhere"
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "it is no valid Unicode"
+    return None
 
 
 @contextmanager

@@ -7,13 +7,17 @@ import io
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from typing_extensions import Buffer
 
 from airflow_kart.exceptions import ConfigurationError, FormatError
-from airflow_kart.formats.base import Description, Format, Writable, reader_for, trusts_bytes
+from airflow_kart.formats.archive import MOST_BYTES, check_most, check_size
+from airflow_kart.formats.base import READING, Description, Format, Writable, reader_for, trusts_bytes
 from airflow_kart.formats.text import TextFormat
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 __all__ = ["GzipFormat"]
 
@@ -27,15 +31,18 @@ class GzipFormat:
     Args:
         inner: the other format, with its own options.
         level: from 1, the fastest, to 9, the smallest.
+        max_bytes: the largest size of the inner format's bytes, against files that unpack to more than a machine holds.
     """
 
     inner: Format = field(default_factory=TextFormat)
     level: int = 6
+    max_bytes: int = field(default=MOST_BYTES, metadata=READING)
 
     def __post_init__(self) -> None:
         """Check the options."""
         if not hasattr(self.inner, "dump") or not hasattr(self.inner, "load"):
             raise ConfigurationError(f"GzipFormat got inner={self.inner!r}; give a format, such as CsvFormat()")
+        check_most(self.max_bytes, "GzipFormat")
         if isinstance(self.level, bool) or not isinstance(self.level, int) or not 1 <= self.level <= 9:
             raise ConfigurationError(f"GzipFormat got level={self.level!r}; give a number from 1 to 9")
 
@@ -59,14 +66,14 @@ class GzipFormat:
 
     def dump(self, obj: object, stream: Writable) -> Description | None:
         """Write an object, compressed."""
-        compressed = _Compressed(stream, self.level)
+        compressed = _Compressed(stream, self.level, self.max_bytes)
         description = self.inner.dump(obj, compressed)
         compressed.finish()
         return description
 
     def load(self, stream: BinaryIO) -> object:
         """Read an object."""
-        with io.BufferedReader(gzip.GzipFile(fileobj=stream, mode="rb"), _CHUNK) as content:
+        with io.BufferedReader(_Limited(gzip.GzipFile(fileobj=stream, mode="rb"), self.max_bytes), _CHUNK) as content:
             try:
                 found = self.inner.load(content)
                 while not content.closed and content.read(_CHUNK):  # the checksum stands at the end
@@ -74,6 +81,34 @@ class GzipFormat:
             except (EOFError, OSError, zlib.error) as error:
                 raise FormatError(f"the bytes are not gzip ({error})") from error
         return found
+
+
+class _Limited(io.RawIOBase):
+    """Unpacked content that ends with an error beyond a limit."""
+
+    def __init__(self, content: gzip.GzipFile, most: int) -> None:
+        super().__init__()
+        self._content = content
+        self._most = most
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        size = self._content.readinto(buffer)
+        check_size(self._content.tell(), self._most)
+        return size
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        position = self._content.seek(offset, whence)
+        check_size(position, self._most)
+        return position
+
+    def tell(self) -> int:
+        return self._content.tell()
 
 
 class _Compressor(Protocol):
@@ -85,10 +120,12 @@ class _Compressor(Protocol):
 class _Compressed(io.RawIOBase):
     """A stream that compresses written bytes; see :class:`~airflow_kart.formats.Writable`."""
 
-    def __init__(self, stream: Writable, level: int) -> None:
+    def __init__(self, stream: Writable, level: int, most: int) -> None:
         super().__init__()
         self._stream = stream
         self._level = level
+        self._most = most
+        self._size = 0
         self._compressor = self._begun()
 
     def _begun(self) -> _Compressor:
@@ -98,6 +135,7 @@ class _Compressed(io.RawIOBase):
     def restart(self) -> None:
         self._stream.restart()
         self._compressor = self._begun()
+        self._size = 0
 
     def writable(self) -> bool:
         return True
@@ -107,6 +145,8 @@ class _Compressed(io.RawIOBase):
         if not view.nbytes:
             return 0
         view = view.cast("B")
+        self._size += view.nbytes
+        check_size(self._size, self._most)
         for start in range(0, view.nbytes, _CHUNK):
             if compressed := self._compressor.compress(view[start : start + _CHUNK]):
                 self._stream.write(compressed)

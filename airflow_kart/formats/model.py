@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from airflow_kart.exceptions import FormatError
-from airflow_kart.formats.archive import add_member, reading_archive, writing_archive
+from airflow_kart.formats.archive import MOST_BYTES, add_member, check_members, check_size, reading_archive, writing_archive
 
 __all__ = ["ModelFormat"]
 
@@ -38,6 +38,7 @@ class ModelFormat:
             files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
             if not files:
                 raise FormatError("save_function wrote no file to the path it was given, nor beside it")
+            check_size(sum(path.stat().st_size for path in files), MOST_BYTES)
             with writing_archive(stream) as archive:
                 for path in files:
                     with path.open("rb") as source, add_member(archive, path.relative_to(folder).as_posix()) as member:
@@ -48,5 +49,6 @@ class ModelFormat:
         """Unpack the archive and load the object."""
         with tempfile.TemporaryDirectory(prefix="kart-model-") as folder:
             with reading_archive(stream) as archive:
+                check_members(archive, MOST_BYTES, portable=False)
                 archive.extractall(folder)
             return self.load_function(os.path.join(folder, _FILE))

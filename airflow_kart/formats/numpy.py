@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from airflow_kart.exceptions import FormatError, KartError
-from airflow_kart.formats.archive import member, unreadable
+from airflow_kart.formats.archive import MOST_BYTES, check_most, check_size, member, unreadable
 from airflow_kart.formats.base import READING, Writable, require_type, type_name
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["NpzFormat", "NumpyFormat"]
 
 _SINGLE = "data"
+_HEADER = 128  # bytes, and more for types with many fields
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,21 @@ class NpzFormat:
     """numpy arrays as a compressed NPZ archive: a dict of arrays by name, or one array under the name ``data``.
 
     Equal arrays make equal bytes.
+
+    Args:
+        max_bytes: the largest total size of the arrays, against archives that unpack to more than a machine holds.
     """
+
+    max_bytes: int = field(default=MOST_BYTES, metadata=READING)
 
     single: bool | None = field(default=None, repr=False, metadata=READING)
     """Whether to load one array, or a dict; by default the names decide. :meth:`for_type` sets this field."""
 
     name = "npz"
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        check_most(self.max_bytes, "NpzFormat")
 
     def for_type(self, dumped: str) -> NpzFormat:
         """Return the format that loads a dict where the dumped object was a dict."""
@@ -65,6 +75,7 @@ class NpzFormat:
             if not isinstance(name, str) or not name or any(character in name for character in "/\\\0"):
                 raise FormatError(f"the npz format cannot name an array {name!r}; use a str without slashes")
             arrays[name] = _checked(array, self.name)
+        check_size(sum(array.nbytes + _HEADER for array in arrays.values()), self.max_bytes)
         with zipfile.ZipFile(cast(BinaryIO, stream), "w", zipfile.ZIP_DEFLATED) as archive:
             for name, array in arrays.items():
                 with archive.open(member(f"{name}.npy"), "w", force_zip64=True) as inner:
@@ -73,6 +84,7 @@ class NpzFormat:
     def load(self, stream: BinaryIO) -> Array | dict[str, Array]:
         """Read an array, or a dict of arrays."""
         with unreadable("NPZ"), zipfile.ZipFile(stream) as archive:
+            check_size(sum(info.file_size for info in archive.infolist()), self.max_bytes)
             arrays = {}
             for info in archive.infolist():
                 with archive.open(info) as inner:
