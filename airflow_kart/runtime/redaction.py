@@ -56,9 +56,9 @@ class Redaction:
     def tell_airflow(self) -> None:
         """Let Airflow mask the private values in its own logs, where Airflow is loaded."""
         if any(True for _ in _of_maskers("mask_secret")):
-            for text in set(_private_texts(self._task)):
-                if len(text) >= _SHORT and text not in _PLAIN:
-                    _mask(text)
+            texts = {text for text in _private_texts(self._task) if len(text) >= _SHORT and text not in _PLAIN}
+            for form in {form for text in texts for form in _written(text)}:
+                _mask(form)
 
     def json(self, value: Json) -> Json:
         """Return JSON with all texts, keys included, free of secrets; a number that is a secret becomes stars."""
@@ -124,27 +124,38 @@ def _variants(text: str) -> Iterator[str]:
     """Return the forms in which a value may appear in a text."""
     if text in _PLAIN:
         return
-    try:
-        data = text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        data = text.encode("utf-8", "surrogatepass")
-    yield text
-    yield repr(text)[1:-1]
-    yield json.dumps(text)[1:-1]
-    yield json.dumps(text, ensure_ascii=False)[1:-1]
+    yield from _written(text)
     if len(text) >= _SHORT:
-        yield quote(data, safe="")
-        yield quote(data)
-        yield quote_plus(data)
+        data = _as_bytes(text)
         for encoded in (base64.b64encode(data), base64.urlsafe_b64encode(data)):
             yield encoded.decode()
             yield encoded.decode().rstrip("=")
         yield str(data)[2:-1]
         yield data.hex()
         yield data.hex().upper()
-    for line in text.splitlines() if "\n" in text else ():  # a key is logged line by line
+
+
+def _written(text: str) -> Iterator[str]:
+    """Return a value in plain, as ``repr()``, in JSON and URL-encoded, and each line by itself, as a key is logged."""
+    yield text
+    yield repr(text)[1:-1]
+    yield json.dumps(text)[1:-1]
+    yield json.dumps(text, ensure_ascii=False)[1:-1]
+    if len(text) >= _SHORT:
+        data = _as_bytes(text)
+        yield quote(data, safe="")
+        yield quote(data)
+        yield quote_plus(data)
+    for line in text.splitlines() if "\n" in text else ():
         if len(line.strip()) >= _SHORT:
             yield line.strip()
+
+
+def _as_bytes(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
 
 
 def _expression(variant: str) -> str:
