@@ -97,7 +97,11 @@ def test_rerun_runs_a_task_and_what_is_below_it_again(airflow, ledger):
 def test_rerun_of_an_unknown_task_says_which_there_are(airflow, ledger):
     run = airflow.run("shop", conf={"kart_rerun": ["revenu"]})
     assert run.state == "failed"
-    assert "no task matches 'revenu'; there are forecast, prices, revenue, sales" in run.log("plan")
+    assert (
+        "no task matches 'revenu'; there are Forecast, Prices, Revenue, Sales, forecast, prices, revenue, sales; "
+        in run.log("plan")
+    )
+    assert "did you mean revenue?" in run.log("plan")
     assert ledger.new_entries() == []
 
 
