@@ -11,6 +11,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -24,16 +25,36 @@ from airflow_kart.artifacts import publication, together
 from airflow_kart.exceptions import ArtifactError, MissingInputError, ObjectChangedError
 from airflow_kart.tasks.outputs import load_nested
 
-__all__ = ["environment", "main"]
+__all__ = ["kill_and_check", "main"]
 
 OUTPUTS = {"metrics": "metrics/m.json", "model": "models/m.pkl", "notes": "notes/n.txt"}
 _STEPS = 9  # three outputs, each with an interim sidecar, an artifact and a final sidecar
 
 
-def environment() -> dict[str, str]:
-    """Return the environment in which another process can run this module."""
-    folders = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
+def kill_and_check(workspace: str, kills: int, folder: Path) -> None:
+    """Run this module in a process of its own, and assert that nothing was mixed, wrong or lost.
+
+    Args:
+        workspace: path or uri of the workspace.
+        kills: the number of runs to kill.
+        folder: the current directory of the process.
+    """
+    paths = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "harness.pair_killer", workspace, str(kills)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert seen["killed"] == kills
+    assert seen["lost"] == seen["mixed"] == seen["reader failed"] == 0, (seen, done.stderr[-5000:])
+    assert not [name for name in seen if name.startswith("raw")], seen
+    assert seen["together"] > 0
+    assert seen["card"] > 0
 
 
 class Trained(TaskOnKart[Any]):

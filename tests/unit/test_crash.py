@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -99,13 +97,4 @@ def test_a_killed_dump_is_complete_or_does_not_count(
 
 def test_killed_runs_with_several_outputs_mix_nothing_and_lose_nothing(tmp_path: Path) -> None:
     """``KART_KILLS`` says how many; the figure in the docs is of 300."""
-    kills = int(os.environ.get("KART_KILLS", "8"))
-    command = [sys.executable, "-W", "ignore", "-m", "harness.pair_killer", str(tmp_path / "ws"), str(kills)]
-    done = subprocess.run(command, cwd=tmp_path, env=pair_killer.environment(), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-5000:]
-    seen = json.loads(done.stdout.splitlines()[-1])
-    assert seen["killed"] == kills
-    assert seen["lost"] == seen["mixed"] == seen["reader failed"] == 0, (seen, done.stderr[-5000:])
-    assert not [name for name in seen if name.startswith("raw")], seen
-    assert seen["together"] > 0
-    assert seen["card"] > 0
+    pair_killer.kill_and_check(str(tmp_path / "ws"), int(os.environ.get("KART_KILLS", "8")), tmp_path)
