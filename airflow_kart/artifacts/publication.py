@@ -127,6 +127,11 @@ class Publication:
         """The expected uris that nothing was dumped to, sorted."""
         return sorted(self._seen.keys() - self._staged.keys())
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was dumped yet."""
+        return not self._staged
+
     @own_errors
     def stage(
         self,

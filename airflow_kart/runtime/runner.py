@@ -23,7 +23,7 @@ from airflow_kart.exceptions import CycleError, OutputNotDumpedError, Requiremen
 from airflow_kart.locks import Hold
 from airflow_kart.runtime.inputs import input_checksums
 from airflow_kart.runtime.log_tail import LogTail
-from airflow_kart.runtime.plan import ASKED_AGAIN, Outcome, Plan, PlannedTask, make_plan
+from airflow_kart.runtime.plan import ASKED_AGAIN, Outcome, Plan, make_plan
 from airflow_kart.runtime.progress import Event, Listener
 from airflow_kart.runtime.redaction import Redaction
 from airflow_kart.runtime.seed import seeded
@@ -31,7 +31,7 @@ from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.single_flight import TakenElsewhere, holding, whereabouts
 from airflow_kart.runtime.skipping import Skips, is_skip
 from airflow_kart.runtime.steps import Steps, result_of
-from airflow_kart.tasks.completeness import is_complete, look_at
+from airflow_kart.tasks.completeness import Completeness, is_complete, look_at
 from airflow_kart.tasks.graph import Graph, Node
 from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.nesting import KeyPath, NotALeafError, leaves, map_leaves
@@ -138,20 +138,20 @@ def _task_steps(
     own = tuple(own_targets(task, targets))
     if kind_of(task).external or not own:  # a wrapper, or a task that passes its inputs' targets on: nothing is made here
         found = _look(task, own_only=planned)
-        if found.outcome is not Outcome.CACHED:
+        if not found.complete:
             input_checksums(task, session)
             if kind_of(task).external:
                 task.run()  # says that it is made elsewhere
         return RunResult(Outcome.CACHED, found.reason, found.seconds, targets)
     if not (force or planned):
-        found = _look(task)
-        if found.outcome is Outcome.CACHED:
+        found = is_complete(task)
+        if found.complete:
             return RunResult(Outcome.CACHED, found.reason, found.seconds, targets)
     listener, words = session.listener, repr(task)
     with holding(task, session) as hold:
         if not force:  # another run may have made it in the meantime
             found = _look(task, own_only=planned)
-            if found.outcome is Outcome.CACHED:
+            if found.complete:
                 listener.happens(Event("cached", task.unique_id, words, found.reason))
                 return RunResult(Outcome.CACHED, found.reason, found.seconds, targets)
             reason = reason or found.reason
@@ -174,9 +174,9 @@ def _tell_end(listener: Listener, task: Task, error: BaseException) -> None:
         listener.happens(Event("failed", task.unique_id, repr(task), f"{type(error).__name__}: {error}"))
 
 
-def _look(task: Task, *, own_only: bool = False) -> PlannedTask:
-    """Return whether a task has to run; with ``own_only`` by its own artifacts alone, although its class may ask for more."""
-    return PlannedTask.of(look_at([Node.of(task)])[0] if own_only else is_complete(task))
+def _look(task: Task, *, own_only: bool) -> Completeness:
+    """Return whether a task is complete; with ``own_only`` by its own artifacts alone, although its class may ask for more."""
+    return look_at([Node.of(task)])[0] if own_only else is_complete(task)
 
 
 def _make(
@@ -267,9 +267,8 @@ def _run(task: Task, session: Session, publication: Publication, asked_by: tuple
         except StopIteration:
             return asked
         outputs = failure = None
-        may_restart = len(publication.missing) == len(targets_of(task))
         try:
-            found = yield _asked_steps(wanted, session if may_restart else replace(session, waits=True), asked_by)
+            found = yield _asked_steps(wanted, session if publication.is_empty else replace(session, waits=True), asked_by)
             outputs = map_leaves(lambda required: required.output(), wanted, TaskOnKart)
             asked += [((len(asked), *path), required) for path, required in found]
         except TakenElsewhere:

@@ -42,28 +42,23 @@ class Completeness:
     """Of a complete task that ran in Airflow: the DAG id and the run id."""
 
 
-def is_complete(task: Task, *, remember: bool = False) -> Completeness:
+def is_complete(task: Task) -> Completeness:
     """Return whether a task is complete, its inputs included if its class asks for that.
-
-    Args:
-        task: the task.
-        remember: as for :func:`look_at`.
 
     Raises:
         KartError: the tasks do not make a graph, or a store cannot be asked.
     """
     nodes = {found.unique_id: Node.of(found) for found in upstream_first([task], asks_inputs)}
-    return completeness_of(nodes, remember=remember)[task.unique_id]
+    return completeness_of(nodes)[task.unique_id]
 
 
-def completeness_of(nodes: Mapping[str, Node], *, remember: bool = False) -> dict[str, Completeness]:
+def completeness_of(nodes: Mapping[str, Node]) -> dict[str, Completeness]:
     """Return which tasks are complete, by unique id.
 
     Args:
         nodes: the tasks by unique id, upstream first; with each that asks its inputs, these.
-        remember: as for :func:`look_at`.
     """
-    found = dict(zip(nodes, look_at(nodes.values(), remember=remember), strict=True))
+    found = dict(zip(nodes, look_at(nodes.values()), strict=True))
     incomplete: set[str] = set()
     for unique_id, node in nodes.items():
         found[unique_id] = with_inputs(node, found[unique_id], nodes, incomplete)

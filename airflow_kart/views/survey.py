@@ -10,7 +10,7 @@ from airflow_kart import settings
 from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.storage.threads import Threads
 from airflow_kart.tasks.completeness import Completeness, asks_inputs, completeness_of
-from airflow_kart.tasks.graph import Graph, Node, require_task
+from airflow_kart.tasks.graph import Graph, Node, require_task, upstream_first
 from airflow_kart.tasks.nesting import KeyPath
 
 __all__ = ["Survey", "SurveyedTask", "survey", "task_log"]
@@ -92,15 +92,8 @@ def _ignored(node: Node, patterns: list[str]) -> bool:
 
 def _states(graph: Graph, shown: Iterable[str]) -> dict[str, Completeness]:
     """Look at the tasks that are shown, and at those that their completeness depends on."""
-    wanted: set[str] = set()
-    pending = list(shown)
-    while pending:
-        unique_id = pending.pop()
-        if unique_id not in wanted:
-            wanted.add(unique_id)
-            node = graph.nodes[unique_id]
-            pending += [key for _, key in node.inputs] if asks_inputs(node.task) else []
-    return completeness_of({unique_id: node for unique_id, node in graph.nodes.items() if unique_id in wanted})
+    tasks = upstream_first([graph.nodes[unique_id].task for unique_id in shown], asks_inputs)
+    return completeness_of({task.unique_id: graph.nodes[task.unique_id] for task in tasks})
 
 
 def _surveyed(node: Node, inputs: tuple[tuple[KeyPath, str], ...], state: Completeness) -> SurveyedTask:

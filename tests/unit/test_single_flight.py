@@ -205,6 +205,25 @@ def test_a_run_that_has_dumped_waits_where_it_is() -> None:
     assert Asking(dumps_first=True).output().load() == 2
 
 
+def test_targets_of_inputs_that_are_passed_on_do_not_count_as_dumped() -> None:
+    class Passing(TaskOnKart[int]):
+        def requires(self) -> Slow:
+            return Slow(number=1)
+
+        def output(self) -> dict[str, Any]:
+            return {"own": self.make_target(), "passed on": self.input()}
+
+        def run(self) -> Iterator[Any]:
+            yield Slow(number=2)
+            self.dump(0, "own")
+
+    build(Slow(number=1))
+    lease = held(Slow(number=2))
+    with pytest.raises(TakenElsewhere):
+        run_task(Passing(), session=Session(waits=False))
+    lease.release()
+
+
 def test_the_innermost_lock_closes_all_runs_that_ask() -> None:
     class Outer(TaskOnKart[int]):
         def run(self) -> Iterator[Any]:
