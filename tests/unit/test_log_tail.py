@@ -118,7 +118,7 @@ def test_private_values_of_tasks_that_a_task_holds_are_replaced(workspace: Path)
 
 
 @given(
-    st.text(st.characters(codec="utf-8", exclude_characters="<>"), min_size=5),
+    st.text(st.characters(codec="utf-8", exclude_characters="<>"), min_size=5).filter(lambda text: text.lower() != "false"),
     st.sampled_from([str, lambda text: repr(text)[1:-1], quote, quote_plus, lambda text: json.dumps(text)[1:-1]]),
 )
 def test_a_private_value_never_shows_through(token: str, form: Any) -> None:
