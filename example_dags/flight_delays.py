@@ -142,7 +142,14 @@ class Metrics(TypedDict):
     brier_score: float
 
 
-class DelayReport(TaskOnKart["Figure | Metrics"]):
+class Report(TypedDict):
+    """What the report is made of."""
+
+    metrics: Metrics
+    plot: Figure
+
+
+class DelayReport(TaskOnKart[Report]):
     """How well yesterday's model knew today: metrics, and a plot by hour.
 
     Trigger it with other settings to see what they change; only what they touch runs.

@@ -112,6 +112,8 @@ def _mentioned(annotation: object) -> Iterator[TableKind]:
             return
         kinds = list(_mentioned(origin))
         yield from kinds or _mentioned(get_args(annotation)[:1] if origin is typing.Annotated else get_args(annotation))
+    elif typing.is_typeddict(annotation):
+        yield from _mentioned(tuple(typing.cast("type", annotation).__annotations__.values()))
     elif isinstance(annotation, type):
         yield from _kinds_of_class(annotation)
     else:

@@ -10,74 +10,74 @@ from airflow_kart.artifacts.together import load_parts_together
 from airflow_kart.exceptions import TargetError
 from airflow_kart.identity.encoding import Identified
 from airflow_kart.tasks.model import Task, is_task, kind_of
-from airflow_kart.tasks.nesting import NotALeafError, follow, leaves, map_leaves
-from airflow_kart.tasks.outputs import load_nested, targets_of
+from airflow_kart.tasks.nesting import KeyPath, NotALeafError, follow, leaves, map_leaves
+from airflow_kart.tasks.outputs import load_nested
 from airflow_kart.tasks.resolution import resolve
 
-__all__ = ["input_parts", "loaded_inputs"]
+__all__ = ["input_parts", "input_targets", "loaded_inputs"]
 
 
-def loaded_inputs(task: Task, target: object, columns: Sequence[str] | None) -> object:
+def loaded_inputs(task: Task, target: object, keys: KeyPath, columns: Sequence[str] | None) -> object:
     """Load inputs of a task, as :meth:`airflow_kart.TaskOnKart.load` does."""
-    if isinstance(target, Target):
-        return target.load(columns)
-
-    chosen = _chosen(task, target, "load")
-    return load_nested(map_leaves(_nested_outputs, chosen, cast("type[Task]", Identified)), columns)
+    return load_nested(input_targets(task, target, keys, "load"), columns)
 
 
-def input_parts(task: Task, target: object) -> Iterator[Any]:
+def input_parts(task: Task, target: object, keys: KeyPath) -> Iterator[Any]:
     """Load inputs of a task part by part, as :meth:`airflow_kart.TaskOnKart.load_generator` does."""
-    if isinstance(target, Target):
-        return target.load_parts()
-    return load_parts_together(_outputs(_chosen(task, target, "load_generator")))
+    targets = input_targets(task, target, keys, "load_generator")
+    return load_parts_together(found for _, found in leaves(targets, Target))
 
 
-def _nested_outputs(required: Task) -> object:
-    """Return ``output()`` of a task; of a wrapper the outputs of the tasks that it groups, nested as these."""
-    if kind_of(required).wrapper:
-        return map_leaves(_nested_outputs, resolve(required).requirements, cast("type[Task]", Identified))
-    return required.output()
+def input_targets(task: Task, target: object, keys: KeyPath, method: str) -> Any:
+    """Return the targets of inputs, nested as the tasks and their outputs are.
 
+    Args:
+        task: the task downstream.
+        target: a required task, or a nesting of tasks; a key of ``requires()``; a target; ``None`` for all requirements.
+        keys: the way from there, through the nesting of tasks and then through a task's outputs.
+        method: of the task, for messages.
 
-def _outputs(nested: object) -> Iterator[Target]:
-    """Return the targets of nested tasks in order; a wrapper stands for the tasks that it groups."""
-    for _, required in leaves(nested, cast("type[Task]", Identified)):
-        if kind_of(required).wrapper:
-            yield from _outputs(resolve(required).requirements)
-        else:
-            yield from (output for _, output in targets_of(required))
-
-
-def _chosen(task: Task, target: object, method: str) -> object:
-    """Return the tasks to load, nested."""
+    Raises:
+        TargetError: there is no such input.
+    """
     chosen = target
     if target is None or isinstance(target, (str, int)):
         chosen = resolve(task).requirements
-        if target is not None:
-            try:
-                chosen = follow(chosen, (target,))
-            except LookupError:
-                raise TargetError(
-                    f"{task!r}.{method}({target!r}): requires() has no such key; {_keys_of(chosen)}", task=repr(task)
-                ) from None
+        keys = keys if target is None else (target, *keys)
+    for key in keys:
+        if is_task(chosen):
+            chosen = _outputs_of(chosen)
+        try:
+            chosen = follow(chosen, (key,))
+        except LookupError:
+            given = keys if target is None or isinstance(target, (str, int)) else (target, *keys)
+            raise TargetError(
+                f"{task!r}.{method}({', '.join(map(repr, given))}): there is no input {key!r}; {_keys_in(chosen)}",
+                task=repr(task),
+            ) from None
+    leaf = cast("type[Task | Target]", (Identified, Target))
     try:
-        list(leaves(chosen, Identified))
+        list(leaves(chosen, leaf))
     except NotALeafError as error:
         raise TargetError(
             f"{task!r}.{method}() takes a key of requires(), a task, a target, or lists and dicts of these, not {error}",
             task=repr(task),
         ) from None
-    return chosen
+    return map_leaves(_outputs_of, chosen, leaf)
 
 
-def _keys_of(requirements: object) -> str:
-    if is_task(requirements):
-        return "it returns one task by itself: call load()"
-    if isinstance(requirements, Mapping):
-        return f"it has {', '.join(map(repr, requirements)) or 'none'}"
-    return (
-        f"it returns a list of {len(requirements)}"
-        if isinstance(requirements, list) and requirements
-        else "it returns nothing"
-    )
+def _outputs_of(found: Task | Target) -> object:
+    """Return ``output()`` of a task; of a wrapper the outputs of the tasks that it groups, nested as these."""
+    if isinstance(found, Target):
+        return found
+    if kind_of(found).wrapper:
+        return map_leaves(_outputs_of, resolve(found).requirements, cast("type[Task]", Identified))
+    return found.output()
+
+
+def _keys_in(nested: object) -> str:
+    if isinstance(nested, Target):
+        return "that is a single output, without keys: leave the key out"
+    if isinstance(nested, Mapping):
+        return f"there are {', '.join(map(repr, nested)) or 'none'}"
+    return f"there is a list of {len(nested)}" if isinstance(nested, list) and nested else "nothing is required"

@@ -17,9 +17,9 @@ from airflow_kart.parameters.parametrized import Parametrized, State
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.completeness import is_complete
 from airflow_kart.tasks.declarations import check_declarations
-from airflow_kart.tasks.inputs import input_parts, loaded_inputs
+from airflow_kart.tasks.flags import Flags
+from airflow_kart.tasks.inputs import input_parts, input_targets, loaded_inputs
 from airflow_kart.tasks.model import Kind, TaskState, task_state
-from airflow_kart.tasks.nesting import map_leaves
 from airflow_kart.tasks.outputs import output_at
 from airflow_kart.tasks.resolution import resolve
 from airflow_kart.tasks.restoration import restore
@@ -33,13 +33,17 @@ __all__ = ["TaskOnKart"]
 T = TypeVar("T")
 U = TypeVar("U")
 Model = TypeVar("Model")
+Columns = Sequence[str] | None
+Labels = Mapping[str, str] | None
+OneTarget = str | int | Target
 
 
-class TaskOnKart(Parametrized, Identified, Generic[T]):
+class TaskOnKart(Parametrized, Identified, Flags, Generic[T]):
     """A step of a pipeline: its requirements, its output, its work.
 
-    ``T`` is the type of the object that the task dumps. Parameters are annotated class attributes, given by keyword and fixed
-    once the task is made::
+    ``T`` is the type that loading the task returns: the type of the dumped object, or for several outputs a dict, list or
+    ``TypedDict`` of the outputs' types, nested as :meth:`output` nests the targets. Parameters are annotated class
+    attributes, given by keyword and fixed once the task is made::
 
         class Train(TaskOnKart[Model]):
             features: TaskOnKart[pd.DataFrame] = TaskInstanceParameter()
@@ -55,33 +59,6 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
                 self.dump(fit(self.load(self.features), self.depth))
 
     Two tasks of the same class and parameters are equal and have the same :attr:`unique_id`.
-    """
-
-    operator_kwargs: ClassVar[Mapping[str, Any]] = {}
-    """Arguments for this class's Airflow operators: pool, retries, queue, executor_config, ..."""
-    code_version: ClassVar[str | None] = None
-    """A version that counts in the unique id: another version makes this task and everything downstream run again.
-
-    ``"auto"`` for a fingerprint of the code, as :mod:`airflow_kart.identity.code.closure` describes.
-    """
-    inline: ClassVar[bool] = False
-    """Whether the tasks have no operators in a compiled DAG: the operators downstream make and cache them."""
-    rerun: ClassVar[bool] = False
-    """Whether a run that needs the task always runs the task, and everything downstream, complete or not."""
-    strict_check: ClassVar[bool] = False
-    """Whether a task is complete only if its requirements are complete too."""
-    modification_time_check: ClassVar[bool] = False
-    """Whether a task is incomplete, too, if one of its inputs has changed since the task ran."""
-    fail_on_empty_dump: ClassVar[bool] = False
-    """Whether dumping a table without rows is an error."""
-    column_types: ClassVar[Mapping[str, Any]] = {}
-    """The types of columns, by name, in all dumped tables; the declarations of base classes count too."""
-    seed_functions: ClassVar[tuple[str, ...]] = ("random.seed", "numpy.random.seed")
-    """Dotted names of the functions to call with the seed before :meth:`run`, for example ``"torch.manual_seed"``."""
-    seed_value: ClassVar[int | None] = None
-    """The seed, below 2**32; by default a part of the unique id, so that other tasks draw other numbers.
-
-    As with all code, another seed counts in the unique id only through :attr:`code_version`.
     """
 
     _kind: ClassVar[Kind] = Kind()
@@ -248,9 +225,17 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
     def _locate(self, path: str) -> Located:
         return in_workspaces(Workspace.current(), path)
 
-    def input(self) -> Any:
-        """Return the outputs of the required tasks, nested as ``requires()`` nests the tasks."""
-        return map_leaves(lambda task: task.output(), resolve(self).requirements, TaskOnKart)
+    def input(self, target: object = None, *keys: str | int) -> Any:
+        """Return the targets of inputs, nested as ``requires()`` nests the tasks; of a wrapper, as it nests its own.
+
+        Args:
+            target: as for :meth:`load`; by default all required tasks.
+            keys: as for :meth:`load`.
+
+        Raises:
+            TargetError: there is no such input.
+        """
+        return input_targets(self, target, keys, "input")
 
     def complete(self) -> bool:
         """Whether the task need not run: every output has a complete artifact. Looking changes nothing.
@@ -260,34 +245,46 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
         return is_complete(self).complete
 
     @overload
-    def load(self, target: TaskOnKart[U], *, columns: Sequence[str] | None = None) -> U: ...
+    def load(self, target: TaskOnKart[U], *, columns: Columns = None) -> U: ...
 
     @overload
-    def load(self, target: Sequence[TaskOnKart[U]], *, columns: Sequence[str] | None = None) -> list[U]: ...
+    def load(self, target: TaskOnKart[dict[str, U]], key: str, /, *, columns: Columns = None) -> U: ...
 
     @overload
-    def load(self, target: Mapping[str, TaskOnKart[U]], *, columns: Sequence[str] | None = None) -> dict[str, U]: ...
+    def load(self, target: TaskOnKart[list[U]], key: int, /, *, columns: Columns = None) -> U: ...
 
     @overload
-    def load(self, target: Target | str | int | None = None, *, columns: Sequence[str] | None = None) -> Any: ...
+    def load(self, target: Sequence[TaskOnKart[U]], *, columns: Columns = None) -> list[U]: ...
 
-    def load(self, target: object = None, *, columns: Sequence[str] | None = None) -> Any:
+    @overload
+    def load(self, target: Mapping[str, TaskOnKart[U]], *, columns: Columns = None) -> dict[str, U]: ...
+
+    @overload
+    def load(self, target: TaskOnKart[Any] | OneTarget | None = None, *keys: str | int, columns: Columns = None) -> Any: ...
+
+    def load(self, target: object = None, *keys: str | int, columns: Columns = None) -> Any:
         """Load inputs.
 
         Args:
             target: a required task (or a list or dict of them), a key of ``requires()``, a target, or nothing for all
                 required tasks, nested as in ``requires()``.
+            keys: the way from there to one input: ``load("models", "best", "weights")`` loads the output ``"weights"`` of
+                the task ``requires()["models"]["best"]``.
             columns: of tables only these, in this order; see :meth:`airflow_kart.Target.load`.
 
         Raises:
             MissingArtifactError: an input is not there.
             CorruptArtifactError: an input differs from its sidecar.
             FormatError: an input lacks one of the columns, or is no table.
+            TargetError: there is no such input.
         """
-        return loaded_inputs(self, target, columns)
+        return loaded_inputs(self, target, keys, columns)
 
     @overload
     def load_generator(self, target: TaskOnKart[U]) -> Iterator[U]: ...
+
+    @overload
+    def load_generator(self, target: TaskOnKart[dict[str, U]], key: str, /) -> Iterator[U]: ...
 
     @overload
     def load_generator(self, target: Sequence[TaskOnKart[U]]) -> Iterator[U]: ...
@@ -296,21 +293,29 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
     def load_generator(self, target: Mapping[str, TaskOnKart[U]]) -> Iterator[U]: ...
 
     @overload
-    def load_generator(self, target: Target | str | int | None = None) -> Iterator[Any]: ...
+    def load_generator(self, target: TaskOnKart[Any] | OneTarget | None = None, *keys: str | int) -> Iterator[Any]: ...
 
-    def load_generator(self, target: object = None) -> Iterator[Any]:
+    def load_generator(self, target: object = None, *keys: str | int) -> Iterator[Any]:
         """Load inputs one after the other, each part of a large table by itself, without holding the rest.
 
         Args:
             target: as for :meth:`load`; nested inputs follow each other in order.
+            keys: as for :meth:`load`.
 
         Raises:
             MissingArtifactError: an input is not there.
             CorruptArtifactError: an input differs from its sidecar.
+            TargetError: there is no such input.
         """
-        return input_parts(self, target)
+        return input_parts(self, target, keys)
 
-    def dump(self, obj: T, target: str | int | Target | None = None, custom_labels: Mapping[str, str] | None = None) -> None:
+    @overload
+    def dump(self, obj: T, target: None = None, custom_labels: Labels = None) -> None: ...
+
+    @overload
+    def dump(self, obj: object, target: OneTarget, custom_labels: Labels = None) -> None: ...
+
+    def dump(self, obj: object, target: OneTarget | None = None, custom_labels: Labels = None) -> None:
         """Write an output.
 
         Args:
@@ -324,12 +329,13 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
         """
         self._dump(obj, target, custom_labels)
 
-    def dump_generator(
-        self,
-        parts: Iterable[T],
-        target: str | int | Target | None = None,
-        custom_labels: Mapping[str, str] | None = None,
-    ) -> None:
+    @overload
+    def dump_generator(self, parts: Iterable[T], target: None = None, custom_labels: Labels = None) -> None: ...
+
+    @overload
+    def dump_generator(self, parts: Iterable[object], target: OneTarget, custom_labels: Labels = None) -> None: ...
+
+    def dump_generator(self, parts: Iterable[object], target: OneTarget | None = None, custom_labels: Labels = None) -> None:
         """Write a table to a large-frame target part by part, holding one part at a time.
 
         Args:
@@ -343,7 +349,7 @@ class TaskOnKart(Parametrized, Identified, Generic[T]):
         """
         self._dump(iter(parts), target, custom_labels)
 
-    def _dump(self, obj: object, target: str | int | Target | None, custom_labels: Mapping[str, str] | None) -> None:
+    def _dump(self, obj: object, target: OneTarget | None, custom_labels: Labels) -> None:
         if not isinstance(target, Target):
             target = output_at(self, target)
         if isinstance(obj, Iterator) and not isinstance(target.format, ReadsInParts):

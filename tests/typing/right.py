@@ -6,7 +6,7 @@ import datetime as dt
 import enum
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pandas as pd
 from airflow.sdk import DAG
@@ -350,16 +350,53 @@ def parameters_are_given_by_position_where_they_say_so() -> None:
     Maybe(number=None, share=0.5, switch=None, colour_required=Colour.RED, letters=None)
 
 
-class Two(TaskOnKart[int | str]):
-    """Several outputs: the type of what is dumped is the union of theirs."""
+class Two(TaskOnKart[dict[str, float]]):
+    """Several outputs: the type of the task is that of what loading returns, and a named output is of any type."""
 
     def output(self) -> dict[str, Target]:
-        return {"number": self.make_target("number.json"), "text": self.make_target("text.txt")}
+        return {"mean": self.make_target("mean.json"), "count": self.make_target("count.json")}
 
     def run(self) -> None:
-        self.dump(1, "number")
-        self.dump("a", target="text")
-        self.dump("a", self.output()["text"])
+        self.dump(1.5, "mean")
+        self.dump(3, target="count")
+        self.dump(3, self.output()["count"])
+
+
+class Scores(TypedDict):
+    table: pd.DataFrame
+    best: int
+
+
+class Scored(TaskOnKart[Scores]):
+    def output(self) -> dict[str, Target]:
+        return {"table": self.make_target("table.parquet"), "best": self.make_target("best.json")}
+
+    def run(self) -> None:
+        self.dump(pd.DataFrame(), "table")
+        self.dump(3, "best", {"label": "text"})
+
+
+class Parts(TaskOnKart[list[str]]):
+    def output(self) -> list[Target]:
+        return [self.make_target("first.txt"), self.make_target("second.txt")]
+
+    def run(self) -> None:
+        two, scored = Two(), Scored()
+        assert_type(self.load(two), dict[str, float])
+        assert_type(self.load(two, "mean"), float)
+        assert_type(self.load(scored), Scores)
+        assert_type(self.load(scored)["table"], pd.DataFrame)
+        assert_type(self.load(scored, "best"), Any)
+        assert_type(self.load([two])[0]["mean"], float)
+        assert_type(self.load("scores", "best"), Any)
+        assert_type(self.load("scores", 0, "best", columns=["a"]), Any)
+        assert_type(self.load(Parts(), 0), str)
+        assert_type(self.load_generator(two, "mean"), Iterator[float])
+        assert_type(self.load_generator("scores", "table"), Iterator[Any])
+        assert_type(self.input(), Any)
+        assert_type(self.input("scores", "best"), Any)
+        assert_type(self.input(two, "mean"), Any)
+        self.dump("a", 0)
 
 
 def upstream_takes_any_task_of_its_type() -> None:
@@ -370,7 +407,9 @@ def upstream_takes_any_task_of_its_type() -> None:
 def build_returns_what_the_task_dumps(task: TaskOnKart[float]) -> None:
     assert_type(build(Table()), pd.DataFrame)
     assert_type(build(Count(table=Table(), exact=Table())), int)
-    assert_type(build(Two(), workers=2), int | str)
+    assert_type(build(Two(), workers=2), dict[str, float])
+    assert_type(build(Scored()), Scores)
+    assert_type(build(Scored())["best"], int)
     assert_type(build(task, workspace_directory=Path("workspace"), rerun=["Ta*"]), float)
 
 
@@ -473,7 +512,7 @@ def restore_model(path: str) -> dict[str, float]:
     return {path: 1.0}
 
 
-class InParts(TaskOnKart[pd.DataFrame]):
+class InParts(TaskOnKart[dict[str, Any]]):
     def output(self) -> dict[str, Target]:
         return {
             "parts": self.make_large_data_frame_target("parts.zip", max_byte=1 << 20),

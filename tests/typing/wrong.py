@@ -131,6 +131,16 @@ class LoadsTheWrongThing(TaskOnKart[int]):
         self.dump(count)
 
 
+class Several(TaskOnKart[dict[str, float]]):
+    def run(self) -> None:
+        self.dump(1.5)  # wrong
+        text: str = self.load(Several(), "mean")  # wrong
+        one: float = self.load(Several())  # wrong
+        self.load(Several(), 0.5)  # wrong
+        self.input(None, 0.5)  # wrong
+        self.dump(one, text)
+
+
 class ReturnsTheWrongThing(TaskOnKart[int]):
     def run(self) -> int:  # wrong
         return 1

@@ -8,7 +8,7 @@ import io
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import hypothesis.extra.numpy as np_strategies
 import numpy as np
@@ -37,6 +37,14 @@ from airflow_kart.formats import (
     table_kind_of,
 )
 from airflow_kart.storage import LocalStore
+
+
+class Scored(TypedDict):
+    """Several outputs, one of them a table."""
+
+    best: int
+    table: pl.DataFrame
+
 
 BINARY = [
     *(ParquetFormat(compression=name) for name in ("zstd", "snappy", "gzip", "none")),
@@ -557,6 +565,7 @@ class Model:
         (pa.Table, "pyarrow"),
         (pl.DataFrame | None, "polars"),
         (dict[str, pl.DataFrame], "polars"),
+        (Scored, "polars"),
         (tuple[list[pd.DataFrame], int], "pandas"),
         (pd.DataFrame | pl.DataFrame, None),
         (pl.DataFrame | pl.LazyFrame, None),

@@ -48,7 +48,7 @@ class Summary(TaskOnKart[dict[str, int]]):
     def run(self) -> None:
         self.task_log["rows"] = 2
         self.dump({"rows": len(self.load("tables")[0])}, "one")
-        self.dump("text", "two")  # type: ignore[arg-type]
+        self.dump("text", "two")
 
 
 def written(workspace: Path) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from airflow_kart import (
     TaskInstanceParameter,
     TaskOnKart,
     Workspace,
+    WrapperTask,
     build,
 )
 from airflow_kart.exceptions import (
@@ -178,11 +179,11 @@ def test_a_single_or_a_list_of_requirements_is_loaded() -> None:
 @pytest.mark.parametrize(
     ("requirements", "key", "words"),
     [
-        ({"a": Number()}, "b", r"load\('b'\): requires\(\) has no such key; it has 'a'"),
-        ([Number()], 3, "has no such key; it returns a list of 1"),
-        ([Number()], "a", "has no such key"),
-        (Number(), "a", "it returns one task by itself: call load\\(\\)"),
-        (None, 0, "it returns nothing"),
+        ({"a": Number()}, "b", r"load\('b'\): there is no input 'b'; there are 'a'"),
+        ([Number()], 3, "there is no input 3; there is a list of 1"),
+        ([Number()], "a", "there is no input 'a'"),
+        (Number(), "a", "that is a single output, without keys: leave the key out"),
+        (None, 0, "nothing is required"),
     ],
 )
 def test_an_unknown_key_lists_the_known(requirements: Any, key: Any, words: str) -> None:
@@ -212,6 +213,58 @@ def test_input_gives_the_targets() -> None:
 class Several(TaskOnKart[Any]):
     def output(self) -> Any:
         return {"model": self.make_target("m.pkl"), "scores": [self.make_target("s.json"), self.make_target("t.txt")]}
+
+    def run(self) -> None:
+        self.dump({"w": 1}, "model")
+        self.dump(0.5, self.output()["scores"][0])
+        self.dump("good", self.output()["scores"][1])
+
+
+class All(WrapperTask):
+    def requires(self) -> Any:
+        return {"several": Several(), "numbers": [Number(n=1), Number(n=2)]}
+
+
+@pytest.mark.usefixtures("numbers")
+def test_keys_lead_through_tasks_and_outputs_to_one_input() -> None:
+    build(Several())
+    several = Several()
+    task = requiring({"best": several, "more": {"x": [several]}, "all": All()})
+    assert task.load("best") == {"model": {"w": 1}, "scores": [0.5, "good"]}
+    assert task.load("best", "model") == task.load(several, "model") == {"w": 1}
+    assert task.load("best", "scores") == [0.5, "good"]
+    assert task.load("more", "x", 0, "scores", 1) == task.load([several], 0, "scores", 1) == "good"  # type: ignore[call-overload]
+    assert task.load(None, "best", "scores", 0) == 0.5
+    assert task.load("all", "several", "model") == {"w": 1}
+    assert task.load("all", "numbers") == [1, 2]
+    assert task.load(several.output(), "model") == {"w": 1}
+    assert requiring(several).load("scores", 0) == 0.5
+    assert list(task.load_generator("best", "scores")) == [0.5, "good"]
+    assert list(task.load_generator("all", "numbers", 1)) == [2]
+    assert task.input("best", "scores", 0) == task.input()["best"]["scores"][0] == several.output()["scores"][0]
+    assert task.input()["all"] == {"several": several.output(), "numbers": [Number(n=n).output() for n in (1, 2)]}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("best", "modle"), r"load\('best', 'modle'\): there is no input 'modle'; there are 'model', 'scores'"),
+        (("best", "scores", 2), "there is no input 2; there is a list of 2"),
+        (("best", "model", "w"), r"load\('best', 'model', 'w'\): .*'w'; that is a single output, without keys"),
+        ((Several(), "modle"), r"load\(Several\(\), 'modle'\): there is no input 'modle'"),
+        ((None, "worst"), r"load\('worst'\): there is no input 'worst'; there are 'best'"),
+    ],
+)
+def test_an_unknown_output_of_an_input_lists_the_known(workspace: Path, given: Any, words: str) -> None:
+    task = requiring({"best": Several()})
+    for load in (task.load, task.load_generator, task.input):
+        with pytest.raises(TargetError, match=words.replace("load", load.__name__)):
+            load(*given)
+
+
+@pytest.mark.usefixtures("numbers")
+def test_load_takes_nestings_of_targets() -> None:
+    assert requiring(None).load([Number(n=1).output(), Number(n=2)]) == [1, 2]
 
 
 def test_an_output_is_dumped_by_key_or_target() -> None:

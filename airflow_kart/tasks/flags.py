@@ -1,0 +1,39 @@
+"""What a class of tasks says about itself, in attributes that are no parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+__all__ = ["Flags"]
+
+
+class Flags:
+    """The flags of a class of tasks, each with its default."""
+
+    operator_kwargs: ClassVar[Mapping[str, Any]] = {}
+    """Arguments for this class's Airflow operators: pool, retries, queue, executor_config, ..."""
+    code_version: ClassVar[str | None] = None
+    """A version that counts in the unique id: another version makes this task and everything downstream run again.
+
+    ``"auto"`` for a fingerprint of the code, as :mod:`airflow_kart.identity.code.closure` describes.
+    """
+    inline: ClassVar[bool] = False
+    """Whether the tasks have no operators in a compiled DAG: the operators downstream make and cache them."""
+    rerun: ClassVar[bool] = False
+    """Whether a run that needs the task always runs the task, and everything downstream, complete or not."""
+    strict_check: ClassVar[bool] = False
+    """Whether a task is complete only if its requirements are complete too."""
+    modification_time_check: ClassVar[bool] = False
+    """Whether a task is incomplete, too, if one of its inputs has changed since the task ran."""
+    fail_on_empty_dump: ClassVar[bool] = False
+    """Whether dumping a table without rows is an error."""
+    column_types: ClassVar[Mapping[str, Any]] = {}
+    """The types of columns, by name, in all dumped tables; the declarations of base classes count too."""
+    seed_functions: ClassVar[tuple[str, ...]] = ("random.seed", "numpy.random.seed")
+    """Dotted names of the functions to call with the seed before :meth:`run`, for example ``"torch.manual_seed"``."""
+    seed_value: ClassVar[int | None] = None
+    """The seed, below 2**32; by default a part of the unique id, so that other tasks draw other numbers.
+
+    As with all code, another seed counts in the unique id only through :attr:`code_version`.
+    """
