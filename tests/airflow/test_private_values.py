@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -55,7 +56,7 @@ def test_what_a_process_logs_is_masked_whatever_writes_it():
     KartOperator(task_id="again", task=Noted(), dag=DAG("private_log_again", schedule=None)).render_template_fields({})
     assert structlog.get_config()["processors"] == before
     mask_secret("canary-of-the-log")
-    event = {"event": "uses canary-of-the-log", "deep": [{"in": "canary-of-the-log"}], "level": "info"}
+    event: Any = {"event": "uses canary-of-the-log", "deep": [{"in": "canary-of-the-log"}], "level": "info"}
     try:
         raise ValueError("caught with canary-of-the-log")
     except ValueError as error:
