@@ -41,6 +41,9 @@ class Owner:
     def object_metadata(self) -> dict[str, str]:
         return {}
 
+    def redact(self, text: str) -> str:
+        return text
+
 
 def target_at(path: Path, store: Any = None, owner: Any = None) -> Target:
     return Target(str(path), format_for(path.name), store or LocalStore(), owner or Owner())
