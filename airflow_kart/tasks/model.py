@@ -97,11 +97,13 @@ class Resolution:
 class TaskState(State):
     """The computed properties of one task."""
 
-    __slots__ = ("log", "resolution", "rng")
+    __slots__ = ("asked", "log", "resolution", "rng")
 
     def __init__(self) -> None:
         super().__init__()
         self.resolution: Resolution | None = None
+        self.asked: object = None
+        """The visit of a task that was asked what it requires, and is not yet resolved."""
         self.log: dict[str, Any] = {}
         self.rng: np.random.Generator | None = None
 

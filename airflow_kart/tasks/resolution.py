@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
+from airflow_kart import settings
 from airflow_kart.exceptions import CycleError, GraphError, IdentityError, KartError, RequirementError
 from airflow_kart.identity.code import fingerprint
 from airflow_kart.identity.encoding import Identified, encode, encode_id, unique_id
@@ -20,10 +21,7 @@ from airflow_kart.tasks.declarations import refuse_async
 from airflow_kart.tasks.model import Resolution, Task, task_state
 from airflow_kart.tasks.nesting import KeyPath, NotALeafError, WrongKeyError, describe_path, leaves, map_leaves
 
-__all__ = ["MOST_TASKS", "resolve"]
-
-MOST_TASKS = 100_000
-"""How many tasks may be upstream of one: more are taken for a ``requires()`` that never ends."""
+__all__ = ["required_by", "resolve"]
 
 
 @dataclass
@@ -41,12 +39,25 @@ def resolve(task: Task) -> Resolution:
         CycleError: a task requires itself.
         RequirementError: a ``requires()`` failed, or returned something that is not a task.
         IdentityError: a parameter's value has no canonical form, or a class's code cannot be fingerprinted.
-        GraphError: there are more than :data:`MOST_TASKS`.
+        GraphError: there are more than ``[kart] max_tasks``.
     """
     state = task_state(task)
     if state.resolution is None:
         _resolve(task)
     return cast(Resolution, state.resolution)
+
+
+def required_by(task: Task) -> object:
+    """Return what a task requires, without resolving the task: neither ids nor anything further upstream.
+
+    Raises:
+        RequirementError: its ``requires()`` failed, or returned something that is not a task.
+    """
+    state = task_state(task)
+    if state.resolution is not None:
+        return state.resolution.requirements
+    state.asked = visit = _visit(task)
+    return visit.requirements
 
 
 def _resolve(root: Task) -> None:
@@ -56,6 +67,7 @@ def _resolve(root: Task) -> None:
     first_of: dict[bytes, Task] = {root.parameter_digest: root}
     visits = [_visit(root)]
     open_digests = {root.parameter_digest}
+    limit = 0  # read where a task requires others
     while visits:
         visit = visits[-1]
         for task in visit.pending:
@@ -68,10 +80,11 @@ def _resolve(root: Task) -> None:
             elif first.parameter_digest in open_digests:
                 raise CycleError(_cycle_message([open_visit.task for open_visit in visits], first), task=repr(first))
             else:
-                if len(first_of) > MOST_TASKS:
+                limit = limit or settings.kart_int("max_tasks")
+                if len(first_of) > limit:
                     raise GraphError(
-                        f"{root!r} requires more than {MOST_TASKS:,} tasks; is there a requires() that never ends? "
-                        f"The last ones are {', '.join(repr(open_visit.task) for open_visit in visits[-3:])}",
+                        f"{root!r} requires more than {limit:,} tasks; is there a requires() that never ends? The last ones are "
+                        f"{', '.join(repr(open_visit.task) for open_visit in visits[-3:])}. [kart] max_tasks sets the limit",
                         task=repr(root),
                     )
                 visits.append(_visit(task))
@@ -96,6 +109,11 @@ def _add_class(classes: dict[type[Task], str], found: type[Task]) -> None:
 
 
 def _visit(task: Task) -> _Visit:
+    """Ask a task what it requires, once."""
+    state = task_state(task)
+    asked, state.asked = cast("_Visit | None", state.asked), None
+    if asked is not None:
+        return asked
     try:
         requirements = task.requires()
         if isinstance(requirements, Generator):
