@@ -120,4 +120,5 @@ def kind_of(task: Task | type[Task]) -> Kind:
 
 def task_state(task: Task) -> TaskState:
     """Return the computed properties of a task."""
-    return cast(TaskState, state_of(cast(Parametrized, task)))
+    state: TaskState | None = vars(task).get("_kart_state")  # asked many times for each task of a graph
+    return cast(TaskState, state_of(cast(Parametrized, task))) if state is None else state

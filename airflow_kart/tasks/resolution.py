@@ -42,8 +42,9 @@ def resolve(task: Task) -> Resolution:
         GraphError: there are more than ``[kart] max_tasks``.
     """
     state = task_state(task)
-    if state.resolution is None:
-        _resolve(task)
+    if state.resolution is not None:
+        return state.resolution
+    _resolve(task)
     return cast(Resolution, state.resolution)
 
 
@@ -73,11 +74,12 @@ def _resolve(root: Task) -> None:
         for task in visit.pending:
             if type(task) not in classes:
                 _add_class(classes, type(task))
-            first = first_of.setdefault(task.parameter_digest, task)
+            digest = task.parameter_digest
+            first = first_of.setdefault(digest, task)
             resolution = task_state(first).resolution
             if resolution is not None:
                 task_state(task).resolution = resolution
-            elif first.parameter_digest in open_digests:
+            elif digest in open_digests:
                 raise CycleError(_cycle_message([open_visit.task for open_visit in visits], first), task=repr(first))
             else:
                 limit = limit or settings.kart_int("max_tasks")
@@ -88,10 +90,11 @@ def _resolve(root: Task) -> None:
                         task=repr(root),
                     )
                 visits.append(_visit(task))
-                open_digests.add(task.parameter_digest)
+                open_digests.add(digest)
                 break
         else:
-            task_state(visit.task).resolution = _resolution(visit, first_of, _code_version(visit.task, versions))
+            name = classes[type(visit.task)]
+            task_state(visit.task).resolution = _resolution(visit, first_of, name, _code_version(visit.task, versions))
             open_digests.discard(visits.pop().task.parameter_digest)
 
 
@@ -149,14 +152,14 @@ def _code_version(task: Task, known: dict[tuple[type[Task], str | None], str | N
     return known[key]
 
 
-def _resolution(visit: _Visit, first_of: Mapping[bytes, Task], code_version: str | None) -> Resolution:
+def _resolution(visit: _Visit, first_of: Mapping[bytes, Task], class_name: str, code_version: str | None) -> Resolution:
     task = visit.task
 
     def first(required: Identified) -> Task:
         return first_of[required.parameter_digest]
 
     def encode_task(held: Identified) -> bytes:
-        return encode_id(resolve(first(held)).unique_id)
+        return encode_id(cast(Task, held).unique_id)  # an equal task that came first has lent its resolution
 
     parameters = {
         name: encode(getattr(task, name), encode_task) if encoded is None else encoded
@@ -169,7 +172,7 @@ def _resolution(visit: _Visit, first_of: Mapping[bytes, Task], code_version: str
         error.add_context(f"{task!r}.requires()", task=repr(task))
         raise
     return Resolution(
-        unique_id(logical_class_name(type(task)), code_version, parameters, required),
+        unique_id(class_name, code_version, parameters, required),
         requirements,
         tuple((path, first_of[found.parameter_digest]) for path, found in visit.inputs),
     )
