@@ -108,12 +108,14 @@ class Outputs:
 class TaskState(State):
     """The computed properties of one task."""
 
-    __slots__ = ("log", "outputs", "resolution", "rng")
+    __slots__ = ("asked", "log", "outputs", "resolution", "rng")
 
     def __init__(self) -> None:
         super().__init__()
         self.resolution: Resolution | None = None
         self.outputs: Outputs | None = None
+        self.asked: object = None
+        """The visit of a task that was asked what it requires, and is not yet resolved."""
         self.log: dict[str, Any] = {}
         self.rng: np.random.Generator | None = None
 
@@ -130,4 +132,5 @@ def kind_of(task: Task | type[Task]) -> Kind:
 
 def task_state(task: Task) -> TaskState:
     """Return the computed properties of a task."""
-    return cast(TaskState, state_of(cast(Parametrized, task)))
+    state: TaskState | None = vars(task).get("_kart_state")  # asked many times for each task of a graph
+    return cast(TaskState, state_of(cast(Parametrized, task))) if state is None else state
