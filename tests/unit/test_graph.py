@@ -122,7 +122,9 @@ def test_an_artifact_cannot_be_the_sidecar_of_another() -> None:
 def test_what_is_no_task_is_refused_with_a_hint_for_a_class() -> None:
     task = Raw()
     assert require_task(task, "build") is task
-    with pytest.raises(ConfigurationError, match=r"^build\(<class '.*Raw'>\): give a task; make an instance: Raw\(\.\.\.\)$"):
+    with pytest.raises(
+        ConfigurationError, match=r"^build\(<class '.*Raw'>\): give a task; make an instance: Raw\(\.\.\.\)$"
+    ):
         require_task(Raw, "build")
     with pytest.raises(ConfigurationError, match=r"^build\(3\): give a task$"):
         require_task(3, "build")
