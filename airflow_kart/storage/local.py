@@ -209,7 +209,7 @@ class LocalUpload:
         self._version = ""
         self._unpublished = True
         folder = os.path.join(os.path.dirname(path), UPLOADS)
-        self._temporary = os.path.join(folder, f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+        self._temporary = os.path.join(folder, f"{_writer()}-{uuid.uuid4().hex[:8]}")
         try:
             _remove_abandoned(folder)
             try:
@@ -321,6 +321,15 @@ def _host() -> str:
     except OSError:
         boot = space = ""
     return hashlib.blake2b(f"{socket.gethostname()} {boot} {space}".encode(), digest_size=4).hexdigest()
+
+
+@functools.lru_cache(maxsize=1)
+def _writer() -> str:
+    """Return this host and process, the beginning of the names of uploads."""
+    return f"{_host()}-{os.getpid()}"
+
+
+os.register_at_fork(after_in_child=_writer.cache_clear)
 
 
 def _alive(process: int) -> bool:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Budget", "Facts", "alternate", "median_of", "print_table", "run_case", "temporary_directory", "verdict"]
+__all__ = ["CASES", "Budget", "Facts", "alternate", "median_of", "print_table", "run_case", "temporary_directory", "verdict"]
 
 CASES = Path(__file__).with_name("cases")
 

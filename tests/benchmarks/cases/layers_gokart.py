@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import time
 from typing import Any
 
 import gokart
 import luigi
 
-LAYERS, WIDTH = 10, 100
+LAYERS, WIDTH = 10, int(sys.argv[1]) if len(sys.argv) > 1 else 100
 
 
 class Node(gokart.TaskOnKart[int]):
@@ -33,6 +34,8 @@ class Root(gokart.TaskOnKart[int]):
         self.dump(sum(self.load()))
 
 
-started = time.perf_counter()
+started, cpu = time.perf_counter(), time.process_time()
 result = gokart.build(Root(), log_level=logging.ERROR)
-print(json.dumps({"seconds": time.perf_counter() - started, "result": result}))
+print(
+    json.dumps({"seconds": time.perf_counter() - started, "build_cpu_seconds": time.process_time() - cpu, "result": result})
+)
