@@ -5,25 +5,26 @@ from __future__ import annotations
 import json
 import sys
 import time
+from typing import Any
 
 from joblib import Memory
 
 LAYERS, WIDTH = 10, int(sys.argv[1]) if len(sys.argv) > 1 else 100
-memory = Memory("resources", verbose=0)
 
 
-@memory.cache
-def node(layer: int, place: int) -> int:
+def value_of_node(layer: int, place: int) -> int:
     """Return the value of one task."""
     return sum(node(layer - 1, each % WIDTH) for each in (place, place + 1) if layer) % 1000 + 1
 
 
-@memory.cache
-def root() -> int:
+def value_of_root() -> int:
     """Return the value of the root."""
     return sum(node(LAYERS - 1, place) for place in range(WIDTH))
 
 
+memory = Memory("resources", verbose=0)
+node: Any = memory.cache(value_of_node)
+root: Any = memory.cache(value_of_root)
 started, cpu = time.perf_counter(), time.process_time()
 result = root()
 print(
