@@ -14,12 +14,12 @@ LAYERS, WIDTH = 10, int(sys.argv[1]) if len(sys.argv) > 1 else 100
 
 def value_of_node(layer: int, place: int) -> int:
     """Return the value of one task."""
-    return sum(node(layer - 1, each % WIDTH) for each in (place, place + 1) if layer) % 1000 + 1
+    return int(sum(node(layer - 1, each % WIDTH) for each in (place, place + 1) if layer)) % 1000 + 1
 
 
 def value_of_root() -> int:
     """Return the value of the root."""
-    return sum(node(LAYERS - 1, place) for place in range(WIDTH))
+    return int(sum(node(LAYERS - 1, place) for place in range(WIDTH)))
 
 
 memory = Memory("resources", verbose=0)
