@@ -24,7 +24,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/stores --numprocesses auto
 	$(BIN)/python -m pytest tests/airflow --numprocesses auto --dist loadfile
 	$(BIN)/python -m pytest tests/typing >$(VENV)/typing.log 2>&1 & typing=$$!; \
-	$(BIN)/python -m pytest tests/scheduler; scheduler=$$?; \
+	$(BIN)/python -m pytest tests/scheduler --numprocesses 2 --dist loadfile; scheduler=$$?; \
 	wait $$typing; typing=$$?; cat $(VENV)/typing.log; exit $$((scheduler + typing))
 
 check: $(VENV)/.dev

@@ -6,22 +6,26 @@ import os
 import subprocess
 import sys
 
-BUDGET_SECONDS = 6.0
+TIMES_PLAIN_AT_MOST = 1.6
 
 
-def test_a_thousand_cached_tasks_take_seconds_and_no_process(airflow, capsys):
+def test_a_thousand_cached_tasks_take_little_longer_than_skipping_them_and_no_process(airflow, capsys):
     environment = {**os.environ, "AIRFLOW_HOME": str(airflow.home), "AIRFLOW__CORE__DAGS_FOLDER": str(airflow.dags)}
     subprocess.run(
         [sys.executable, airflow.dags / "layered.py"], env=environment, check=True, capture_output=True, timeout=300
     )
-    airflow.wait_for_dags("layered")
-    runs = [airflow.run("layered") for _ in range(3)]
+    airflow.wait_for_dags("layered", "layered_plain")
+    runs, plain = [], []
+    for _ in range(3):
+        runs.append(airflow.run("layered"))
+        plain.append(airflow.run("layered_plain"))
     for run in runs:
         assert run.state == "success"
         assert len(run.tasks) == 1002
         assert run.started() == {"plan", "report"}
         assert run.xcom("report") == {**run.xcom("report"), "cached": 1, "not_needed": 999, "ran": 0}
-    seconds = min(run.seconds for run in runs)
+    assert {len(run.tasks) for run in plain} == {1002}
+    seconds, floor = (min(run.seconds for run in each) for each in (runs, plain))
     with capsys.disabled():
-        print(f"\n1,000 cached tasks: {', '.join(f'{run.seconds:.1f}' for run in runs)} s of run duration")
-    assert seconds <= BUDGET_SECONDS
+        print(f"\n1,000 cached tasks: {seconds:.1f} s of run duration; skipped by plain operators {floor:.1f} s")
+    assert seconds <= TIMES_PLAIN_AT_MOST * floor
