@@ -107,6 +107,15 @@ def _static_info() -> dict[str, Any]:
                         "example": "64",
                         "default": "32",
                     },
+                    "max_tasks": {
+                        "description": (
+                            "How many tasks may be upstream of one. More are taken for a requires() that never ends.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "integer",
+                        "example": "1000000",
+                        "default": "100000",
+                    },
                     "aws_conn_id": {
                         "description": (
                             "Airflow connection for s3:// workspaces. Where aws_default is asked for and does not exist, "
