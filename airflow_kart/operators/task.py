@@ -174,7 +174,7 @@ class KartOperator(KartBaseOperator):
                 self._wait_for_lock(elsewhere, waits)
             except Exception as error:
                 if is_skip(error):
-                    self._push_skip(context, task, skip_reason(error))
+                    self._push_skip(context, task, skip_reason(task, error))
                 raise
         summary = {**_summary(task, result), "made_upstream": made}
         if result.outcome is Outcome.CACHED:

@@ -170,7 +170,8 @@ def _tell_end(listener: Listener, task: Task, error: BaseException) -> None:
     if isinstance(error, TakenElsewhere):
         listener.happens(Event("waits", task.unique_id, repr(task), whereabouts(error.taken)))
     elif not is_skip(error):  # the caller that goes on without a skipped task tells of the skip
-        listener.happens(Event("failed", task.unique_id, repr(task), f"{type(error).__name__}: {error}"))
+        told = Redaction(task).text(f"{type(error).__name__}: {error}")
+        listener.happens(Event("failed", task.unique_id, repr(task), told))
 
 
 def _look(task: Task, *, own_only: bool) -> Completeness:

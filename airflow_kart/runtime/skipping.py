@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from airflow_kart.tasks.graph import Graph
 from airflow_kart.tasks.model import Task
+from airflow_kart.tasks.redaction import Redaction
 
 __all__ = ["Skips", "is_skip", "skip_reason"]
 
@@ -21,9 +22,9 @@ def is_skip(error: BaseException) -> bool:
     )
 
 
-def skip_reason(error: BaseException) -> str:
-    """Return the words of a skip."""
-    return str(error) or "its run() raised AirflowSkipException"
+def skip_reason(task: Task, error: BaseException) -> str:
+    """Return the words of a task's skip, without secrets."""
+    return Redaction(task).text(str(error)) or "its run() raised AirflowSkipException"
 
 
 @dataclass
@@ -42,7 +43,7 @@ class Skips:
         The task itself comes first.
         """
         self.first = self.first or error
-        found = [(task, skip_reason(error))]
+        found = [(task, skip_reason(task, error))]
         downstream = self.graph.with_downstream([task.unique_id])
         for unique_id, node in self.graph.nodes.items():
             if unique_id in downstream and unique_id != task.unique_id:

@@ -24,8 +24,8 @@ def home(tmp_path_factory):
     (home / "dags" / "canary.py").write_text(DAGS)
     surroundings = environment(home, TMPDIR=str(home / "temporary"), **environment_of(SECRETS))
 
-    def run(name: str, *command: str) -> None:
-        done = subprocess.run(command, env=surroundings, cwd=home, capture_output=True, timeout=300, check=False)
+    def run(name: str, *command: str, **more: str) -> None:
+        done = subprocess.run(command, env={**surroundings, **more}, cwd=home, capture_output=True, timeout=300, check=False)
         (home / "output" / name).write_bytes(done.stdout + b"\n---\n" + done.stderr)
 
     with contextlib.ExitStack() as ending:
@@ -39,7 +39,7 @@ def home(tmp_path_factory):
         run("bound", airflow_program(), "dags", "test", "canary_bound_retries")
         run("again", airflow_program(), "dags", "test", "canary_works", "--conf", json.dumps({"kart_rerun": ["*"]}))
         run("fails", airflow_program(), "dags", "test", "canary_fails")
-        run("build", sys.executable, str(home / "dags" / "canary.py"), "works", "fails")
+        run("build", sys.executable, str(home / "dags" / "canary.py"), "works", "fails", CANARY_SCRIPT="1")
     (home / "output" / "command lines").write_bytes(b"\n".join(line for _, line in sorted(lines)))
     return home
 

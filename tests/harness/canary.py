@@ -51,6 +51,9 @@ from airflow_kart import (
 SECRET = {name: os.environ[f"CANARY_{name.upper()}"] for name in os.environ["CANARIES"].split()}
 HIDDEN = {"visibility": ParameterVisibility.PRIVATE, "significant": False}
 log = logging.getLogger("canary")
+if "CANARY_SCRIPT" in os.environ:  # no operator runs: what a script logs by itself, its own terminal shows
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(lambda record: record.name != "canary")
 HOME = Path(os.environ["AIRFLOW_HOME"])
 PLACES = {"": None}  # the configured workspace, and a bucket where there is one
 if "CANARY_BUCKET" in os.environ:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_kart import TaskOnKart, build
+from airflow_kart import BoolParameter, ParameterVisibility, StrParameter, TaskOnKart, build
 from airflow_kart.artifacts.sidecar import sidecar_uri
 from airflow_kart.runtime.skipping import is_skip
 
@@ -122,3 +122,23 @@ def test_a_sidecar_has_the_reason_of_the_plan(workspace: Path, workers: int, mon
     build(Watchful())
     target: Any = Input().output()
     assert reason(Watchful()) == f"{target.uri} has changed since it ran"
+
+
+class Secretive(TaskOnKart[int]):
+    token: str = StrParameter(default="s3cret-token", visibility=ParameterVisibility.PRIVATE, significant=False)
+    skips: bool = BoolParameter(default=True)
+
+    def run(self) -> None:
+        raise (AirflowSkipException if self.skips else ValueError)(f"nothing for {self.token}")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("skips", [True, False])
+def test_what_build_says_of_a_skip_or_an_error_holds_no_secret(
+    workspace: Path, workers: int, skips: bool, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level("INFO", "airflow_kart"), pytest.raises(AirflowSkipException if skips else ValueError):
+        build(Secretive(skips=skips), workers=workers, progress=True)
+    shown = capsys.readouterr().err
+    assert "nothing for ***" in shown
+    assert "s3cret" not in shown + caplog.text
