@@ -7,7 +7,9 @@ many paths lead through them.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
@@ -21,7 +23,7 @@ from airflow_kart.tasks.declarations import refuse_async
 from airflow_kart.tasks.model import Resolution, Task, task_state
 from airflow_kart.tasks.nesting import KeyPath, NotALeafError, WrongKeyError, describe_path, leaves, map_leaves
 
-__all__ = ["required_by", "resolve"]
+__all__ = ["required_by", "resolve", "without_collections"]
 
 
 @dataclass
@@ -61,6 +63,19 @@ def required_by(task: Task) -> object:
     return visit.requirements
 
 
+@contextmanager
+def without_collections() -> Iterator[None]:
+    """Pause the cyclic garbage collector, which would look at each object of a growing graph again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@without_collections()
 def _resolve(root: Task) -> None:
     classes: dict[type[Task], str] = {}
     _add_class(classes, type(root))
