@@ -185,7 +185,7 @@ def _static_info() -> dict[str, Any]:
                     "lock_time_to_live": {
                         "description": (
                             "Seconds without a renewal after which a lock in a bucket or in Redis belongs to a dead run; "
-                            "at least 5. A holder renews four times as often. Choose more than the longest time for which "
+                            "at least 5 and at most 3600. A holder renews four times as often. Choose more than the longest time for which "
                             "a task keeps Python from running other threads, as few C extensions do.\n"
                         ),
                         "version_added": "0.1.0",

@@ -34,8 +34,13 @@ class _Visit:
     pending: Iterator[Task]
 
 
-def resolve(task: Task) -> Resolution:
+def resolve(task: Task, known: dict[bytes, Task] | None = None) -> Resolution:
     """Resolve a task and everything upstream; return the task's own part.
+
+    Args:
+        task: the task.
+        known: tasks that were resolved before, by digest, to which the task and its upstream are added: equal tasks are
+            resolved once.
 
     Raises:
         CycleError: a task requires itself.
@@ -46,7 +51,7 @@ def resolve(task: Task) -> Resolution:
     state = task_state(task)
     if state.resolution is not None:
         return state.resolution
-    _resolve(task)
+    _resolve(task, {} if known is None else known)
     return cast(Resolution, state.resolution)
 
 
@@ -76,11 +81,14 @@ def without_collections() -> Iterator[None]:
 
 
 @without_collections()
-def _resolve(root: Task) -> None:
+def _resolve(root: Task, first_of: dict[bytes, Task]) -> None:
+    first = first_of.setdefault(root.parameter_digest, root)
+    if (resolution := task_state(first).resolution) is not None:
+        task_state(root).resolution = resolution
+        return
     classes: dict[type[Task], str] = {}
     _add_class(classes, type(root))
     versions: dict[tuple[type[Task], str | None], str | None] = {}
-    first_of: dict[bytes, Task] = {root.parameter_digest: root}
     visits = [_visit(root)]
     open_digests = {root.parameter_digest}
     limit = 0  # read where a task requires others
