@@ -11,6 +11,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from airflow.providers.common.compat.sdk import get_parsing_context
+
 from airflow_kart.compiler.binding import Binding
 from airflow_kart.exceptions import BindingError, KartError
 from airflow_kart.identity.encoding import encode
@@ -78,7 +80,8 @@ def make_structure(roots: Sequence[RootSpec], binding: Binding) -> Structure:
     """
     try:
         first = [root.make(binding.samples) for root in roots]
-        Graph.of(first)  # reports wrong outputs and shared files as an import error, rather than in a run
+        # Reports wrong outputs and shared files as an import error, rather than in a run. In a worker's process they were.
+        Graph.of(first, checked=get_parsing_context().task_id is not None)
     except KartError as error:
         if binding.samples and not isinstance(error, BindingError):
             shown = _shown(binding.samples, roots)

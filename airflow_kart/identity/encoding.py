@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import functools
 import hashlib
 import math
 import struct
@@ -79,13 +80,13 @@ def unique_id(class_name: str, code_version: str | None, parameters: Mapping[str
         parameters: encoded values of the significant parameters, by name.
         requirements: encoded structure of ``requires()``, with unique ids for tasks.
     """
-    parts = [encode(class_name), encode(code_version), _encode_items(parameters), requirements]
+    parts = [_name(class_name), encode(code_version), _encode_items(parameters), requirements]
     return digest(_UNIQUE_ID_DOMAIN, parts).hex()
 
 
 def parameter_digest(class_name: str, parameters: Mapping[str, bytes]) -> bytes:
     """Return the digest of equal tasks: class and all parameters, without ``requires()``."""
-    return digest(_PARAMETERS_DOMAIN, [encode(class_name), _encode_items(parameters)])
+    return digest(_PARAMETERS_DOMAIN, [_name(class_name), _encode_items(parameters)])
 
 
 def digest(domain: bytes, parts: Iterable[bytes]) -> bytes:
@@ -148,12 +149,18 @@ def encode_id(task_id: str | bytes) -> bytes:
 
 
 def _encode_items(items: Mapping[str, bytes]) -> bytes:
-    return tagged(b"m", b"".join([_text(name) + items[name] for name in sorted(items)]))
+    return tagged(b"m", b"".join([_name(name) + items[name] for name in sorted(items)]))
 
 
 def tagged(tag: bytes, content: bytes) -> bytes:
     """Return content with its tag and its length in front."""
     return b"%b%d:%b" % (tag, len(content), content)
+
+
+@functools.lru_cache(maxsize=4096)
+def _name(name: str) -> bytes:
+    """Return the encoding of a class's or a parameter's name, which all tasks of a class share."""
+    return _text(name)
 
 
 def _text(value: str) -> bytes:

@@ -24,7 +24,7 @@ REPORT_XCOM = "report"
 
 
 class KartReportOperator(KartBaseOperator):
-    """Reports the tasks that ran, were cached or were not needed, and the saved compute time.
+    """Reports the tasks that ran, were cached or were not needed, and the compute time that cached tasks saved.
 
     The operator succeeds unless a task failed, also when all other tasks were skipped: set the successors of a compiled DAG
     or group downstream of the report. The report is in the operator's log, and under the XCom key ``report``.

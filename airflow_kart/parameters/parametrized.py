@@ -366,20 +366,18 @@ def _compute_digests(value: Parametrized) -> None:
 
 def _compute_digest(value: Parametrized) -> None:
     cls, state, parameters = type(value), state_of(value), value.get_parameters().items()
-    encoded = {name: _encode(value, name) for name, _ in parameters}
+    encoded: dict[str, bytes] = {}
+    name = ""
+    try:
+        for name, _ in parameters:
+            encoded[name] = encode_parameter(getattr(value, name), _encode_by_digest)
+    except IdentityError as error:
+        error.add_context(f"{cls.__qualname__}.{name}", task=cls.__qualname__, parameter=name)
+        raise
     state.encoded = {
         name: None if parameter.holds_tasks else encoded[name] for name, parameter in parameters if parameter.significant
     }
     state.digest = encoding.parameter_digest(logical_class_name(cls), encoded)
-
-
-def _encode(value: Parametrized, name: str) -> bytes:
-    try:
-        return encode_parameter(getattr(value, name), _encode_by_digest)
-    except IdentityError as error:
-        cls = type(value).__qualname__
-        error.add_context(f"{cls}.{name}", task=cls, parameter=name)
-        raise
 
 
 def _encode_by_digest(task: encoding.Identified) -> bytes:

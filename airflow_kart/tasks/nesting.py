@@ -48,14 +48,17 @@ def leaves(nested: object, leaf: type[L], path: KeyPath = ()) -> Iterator[tuple[
     """
     if isinstance(nested, leaf):
         yield path, nested
+    elif isinstance(nested, (list, tuple)):  # before the slower question for a mapping
+        for index, item in enumerate(nested):
+            if isinstance(item, leaf):  # as nearly all are: without a generator for each
+                yield (*path, index), item
+            else:
+                yield from leaves(item, leaf, (*path, index))
     elif isinstance(nested, Mapping):
         for key, item in nested.items():
             if not isinstance(key, (str, int)):
                 raise WrongKeyError(path, key)
             yield from leaves(item, leaf, (*path, key))
-    elif isinstance(nested, (list, tuple)):
-        for index, item in enumerate(nested):
-            yield from leaves(item, leaf, (*path, index))
     elif nested is not None:
         raise NotALeafError(path, nested)
 
@@ -64,10 +67,10 @@ def map_leaves(change: Callable[[L], R], nested: Any, leaf: type[L]) -> Any:
     """Return the same nesting with each leaf changed; tuples become lists, as their order is all that counts."""
     if isinstance(nested, leaf):
         return change(nested)
-    if isinstance(nested, Mapping):
-        return {key: map_leaves(change, item, leaf) for key, item in nested.items()}
     if isinstance(nested, (list, tuple)):
         return [map_leaves(change, item, leaf) for item in nested]
+    if isinstance(nested, Mapping):
+        return {key: map_leaves(change, item, leaf) for key, item in nested.items()}
     return nested
 
 

@@ -7,7 +7,9 @@ many paths lead through them.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
@@ -21,7 +23,7 @@ from airflow_kart.tasks.declarations import refuse_async
 from airflow_kart.tasks.model import Resolution, Task, task_state
 from airflow_kart.tasks.nesting import KeyPath, NotALeafError, WrongKeyError, describe_path, leaves, map_leaves
 
-__all__ = ["required_by", "resolve"]
+__all__ = ["required_by", "resolve", "without_collections"]
 
 
 @dataclass
@@ -47,8 +49,9 @@ def resolve(task: Task, known: dict[bytes, Task] | None = None) -> Resolution:
         GraphError: there are more than ``[kart] max_tasks``.
     """
     state = task_state(task)
-    if state.resolution is None:
-        _resolve(task, {} if known is None else known)
+    if state.resolution is not None:
+        return state.resolution
+    _resolve(task, {} if known is None else known)
     return cast(Resolution, state.resolution)
 
 
@@ -65,6 +68,19 @@ def required_by(task: Task) -> object:
     return visit.requirements
 
 
+@contextmanager
+def without_collections() -> Iterator[None]:
+    """Pause the cyclic garbage collector, which would look at each object of a growing graph again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@without_collections()
 def _resolve(root: Task, first_of: dict[bytes, Task]) -> None:
     first = first_of.setdefault(root.parameter_digest, root)
     if (resolution := task_state(first).resolution) is not None:

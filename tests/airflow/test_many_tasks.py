@@ -15,6 +15,11 @@ from airflow_kart import DateParameter, IntParameter, KartDag, TaskOnKart, build
 from airflow_kart.operators import report
 from airflow_kart.operators.xcom import packed, unpacked
 
+try:
+    from airflow.serialization.serialized_objects import DagSerialization
+except ImportError:  # Airflow 3.1
+    from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization  # type: ignore[no-redef]
+
 DAY = dt.date(2024, 5, 6)
 LAYERS, WIDTH = 4, 30
 ASKED: Counter[str] = Counter()
@@ -103,6 +108,19 @@ def test_an_operator_finds_the_same_task_as_the_whole_graph_does() -> None:
         assert found is not None
         assert (found, found.unique_id) == (whole[task_id], whole[task_id].unique_id)
         assert one_by_one.has_operators(task_id, found)
+
+
+def test_a_worker_makes_the_same_dag_without_the_outputs_of_all_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs: list[Cell] = []
+    monkeypatch.setattr(Cell, "output", lambda self: outputs.append(self) or self.make_target())
+    parsed = sheet("many_parsed")
+    assert len(outputs) == LAYERS * WIDTH
+    outputs.clear()
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "many_parsed")
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_TASK_ID", "cell__0_3")
+    in_a_worker = sheet("many_parsed")
+    assert outputs == []
+    assert DagSerialization.to_dict(in_a_worker) == DagSerialization.to_dict(parsed)
 
 
 def test_a_task_whose_class_always_runs_makes_its_consumers_operator_run() -> None:

@@ -1,12 +1,13 @@
-"""A DAG file: 1,000 tasks in ten layers and a root, as a KartDag."""
+"""A DAG file: tasks in ten layers, as many in each as the command line says, and a root, as a KartDag."""
 
 from __future__ import annotations
 
 import datetime as dt
+import sys
 
 from airflow_kart import DateParameter, IntParameter, KartDag, StrParameter, TaskOnKart, run_date
 
-LAYERS, WIDTH = 10, 100
+LAYERS, WIDTH = 10, int(sys.argv[2])
 
 
 class Node(TaskOnKart[int]):
@@ -17,6 +18,9 @@ class Node(TaskOnKart[int]):
     def requires(self) -> list[TaskOnKart[int]]:
         places = (self.place, (self.place + 1) % WIDTH) if self.layer else ()
         return [Node(day=self.day, layer=self.layer - 1, place=place) for place in places]
+
+    def run(self) -> None:
+        self.dump(1)
 
 
 class Root(TaskOnKart[int]):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from typing import Any
 
 from airflow.sdk import DAG, BaseOperator
 
-LAYERS, WIDTH = 10, 100
+LAYERS, WIDTH = 10, int(sys.argv[2])
 
 
 def make_dag(**dag_kwargs: Any) -> DAG:
