@@ -11,8 +11,6 @@ import sys
 from contextlib import suppress
 from types import ModuleType
 
-from airflow_kart import __version__
-
 __all__ = ["environment", "imported_distributions", "peak_memory_bytes"]
 
 
@@ -56,7 +54,8 @@ def _imported(_modules: int) -> dict[str, str]:
         with suppress(OSError):  # the folder is an archive, or is not there
             _look_up(folder, new)
     # Installed as editable, this package's modules lead to no distribution.
-    return dict(sorted({"airflow-kart": __version__, **dict(filter(None, {_known[file] for file in files}))}.items()))
+    own = vars(sys.modules[__name__.partition(".")[0]])["__version__"]
+    return dict(sorted({"airflow-kart": own, **dict(filter(None, {_known[file] for file in files}))}.items()))
 
 
 _known: dict[str, tuple[str, str] | None] = {}
@@ -85,7 +84,7 @@ def _look_up(folder: str, files: list[str]) -> None:
             return
         listed = b"\n" + _read(folder, name, "RECORD")
         if name in alike or any(top in listed for top in left):
-            lines = {line.partition(b",")[0] for line in listed.split(b"\n")}
+            lines = set(_PATH.findall(listed))
             if own := [path for paths in unknown.values() for path in paths & lines]:
                 metadata = _read(folder, name, "METADATA")
                 named, version = _NAME.search(metadata), _VERSION.search(metadata)
@@ -107,6 +106,7 @@ def _read(*path: str) -> bytes:
         return b""
 
 
+_PATH = re.compile(rb"\n([^\n,]+)")
 _NAME = re.compile(rb"^Name: *(\S+)", re.MULTILINE)
 _VERSION = re.compile(rb"^Version: *(\S+)", re.MULTILINE)
 _OF_NOBODY = re.compile(rb"_virtualenv\.|__editable__|_distutils_hack/|\w+__mypyc\.")
