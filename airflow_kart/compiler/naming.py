@@ -47,9 +47,6 @@ def task_ids(nodes: Mapping[Key, StructureNode]) -> dict[Key, str]:
         groups.setdefault(class_label(node), []).append(key)
     ids: dict[Key, str] = {}
     for label, keys in groups.items():
-        if len(keys) == 1:
-            ids[keys[0]] = label
-            continue
         for key, suffix in _suffixes({key: nodes[key] for key in keys}).items():
             ids[key] = _bounded(f"{label}__{suffix}" if suffix else label)
     return {key: ids[key] for key in nodes}

@@ -11,6 +11,7 @@ import pytest
 from harness.pipeline import Judged, Raw, Window, ran
 
 from airflow_kart import (
+    DateParameter,
     EnumListParameter,
     EnumParameter,
     IntParameter,
@@ -18,6 +19,7 @@ from airflow_kart import (
     KartOperator,
     ListParameter,
     ListTaskInstanceParameter,
+    NumericalParameter,
     ParameterVisibility,
     StrParameter,
     TaskInstanceParameter,
@@ -27,7 +29,10 @@ from airflow_kart import (
     kart_dag,
     run_date,
 )
+from airflow_kart.compiler.binding import make_binding
 from airflow_kart.exceptions import BindingError, KartError
+from airflow_kart.operators.blueprint import RootSpec
+from airflow_kart.parameters import UNSET, Parameter
 
 UTC = dt.timezone.utc
 
@@ -277,3 +282,71 @@ def test_a_workspace_may_be_a_template(run_dag, tmp_path):
     dag = KartDag("bind_workspace", Window(day=dt.date(2024, 1, 1)), schedule=None, workspace_directory=directory)
     assert run_dag(dag).state == "success"
     assert list((tmp_path / "bind_workspace").rglob("Window_*.pkl"))
+
+
+class First(TaskOnKart[int]):
+    n: int = IntParameter(default=1)
+    kind: str = StrParameter(default="a")
+    number: int = IntParameter(default=1)
+    day: dt.date = DateParameter(compile_value=dt.date(2024, 2, 29))
+    only: str = StrParameter(default="one", compile_value="two")
+
+
+class Second(TaskOnKart[int]):
+    n: int = IntParameter(default=1)
+    kind: str = StrParameter(default="b")
+    number: float = NumericalParameter(default=1, var_type=int, min_value=0, max_value=9)
+    day: dt.date = DateParameter()
+    late: int = IntParameter(default=3)
+
+
+def test_of_several_roots_the_form_has_what_is_the_same_in_all_that_have_it():
+    first, second = RootSpec.of(First), RootSpec.of(Second)
+    made = make_binding([first, second], {})
+    assert made.form == {"n": (first, 1), "day": (first, UNSET), "only": (first, "one"), "late": (second, 3)}
+    assert list(made.samples) == sorted(made.form)
+    assert made.samples == {"n": 1, "day": dt.date(2024, 2, 29), "only": "one", "late": 3}
+    assert made.variations is not None and made.variations.keys() == made.samples.keys()
+    assert all(made.variations[name] != value for name, value in made.samples.items())
+
+
+def test_a_value_that_is_bound_has_one_sample_and_a_template_two():
+    made = make_binding([RootSpec.of(First), RootSpec.of(Second)], {"late": "5", "kind": "{{ ds }}", "day": "2024-03-04"})
+    assert list(made.bind) == ["day", "kind", "late"]
+    assert set(made.form) == {"n", "only"}
+    assert made.samples["late"] == made.variations["late"] == 5
+    assert made.samples["day"] == made.variations["day"] == dt.date(2024, 3, 4)
+    assert made.samples["kind"] != made.variations["kind"]
+
+
+def test_the_root_that_lacks_a_value_is_named_also_where_it_is_the_second():
+    class Lacking(TaskOnKart[int]):
+        n: int = IntParameter()
+
+    with pytest.raises(BindingError, match=r"^test_.*Lacking\.n has no value") as error:
+        make_binding([RootSpec.of(First(day=dt.date(2024, 1, 1))), RootSpec.of(Lacking)], {})
+    assert error.value.task == Lacking.__qualname__
+    assert error.value.parameter == "n"
+    with pytest.raises(BindingError, match=r"bind names 'm', which is no parameter of First, .*Lacking; there are n, kind"):
+        make_binding([RootSpec.of(First), RootSpec.of(Lacking)], {"m": 1})
+
+
+def test_without_another_value_of_one_parameter_there_is_no_second_sample():
+    class Unvaried(Parameter[str]):
+        def variation(self, value):
+            raise ValueError("there is only this one")
+
+    class Single(TaskOnKart[int]):
+        n: int = IntParameter(default=1)
+        name: str = Unvaried(default="x")
+
+    made = make_binding([RootSpec.of(Single)], {})
+    assert made.samples == {"n": 1, "name": "x"}
+    assert made.variations is None
+
+
+def test_a_day_of_a_zone_or_offset_is_refused_by_its_type():
+    with pytest.raises(BindingError, match=r"give the time zone's name, such as 'America/New_York'"):
+        run_date(tz=ZoneInfo("America/New_York"))  # type: ignore[arg-type]
+    with pytest.raises(BindingError, match=r"give the time zone's name, such as 'Europe/Paris'"):
+        run_date(tz=UTC)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import enum
 import re
 from typing import Any
 
+import pytest
 from harness.pipeline import Clean, Judged, Noted, Raw, Window
 
 from airflow_kart import (
@@ -19,6 +20,8 @@ from airflow_kart import (
     TaskOnKart,
     run_date,
 )
+from airflow_kart.compiler.naming import task_ids
+from airflow_kart.compiler.structure import StructureNode
 
 DAY = dt.date(2024, 5, 6)
 STEP = "from airflow_kart import TaskOnKart\nclass Step(TaskOnKart[int]):\n    pass\n"
@@ -214,3 +217,72 @@ def test_a_second_sample_that_compiles_is_not_spoken_of(caplog):
     with caplog.at_level("INFO", "airflow_kart"):
         ids(Judged, bind={"day": run_date()})
     assert [record for record in caplog.records if record.name.startswith("airflow_kart.compiler")] == []
+
+
+class Named(TaskOnKart[int]):
+    name: str = StrParameter(default="")
+    size: int = IntParameter(default=0)
+
+
+def ids_at(*trails, tasks=None):
+    """The ids of one class's tasks at these keys; by default no value is fixed."""
+    at = (
+        [(task, task, trail) for task, trail in zip(tasks, trails, strict=True)]
+        if tasks
+        else [(Named(), None, t) for t in trails]
+    )
+    nodes = {(str(index), ""): StructureNode(*given) for index, given in enumerate(at)}
+    found = task_ids(nodes)
+    assert list(found) == list(nodes)
+    return list(found.values())
+
+
+@pytest.mark.parametrize(
+    ("trails", "expected"),
+    [
+        ([("a", 0)], ["named"]),
+        ([("a",), ("b",)], ["named__a", "named__b"]),
+        ([("a", "x"), ("b", "x")], ["named__a", "named__b"]),
+        ([("a", "x", "y"), ("b", "x", "y")], ["named__a", "named__b"]),
+        ([("a", "x", "y", "z"), ("b", "x", "y", "z")], ["named__a", "named__b"]),
+        ([("c", "a", "x"), ("c", "b", "x")], ["named__a", "named__b"]),
+        ([("a", "k", "x"), ("b", "k", "y"), ("c", "j", "x")], ["named__k_x", "named__y", "named__j_x"]),
+        ([("a", "k", "x"), ("b", "k", "x"), ("c", "k", "y")], ["named__a_k_x", "named__b_k_x", "named__y"]),
+        ([("next",) * steps for steps in (1, 2, 3)], ["named", "named__next", "named__next_next"]),
+        ([("next",) * steps for steps in (3, 2, 1)], ["named__next_next", "named__next", "named"]),
+        ([("x",), ("b", "x")], ["named", "named__b"]),
+        ([("x", "b"), ("b", "x"), ("x", "x", "x")], ["named__b", "named__b_x", "named__x_x"]),
+    ],
+)
+def test_the_shortest_end_of_the_keys_that_no_other_task_has(trails, expected):
+    assert ids_at(*trails) == expected
+
+
+def test_keys_that_look_alike_in_an_id_are_told_apart_by_a_digest():
+    one, other, third = ids_at(("a b",), ("a/b",), ("c",))
+    assert third == "named__c"
+    assert one != other
+    assert re.fullmatch(r"named__a_b_[0-9a-f]{8}", one) and re.fullmatch(r"named__a_b_[0-9a-f]{8}", other)
+    assert re.fullmatch(r"named__[0-9a-f]{8}", ids_at(("ä",), ("ö",))[0])
+    assert [one, other, third] == ids_at(("a b",), ("a/b",), ("c",))
+
+
+def test_an_id_of_200_characters_stays_and_a_longer_one_ends_in_a_digest():
+    longest = 200 - len("named__")
+    assert ids_at(("x" * longest,), ("y",)) == ["named__" + "x" * longest, "named__y"]
+    cut, other = ids_at(("x" * (longest + 1),), ("x" * (longest + 2),))
+    assert cut != other
+    assert re.fullmatch(rf"named__x{{{longest}}}_[0-9a-f]{{8}}", cut)
+
+
+@pytest.mark.parametrize("length", [1, 40])
+def test_a_short_fixed_value_tells_tasks_apart(length):
+    tasks = [Named(name="x" * length, size=1), Named(name="y" * length, size=1), Named(name="y" * length, size=2)]
+    expected = [f"named__{'x' * length}_1", f"named__{'y' * length}_1", f"named__{'y' * length}_2"]
+    assert ids_at(("a",), ("b",), ("c",), tasks=tasks) == expected
+
+
+@pytest.mark.parametrize("name", ["", "ä", "x" * 41])
+def test_a_fixed_value_without_a_short_text_leaves_the_others_and_the_keys(name):
+    tasks = [Named(name=name, size=1), Named(name="y", size=1), Named(name="y", size=2)]
+    assert ids_at(("a",), ("b",), ("c",), tasks=tasks) == ["named__1_a", "named__1_b", "named__2"]

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from airflow_kart import IntParameter, StrParameter, TaskOnKart
-from airflow_kart.exceptions import TargetPathError
-from airflow_kart.tasks.graph import Graph
+from airflow_kart.exceptions import ConfigurationError, TargetPathError
+from airflow_kart.tasks.graph import Graph, require_task, upstream_first
 
 pytestmark = pytest.mark.usefixtures("workspace")
 
@@ -58,6 +58,27 @@ def test_several_roots_share_what_they_have_in_common() -> None:
     assert len(graph.nodes) == 5
 
 
+def test_a_later_root_that_requires_an_earlier_one_asks_nothing_again() -> None:
+    asked = []
+
+    def follows(task: Any) -> bool:
+        asked.append(task)
+        return True
+
+    walked = list(upstream_first([Middle(n=0), Root()], follows))
+    assert asked.count(Middle(n=0)) == asked.count(Raw(n=9)) == asked.count(Raw(n=0)) == 1
+    assert walked.index(Middle(n=0)) < walked.index(Root())
+    assert len(walked) == len(set(walked)) == 6
+
+
+def test_a_root_that_was_met_upstream_of_an_earlier_one_keeps_its_place() -> None:
+    assert list(upstream_first([Root(), Middle(n=1)])) == list(upstream_first([Root()]))
+
+
+def test_a_walk_that_follows_nothing_returns_the_roots() -> None:
+    assert list(upstream_first([Root(), Middle()], lambda _: False)) == [Root(), Middle()]
+
+
 def test_tasks_that_differ_insignificantly_are_one_node() -> None:
     root = type("Task", (TaskOnKart,), {"requires": lambda self: [Raw(note="a"), Raw(note="b")]})()
     assert len(Graph.of([root]).nodes) == 2
@@ -96,3 +117,14 @@ def test_an_artifact_cannot_be_the_sidecar_of_another() -> None:
 
     with pytest.raises(TargetPathError):
         Graph.of([Task()])
+
+
+def test_what_is_no_task_is_refused_with_a_hint_for_a_class() -> None:
+    task = Raw()
+    assert require_task(task, "build") is task
+    with pytest.raises(
+        ConfigurationError, match=r"^build\(<class '.*Raw'>\): give a task; make an instance: Raw\(\.\.\.\)$"
+    ):
+        require_task(Raw, "build")
+    with pytest.raises(ConfigurationError, match=r"^build\(3\): give a task$"):
+        require_task(3, "build")

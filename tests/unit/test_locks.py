@@ -384,10 +384,44 @@ def test_a_lease_for_ever_is_not_believed(claimed: float) -> None:
     taken(LeaseLocks(store, "memory://a", claimed))
     hasty = LeaseLocks(store, "memory://a", 0.2)
     seen = hasty.look(NAME)
-    assert seen is not None and seen.time_to_live is not None
-    assert seen.time_to_live <= 1
+    assert seen is not None
+    assert seen.time_to_live == (1 if claimed is True else 0.2)
     lease, seconds = waited_for(hasty)
     assert seconds < 3
+    lease.release()
+
+
+@pytest.mark.parametrize("claimed", [0.001, 0.5, 1, 2, 3599.5, 3600])
+def test_a_time_to_live_up_to_an_hour_is_believed(claimed: float) -> None:
+    store = MemoryStore()
+    taken(LeaseLocks(store, "memory://a", claimed))
+    seen = LeaseLocks(store, "memory://a", 60).look(NAME)
+    assert seen is not None
+    assert seen.time_to_live == claimed
+
+
+@pytest.mark.parametrize("own", ["0" * 32, "g"])
+def test_leases_are_one_where_their_ids_are_the_same(own: str) -> None:
+    locks = LeaseLocks(MemoryStore(), "memory://a", 60)
+    lease = taken(locks)
+    lease.id = own  # type: ignore[attr-defined]
+    lease.renew()
+    assert isinstance(locks.acquire(NAME, Holder("Other")), Taken)
+    over = taken(locks, task="Other", dead=locks.look(NAME))
+    with pytest.raises(LockLostError, match="was taken over by Other"):
+        lease.renew()
+    lease.release()
+    over.renew()
+    over.release()
+
+
+@pytest.mark.parametrize("version", ["", "~"])
+def test_a_dead_holder_of_another_version_is_not_taken_over(version: str) -> None:
+    locks = LeaseLocks(MemoryStore(), "memory://a", 60)
+    lease = taken(locks)
+    seen = locks.look(NAME)
+    assert seen is not None
+    assert locks.acquire(NAME, Holder("Other"), dead=Taken(lease.holder, version)) == seen
     lease.release()
 
 

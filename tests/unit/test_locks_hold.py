@@ -19,6 +19,7 @@ from harness.lock_conformance import NAME, taken
 
 from airflow_kart.exceptions import LockError, LockLostError
 from airflow_kart.locks import Hold, Holder, Taken
+from airflow_kart.locks import hold as holds
 from airflow_kart.locks.file import FileLocks
 from airflow_kart.locks.lease import LeaseLocks
 from airflow_kart.storage import LocalStore, MemoryStore
@@ -327,3 +328,150 @@ for locks in (FileLocks({str(tmp_path)!r}), LeaseLocks(LocalStore(), {str(tmp_pa
     print(locks.look("{NAME}") is None)
 """
     assert python(code=code, env={"PYTHONWARNINGS": "ignore"}).split() == ["7", "True", "True"] * 2
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(holds, "_now", clock)
+    return clock
+
+
+@pytest.mark.parametrize(("seconds", "renewals"), [(0, 0), (29.9, 0), (30, 0), (30.1, 1), (61, 1)])
+def test_a_check_renews_after_half_of_the_time_to_live(clock: Clock, seconds: float, renewals: int) -> None:
+    lease = Scripted(time_to_live=60)
+    with Hold(lease) as hold:
+        clock.now += seconds
+        hold.check()
+        assert len(lease.renewed) == renewals
+        hold.check()  # a renewal is proof for the next half
+        assert len(lease.renewed) == renewals
+
+
+@pytest.mark.parametrize(("seconds", "warned"), [(29.9, False), (30, False), (30.1, True), (600, True)])
+def test_a_renewal_after_half_of_the_time_to_live_is_late(
+    clock: Clock, seconds: float, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING), Hold(Scripted(time_to_live=60)) as hold:
+        clock.now += seconds
+        hold._renew()
+    words = (
+        f"the lock of Train(x=1) was renewed after {seconds:.1f} s only, and is lost after 60 s: the interpreter was busy, "
+    )
+    assert [message.startswith(words) for message in caplog.messages] == ([True] if warned else [])
+
+
+@pytest.mark.parametrize("seconds", [1, 29, 31, 59.4])
+def test_a_renewal_that_fails_tells_the_seconds_that_are_left(
+    clock: Clock, seconds: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    lease = Scripted(time_to_live=60)
+    with caplog.at_level(logging.WARNING), Hold(lease) as hold:
+        clock.now += seconds
+        lease.error = LockError("the server is away")
+        hold._renew()
+        assert hold.lost is None
+        assert caplog.messages == [f"the server is away; this run holds the lock for {60 - seconds:.0f} s more"]
+        caplog.clear()
+        lease.error = None
+        hold._renew()
+        assert [message.partition(" s: ")[2] for message in caplog.messages] == (
+            ["the server is away. Raise [kart] lock_time_to_live"] if seconds > 30 else []
+        )
+        caplog.clear()
+        clock.now += 59.9  # counted from the renewal
+        lease.error = LockError("the server is away")
+        hold._renew()
+        assert hold.lost is None
+        hold._renew()
+    assert caplog.messages == ["the server is away; this run holds the lock for 0 s more"] * 2
+
+
+@pytest.mark.parametrize("seconds", [60, 61.5])
+def test_renewals_that_fail_for_the_time_to_live_are_a_loss(clock: Clock, seconds: float) -> None:
+    lease = Scripted(time_to_live=60)
+    words = (
+        r"^the lock of Train\(x=1\) was lost: the server is away; this run could not renew the lock for "
+        rf"{seconds:.1f} s\. Its artifact .*; if this happens again, raise \[kart\] lock_time_to_live \(60 s\)$"
+    )
+    with pytest.raises(LockLostError, match=words), Hold(lease) as hold:
+        clock.now += seconds
+        lease.error = LockError("the server is away")
+        hold.check()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "seconds", "why"),
+    [
+        (False, 10, ""),
+        (False, 30, ""),
+        (False, 30.1, "; this run did not renew the lock for 30.1 s: the interpreter was busy, as with a C call"),
+        (True, 10, ""),
+        (True, 45, "; this run did not renew the lock for 45.0 s: the server is away"),
+    ],
+)
+def test_the_loss_of_a_lock_tells_why_the_renewal_came_late(clock: Clock, trouble: bool, seconds: float, why: str) -> None:
+    lease = Scripted(time_to_live=60)
+    with Hold(lease) as hold:
+        if trouble:
+            lease.error = LockError("the server is away")
+            hold._renew()
+        clock.now += seconds
+        lease.error = LockLostError("taken over by Other")
+        hold._renew()
+    assert str(hold.lost).startswith(f"the lock of Train(x=1) was lost: taken over by Other{why}")
+    assert ("this run " in str(hold.lost)) == bool(why)
+    assert "raise [kart] lock_time_to_live (60 s)" in str(hold.lost)
+
+
+def test_the_loss_of_a_lock_without_a_time_to_live_advises_nothing(clock: Clock) -> None:
+    lease = Scripted(time_to_live=None)
+    lease.error = LockLostError("the file was removed")
+    with pytest.raises(LockLostError) as caught, Hold(lease) as hold:
+        clock.now += 1e6
+        hold.check()
+    assert str(caught.value) == (
+        "the lock of Train(x=1) was lost: the file was removed. "
+        "Its artifact is not published; the next try finds what another run has made"
+    )
+
+
+def test_the_heartbeat_is_quicker_while_renewals_fail() -> None:
+    class End(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waited.append(timeout)
+            lease.error = LockError("the server is away") if len(waited) == 1 else None
+            return len(waited) == 4
+
+    waited: list[float | None] = []
+    lease = Scripted(time_to_live=60)
+    hold = Hold(lease)
+    hold._end = End()
+    hold._renewed = holds._now()
+    hold._beat(60)
+    assert waited == [15, 5, 15, 15]
+    assert len(lease.renewed) == 3
+
+
+def test_nobody_renews_or_releases_but_the_process_that_holds_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = Scripted(time_to_live=None)
+    with Hold(lease) as hold:
+        for other in (os.getpid() - 1, os.getpid() + 1):
+            with monkeypatch.context() as patched:
+                patched.setattr(os, "getpid", lambda other=other: other)
+                with pytest.raises(LockLostError, match="and this is a fork of it"):
+                    hold.check()
+                hold.__exit__()
+        assert (lease.renewed, lease.released) == ([], 0)
+        hold.check()
+    assert (len(lease.renewed), lease.released) == (1, 1)

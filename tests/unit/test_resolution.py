@@ -237,6 +237,12 @@ def test_an_endless_requires_is_refused() -> None:
         _ = Endless().unique_id
 
 
+def test_a_setting_limits_how_many_tasks_one_may_require(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__KART__MAX_TASKS", "12")
+    with pytest.raises(GraphError, match=r"more than 12 tasks; .*\. \[kart\] max_tasks sets the limit"):
+        _ = Endless().unique_id
+
+
 def test_an_identity_error_below_names_its_task() -> None:
     class Loose(TaskOnKart[int]):
         def requires(self) -> Any:

@@ -15,8 +15,13 @@ __all__ = ["environment", "imported_distributions", "peak_memory_bytes"]
 
 
 def environment() -> dict[str, object]:
-    """Return the part of a sidecar that describes the process."""
-    return {**_process(os.getpid()), "packages": imported_distributions()}
+    """Return the part of a sidecar that describes the process; the same object as long as nothing has changed."""
+    return _environment(os.getpid(), len(sys.modules))
+
+
+@functools.lru_cache(maxsize=1)
+def _environment(pid: int, _modules: int) -> dict[str, object]:
+    return {**_process(pid), "packages": imported_distributions()}
 
 
 @functools.lru_cache(maxsize=1)
