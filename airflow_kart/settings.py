@@ -141,12 +141,17 @@ def _loaded_conf() -> Any:
 def _config_file() -> tuple[str, int] | None:
     """Return the path and the modification time of ``airflow.cfg``; ``None`` without such a file."""
     home = os.environ.get("AIRFLOW_HOME") or "~/airflow"
-    file = os.path.expanduser(os.environ.get("AIRFLOW_CONFIG") or os.path.join(home, "airflow.cfg"))
+    file = _expanded(os.environ.get("AIRFLOW_CONFIG") or f"{home}/airflow.cfg", os.environ.get("HOME"))
     try:
         changed = os.stat(file).st_mtime_ns
     except OSError:
         return None
     return os.path.abspath(file), changed
+
+
+@functools.lru_cache(maxsize=4)
+def _expanded(path: str, _home: str | None) -> str:
+    return os.path.expanduser(path)
 
 
 @functools.lru_cache(maxsize=4)

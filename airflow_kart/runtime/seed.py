@@ -8,6 +8,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -49,7 +50,9 @@ def seeded(task: Task) -> Iterator[dict[str, Any]]:
     """
     names = type(task).seed_functions
     called: dict[str, Any] = {"value": seed_of(task), "functions": [], "versions": {}}
-    later = [name for name in names if name in _STATES and _may_be_imported(name.rpartition(".")[0])]
+    later = [
+        name for name in names if name in _STATES and name.rpartition(".")[0] not in sys.modules and _is_installed(name)
+    ]
     for name in names:
         if name not in later:
             _imported(task, name)
@@ -79,21 +82,17 @@ def seeded(task: Task) -> Iterator[dict[str, Any]]:
         yield called
 
 
-def _may_be_imported(module: str) -> bool:
-    return module not in sys.modules and _is_installed(module.partition(".")[0])
-
-
 @functools.lru_cache(maxsize=8)
-def _is_installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
+def _is_installed(name: str) -> bool:
+    return importlib.util.find_spec(name.partition(".")[0]) is not None
 
 
+@dataclass(eq=False)
 class _AtImport(MetaPathFinder):
     """While a block lasts, calls a function right after a module's import. Of nested blocks the outermost comes first."""
 
-    def __init__(self, module: str, function: Callable[[], None]) -> None:
-        self._module = module
-        self._function = function
+    module: str
+    function: Callable[[], None]
 
     def __enter__(self) -> None:
         sys.meta_path.insert(0, self)
@@ -104,7 +103,7 @@ class _AtImport(MetaPathFinder):
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Return the spec that the other finders find, with a loader that calls the function too."""
-        if fullname != self._module or self not in sys.meta_path:
+        if fullname != self.module or self not in sys.meta_path:
             return None
         others = sys.meta_path[sys.meta_path.index(self) + 1 :]
         spec = next((found for finder in others if (found := finder.find_spec(fullname, path, target)) is not None), None)
@@ -115,7 +114,7 @@ class _AtImport(MetaPathFinder):
         def exec_module(module: ModuleType) -> None:
             execute(module)
             if self in sys.meta_path:  # the block has not ended meanwhile
-                self._function()
+                self.function()
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from airflow_kart.exceptions import IdentityError, TaskFailedError
 from airflow_kart.runtime.orphans import end_with_parent
 from airflow_kart.runtime.parcel import Parcel
-from airflow_kart.runtime.plan import Outcome, Plan
+from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask
 from airflow_kart.runtime.progress import Event, Listener
 from airflow_kart.runtime.runner import run_task
 from airflow_kart.runtime.session import Session
@@ -48,8 +48,7 @@ def make_in_processes(plan: Plan, workers: int, listener: Listener, skips: Skips
     numbers = {node.unique_id: number for number, node in enumerate(todo)}
     lacking = [len({needed for _, needed in node.inputs if needed in numbers}) for node in todo]
     ready = deque(number for number, count in enumerate(lacking) if not count)
-    decided = [plan.tasks[node.unique_id] for node in todo]
-    jobs = [_Job(node.task, node.unique_id, one.forced, one.reason) for node, one in zip(todo, decided, strict=True)]
+    jobs = [_Job(node.task, node.unique_id, plan.tasks[node.unique_id]) for node in todo]
     failure: BaseException | None = None
     with closing(_Crew(jobs, workers)) as crew:
         while crew.running or (ready and failure is None):
@@ -83,8 +82,7 @@ def _without(consumers: list[int], lacking: list[int]) -> Iterator[int]:
 class _Job(NamedTuple):
     task: Task
     unique_id: str
-    forced: bool
-    reason: str
+    planned: PlannedTask
 
 
 class _Crew:
@@ -112,11 +110,10 @@ class _Crew:
             self.running[pipe] = ready.popleft()
             with suppress(OSError):  # the process has died, as messages() will tell
                 pipe.send(self.running[pipe])
-        context = multiprocessing.get_context("spawn")
         while len(self._processes) < min(self._workers, len(self.running) + len(ready)):
-            pipe, end = context.Pipe()
+            pipe, end = multiprocessing.Pipe()
             with end:
-                process = context.Process(target=_work, args=(end,), name="kart-worker")
+                process = multiprocessing.get_context("spawn").Process(target=_work, args=(end,))
                 process.start()
             self._processes[pipe] = process
 
@@ -138,13 +135,11 @@ class _Crew:
                 message = _died(None if number is None else self._jobs[number].task)
                 if number is None:
                     raise message from None
-            if isinstance(message, Event) and number is not None:
-                yield number, message
-                continue
-            if pipe in self._processes:
-                self._idle.append(pipe)
+            if not isinstance(message, Event):
+                self.running.pop(pipe, None)
+                if pipe in self._processes:
+                    self._idle.append(pipe)
             if number is not None:
-                del self.running[pipe]
                 yield number, message
 
     def close(self) -> None:
@@ -156,15 +151,12 @@ class _Crew:
 
 
 def _died(task: Task | None) -> TaskFailedError:
-    if task is None:
-        return TaskFailedError(
-            "a worker process died before it had a task; the lines before, on stderr, may say why. A script calls "
-            "build(workers=...) under: if __name__ == '__main__'"
-        )
+    what = "had no task yet" if task is None else f"ran {task!r}"
     return TaskFailedError(
-        f"a process that ran {task!r} died; it was killed, or the machine ran out of memory (then use fewer workers). What was "
-        "published is kept, and nothing is half published: run it again",
-        task=repr(task),
+        f"a process that {what} died: it was killed, or the machine ran out of memory (then use fewer workers), or a script "
+        "calls build(workers=...) outside of a block `if __name__ == '__main__':`. What was published is kept, and nothing is "
+        "half published: run it again",
+        task=None if task is None else repr(task),
     )
 
 
@@ -192,19 +184,19 @@ def _work(pipe: Connection) -> None:
 
 
 def _outcome(pickled: bytes, number: int, known: dict[bytes, Task], listener: Listener) -> Parcel | None:
-    """Run a job; return its error.
-
-    The process resolves each task by itself, once: a job whose unique id differs here would not make the wanted artifact.
-    """
+    """Run a job, unless its task has another unique id in this process: run() would load other inputs. Return the error."""
     words = "a task"
     try:
         jobs, workspace = _unpickled(pickled)
-        task, unique_id, forced, reason = jobs[number]
+        task, unique_id, decided = jobs[number]
         words = repr(task)
-        resolve(task, known)
-        _refuse_other_identity(task, unique_id)
+        if (own := resolve(task, known).unique_id) != unique_id:
+            raise IdentityError(
+                f"{words} has the unique id {own} in a worker process, but {unique_id} in the one that started it; its "
+                "requires() or its parameters depend on the process"
+            )
         with workspace:
-            run_task(task, force=forced, reason=reason, planned=True, session=Session(listener=listener))
+            run_task(task, force=decided.forced, reason=decided.reason, planned=True, session=Session(listener=listener))
     except BaseException as error:  # noqa: BLE001 - the parent raises the error
         return Parcel(error, words)
     return None
@@ -213,11 +205,3 @@ def _outcome(pickled: bytes, number: int, known: dict[bytes, Task], listener: Li
 @functools.lru_cache(maxsize=1)
 def _unpickled(pickled: bytes) -> tuple[list[_Job], Workspace]:
     return pickle.loads(pickled)  # type: ignore[no-any-return]  # the parent has pickled them
-
-
-def _refuse_other_identity(task: Task, unique_id: str) -> None:
-    if task.unique_id != unique_id:
-        raise IdentityError(
-            f"{task!r} has the unique id {task.unique_id} in a worker process, but {unique_id} in the one that started it; "
-            "its requires() or its parameters depend on the process"
-        )

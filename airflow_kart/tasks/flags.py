@@ -34,7 +34,10 @@ class Flags:
     column_types: ClassVar[Mapping[str, Any]] = {}
     """The types of columns, by name, in all dumped tables; the declarations of base classes count too."""
     seed_functions: ClassVar[tuple[str, ...]] = ("random.seed", "numpy.random.seed")
-    """Dotted names of the functions to call with the seed before :meth:`run`, for example ``"torch.manual_seed"``."""
+    """Dotted names of the functions to call with the seed before :meth:`run`, for example ``"torch.manual_seed"``.
+
+    Those of numpy and torch are called when :meth:`run` imports the library, if no code has done so before.
+    """
     seed_value: ClassVar[int | None] = None
     """The seed, below 2**32; by default a part of the unique id, so that other tasks draw other numbers.
 

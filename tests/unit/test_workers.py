@@ -235,7 +235,7 @@ def test_a_task_that_is_another_one_in_a_worker_makes_nothing(script: Any, tmp_p
 
 
 def test_a_script_without_a_guard_is_told_so(script: Any, tmp_path: Path) -> None:
-    assert "TaskFailedError: a worker process died before it had a task" in failed(script, tmp_path, "unguarded")
+    assert "TaskFailedError: a process that had no task yet died" in failed(script, tmp_path, "unguarded")
 
 
 SLEEPER = """

@@ -8,8 +8,7 @@ import platform
 import re
 import socket
 import sys
-from importlib import metadata
-from pathlib import Path
+from contextlib import suppress
 from types import ModuleType
 
 __all__ = ["environment", "imported_distributions", "peak_memory_bytes"]
@@ -54,49 +53,50 @@ def _imported(_modules: int) -> dict[str, str]:
     """Look again only after further imports, which change the number of modules."""
     modules = [module for module in list(sys.modules.values()) if isinstance(module, ModuleType)]
     files = [file for module in modules if isinstance(file := vars(module).get("__file__"), str)]
-    unknown = [file for file in files if file not in _known]
-    _known.update(dict.fromkeys(unknown))
-    for folder in dict.fromkeys(sys.path):
-        prefix = os.path.join(folder, "")
-        _know(folder, {os.fsencode(file[len(prefix) :]): file for file in unknown if file.startswith(prefix)})
+    new = [file for file in files if file not in _known]
+    _known.update(dict.fromkeys(new))
+    for folder in dict.fromkeys(sys.path) if new else ():
+        with suppress(OSError):  # the folder is an archive, or is not there
+            _look_up(folder, new)
     # Installed as editable, this package's modules lead to no distribution.
-    found = {_known[file] for file in files} - {None}
-    return dict(sorted({"airflow-kart": metadata.version("airflow-kart"), **dict(filter(None, found))}.items()))
+    own = vars(sys.modules[__name__.partition(".")[0]])["__version__"]
+    return dict(sorted({"airflow-kart": own, **dict(filter(None, {_known[file] for file in files}))}.items()))
 
 
 _known: dict[str, tuple[str, str] | None] = {}
 """Name and version of the distribution that installed a module's file; ``None`` for a file that no distribution lists."""
 
 
-def _know(folder: str, files: dict[bytes, str]) -> None:
+def _look_up(folder: str, files: list[str]) -> None:
     """Find the distributions of modules in a folder of ``sys.path``: each distribution lists its files.
 
     The lists are long. Distributions with a name like a module's come first, and mostly suffice; of the others, only lists
     that contain the name of a module still unknown are read line by line.
-
-    Args:
-        folder: the folder.
-        files: the modules' files, by path in the folder.
     """
+    installed = [name for name in os.listdir(folder or ".") if name.endswith(".dist-info")]
+    prefix = os.path.join(folder, "")
+    inside = {os.fsencode(file[len(prefix) :]): file for file in files if installed and file.startswith(prefix)}
     unknown: dict[bytes, set[bytes]] = {}
-    for path in files:
-        unknown.setdefault(_top(path), set()).add(path)
-    try:
-        installed = sorted(name for name in os.listdir(folder) if name.endswith(".dist-info")) if files else []
-    except OSError:
-        return  # an archive, or a folder that is not there
-    tops = [os.fsdecode(top).lower() for top in unknown]
-    stems = {name: name.partition("-")[0].lower() for name in installed}
+    for path in inside:
+        if not _OF_NOBODY.match(path):
+            unknown.setdefault(_top(path), set()).add(path)
+    tops = [os.fsdecode(_ALIASES.get(top, top)).lower() for top in unknown]
+    stems = {name: name.partition("-")[0].lower() for name in sorted(installed)}
     alike = {name for name, stem in stems.items() if any(top in stem or stem in top for top in tops)}
-    for name in sorted(installed, key=lambda name: name not in alike):
+    for name in sorted(stems, key=lambda name: name not in alike):
+        left = [b"\n" + top for top, paths in unknown.items() if paths]
+        if not left:
+            return
         listed = b"\n" + _read(folder, name, "RECORD")
-        if name in alike or any(paths and b"\n" + top in listed for top, paths in unknown.items()):
-            text = _read(folder, name, "METADATA").decode(errors="replace")
-            version = _VERSION.search(text)
-            for path in files.keys() & (line.partition(b",")[0] for line in listed.split(b"\n")):
-                unknown[_top(path)].discard(path)
-                if (named := _NAME.search(text)) is not None and version is not None:
-                    _known[files[path]] = named[1], version[1]
+        if name in alike or any(top in listed for top in left):
+            lines = set(_PATH.findall(listed))
+            if own := [path for paths in unknown.values() for path in paths & lines]:
+                metadata = _read(folder, name, "METADATA")
+                named, version = _NAME.search(metadata), _VERSION.search(metadata)
+                for path in own:
+                    unknown[_top(path)].remove(path)
+                    if named and version:
+                        _known[inside[path]] = named[1].decode(), version[1].decode()
 
 
 def _top(path: bytes) -> bytes:
@@ -105,14 +105,19 @@ def _top(path: bytes) -> bytes:
 
 def _read(*path: str) -> bytes:
     try:
-        return Path(*path).read_bytes()
+        with open(os.path.join(*path), "rb") as file:
+            return file.read()
     except OSError:
         return b""
 
 
-_NAME = re.compile(r"^Name: *(\S+)", re.MULTILINE)
-_VERSION = re.compile(r"^Version: *(\S+)", re.MULTILINE)
-_OF_NOBODY = (b"_virtualenv.", b"__editable__")  # installers' own
+_PATH = re.compile(rb"\n([^\n,]+)")
+_NAME = re.compile(rb"^Name: *(\S+)", re.MULTILINE)
+_VERSION = re.compile(rb"^Version: *(\S+)", re.MULTILINE)
+_OF_NOBODY = re.compile(rb"_virtualenv\.|__editable__|_distutils_hack/|\w+__mypyc\.")
+"""Modules that an installer or another module of the same distribution imports, under a name that leads to no distribution."""
+_ALIASES = {b"upath": b"universal_pathlib"}
+"""Modules that Airflow imports in every process, and that are named unlike their distributions."""
 
 
 def peak_memory_bytes() -> int | None:

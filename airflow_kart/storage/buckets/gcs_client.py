@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -62,6 +61,8 @@ class GCSSession:
 
     @contextlib.contextmanager
     def _faults(self) -> Iterator[None]:
+        import http.client
+
         import google.auth.exceptions
         import requests
         import urllib3.exceptions

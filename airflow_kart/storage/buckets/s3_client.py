@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 from collections.abc import Iterator
 from typing import Any
 
@@ -105,6 +104,8 @@ def faults_of(client: Any, place: BucketKey) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _faults_of(client: Any, place: BucketKey) -> Iterator[None]:
+    import http.client
+
     import botocore.exceptions as botocore_errors
     import urllib3.exceptions
 
