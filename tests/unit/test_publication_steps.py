@@ -43,6 +43,7 @@ class Remote(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self.before: dict[str, Callable[[], object]] = {}
+        self.published: list[str] = []
 
     @contextlib.contextmanager
     def publishing(self, uris: Iterable[str]) -> Iterator[None]:
@@ -54,7 +55,9 @@ class Remote(MemoryStore):
 
         def after_the_rest(expected: Any = ANY) -> str:
             self.before.pop(uri, lambda: None)()
-            return publish(expected)
+            version: str = publish(expected)
+            self.published.append(uri)
+            return version
 
         upload.publish = after_the_rest  # type: ignore[method-assign]
         return upload
@@ -153,6 +156,33 @@ def test_an_output_that_another_run_left_damaged_is_not_adopted(store: Remote) -
     assert loaded(store) == ["ours", "ours"]
 
 
+@pytest.mark.parametrize("of", [0, 1], ids=["first", "second"])
+@pytest.mark.parametrize("data", [b"1", b'"a longer text"'], ids=["shorter", "longer"])
+def test_an_output_of_another_length_than_its_sidecar_says_is_not_adopted(store: Remote, of: int, data: bytes) -> None:
+    with run(store, "ours") as ours:
+        publish(store, "theirs")
+        write(store, NAMES[of], data)
+        ours.publish(Owner().describe({}))
+    assert not ours.adopted
+    assert loaded(store) == ["ours", "ours"]
+
+
+@pytest.mark.parametrize(("old", "new"), [("text", 5), (5, "text"), ([1], "text"), ("text", [1])])
+def test_while_it_is_replaced_bytes_that_are_decoded_in_another_way_are_hidden(
+    store: Remote, old: object, new: object
+) -> None:
+    publish(store, old)
+    seen: list[Any] = []
+    store.before[NAMES[0]] = lambda: seen.extend(sidecars_of(store))
+    publish(store, new)
+    assert [sidecar.replaces for sidecar in seen] == [(), ()]
+    publish(store, new)
+    store.before[NAMES[0]] = lambda: seen.extend(sidecars_of(store))
+    publish(store, new)
+    assert [len(sidecar.replaces) for sidecar in seen[2:]] == [1, 1]
+    assert loaded(store) == [new, new]
+
+
 class Died(BaseException):
     """What a process that is killed does not live to see."""
 
@@ -212,9 +242,12 @@ def test_a_conflict_between_artifact_and_sidecar_where_the_artifact_is_still_our
         store.before[f"{NAMES[of]}.kart.json"] = lambda: overwrite_sidecar(store, NAMES[of])
 
     store.before[NAMES[of]] = interfere
+    store.published.clear()
     assert not publish(store, "ours").adopted
     assert loaded(store) == ["ours", "ours"]
     assert all(target.exists() for target in targets_in(store))
+    interim, final = ([f"{name}.kart.json" for name in NAMES] for _ in range(2))
+    assert store.published == [*interim, *NAMES, *final]  # no step is taken twice
 
 
 @pytest.mark.parametrize("of", [0, 1], ids=["first", "second"])
