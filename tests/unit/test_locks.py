@@ -425,6 +425,16 @@ def test_a_dead_holder_of_another_version_is_not_taken_over(version: str) -> Non
     lease.release()
 
 
+@pytest.mark.parametrize("said", [{}, {"released": None}, {"released": False}, {"released": 1}, {"released": "true"}])
+def test_a_lock_that_does_not_plainly_say_that_it_was_released_is_held(said: dict[str, object]) -> None:
+    store = MemoryStore()
+    content = {"time_to_live": 5, "lease": "a", "token": 1, **said}
+    put(store, f"memory://a/.kart-locks/{NAME}.json", json.dumps(content).encode())
+    seen = LeaseLocks(store, "memory://a", 60).look(NAME)
+    assert seen is not None
+    assert seen.time_to_live == 5
+
+
 def test_words_of_a_holder_are_fit_for_a_log() -> None:
     said = {"task": "x\n2026 ERROR forged\x1b[2J\ud800", "host": "h" * 5000, "since": "", "owner": "o", "process": 1}
     holder = Holder.from_json(json.dumps({**said, "airflow": ["dag_id"]}))
