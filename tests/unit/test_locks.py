@@ -212,6 +212,27 @@ class Unreliable(MemoryStore):
         return super().remove(uri, expected)
 
 
+def test_a_file_that_others_only_look_at_is_tried_again_after_a_short_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locks = FileLocks(str(tmp_path))
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    taken(locks).release()
+    path = tmp_path / ".kart-locks" / f"{NAME}.lock"
+    with path.open("wb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        for _ in range(5):
+            assert locks.acquire(NAME, Holder("Train")) == Taken(None)
+    assert len(waits) % 5 == 0
+    tries = len(waits) // 5
+    assert tries > 1
+    for count, wait in enumerate(waits):
+        assert 0 <= wait <= 0.001 * (count % tries)
+    assert max(waits) > 0.001
+    taken(locks).release()
+
+
 def test_a_renewal_whose_answer_was_lost_is_no_loss() -> None:
     store = Unreliable()
     lease = taken(LeaseLocks(store, "memory://a", 60))

@@ -236,7 +236,7 @@ def test_a_sidecar_is_nested_as_deep_as_it_may_be(kinds: str) -> None:
     ):  # the document and the value are levels too
         value: object = 1
         for level in reversed(range(levels)):
-            value = {"a": value} if kinds[level % len(kinds)] == "{" else [value]
+            value = {"a": value} if level == 0 or kinds[level % len(kinds)] == "{" else [value]
         file.write_bytes(as_version_1(good, lambda content, value=value: content.update(task_log=value)))
         assert Frame().output().exists() is complete
 
