@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import json
+import os
 import queue
 import random
 import shutil
@@ -18,6 +19,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator
+
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / ".mutants"
 SECONDS = 240.0
@@ -25,24 +29,25 @@ SECONDS = 240.0
 CORE: dict[str, tuple[str, ...]] = {
     "identity/encoding.py": ("identity_encoding", "parameters_laws", "identity_code"),
     "identity/names.py": ("identity_names", "stored"),
-    "artifacts/staged.py": ("publication", "target", "races", "crash"),
-    "artifacts/publication.py": ("publication", "target", "together", "races", "crash"),
-    "artifacts/target.py": ("target", "publication", "together", "checks"),
-    "artifacts/reading.py": ("target", "formats_checksum", "columns"),
-    "artifacts/sidecar/document.py": ("sidecar_schema", "sidecar_trust", "runner", "target"),
-    "runtime/plan.py": ("plan", "flags", "kinds", "build"),
-    "runtime/runner.py": ("runner", "kinds", "single_flight", "build"),
-    "tasks/graph.py": ("graph", "resolution", "plan"),
+    "artifacts/staged.py": ("publication_steps", "publication", "target", "races", "crash"),
+    "artifacts/publication.py": ("publication_steps", "publication", "target", "together", "races", "crash"),
+    "artifacts/target.py": ("values", "target", "publication_steps", "publication", "together", "checks"),
+    "artifacts/reading.py": ("values", "target", "formats_checksum", "columns"),
+    "artifacts/sidecar/document.py": ("values", "sidecar_schema", "sidecar_trust", "runner", "target"),
+    "runtime/plan.py": ("values", "plan", "flags", "kinds", "build"),
+    "runtime/runner.py": ("values", "runner", "kinds", "single_flight", "build"),
+    "tasks/graph.py": ("values", "graph", "resolution", "plan"),
     "tasks/resolution.py": ("resolution", "graph", "kinds"),
     "locks/file.py": ("locks", "locks_hold"),
     "locks/hold.py": ("locks_hold", "single_flight"),
-    "locks/lease.py": ("locks", "locks_hold"),
+    "locks/lease.py": ("values", "locks", "locks_hold"),
     "compiler/binding.py": ("../airflow/test_binding.py",),
     "compiler/naming.py": ("../airflow/test_naming.py", "../airflow/test_determinism.py"),
 }
 """Modules of the package, and the tests that ought to notice a change, the quickest first."""
 LEFT_OUT = (
     "core/ReplaceBinaryOperator_BitOr_.*",  # nearly all are types, which nobody evaluates
+    "core/ReplaceComparisonOperator_(Is_Eq|IsNot_NotEq)$",  # None, UNSET, a member of an enum: the same
     "core/RemoveDecorator",  # dataclass, property, contextmanager: nothing works without
     "core/ReplaceUnaryOperator_Delete_Not|core/ZeroIterationForLoop|core/ExceptionReplacer",
 )
@@ -105,8 +110,7 @@ def mutate(module: str, copy: Path, python: str, sample: int | None) -> tuple[in
         cosmic_ray(copy, "cosmic-ray", "baseline", str(config))  # the tests have to pass without a change
         cosmic_ray(copy, "cosmic-ray", "init", str(config), str(session))
         cosmic_ray(copy, "cr-filter-operators", str(session), str(config))
-        if sample is not None:
-            keep_some(session, sample)
+        choose(session, copy, sample)
     cosmic_ray(copy, "cosmic-ray", "exec", str(config), str(session))
     return results_of(session)
 
@@ -114,25 +118,37 @@ def mutate(module: str, copy: Path, python: str, sample: int | None) -> tuple[in
 def cosmic_ray(copy: Path, program: str, *arguments: str) -> None:
     """Run a program of cosmic-ray in a copy of the project; stop where it fails."""
     command = [str(Path(sys.executable).with_name(program)), *arguments]
-    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": f"{copy}"}  # processes that tests start find the changed module too
+    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed in {copy}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
 
 
-def keep_some(session: Path, sample: int) -> None:
-    """Skip all but some of the changes that are to be tried."""
+def choose(session: Path, copy: Path, sample: int | None) -> None:
+    """Skip the changes that are no Python, such as ``{*options}`` for ``{**options}``, and all but the sample of the rest."""
     with sqlite3.connect(session) as database:
-        waiting = [
-            row[0]
-            for row in database.execute(
-                "SELECT job_id FROM work_items WHERE job_id NOT IN (SELECT job_id FROM work_results) ORDER BY job_id"
-            )
+        waiting = database.execute(
+            "SELECT job_id, module_path, operator_name, occurrence FROM mutation_specs "
+            "WHERE job_id NOT IN (SELECT job_id FROM work_results) ORDER BY operator_name, occurrence"
+        ).fetchall()
+        valid = [
+            job_id
+            for job_id, path, operator, occurrence in waiting
+            if is_python(mutate_code((copy / path).read_text(), get_operator(operator)(), occurrence))
         ]
-        chosen = set(random.Random(0).sample(sorted(waiting), min(sample, len(waiting))))
-        for job_id in waiting:
+        chosen = set(valid if sample is None else random.Random(0).sample(valid, min(sample, len(valid))))
+        for job_id, *_ in waiting:
             if job_id not in chosen:
                 for table in ("mutation_specs", "work_items"):
                     database.execute(f"DELETE FROM {table} WHERE job_id = ?", (job_id,))
+
+
+def is_python(code: str | None) -> bool:
+    """Whether a changed module can be compiled."""
+    try:
+        return code is not None and compile(code, "module", "exec", dont_inherit=True) is not None
+    except SyntaxError:
+        return False
 
 
 def results_of(session: Path) -> tuple[int, list[str]]:

@@ -290,6 +290,9 @@ class First(TaskOnKart[int]):
     number: int = IntParameter(default=1)
     day: dt.date = DateParameter(compile_value=dt.date(2024, 2, 29))
     only: str = StrParameter(default="one", compile_value="two")
+    insignificant: int = IntParameter(default=1, significant=False)
+    hidden: int = IntParameter(default=1, visibility=ParameterVisibility.HIDDEN)
+    held: Any = TaskInstanceParameter(default=Raw(day=dt.date(2024, 1, 1)))
 
 
 class Second(TaskOnKart[int]):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 import airflow_kart.formats
+from airflow_kart.identity import names
 from airflow_kart.identity.names import (
     find_loaded_class,
     is_importable,
@@ -302,3 +306,95 @@ def test_a_class_is_found_by_its_logical_name() -> None:
 def test_public_classes_of_the_package_are_named_by_their_public_addresses() -> None:
     assert logical_class_name(airflow_kart.TaskOnKart) == "airflow_kart.TaskOnKart"
     assert logical_class_name(airflow_kart.formats.CsvFormat) == "airflow_kart.formats.CsvFormat"
+
+
+@pytest.fixture
+def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], ModuleType]:
+    """Give a module of a name and a file below the test's directory, with a class ``Thing`` and one of the module's own."""
+    monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(tmp_path / "dags"))
+    monkeypatch.setattr(names, "_name_of_file", functools.lru_cache(names._name_of_file.__wrapped__))
+
+    def load(name: str, file: str) -> ModuleType:
+        module = ModuleType(name)
+        path = tmp_path / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        module.__file__ = str(path)
+        for qualname in ("Thing", f"Of{path.parent.name}"):
+            setattr(module, qualname, type(qualname, (), {"__module__": name}))
+        monkeypatch.setitem(sys.modules, name, module)
+        return module
+
+    return load
+
+
+AIRFLOWS = f"unusual_prefix_{SHA}_pipe"
+
+
+@pytest.mark.parametrize("name", ["pipe", "sub.pipe", "z.pipe", AIRFLOWS])
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("dags/pipe.py", "pipe"),
+        ("dags/sub/pipe.py", "sub.pipe"),
+        ("dags/sub/deep/pipe.py", "sub.deep.pipe"),
+        ("dags/sub/__init__.py", "sub"),
+        ("dags/sub/deep/__init__.py", "sub.deep"),
+        ("dags/__init__.py", "__init__"),
+    ],
+)
+def test_a_file_of_the_dag_folder_has_its_path_for_a_name(loaded: Any, name: str, file: str, expected: str) -> None:
+    loaded(name, file)
+    assert logical_module_name(name) == expected
+    assert is_importable(name) is (name == expected)
+
+
+@pytest.mark.parametrize(
+    ("folders", "file", "packages", "expected"),
+    [
+        ([], "pipe.py", [], "pipe"),
+        ([], "lib/sub/pipe.py", [], "pipe"),
+        (["lib"], "lib/sub/pipe.py", [], "sub.pipe"),
+        (["", "lib"], "lib/sub/pipe.py", [], "sub.pipe"),
+        (["lib", ""], "lib/sub/pipe.py", [], "sub.pipe"),
+        (["lib/sub"], "lib/sub/pipe.py", [], "pipe"),
+        (["lib/sub"], "lib/sub/pipe.py", ["lib/sub"], "sub.pipe"),
+        (["lib/sub"], "lib/sub/pipe.py", ["lib", "lib/sub"], "lib.sub.pipe"),
+        (["lib/sub"], "lib/sub/pipe.py", ["lib"], "pipe"),
+        (["lib"], "lib/sub/pipe.py", ["lib/sub"], "sub.pipe"),
+        (["lib"], "lib/sub/__init__.py", [], "sub"),
+    ],
+)
+def test_a_file_elsewhere_is_named_from_the_innermost_entry_of_the_search_path(
+    loaded: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    folders: list[str],
+    file: str,
+    packages: list[str],
+    expected: str,
+) -> None:
+    loaded(AIRFLOWS, file)
+    for package in packages:
+        (tmp_path / package / "__init__.py").touch()
+    monkeypatch.setattr(sys, "path", [str(tmp_path / folder) for folder in folders])
+    assert logical_module_name(AIRFLOWS) == expected
+
+
+@pytest.mark.parametrize("place", ["site-packages", "dist-packages"])
+def test_an_installed_module_keeps_its_name_wherever_it_is(loaded: Any, place: str) -> None:
+    loaded("pipe", f"dags/{place}/sub/pipe.py")
+    assert logical_module_name("pipe") == "pipe"
+
+
+def test_a_class_is_found_in_the_module_of_its_name_only(loaded: Any) -> None:
+    first, second = loaded("pipe", "dags/sub/pipe.py"), loaded("z.pipe", "dags/z/pipe.py")
+    third, fourth = loaded("a.pipe", "dags/a/pipe.py"), loaded(AIRFLOWS, "dags/b/other.py")
+    assert find_loaded_class("sub.pipe", "Thing") is first.Thing
+    assert find_loaded_class("z.pipe", "Thing") is second.Thing
+    assert find_loaded_class("a.pipe", "Thing") is third.Thing
+    assert find_loaded_class("b.other", "Thing") is fourth.Thing
+    assert find_loaded_class("pipe", "Thing") is None
+    everywhere = ["sub.pipe", "z.pipe", "a.pipe", "b.other"]
+    for own, module in (("Ofsub", "sub.pipe"), ("Ofz", "z.pipe"), ("Ofa", "a.pipe"), ("Ofb", "b.other")):
+        assert [name for name in everywhere if find_loaded_class(name, own)] == [module]

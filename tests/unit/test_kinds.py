@@ -423,6 +423,26 @@ class TestDynamicRequirements:
         with pytest.raises(RequirementError, match=r"Wrong\(\)\.run\(\) yielded .*; yield tasks"):
             build(Wrong())
 
+    def test_an_error_of_what_was_asked_for_names_the_task_that_asked(self) -> None:
+        class Inner(TaskOnKart[int]):
+            loops: int = IntParameter()
+
+            def run(self) -> Any:
+                yield Inner(loops=1) if self.loops else "no task"
+
+        class Outer(TaskOnKart[int]):
+            loops: int = IntParameter()
+
+            def run(self) -> Any:
+                yield Inner(loops=self.loops)
+
+        with pytest.raises(RequirementError, match=r"^.*Inner\(loops=0\)\.run\(\) yielded ") as wrong:
+            build(Outer(loops=0))
+        assert wrong.value.task == repr(Inner(loops=0))
+        with pytest.raises(CycleError, match=r"^.*Inner\(loops=1\)\.run\(\) yielded ") as circle:
+            build(Outer(loops=1))
+        assert circle.value.task == repr(Inner(loops=1))
+
     def test_a_run_may_yield_nothing(self) -> None:
         class Empty(TaskOnKart[int]):
             def run(self) -> Any:

@@ -22,6 +22,7 @@ from harness.store_conformance import put
 from airflow_kart import Workspace
 from airflow_kart.exceptions import ConfigurationError, ConflictError, LockError, LockLostError, StorageError
 from airflow_kart.locks import Holder, Locks, LockWatch, Taken, locks_for
+from airflow_kart.locks import file as file_locks
 from airflow_kart.locks.file import FileLocks
 from airflow_kart.locks.lease import LeaseLocks
 from airflow_kart.locks.none import NoLocks
@@ -210,6 +211,37 @@ class Unreliable(MemoryStore):
         if self.refuse_to_remove:
             raise StorageError("not implemented")
         return super().remove(uri, expected)
+
+
+def test_a_file_that_others_only_look_at_is_tried_again_after_a_short_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locks = FileLocks(str(tmp_path))
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    taken(locks).release()
+    path = tmp_path / ".kart-locks" / f"{NAME}.lock"
+    with path.open("wb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        for _ in range(5):
+            assert locks.acquire(NAME, Holder("Train")) == Taken(None)
+    assert len(waits) % 5 == 0
+    tries = len(waits) // 5
+    assert tries > 1
+    for count, wait in enumerate(waits):
+        assert 0 <= wait <= 0.001 * (count % tries)
+    assert max(waits) > 0.001
+    taken(locks).release()
+
+
+def test_a_folder_that_another_run_makes_just_before_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def overtaken(path: str, **options: Any) -> int:
+        monkeypatch.undo()
+        (tmp_path / ".kart-locks").mkdir()
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(file_locks, "open_lock_file", overtaken)
+    taken(FileLocks(str(tmp_path))).release()
 
 
 def test_a_renewal_whose_answer_was_lost_is_no_loss() -> None:
@@ -423,6 +455,16 @@ def test_a_dead_holder_of_another_version_is_not_taken_over(version: str) -> Non
     assert seen is not None
     assert locks.acquire(NAME, Holder("Other"), dead=Taken(lease.holder, version)) == seen
     lease.release()
+
+
+@pytest.mark.parametrize("said", [{}, {"released": None}, {"released": False}, {"released": 1}, {"released": "true"}])
+def test_a_lock_that_does_not_plainly_say_that_it_was_released_is_held(said: dict[str, object]) -> None:
+    store = MemoryStore()
+    content = {"time_to_live": 5, "lease": "a", "token": 1, **said}
+    put(store, f"memory://a/.kart-locks/{NAME}.json", json.dumps(content).encode())
+    seen = LeaseLocks(store, "memory://a", 60).look(NAME)
+    assert seen is not None
+    assert seen.time_to_live == 5
 
 
 def test_words_of_a_holder_are_fit_for_a_log() -> None:

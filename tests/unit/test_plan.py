@@ -197,3 +197,56 @@ def test_a_cached_task_knows_how_long_it_took() -> None:
     assert sidecar is not None
     assert planned.seconds == sidecar.seconds > 0
     assert planned.made_by is None
+
+
+class Two(TaskOnKart[int]):
+    def output(self) -> Any:
+        return [self.make_target("one.json"), self.make_target("two.json")]
+
+    def requires(self) -> Any:
+        return Raw(n=1)
+
+    def run(self) -> None:
+        self.dump(1, 0)
+        self.dump(2, 1)
+
+
+class Beside(Two):
+    pass
+
+
+class Both(Left):
+    def requires(self) -> Any:
+        return [Two(), Beside(), Raw(n=2)]
+
+    def run(self) -> None:
+        self.dump(0)
+
+
+def test_only_what_is_forced_is_marked_and_each_output_of_it() -> None:
+    build(Both())
+    graph = Graph.of([Both()])
+    make_plan(graph).begin_reruns()
+    make_plan(graph, required=list(graph.nodes)).begin_reruns()
+    assert all(node.task.complete() for node in graph.nodes.values())
+    make_plan(graph, rerun=names(Two())).begin_reruns()
+    assert [target.exists() for target in graph.nodes[Two().unique_id].targets] == [False, False]
+    assert all(target.state().readable for target in graph.nodes[Two().unique_id].targets)
+    assert {repr(node.task) for node in graph.nodes.values() if not node.task.complete()} == {"Two()", "Both()"}
+
+
+def test_the_tasks_of_an_outcome_are_those_and_no_others() -> None:
+    nothing: dict[Outcome, list[str]] = {outcome: [] for outcome in Outcome}
+    build(Left())
+    plan = make_plan(Graph.of([Root()]))
+    found = {outcome: [repr(node.task) for node in plan.with_outcome(outcome)] for outcome in Outcome}
+    assert found == {
+        **nothing,
+        Outcome.CACHED: ["Raw(n=1)", "Left()"],
+        Outcome.RUN: ["Raw(n=2)", "Right()", "Root()"],
+    }
+    build(Root())
+    plan = make_plan(Graph.of([Root()]))
+    found = {outcome: [repr(node.task) for node in plan.with_outcome(outcome)] for outcome in Outcome}
+    upstream = ["Raw(n=1)", "Left()", "Raw(n=2)", "Right()"]
+    assert found == {**nothing, Outcome.CACHED: ["Root()"], Outcome.NOT_NEEDED: upstream}

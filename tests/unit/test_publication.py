@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import contextvars
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ import pytest
 
 from airflow_kart import Target
 from airflow_kart.artifacts.publication import Publication
-from airflow_kart.exceptions import FormatError, StorageError
+from airflow_kart.exceptions import ConfigurationError, FormatError, StorageError
 from airflow_kart.formats import format_for
 from airflow_kart.storage import LocalStore
 
@@ -282,3 +285,25 @@ def test_dying_again_and_again_leaves_something_readable(after: Any) -> None:
     assert [found[2] for found in seen] == ["old", "old", "fourth", "old"]
     assert [found[:2] for found in seen] == [[False, True]] * 4
     assert {found[3] for found in seen} == {"recovered"}
+
+
+@pytest.mark.parametrize("runs", [0, 1, 2, 3])
+def test_a_thread_of_its_own_finds_the_only_run_that_expects_an_output(runs: int, tmp_path: Path) -> None:
+    target, other = target_at(tmp_path / "a.json"), target_at(tmp_path / "b.json")
+
+    def ask() -> object:
+        try:
+            return Publication.expecting(target.uri)
+        except ConfigurationError as error:
+            return str(error)
+
+    with ExitStack() as entered, ThreadPoolExecutor(1) as pool:
+        entered.enter_context(Publication({other.uri: other.store}))
+        expecting = [entered.enter_context(Publication({target.uri: target.store})) for _ in range(runs)]
+        found = pool.submit(contextvars.Context().run, ask).result()
+    if runs > 1:
+        assert found == (
+            f"two runs in this process make {target.uri} and cannot tell whose thread this is; dump in run()'s own"
+        )
+    else:
+        assert found is (expecting[0] if expecting else None)

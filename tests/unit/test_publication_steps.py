@@ -15,7 +15,7 @@ import pytest
 from airflow_kart import Target, TaskOnKart, build
 from airflow_kart.artifacts import publication as publications
 from airflow_kart.artifacts.publication import Publication
-from airflow_kart.exceptions import CorruptArtifactError, StorageError, TargetPathError
+from airflow_kart.exceptions import CorruptArtifactError, ObjectChangedError, StorageError, TargetPathError
 from airflow_kart.formats import format_for
 from airflow_kart.runtime.plan import make_plan
 from airflow_kart.storage import ANY, LocalStore, MemoryStore, Store
@@ -46,6 +46,7 @@ class Remote(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self.before: dict[str, Callable[[], object]] = {}
+        self.published: list[str] = []
 
     @contextlib.contextmanager
     def publishing(self, uris: Iterable[str]) -> Iterator[None]:
@@ -57,7 +58,9 @@ class Remote(MemoryStore):
 
         def after_the_rest(expected: Any = ANY) -> str:
             self.before.pop(uri, lambda: None)()
-            return publish(expected)
+            version: str = publish(expected)
+            self.published.append(uri)
+            return version
 
         upload.publish = after_the_rest  # type: ignore[method-assign]
         return upload
@@ -156,6 +159,33 @@ def test_an_output_that_another_run_left_damaged_is_not_adopted(store: Remote) -
     assert loaded(store) == ["ours", "ours"]
 
 
+@pytest.mark.parametrize("of", [0, 1], ids=["first", "second"])
+@pytest.mark.parametrize("data", [b"1", b'"a longer text"'], ids=["shorter", "longer"])
+def test_an_output_of_another_length_than_its_sidecar_says_is_not_adopted(store: Remote, of: int, data: bytes) -> None:
+    with run(store, "ours") as ours:
+        publish(store, "theirs")
+        write(store, NAMES[of], data)
+        ours.publish(Owner().describe({}))
+    assert not ours.adopted
+    assert loaded(store) == ["ours", "ours"]
+
+
+@pytest.mark.parametrize(("old", "new"), [("text", 5), (5, "text"), ([1], "text"), ("text", [1])])
+def test_while_it_is_replaced_bytes_that_are_decoded_in_another_way_are_hidden(
+    store: Remote, old: object, new: object
+) -> None:
+    publish(store, old)
+    seen: list[Any] = []
+    store.before[NAMES[0]] = lambda: seen.extend(sidecars_of(store))
+    publish(store, new)
+    assert [sidecar.replaces for sidecar in seen] == [(), ()]
+    publish(store, new)
+    store.before[NAMES[0]] = lambda: seen.extend(sidecars_of(store))
+    publish(store, new)
+    assert [len(sidecar.replaces) for sidecar in seen[2:]] == [1, 1]
+    assert loaded(store) == [new, new]
+
+
 class Died(BaseException):
     """What a process that is killed does not live to see."""
 
@@ -215,9 +245,78 @@ def test_a_conflict_between_artifact_and_sidecar_where_the_artifact_is_still_our
         store.before[f"{NAMES[of]}.kart.json"] = lambda: overwrite_sidecar(store, NAMES[of])
 
     store.before[NAMES[of]] = interfere
+    store.published.clear()
     assert not publish(store, "ours").adopted
     assert loaded(store) == ["ours", "ours"]
     assert all(target.exists() for target in targets_in(store))
+    interim, final = ([f"{name}.kart.json" for name in NAMES] for _ in range(2))
+    assert store.published == [*interim, *NAMES, *final]  # no step is taken twice
+
+
+@pytest.mark.parametrize("of", [0, 1], ids=["first", "second"])
+def test_a_conflict_at_every_try_ends_in_an_error_that_names_the_output(
+    store: Remote, of: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(store, "old")
+    monkeypatch.setattr(publications, "_PATIENCE", -1)
+    waits: list[float] = []
+    monkeypatch.setattr(publications.time, "sleep", waits.append)
+
+    def interfere() -> None:
+        store.before[f"{NAMES[of]}.kart.json"] = again
+
+    def again() -> None:
+        overwrite_sidecar(store, NAMES[of])
+        interfere()
+
+    store.before[NAMES[of]] = interfere
+    with pytest.raises(
+        StorageError, match=r"could not publish .*: other runs kept publishing there; run the task again"
+    ) as error:
+        publish(store, "ours")
+    assert error.value.uri == NAMES[of]
+    assert waits == [pytest.approx(min(0.05 * 2**tries, 2.0)) for tries in range(20)]
+
+
+def test_turns_at_several_stores_are_taken_in_one_order() -> None:
+    stores = [Remote() for _ in range(6)]
+    with Publication({f"memory://turns/{number}.json": store for number, store in enumerate(stores)}) as publication:
+        for number, store in enumerate(stores):
+            target = Target(f"memory://turns/{number}.json", format_for("a.json"), store, Owner())
+            target.dump(number)
+        outputs = list(publication._staged.values())
+    written = publications._written_by_store(outputs)
+    assert [store for store, _ in written] == sorted(stores, key=id)
+    assert publications._written_by_store(outputs[::-1]) == written
+    for store, uris in written:
+        uri = f"memory://turns/{stores.index(store)}.json"  # type: ignore[arg-type]
+        assert uris == [uri, f"{uri}.kart.json"]
+
+
+@pytest.mark.parametrize(
+    ("reads", "wrong"),
+    [
+        ([("a", "p"), ("b", "p"), ("c", "q")], "c"),
+        ([("a", "p"), ("b", "q"), ("c", "q")], "c"),
+        ([("a", "p"), ("b", "p"), ("c", "p"), ("d", "q")], "d"),
+        ([("a", "pq"), ("b", "pq"), ("c", "q")], None),
+        ([("a", "pq"), ("b", "p"), ("c", "q")], "c"),
+        ([("a", "p"), ("b", "")], None),
+    ],
+)
+def test_inputs_of_several_reads_are_of_one_run(reads: list[tuple[str, str]], wrong: str | None) -> None:
+    publication = Publication({})
+    for uri, known in reads:
+        publication.record_input(uri, "sha", "task", list(known))
+        publication.record_input(f"{uri} of unknown runs", "sha", "task", [None, *known])
+        publication.record_input(f"{uri} of nobody", "sha", None, ["r"])
+        publication.record_input(f"{uri} of another task", "sha", "other", ["s"])
+    if wrong is None:
+        publication.require_inputs_of_one_run_each()
+        return
+    with pytest.raises(ObjectChangedError, match=rf"two loads of them \({', '.join(uri for uri, _ in reads)}\)") as error:
+        publication.require_inputs_of_one_run_each()
+    assert error.value.uri == wrong
 
 
 @pytest.mark.parametrize("of", [0, 1], ids=["first", "second"])

@@ -237,10 +237,40 @@ def test_an_endless_requires_is_refused() -> None:
         _ = Endless().unique_id
 
 
-def test_a_setting_limits_how_many_tasks_one_may_require(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW__KART__MAX_TASKS", "12")
-    with pytest.raises(GraphError, match=r"more than 12 tasks; .*\. \[kart\] max_tasks sets the limit"):
-        _ = Endless().unique_id
+def test_as_many_tasks_as_may_be_are_not_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__KART__MAX_TASKS", "10")
+    assert Step(n=9).unique_id
+    last = r"The last ones are Step\(n=3\), Step\(n=2\), Step\(n=1\)\. \[kart\] max_tasks sets the limit$"
+    with pytest.raises(GraphError, match=rf"more than 10 tasks; .* {last}") as many:
+        _ = Step(n=10).unique_id
+    assert many.value.task == "Step(n=10)"
+
+
+class Way(TaskOnKart[int]):
+    n: int = IntParameter()
+
+    def requires(self) -> Any:
+        return Way(n=self.n - 1) if self.n else Circle(name="a")
+
+
+@pytest.mark.parametrize("steps", [1, 20])
+def test_a_circle_is_shown_without_the_way_to_it_however_long(steps: int) -> None:
+    shown = r"Circle\(name='a'\) -> Circle\(name='b'\) -> Circle\(name='c'\) -> Circle\(name='a'\)"
+    with pytest.raises(CycleError, match=rf"in a circle: {shown}; take one"):
+        _ = Way(n=steps).unique_id
+
+
+def test_two_classes_of_one_name_and_module_are_refused_wherever_they_were_made() -> None:
+    def local() -> TaskOnKart[Any]:
+        class Twin(TaskOnKart[int]):
+            pass
+
+        return Twin()
+
+    for one, other in ((requiring(None, "Twin"), requiring(None, "Twin")), (local(), local())):
+        with pytest.raises(GraphError, match=r"two different classes are both named .*Twin"):
+            _ = requiring([one, other]).unique_id
+    assert requiring([requiring(None, "Twin"), requiring(None, "Other")]).unique_id
 
 
 def test_an_identity_error_below_names_its_task() -> None:

@@ -18,9 +18,11 @@ import pytest
 
 from airflow_kart import IntParameter, ParameterVisibility, StrParameter, TaskInstanceParameter, TaskOnKart, build
 from airflow_kart.exceptions import MissingInputError, OutputNotDumpedError, ParameterError
-from airflow_kart.runtime.plan import Outcome
-from airflow_kart.runtime.runner import run_task
+from airflow_kart.runtime.plan import Outcome, make_plan
+from airflow_kart.runtime.runner import make_all, run_task
 from airflow_kart.runtime.session import Session
+from airflow_kart.runtime.skipping import Skips
+from airflow_kart.tasks.graph import Graph
 
 pytestmark = pytest.mark.usefixtures("workspace")
 logger = logging.getLogger("pipeline")
@@ -69,6 +71,28 @@ def test_a_forced_task_runs_again() -> None:
     run_task(Number())
     again = run_task(Number(), force=True)
     assert (again.outcome, again.reason) == (Outcome.RAN, "asked to run again")
+
+
+def test_the_reason_is_the_plans_or_else_what_was_found() -> None:
+    assert run_task(Number()).reason == "no artifact"
+    assert sidecar_of(Number())["run"]["reason"] == "no artifact"
+    assert run_task(Number(), force=True).reason == "asked to run again"
+    assert run_task(Number(n=2), reason="because").reason == "because"
+    assert run_task(Number(n=3), reason="because", force=True).reason == "because"
+    assert sidecar_of(Number(n=3))["run"]["reason"] == "because"
+    assert run_task(Number(n=4), planned=True).reason == "no artifact"
+
+
+def test_what_others_run_or_what_was_skipped_before_is_not_run() -> None:
+    numbers = [Number(n=n) for n in range(3)]
+    plan = make_plan(Graph.of(numbers))
+    skips = Skips(plan.graph)
+    skips.add(numbers[1], Exception("not today"))
+    ran = make_all(plan, except_for=[numbers[0].unique_id], skips=skips)
+    assert [result.outcome for result in ran] == [Outcome.RAN]
+    assert [number.complete() for number in numbers] == [False, False, True]
+    assert len(make_all(plan, except_for=[numbers[0].unique_id])) == 2
+    assert [number.complete() for number in numbers] == [False, True, True]
 
 
 def test_a_run_without_a_dump_publishes_nothing(workspace: Path, leftovers: Any) -> None:

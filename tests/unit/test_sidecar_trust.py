@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from airflow_kart import IntParameter, StrParameter, Target, TaskInstanceParameter, TaskOnKart, build
-from airflow_kart.artifacts.sidecar import read_sidecar
+from airflow_kart.artifacts.sidecar import document, read_sidecar, validation
 from airflow_kart.exceptions import CorruptArtifactError, KartError, MissingArtifactError
 from airflow_kart.storage import LocalStore
 from airflow_kart.views import table, tree
@@ -207,12 +207,45 @@ def test_a_task_that_cannot_be_restored_is_a_clear_error(change: Any) -> None:
 
 
 def test_a_sidecar_without_end_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_kart.artifacts.sidecar import document
-
     build(Frame())
-    monkeypatch.setattr(document, "_LONGEST", 500)
     monkeypatch.setattr(document, "_WRITTEN", {})  # as in another process
-    assert "is too long" in Frame().output().state().reason
+    size = sidecar_of(Frame()).stat().st_size
+    monkeypatch.setattr(document, "_LONGEST", size - 1)
+    assert f"is too long: {size:,} bytes" in Frame().output().state().reason
+    monkeypatch.setattr(document, "_LONGEST", size)
+    assert Frame().output().exists()
+
+
+@pytest.mark.parametrize("version", [0, 3, -1, True, 1.0, 2.0, "1", "2", None, [1]])
+def test_a_sidecar_of_another_schema_version_does_not_count(version: object) -> None:
+    build(Frame())
+    file = sidecar_of(Frame())
+    file.write_bytes(as_version_1(file.read_bytes(), lambda content: content.update(schema_version=version)))
+    state = Frame().output().state()
+    assert not state.complete
+    assert f"has schema version {version!r}; this airflow_kart reads version 1 to 2" in state.reason
+
+
+@pytest.mark.parametrize("kinds", ["{", "[", "{["], ids=["objects", "arrays", "both in turn"])
+def test_a_sidecar_is_nested_as_deep_as_it_may_be(kinds: str) -> None:
+    build(Frame())
+    file = sidecar_of(Frame())
+    good = file.read_bytes()
+    for levels, complete in (
+        (validation._DEEPEST - 2, True),
+        (validation._DEEPEST - 1, False),
+    ):  # the document and the value are levels too
+        value: object = 1
+        for level in reversed(range(levels)):
+            value = {"a": value} if level == 0 or kinds[level % len(kinds)] == "{" else [value]
+        file.write_bytes(as_version_1(good, lambda content, value=value: content.update(task_log=value)))
+        assert Frame().output().exists() is complete
+
+
+def test_a_writer_refuses_what_is_no_json() -> None:
+    for number in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            document._ENCODE(number)
 
 
 def test_what_is_read_is_what_was_written() -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_kart import IntParameter, Target, TaskOnKart
+from airflow_kart.artifacts.checks import Checks
 from airflow_kart.artifacts.publication import Publication
 from airflow_kart.exceptions import CorruptArtifactError, FormatError, MissingArtifactError, StorageError, TargetError
 from airflow_kart.formats import format_for
@@ -443,6 +444,66 @@ def test_targets_are_equal_by_uri(tmp_path: Path) -> None:
     assert target_at(tmp_path / "a.json") == target_at(tmp_path / "a.json", owner=Owner("b" * 32))
     assert target_at(tmp_path / "a.json") != target_at(tmp_path / "b.json")
     assert len({target_at(tmp_path / "a.json"), target_at(tmp_path / "a.json")}) == 1
+
+
+def test_what_differs_in_anything_but_the_uri_is_equal_and_the_words_are_few(tmp_path: Path) -> None:
+    target = target_at(tmp_path / "a.json")
+    for other in (
+        replace(target, others=(target_at(tmp_path / "b.json"),)),
+        replace(target, owner=None),
+        replace(target, store=LocalStore()),
+        replace(target, checks=Checks(fail_on_empty=True)),
+        replace(target, format=format_for("a.pkl")),
+    ):
+        assert other == target
+        assert hash(other) == hash(target)
+        assert repr(other) == f"Target(uri={target.uri!r}, format={other.format!r})"
+
+
+@pytest.mark.parametrize("left", ["artifact", "sidecar"])
+def test_removing_takes_what_there_is(target: Target, left: str) -> None:
+    target.dump(SMALL)
+    (sidecar_file(target) if left == "artifact" else Path(target.uri)).unlink()
+    assert target.remove() is True
+    assert target.remove() is False
+    assert not Path(target.uri).exists()
+    assert not sidecar_file(target).exists()
+
+
+def test_only_a_complete_artifact_is_marked_for_recomputation(target: Target) -> None:
+    target.begin_replacement()
+    assert not sidecar_file(target).exists()
+    target.dump(SMALL)
+    os.truncate(target.uri, 2)
+    before = sidecar_file(target).read_bytes()
+    target.begin_replacement()
+    assert sidecar_file(target).read_bytes() == before
+    target.dump(SMALL)
+    target.begin_replacement()
+    marked = sidecar_file(target).read_bytes()
+    target.begin_replacement()
+    assert sidecar_file(target).read_bytes() == marked
+    assert target.load() == SMALL
+    assert not target.exists()
+
+
+def test_other_workspaces_count_where_the_own_has_nothing_to_read(tmp_path: Path) -> None:
+    own, first, second = (target_at(tmp_path / name / "a.json") for name in ("own", "first", "second"))
+    both = replace(own, others=(first, second))
+    assert both.state() == own.state()
+    assert both.located() is both
+    second.dump("second")
+    Path(first.uri).parent.mkdir()
+    Path(first.uri).write_text('"no sidecar"')
+    state = both.state()
+    assert (state.complete, state.reason) == (True, f"in {tmp_path}/second")
+    assert both.located() is second
+    assert both.load() == "second"
+    own.dump("own")
+    assert (both.state(), both.load(), both.located()) == (own.state(), "own", both)
+    own.begin_replacement()  # readable, but not complete: the other workspace does not count
+    assert not both.exists()
+    assert (both.state(), both.load(), both.located()) == (own.state(), "own", both)
 
 
 def test_what_cannot_be_dumped_leaves_the_old_artifact(target: Target, leftovers: Any) -> None:
