@@ -75,8 +75,7 @@ class _Number(Parameter[N]):
 
     def _number(self, value: object) -> N:
         whole = self.var_type is int
-        exact = type(value) is self.var_type  # by far the most are, and isinstance() of an abstract class is slow
-        if not exact and (isinstance(value, bool) or not isinstance(value, numbers.Integral if whole else numbers.Real)):
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral if whole else numbers.Real):
             raise ValueError(f"give {'an int' if whole else 'a float'}, not {described(value)}")
         number: N = self.var_type(value)  # type: ignore[call-overload,arg-type]  # an Integral has __int__
         if self.var_type is float and math.isnan(number):
