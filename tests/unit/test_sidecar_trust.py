@@ -238,6 +238,12 @@ def test_a_sidecar_is_nested_as_deep_as_it_may_be(kinds: str) -> None:
         for level in reversed(range(levels)):
             value = {"a": value} if level == 0 or kinds[level % len(kinds)] == "{" else [value]
         file.write_bytes(as_version_1(good, lambda content, value=value: content.update(task_log=value)))
+        data = file.read_bytes()  # as many braces as brackets, whatever a count of both makes of that
+        missing = data.count(b"{") - data.count(b"[") - 1
+        siblings: list[object] = [{}] * -missing if missing < 0 else [[]] * missing
+        file.write_bytes(
+            as_version_1(good, lambda content, value=value, more=siblings: content.update(task_log={"b": more, **value}))
+        )
         assert Frame().output().exists() is complete
 
 
