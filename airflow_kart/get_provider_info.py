@@ -107,6 +107,15 @@ def _static_info() -> dict[str, Any]:
                         "example": "64",
                         "default": "32",
                     },
+                    "max_tasks": {
+                        "description": (
+                            "How many tasks may be upstream of one. More are taken for a requires() that never ends.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "integer",
+                        "example": "1000000",
+                        "default": "100000",
+                    },
                     "aws_conn_id": {
                         "description": (
                             "Airflow connection for s3:// workspaces. Where aws_default is asked for and does not exist, "
@@ -176,7 +185,7 @@ def _static_info() -> dict[str, Any]:
                     "lock_time_to_live": {
                         "description": (
                             "Seconds without a renewal after which a lock in a bucket or in Redis belongs to a dead run; "
-                            "at least 5. A holder renews four times as often. Choose more than the longest time for which "
+                            "at least 5 and at most 3600. A holder renews four times as often. Choose more than the longest time for which "
                             "a task keeps Python from running other threads, as few C extensions do.\n"
                         ),
                         "version_added": "0.1.0",

@@ -72,14 +72,14 @@ class Reading:
 
     def _whole(self, sidecar: Sidecar, columns: Sequence[str] | None) -> Decoded:
         record, reader = sidecar.artifact, self._reader(sidecar)
-        with self._open() as stream:
-            if record.bytes > _SMALL and trusts_bytes(reader):
-                return self._verified(stream, sidecar, columns)
-            if record.bytes > _SMALL:
+        if record.bytes > _SMALL:
+            with self._open() as stream:
+                if trusts_bytes(reader):
+                    return self._verified(stream, sidecar, columns)
                 with Checksum(stream) as checksum:
                     found, error = _decoded(reader, stream, columns)
                 return Decoded(found, _sha256(stream, checksum, record), error)
-            data = stream.read()
+        data = self._small()
         sha256 = record.sha256 if xxh3_of(data) == record.xxh3 else hashlib.sha256(data).hexdigest()
         if sha256 not in sidecar.accepted_checksums:
             return Decoded(None, sha256)
@@ -166,13 +166,24 @@ class Reading:
             return None
         return Decoded(found, record.sha256) if _agrees(found, record) else None
 
+    def _small(self) -> bytes:
+        """Read a small artifact in one request, where the store's streams would not be steadier."""
+        if not self.store.steady_reads:
+            with self._open() as stream:
+                return stream.read()
+        content = self.store.read(self.uri)
+        if content is None:
+            raise self._gone()
+        return content.data
+
     def _open(self) -> BinaryIO:
         try:
             return self.store.open(self.uri)
         except FileNotFoundError as error:
-            raise MissingArtifactError(
-                f"the artifact {self.uri} is gone; run the task that makes it", uri=self.uri
-            ) from error
+            raise self._gone() from error
+
+    def _gone(self) -> MissingArtifactError:
+        return MissingArtifactError(f"the artifact {self.uri} is gone; run the task that makes it", uri=self.uri)
 
     def _reader(self, sidecar: Sidecar) -> Format:
         """Return the format with the recorded options, for the recorded type.

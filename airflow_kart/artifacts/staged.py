@@ -14,7 +14,7 @@ import contextlib
 import datetime as dt
 from dataclasses import dataclass, replace
 
-from airflow_kart.artifacts.sidecar import ArtifactRecord, Publications, Sidecar, read_sidecar, sidecar_uri
+from airflow_kart.artifacts.sidecar import ArtifactRecord, Publications, Sidecar, read_sidecar, sidecar_uri, write_sidecar
 from airflow_kart.exceptions import ConflictError, CorruptArtifactError
 from airflow_kart.storage import Expected, ObjectStat, Store, Upload
 
@@ -97,7 +97,7 @@ class StagedOutput:
             if before and alone:  # the bytes of a single output may stay the same; of several, not all do
                 before = tuple(older for older in before if older[0] != self.record.sha256) or None
             if before is not None:
-                expected = self._sidecar = _write_sidecar(self.store, final.replacing(before), expected)
+                expected = self._sidecar = write_sidecar(self.store, final.replacing(before), expected)
         self._to_replace = (there, expected)
 
     def publish(self) -> None:
@@ -117,7 +117,7 @@ class StagedOutput:
             ConflictError: another writer has written a sidecar since :meth:`announce`.
             StorageError: the store refused.
         """
-        self._sidecar = _write_sidecar(self.store, final, self._to_replace[1])
+        self._sidecar = write_sidecar(self.store, final, self._to_replace[1])
         self.finished = True
 
     def _before(self, final: Sidecar, occupant: Occupant) -> Publications | None:
@@ -159,19 +159,9 @@ def sidecar_version(store: Store, uri: str) -> str | None:
 
 def _rewrite(store: Store, sidecar: Sidecar, changed: Sidecar) -> None:
     with contextlib.suppress(ConflictError):
-        _write_sidecar(store, changed, sidecar.version)
+        write_sidecar(store, changed, sidecar.version)
 
 
 def _read_alike(one: ArtifactRecord, other: ArtifactRecord) -> bool:
     """Whether both artifacts are decoded in the same way."""
     return (one.format, one.options, one.type, one.columns) == (other.format, other.options, other.type, other.columns)
-
-
-def _write_sidecar(store: Store, sidecar: Sidecar, expected: Expected) -> str:
-    upload = store.upload(sidecar_uri(sidecar.artifact.uri))
-    try:
-        upload.write(sidecar.to_bytes())
-        return upload.publish(expected)
-    except BaseException:
-        upload.discard()
-        raise

@@ -37,6 +37,10 @@ class Owner(Protocol):
         """Return the metadata of the task's objects in a bucket."""
         ...
 
+    def redact(self, text: str) -> str:
+        """Return a text without the task's secrets."""
+        ...
+
 
 @dataclass(frozen=True)
 class Target:
@@ -184,7 +188,7 @@ class Target:
         Args:
             obj: the object.
             custom_labels: texts by name, for the sidecar and, in buckets, for the object's metadata. Other values become
-                their ``str()``.
+                their ``str()``, and stars replace the task's secrets.
 
         Raises:
             FormatError: the format cannot write the object.
@@ -198,16 +202,17 @@ class Target:
                 uri=self.uri,
             )
         # Text, since a label that some store or reader cannot take would cost the work that has just been done.
-        labels = {str(name): str(value) for name, value in (custom_labels or {}).items()}
-        own = self.owner.object_metadata() if self.owner is not None else {}
-        metadata = {**own, **labels}
+        owner = self.owner
+        redact = str if owner is None else owner.redact
+        labels = {redact(str(name)): redact(str(value)) for name, value in (custom_labels or {}).items()}
+        metadata = {**(owner.object_metadata() if owner is not None else {}), **labels}
         publication = Publication.expecting(self.uri)
         if publication is not None:
             publication.stage(self.uri, self.store, self.format, obj, checks=self.checks, labels=labels, metadata=metadata)
             return
         with Publication({self.uri: self.store}) as publication:
             publication.stage(self.uri, self.store, self.format, obj, checks=self.checks, labels=labels, metadata=metadata)
-            publication.publish(self.owner.describe({}) if self.owner is not None else {}, of_run=False)
+            publication.publish(owner.describe({}) if owner is not None else {}, of_run=False)
 
     def begin_replacement(self) -> None:
         """Mark a complete artifact for recomputation. The artifact stays readable.

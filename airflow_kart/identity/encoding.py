@@ -108,6 +108,8 @@ def encode(value: object, task: TaskEncoder | None = None) -> bytes:
     scalar = _SCALARS.get(type(value))
     if scalar is not None:
         return scalar(value)
+    if isinstance(value, Identified):
+        return task(value) if task is not None else encode_id(value.unique_id)
     if isinstance(value, (list, tuple)):
         return tagged(b"l", b"".join([encode(item, task) for item in value]))
     if isinstance(value, Mapping):
@@ -121,8 +123,6 @@ def encode(value: object, task: TaskEncoder | None = None) -> bytes:
         if isinstance(value, base):
             _require_exact(value)
             return scalar(value)
-    if isinstance(value, Identified):
-        return task(value) if task is not None else encode_id(value.unique_id)
     return _encode_own_type(value, task)
 
 

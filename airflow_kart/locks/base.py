@@ -9,6 +9,7 @@ lock unnoticed finds out when it publishes, because it replaces only the version
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import json
 import os
 import re
@@ -40,7 +41,7 @@ class Holder:
     """The task, in words."""
     airflow: Mapping[str, object] | None = None
     """The ids of DAG, run and task, and the number of the try, for a run in Airflow."""
-    host: str = field(default_factory=socket.gethostname)
+    host: str = field(default_factory=functools.cache(socket.gethostname))
     process: int = field(default_factory=os.getpid)
     since: str = field(default_factory=lambda: dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"))
     """The time by the clock of the host (ISO 8601, UTC); for people, no program compares it."""

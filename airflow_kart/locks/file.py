@@ -14,7 +14,6 @@ import random
 import time
 import weakref
 from collections.abc import Iterator
-from io import FileIO
 
 from airflow_kart.exceptions import LockError, LockLostError
 from airflow_kart.locks.base import LONGEST_TEXT, Holder, Lease, Taken, checked_name
@@ -48,17 +47,15 @@ class FileLocks:
         path = self._path(name)
         for tries in range(_TRIES):
             with _refusals(path), contextlib.ExitStack() as ending:
-                file = _closed_by(ending, _opened(path))
-                if _locked(file, fcntl.LOCK_EX):
-                    if _is_at(file, path):  # else its last holder has removed it between opening and locking
-                        text = holder.to_json().encode()
-                        file.write(text)
-                        if os.fstat(file.fileno()).st_size > len(text):  # what a holder that was killed has left
-                            file.truncate(len(text))
+                file = _File(path)
+                ending.callback(file.close)
+                if file.lock(fcntl.LOCK_EX):
+                    if file.is_in_place():  # else its last holder has removed it between opening and locking
+                        file.write(holder.to_json().encode())
                         ending.pop_all()
-                        return _FileLease(file, path, holder)
-                elif not _locked(file, fcntl.LOCK_SH):
-                    return _taken(file)
+                        return _FileLease(file, holder)
+                elif not file.lock(fcntl.LOCK_SH):
+                    return file.taken()
             # Whoever looks holds a shared lock for a moment. Of several that are in each other's way, one is to be first.
             time.sleep(random.uniform(0, 0.001) * tries)
         return Taken(None)
@@ -68,10 +65,11 @@ class FileLocks:
         path = self._path(name)
         with _refusals(path), contextlib.ExitStack() as ending:
             try:
-                file = _closed_by(ending, _opened(path, create=False))
+                file = _File(path, create=False)
             except FileNotFoundError:
                 return None
-            return None if _locked(file, fcntl.LOCK_SH) else _taken(file)
+            ending.callback(file.close)
+            return None if file.lock(fcntl.LOCK_SH) else file.taken()
 
     def _path(self, name: str) -> str:
         return os.path.join(self._folder, f"{checked_name(name)}.lock")
@@ -82,18 +80,17 @@ class _FileLease:
 
     time_to_live = None
 
-    def __init__(self, file: FileIO, path: str, holder: Holder) -> None:
+    def __init__(self, file: _File, holder: Holder) -> None:
         self.holder = holder
         self._file = file
-        self._path = path
         _HELD.add(self)
 
     def renew(self) -> None:
         """Check that the locked file still has its name."""
-        with _refusals(self._path):
-            if self._file.closed or not _is_at(self._file, self._path):
+        with _refusals(self._file.path):
+            if self._file.closed or not self._file.is_in_place():
                 raise LockLostError(
-                    f"the lock {self._path} was removed while it was held; leave what is in {LOCKS} to those who run"
+                    f"the lock {self._file.path} was removed while it was held; leave what is in {LOCKS} to those who run"
                 )
 
     def release(self) -> None:
@@ -101,16 +98,16 @@ class _FileLease:
         if self._file.closed:
             return
         _HELD.discard(self)
-        with _refusals(self._path), self._file:
+        with _refusals(self._file.path):
             try:
-                if _is_at(self._file, self._path):
-                    os.unlink(self._path)
+                if self._file.is_in_place():
+                    os.unlink(self._file.path)
             finally:
-                _unlock(self._file)
+                self._file.close()
 
     def forget(self) -> None:
         """Close the file without unlocking it: for a forked child, whose parent holds the lock."""
-        self._file.close()
+        self._file.close(unlocks=False)
 
 
 def _forget_in_child() -> None:
@@ -122,52 +119,65 @@ def _forget_in_child() -> None:
 os.register_at_fork(after_in_child=_forget_in_child)
 
 
-def _opened(path: str, *, create: bool = True) -> FileIO:
-    """Open a lock's file; create the file and its folder where they are missing."""
-    try:
-        descriptor = open_lock_file(path, create=create)
-    except FileNotFoundError:
-        if not create:
-            raise
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        descriptor = open_lock_file(path)
-    return FileIO(descriptor, "r+b" if create else "rb")
+class _File:
+    """A lock's open file; the file and its folder are created where they are missing."""
 
+    def __init__(self, path: str, *, create: bool = True) -> None:
+        self.path = path
+        try:
+            self._descriptor, self._found = open_lock_file(path, create=create)
+        except FileNotFoundError:
+            if not create:
+                raise
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            self._descriptor, self._found = open_lock_file(path)
 
-def _closed_by(ending: contextlib.ExitStack, file: FileIO) -> FileIO:
-    """Unlock and close a file at the end of a block."""
-    ending.enter_context(file)
-    ending.callback(_unlock, file)
-    return file
+    @property
+    def closed(self) -> bool:
+        return self._descriptor < 0
 
-
-def _locked(file: FileIO, how: int) -> bool:
-    """Lock a file without waiting; return whether that succeeded."""
-    try:
-        fcntl.flock(file, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _unlock(file: FileIO) -> None:
-    # Closing is not enough: a process that was forked meanwhile has the file open too, and would keep the lock.
-    fcntl.flock(file, fcntl.LOCK_UN)
-
-
-def _is_at(file: FileIO, path: str) -> bool:
-    """Whether an open file is still the one of its name."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(path, follow_symlinks=False))
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ESTALE):  # the second is NFS's word for a file that another host has removed
+    def lock(self, how: int) -> bool:
+        """Lock the file without waiting; return whether that succeeded."""
+        try:
+            fcntl.flock(self._descriptor, how | fcntl.LOCK_NB)
+        except BlockingIOError:
             return False
-        raise
+        return True
 
+    def is_in_place(self) -> bool:
+        """Whether the open file is still the one of its name."""
+        try:
+            return os.path.samestat(self._found, os.stat(self.path, follow_symlinks=False))
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ESTALE):  # the second: NFS, and another host has removed the file
+                return False
+            raise
 
-def _taken(file: FileIO) -> Taken:
-    """Return the holder of a file, as the file describes it; a holder writes just after locking."""
-    return Taken(Holder.from_json(os.pread(file.fileno(), LONGEST_TEXT, 0)))
+    def write(self, text: bytes) -> None:
+        """Write the holder; a killed holder may have left longer text."""
+        os.pwrite(self._descriptor, text, 0)
+        if self._found.st_size > len(text):
+            os.ftruncate(self._descriptor, len(text))
+
+    def taken(self) -> Taken:
+        """Return the holder, as the file describes it; a holder writes just after locking."""
+        return Taken(Holder.from_json(os.pread(self._descriptor, LONGEST_TEXT, 0)))
+
+    def close(self, *, unlocks: bool = True) -> None:
+        """Unlock and close: a process that was forked meanwhile has the file open too, and would keep the lock."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor < 0:
+            return
+        try:
+            if unlocks:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+        finally:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        """Close a file that nobody closed."""
+        with contextlib.suppress(AttributeError, OSError):
+            self.close(unlocks=False)
 
 
 @contextlib.contextmanager

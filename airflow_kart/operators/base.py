@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import mask_secret
+import structlog
+from airflow.providers.common.compat.sdk import mask_secret, redact
 from airflow.sdk import BaseOperator
 from jinja2.nativetypes import NativeEnvironment
 
@@ -58,6 +60,7 @@ class KartBaseOperator(BaseOperator):
         if isinstance(jinja_env, NativeEnvironment) or jinja_env is None:
             dag = self.get_dag()
             jinja_env = dag.get_template_env(force_sandboxed=True) if dag is not None else self.get_template_env()
+        _mask_log_of_this_process()
         super().render_template_fields(context, jinja_env)
         self._hide_private_values()
 
@@ -85,3 +88,24 @@ class KartBaseOperator(BaseOperator):
     def run_workspace(self) -> Workspace:
         """Return the workspace of a run, to be entered. Airflow has rendered its templates by then."""
         return workspace_from(self.workspace)
+
+
+def _mask_log_of_this_process() -> None:
+    """Mask secrets in whatever this process logs.
+
+    Airflow masks only what a supervisor writes to a task's file. Consoles, to which LocalExecutor's scheduler and
+    ``airflow dags test`` copy the lines, would show secrets.
+    """
+    processors = structlog.get_config()["processors"]
+    if isinstance(processors, list) and _masked not in processors:
+        processors[-1:-1] = [structlog.processors.format_exc_info, _masked]  # in place: loggers keep this list
+    for handler in logging.getLogger().handlers:
+        formatter = handler.formatter
+        if isinstance(formatter, structlog.stdlib.ProcessorFormatter) and _masked not in formatter.processors:
+            *others, last = formatter.processors
+            formatter.processors = [*others, structlog.processors.format_exc_info, _masked, last]
+
+
+def _masked(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Mask the parts of one line, before the last processor writes the line."""
+    return {name: redact(value, name) for name, value in event.items()}

@@ -18,7 +18,7 @@ from airflow_kart.parameters.parametrized import configured_default, private_par
 from airflow_kart.tasks.graph import Graph
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import KeyPath, follow
-from airflow_kart.tasks.resolution import resolve
+from airflow_kart.tasks.resolution import required_by, resolve
 from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = [
@@ -197,24 +197,58 @@ class RunGraph:
     def __init__(self, blueprint: Blueprint, roots: tuple[Task, ...]) -> None:
         self._blueprint = blueprint
         self.roots = roots
+        self._found: dict[str, Task | None] = {}
+        self._instances: dict[bytes, Task] = {}  # of equal tasks one, by parameter digest
+
+    def task(self, task_id: str) -> Task | None:
+        """Return the task of one operator; ``None`` if the task is not part of this run.
+
+        Only the tasks on the way from a root are asked what they require. No task is resolved.
+        """
+        way = [task_id]
+        while way:
+            for route in self._blueprint.nodes[way[-1]].routes:
+                if route.consumer is not None and route.consumer not in self._found:
+                    way.append(route.consumer)
+                    break
+                task = self._at_the_end(route)
+                if task is not None:
+                    self._found[way.pop()] = self._instances.setdefault(task.parameter_digest, task)
+                    break
+            else:
+                self._found[way.pop()] = None
+        return self._found[task_id]
+
+    def resolved(self, task_id: str) -> Task | None:
+        """Return the task of one operator, resolved with everything upstream; ``None`` as for :meth:`task`."""
+        task = self.task(task_id)
+        if task is not None:
+            self._instances.update((required.parameter_digest, required) for _, required in resolve(task).inputs)
+        return task
+
+    def has_operators(self, task_id: str, task: Task) -> bool:
+        """Whether each task that an operator's task requires has an operator of its own."""
+        by_path = {
+            route.hops[0]: node.task_id
+            for node in self._blueprint.nodes.values()
+            for route in node.routes
+            if route.consumer == task_id and len(route.hops) == 1
+        }
+        for path, required in resolve(task).inputs:
+            found = self.task(by_path[path]) if path in by_path else None
+            if found is None or (found is not required and found.unique_id != required.unique_id):
+                return False
+        return True
 
     @cached_property
     def tasks(self) -> Mapping[str, Task]:
-        """The task of each operator; operators whose tasks are not part of this run are left out."""
-        found: dict[str, Task] = {}
-        for node in reversed(list(self._blueprint.nodes.values())):  # consumers first
-            for route in node.routes:
-                if route.consumer is None:
-                    within: object = self.roots
-                elif route.consumer in found:
-                    within = resolve(found[route.consumer]).requirements
-                else:
-                    continue
-                task = _at_the_end(route.hops, within)
-                if task is not None:
-                    found[node.task_id] = task
-                    break
-        return found
+        """The task of each operator, consumers first; operators whose tasks are not part of this run are left out."""
+        self._found.clear()
+        self._instances.clear()
+        for root in self.roots:
+            resolve(root)  # so that the walk finds one instance of equal tasks
+        found = {task_id: self.task(task_id) for task_id in reversed(list(self._blueprint.nodes))}
+        return {task_id: task for task_id, task in found.items() if task is not None}
 
     @cached_property
     def task_ids(self) -> Mapping[str, str]:
@@ -224,7 +258,7 @@ class RunGraph:
     @cached_property
     def graph(self) -> Graph:
         """The tasks as a graph, with targets in the current workspace."""
-        return Graph.of(self.roots)
+        return Graph.of(self.roots, checked=True)
 
     def inline_tasks(self) -> list[Task]:
         """Return the tasks without an operator of their own."""
@@ -234,16 +268,17 @@ class RunGraph:
         """Return the unique ids of the tasks of some operators."""
         return {self.tasks[task_id].unique_id for task_id in task_ids if task_id in self.tasks}
 
-
-def _at_the_end(hops: Hops, within: object) -> Task | None:
-    """Return the task at the end of the hops; ``None`` if a hop leads nowhere."""
-    task: object = None
-    for hop in hops:
-        try:
-            task = follow(within, hop)
-        except LookupError:
+    def _at_the_end(self, route: Route) -> Task | None:
+        """Return the task at the end of a route; ``None`` if a hop leads nowhere."""
+        task = self._found[route.consumer] if route.consumer is not None else None
+        if route.consumer is not None and task is None:
             return None
-        if not isinstance(task, TaskOnKart):
-            return None
-        within = resolve(task).requirements
-    return task if isinstance(task, TaskOnKart) else None
+        for hop in route.hops:
+            try:
+                found = follow(self.roots if task is None else required_by(task), hop)
+            except LookupError:
+                return None
+            if not isinstance(found, TaskOnKart):
+                return None
+            task = found
+        return task

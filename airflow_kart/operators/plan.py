@@ -10,20 +10,23 @@ from airflow.providers.common.compat.sdk import DownstreamTasksSkipped
 from airflow_kart.locks import locks_for
 from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint
-from airflow_kart.operators.run_context import AGAIN_XCOM, RunContext
+from airflow_kart.operators.run_context import PLAN_XCOM, RunContext
 from airflow_kart.operators.table import text_table
+from airflow_kart.operators.xcom import packed
 from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask, make_plan
 from airflow_kart.storage.workspace import Workspace
 
-__all__ = ["PLAN_XCOM", "KartPlanOperator"]
+__all__ = ["KartPlanOperator"]
 
-PLAN_XCOM = "plan"
+_MOST_WITH_URIS = 1000  # the unique ids in the uris do not compress
 
 
 class KartPlanOperator(KartBaseOperator):
     """Asks the roots first, looks upstream only of tasks that will run, and skips all others at once, without a process each.
 
-    The plan is in its log, and under the XCom key ``plan`` as outcome, reason and uris by task id.
+    The plan is in its log, and under the XCom key ``plan`` by task id: outcome, reason, of a cached task also the seconds that
+    making the artifact took, and of at most 1,000 tasks the uris. :mod:`airflow_kart.operators.xcom` says how a long plan is
+    written.
 
     Args:
         blueprint: the compiled structure.
@@ -93,12 +96,15 @@ class KartPlanOperator(KartBaseOperator):
     ) -> None:
         rows: dict[str, dict[str, Any]] = {}
         for task_id, found in planned.items():
-            task = run_context.run.tasks.get(task_id)
-            uris = [target.uri for target in plan.graph.nodes[task.unique_id].targets] if task is not None else []
-            rows[task_id] = {"outcome": found.outcome.value, "reason": found.reason, "uris": uris}
-        context["ti"].xcom_push(key=PLAN_XCOM, value=rows)
-        if again := {task_id: found.reason for task_id, found in planned.items() if found.forced}:
-            context["ti"].xcom_push(key=AGAIN_XCOM, value=again)
+            row = rows[task_id] = {"outcome": found.outcome.value, "reason": found.reason}
+            if found.outcome is Outcome.CACHED:
+                row["seconds"] = round(found.seconds, 3)
+            if found.forced:
+                row["forced"] = True
+            if len(planned) <= _MOST_WITH_URIS:
+                task = run_context.run.tasks.get(task_id)
+                row["uris"] = [target.uri for target in plan.graph.nodes[task.unique_id].targets] if task is not None else []
+        context["ti"].xcom_push(key=PLAN_XCOM, value=packed(rows))
         table = text_table(
             ("task", "plan", "why"), [(task_id, row["outcome"], row["reason"]) for task_id, row in rows.items()]
         )

@@ -10,12 +10,13 @@ from airflow.providers.common.compat.sdk import AirflowSkipException
 from airflow_kart.exceptions import TaskFailedError
 from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint
-from airflow_kart.operators.plan import PLAN_XCOM
 from airflow_kart.operators.run_context import RunContext
 from airflow_kart.operators.table import text_table
 from airflow_kart.operators.upstream_skips import skip_summary
+from airflow_kart.operators.xcom import packed
 from airflow_kart.runtime.plan import Outcome, PlannedTask
 from airflow_kart.tasks.completeness import Completeness, look_at
+from airflow_kart.tasks.graph import Node
 
 __all__ = ["REPORT_XCOM", "KartReportOperator"]
 
@@ -65,9 +66,8 @@ class KartReportOperator(KartBaseOperator):
         ).get(ti.run_id, {})
         if plan_task_id and str(states.get(plan_task_id)) == "skipped":
             raise AirflowSkipException(f"{plan_task_id} was skipped, and so was everything that it plans")
-        plan = ti.xcom_pull(task_ids=plan_task_id, key=PLAN_XCOM) if plan_task_id else None
         with self.run_workspace():
-            found = self._outcomes(run_context, states, plan or {}, ti)
+            found = self._outcomes(run_context, states, ti)
         summary = self._publish(found, context)
         failed = [task_id for task_id, outcome in found.items() if outcome.outcome is Outcome.FAILED]
         if plan_task_id and states.get(plan_task_id) not in (None, "success"):
@@ -90,34 +90,34 @@ class KartReportOperator(KartBaseOperator):
         self,
         run_context: RunContext,
         states: Mapping[str, Any],
-        plan: Mapping[str, Any],
         ti: Any,
     ) -> dict[str, PlannedTask]:
-        tasks = run_context.run.tasks
-        graph = run_context.run.graph
-        looked_at = look_at([graph.nodes[task.unique_id] for task in tasks.values()], remember=True)
-        present = dict(zip(tasks, looked_at, strict=True))
+        plan = run_context.plan_rows()
         found: dict[str, PlannedTask] = {}
+        unknown: list[str] = []  # only their artifacts tell
         for task_id in self.blueprint.nodes:
-            state = str(states.get(task_id))
-            there = present.get(task_id)
-            cached = there is not None and there.complete
-            seconds = there.seconds if there is not None and cached else 0.0
-            planned = plan.get(task_id, {})
-            reason = str(planned.get("reason") or (there.reason if there is not None else "not part of the graph"))
+            state, planned = str(states.get(task_id)), plan.get(task_id, {})
             if state in ("failed", "upstream_failed"):
-                outcome = Outcome.FAILED
                 reason = "it failed" if state == "failed" else "something it needs failed"
-            elif state == "success" and there is not None and cached:
-                outcome = Outcome.RAN if there.made_by == (ti.dag_id, ti.run_id) else Outcome.CACHED
+                found[task_id] = PlannedTask(Outcome.FAILED, reason)
             elif planned.get("outcome") in (Outcome.CACHED.value, Outcome.NOT_NEEDED.value) and state != "success":
-                outcome = Outcome(planned["outcome"])
-            elif there is None:
-                outcome = Outcome.NOT_NEEDED
+                found[task_id] = PlannedTask(Outcome(planned["outcome"]), planned["reason"], planned.get("seconds", 0.0))
+            else:
+                unknown.append(task_id)
+        tasks = run_context.run.tasks if unknown else {}
+        present = iter(look_at([Node.of(tasks[task_id]) for task_id in unknown if task_id in tasks], remember=True))
+        for task_id in unknown:
+            if task_id not in tasks:
+                found[task_id] = PlannedTask(Outcome.NOT_NEEDED, "not part of the graph")
+                continue
+            state, there = str(states.get(task_id)), next(present)
+            reason = str(plan.get(task_id, {}).get("reason") or there.reason)
+            if state == "success" and there.complete:
+                outcome = Outcome.RAN if there.made_by == (ti.dag_id, ti.run_id) else Outcome.CACHED
             else:
                 outcome, reason = _as_its_operator_said(ti.xcom_pull(task_ids=task_id), state, there)
-            found[task_id] = PlannedTask(outcome, reason, seconds)
-        return found
+            found[task_id] = PlannedTask(outcome, reason, there.seconds)
+        return {task_id: found[task_id] for task_id in self.blueprint.nodes}
 
     def _publish(self, found: Mapping[str, PlannedTask], context: Any) -> dict[str, Any]:
         by_outcome = {
@@ -125,10 +125,10 @@ class KartReportOperator(KartBaseOperator):
             for outcome in (Outcome.RAN, Outcome.CACHED, Outcome.NOT_NEEDED, Outcome.SKIPPED, Outcome.FAILED)
         }
         ran = sum(task.seconds for task in found.values() if task.outcome is Outcome.RAN)
-        saved = sum(task.seconds for task in found.values() if task.outcome in (Outcome.CACHED, Outcome.NOT_NEEDED))
+        saved = sum(task.seconds for task in found.values() if task.outcome is Outcome.CACHED)
         why = {task_id: task.reason for task_id, task in found.items()}
         times = {"seconds_run": round(ran, 3), "seconds_saved": round(saved, 3)}
-        context["ti"].xcom_push(key=REPORT_XCOM, value={**by_outcome, **times, "why": why})
+        context["ti"].xcom_push(key=REPORT_XCOM, value=packed({**by_outcome, **times, "why": why}))
         counts = {outcome: len(task_ids) for outcome, task_ids in by_outcome.items()}
         table = text_table(
             ("task", "outcome", "seconds", "why"),

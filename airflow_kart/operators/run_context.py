@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from airflow_kart.exceptions import BindingError
 from airflow_kart.operators.blueprint import Blueprint, RunGraph
+from airflow_kart.operators.xcom import unpacked
 from airflow_kart.runtime.selection import unmatched
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.outputs import targets_of
 
-__all__ = ["AGAIN_XCOM", "RERUN_PARAM", "RunContext", "kart_task_ids", "outside_consumers"]
+__all__ = ["PLAN_XCOM", "RERUN_PARAM", "RunContext", "kart_task_ids", "outside_consumers"]
 
-AGAIN_XCOM = "run_again"
-"""The plan's XCom that says which tasks run although their artifacts are readable, and why."""
+PLAN_XCOM = "plan"
+"""The plan's XCom with a row for each task id."""
 
 RERUN_PARAM = "kart_rerun"
 """The Airflow param that names tasks to run again."""
@@ -33,15 +35,17 @@ class RunContext:
 
     def __init__(self, operator: Any, blueprint: Blueprint, context: Mapping[str, Any]) -> None:
         self._operator = operator
+        self.task_id: str = operator.task_id
         self._blueprint = blueprint
         self._context = context
         self.run: RunGraph = blueprint.for_run(operator.run_bind(), dict(context.get("params") or {}))
 
-    def rerun(self) -> set[str]:
-        """Return the unique ids of this blueprint's tasks that ``kart_rerun`` names, or whose classes ask for reruns.
+    @cached_property
+    def patterns(self) -> Sequence[str]:
+        """The patterns of ``kart_rerun``.
 
         Raises:
-            BindingError: a pattern names no kart task anywhere in the DAG.
+            BindingError: the param is no list of texts.
         """
         patterns = (self._context.get("params") or {}).get(RERUN_PARAM) or []
         if isinstance(patterns, str):
@@ -50,9 +54,17 @@ class RunContext:
             raise BindingError(
                 f"{RERUN_PARAM} is {patterns!r}; give a list of task ids, class names or globs", parameter=RERUN_PARAM
             )
+        return patterns
+
+    def rerun(self) -> set[str]:
+        """Return the unique ids of this blueprint's tasks that ``kart_rerun`` names, or whose classes ask for reruns.
+
+        Raises:
+            BindingError: a pattern names no kart task anywhere in the DAG.
+        """
         inline = self.run.inline_tasks() if self._blueprint.inline else []
         named: set[str] = {task.unique_id for task in [*self.run.tasks.values(), *inline] if task.rerun}
-        for pattern in patterns:
+        for pattern in self.patterns:
             known = kart_task_ids(self._operator.dag) | class_names(self._operator.dag)
             nodes = self.run.graph.nodes.values()
             of_classes = {node.unique_id for node in nodes if fnmatch.fnmatchcase(type(node.task).__name__, pattern)}
@@ -82,11 +94,16 @@ class RunContext:
 
     def planned_reason(self, task: Task) -> str:
         """Return why the plan lets a task run although its artifact is still readable; empty if the plan says nothing."""
-        plan = self._blueprint.plan_task_id
-        if plan is None or not any(target.state().readable for _, target in targets_of(task)):
+        if self._blueprint.plan_task_id is None or not any(target.state().readable for _, target in targets_of(task)):
             return ""
-        reasons = self._context["ti"].xcom_pull(task_ids=plan, key=AGAIN_XCOM)
-        return str(reasons.get(self.run.task_ids.get(task.unique_id), "")) if isinstance(reasons, Mapping) else ""
+        row = self.plan_rows().get(self.task_id, {})
+        return str(row["reason"]) if row.get("forced") else ""
+
+    def plan_rows(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return the plan's rows by task id; none without a plan, and none before the plan has ended."""
+        plan = self._blueprint.plan_task_id
+        rows = unpacked(self._context["ti"].xcom_pull(task_ids=plan, key=PLAN_XCOM)) if plan is not None else None
+        return rows if isinstance(rows, Mapping) else {}
 
     def outside(self, task_id: str) -> list[str]:
         """Return the tasks of the DAG directly downstream of one of this blueprint's, outside the blueprint."""

@@ -154,7 +154,7 @@ class KartOperator(KartBaseOperator):
         run_context = RunContext(self, blueprint, context)
         if blueprint.plan_task_id is None:
             run_context.check_conf()
-        task = run_context.run.tasks.get(self.task_id)
+        task = run_context.run.resolved(self.task_id)
         if task is None:
             raise AirflowSkipException(f"with this run's values the DAG has no task {self.task_id}; nothing to make")
         with self.run_workspace():

@@ -11,7 +11,7 @@ from airflow_kart.runtime.plan import ASKED_AGAIN, NEEDS_AGAIN, Outcome, Plan, m
 from airflow_kart.runtime.runner import make_all
 from airflow_kart.runtime.session import Session
 from airflow_kart.tasks.completeness import Completeness, look_at
-from airflow_kart.tasks.graph import Graph, Node
+from airflow_kart.tasks.graph import Graph, Node, upstream_first
 from airflow_kart.tasks.kinds import ExternalTask
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.resolution import resolve
@@ -29,18 +29,29 @@ class UpstreamTasks:
     """
 
     def __init__(self, task: Task, run_context: RunContext, context: Any) -> None:
-        others = run_context.run.task_ids.keys() - {task.unique_id}
-        self._others = {*others, task.unique_id}
+        self._others: Collection[str] = ()
         self._plan: Plan | None = None
-        makes_more = any(required.unique_id not in others for _, required in resolve(task).inputs)
-        named = run_context.rerun() | (run_context.run.graph.always_run if makes_more else set())
-        again = _to_run_again(named, others, run_context, context)
-        self.forced = task.unique_id in again
+        self.forced = False
         """Whether the operator's own task has to run: a rerun names the task, or a task upstream."""
         self.reason = ""
         """The reason why the task has to run; empty for a task that need not."""
-        if self.forced:
-            self.reason = ASKED_AGAIN if task.unique_id in named else NEEDS_AGAIN
+        if run_context.patterns or not run_context.run.has_operators(run_context.task_id, task):
+            self._look_at_the_graph(task, run_context, context)
+        elif named := {found.unique_id for found in upstream_first([task]) if found.rerun}:
+            self._force_if(not _made_here(look_at([Node.of(task)])[0], context), task, named)
+
+    def _force_if(self, forced: bool, task: Task, named: Collection[str]) -> None:
+        if forced:
+            self.forced, self.reason = True, ASKED_AGAIN if task.unique_id in named else NEEDS_AGAIN
+
+    def _look_at_the_graph(self, task: Task, run_context: RunContext, context: Any) -> None:
+        """Look at all tasks of the run: a rerun may name any, and a task upstream that no operator makes is made here."""
+        others = run_context.run.task_ids.keys() - {task.unique_id}
+        self._others = {*others, task.unique_id}
+        makes_more = any(required.unique_id not in others for _, required in resolve(task).inputs)
+        named = run_context.rerun() | (run_context.run.graph.always_run if makes_more else set())
+        again = _to_run_again(named, others, run_context, context)
+        self._force_if(task.unique_id in again, task, named)
         if makes_more:
             graph = Graph.of([task])
             settled = graph.always_run - again

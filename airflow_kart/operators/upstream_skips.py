@@ -38,7 +38,7 @@ def reason_to_skip(operator: Any, run_context: RunContext, blueprint: Blueprint,
             continue
         if task_id not in blueprint.nodes:
             return f"{task_id} was skipped"
-        task = run_context.run.tasks.get(task_id)
+        task = run_context.run.task(task_id)
         if task is None or (plan is not None and is_complete(task).complete):
             continue
         summary = ti.xcom_pull(task_ids=task_id)

@@ -203,8 +203,9 @@ class Parametrized:
             ParameterError: a parameter has no value.
         """
         state = state_of(self)
-        if state.digest is None:
-            _compute_digests(self)
+        if state.digest is not None:
+            return state.digest
+        _compute_digests(self)
         return cast(bytes, state.digest)
 
     @overload
@@ -308,9 +309,10 @@ def configured_default(cls: type[Parametrized], name: str) -> Any:
 def state_of(value: Parametrized) -> State:
     """Return the computed properties of a value."""
     state: State | None = value.__dict__.get("_kart_state")
-    if state is None:
-        state = value.__dict__.setdefault("_kart_state", value._state_class())  # noqa: SLF001 - of this module's class
-    return cast(State, state)
+    if state is not None:
+        return state
+    made: State = value.__dict__.setdefault("_kart_state", value._state_class())  # noqa: SLF001 - of this module's class
+    return made
 
 
 def held_tasks(value: object) -> Iterator[Parametrized]:
@@ -346,6 +348,8 @@ def encoded_parameters(value: Parametrized) -> Mapping[str, bytes | None]:
     _ = value.parameter_digest
     cls, encoded = type(value), state_of(value).encoded
     private = {name: plain for name in private_parameters(cls) if (plain := encoded.get(name)) is not None}
+    if not private:
+        return encoded
     return {**encoded, **{name: keyed(plain, cls.__qualname__, name) for name, plain in private.items()}}
 
 

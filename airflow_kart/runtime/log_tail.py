@@ -10,7 +10,7 @@ from types import TracebackType
 from typing_extensions import Self
 
 from airflow_kart.ambient import Ambient
-from airflow_kart.runtime.redaction import Redaction
+from airflow_kart.tasks.redaction import Redaction
 
 __all__ = ["LogTail"]
 

@@ -18,8 +18,8 @@ from airflow_kart.exceptions import TaskFailedError
 __all__ = ["Parcel"]
 
 
-class Parcel(Exception):  # noqa: N818 - the name of what comes out is the exception's own
-    """Wraps an exception for the way; unpickling gives the exception itself.
+class Parcel:
+    """Wraps an exception for the way; unpickling gives the exception itself, with its traceback as words in its cause.
 
     Args:
         error: the exception.
@@ -27,12 +27,22 @@ class Parcel(Exception):  # noqa: N818 - the name of what comes out is the excep
     """
 
     def __init__(self, error: BaseException, task: str) -> None:
-        super().__init__("".join(traceback.format_exception_only(type(error), error)).strip())
         self._packed = _pack(error, task)
+        self._traceback = "".join(traceback.format_exception(type(error), error, error.__traceback__))
 
-    def __reduce__(self) -> tuple[Callable[[_Packed], BaseException], tuple[_Packed]]:
+    def __reduce__(self) -> tuple[Callable[[_Packed, str], BaseException], tuple[_Packed, str]]:
         """Come out as the exception itself."""
-        return _unpack, (self._packed,)
+        return _arrived, (self._packed, self._traceback)
+
+
+class WorkerTraceback(Exception):  # noqa: N818 - no error, but the words of one
+    """The traceback of an exception in another process."""
+
+
+def _arrived(packed: _Packed, words: str) -> BaseException:
+    error = _unpack(packed)
+    error.__cause__ = WorkerTraceback(f'\n"""\n{words}"""')
+    return error
 
 
 @dataclass(frozen=True)

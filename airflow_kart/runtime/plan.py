@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from airflow_kart.tasks.completeness import Completeness, asks_inputs, look_at, with_inputs
-from airflow_kart.tasks.graph import Graph, Node
+from airflow_kart.tasks.graph import Graph, Node, refuse_shared_files
 
 __all__ = ["ASKED_AGAIN", "NEEDS_AGAIN", "Outcome", "Plan", "PlannedTask", "make_plan"]
 
@@ -121,6 +121,7 @@ def make_plan(
         frontier = [
             unique_id for unique_id in dict.fromkeys(upstream) if unique_id not in planned and unique_id not in given
         ]
+    refuse_shared_files(graph.nodes[unique_id] for unique_id in planned)  # of a compiled graph only samples were checked
     incomplete = {unique_id for unique_id, one in planned.items() if one.outcome is Outcome.RUN}
     for unique_id, node in graph.nodes.items():  # upstream first: a task that turns out to run makes others run
         if unique_id in planned and planned[unique_id].outcome is Outcome.CACHED:

@@ -16,7 +16,6 @@ from typing import Any
 
 from airflow_kart.artifacts.publication import Publication
 from airflow_kart.artifacts.sidecar.environment import peak_memory_bytes
-from airflow_kart.artifacts.sidecar.jsonable import as_json
 from airflow_kart.artifacts.sidecar.source import source_of
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import CycleError, OutputNotDumpedError, RequirementError
@@ -25,7 +24,6 @@ from airflow_kart.runtime.inputs import input_checksums
 from airflow_kart.runtime.log_tail import LogTail
 from airflow_kart.runtime.plan import ASKED_AGAIN, Outcome, Plan, make_plan
 from airflow_kart.runtime.progress import Event, Listener
-from airflow_kart.runtime.redaction import Redaction
 from airflow_kart.runtime.seed import seeded
 from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.single_flight import TakenElsewhere, holding, whereabouts
@@ -37,6 +35,7 @@ from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.nesting import KeyPath, NotALeafError, leaves, map_leaves
 from airflow_kart.tasks.outputs import own_targets, targets_of
 from airflow_kart.tasks.provenance import task_parts, upstream_part
+from airflow_kart.tasks.redaction import Redaction
 from airflow_kart.tasks.task import TaskOnKart
 
 __all__ = ["RunResult", "make_all", "run_task"]
@@ -215,7 +214,6 @@ def _make(
         described["upstream"] += [
             upstream_part(path, required, publication.input_checksums, dynamic=True) for path, required in yielded
         ]
-        described["task_log"] = redaction.json(as_json(described["task_log"]))
         hold.check()
         publication.publish(
             {

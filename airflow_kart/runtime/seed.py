@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
+import functools
+import importlib.util
 import platform
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any
 
 from airflow_kart.exceptions import ConfigurationError
@@ -35,22 +39,27 @@ def seed_of(task: Task) -> int:
 def seeded(task: Task) -> Iterator[dict[str, Any]]:
     """Call the task's ``seed_functions`` with its seed, and let ``task.rng`` start anew.
 
+    The generators of numpy and torch are seeded as soon as the block imports the library, if no code has done so before.
     Afterwards ``random``, ``numpy.random`` and torch's generator on the CPU get their states back; other libraries'
-    generators do not. The block gets the part of a sidecar that records the seed.
+    generators do not. The block gets the part of a sidecar that records the seed, with the functions called so far.
 
     Raises:
         ConfigurationError: one of ``seed_functions`` cannot be imported, is no function, or refuses the seed. The block
             is not run then.
     """
-    value = seed_of(task)
     names = type(task).seed_functions
-    functions = [_imported(task, name) for name in names]
+    called: dict[str, Any] = {"value": seed_of(task), "functions": [], "versions": {}}
+    later = [name for name in names if name in _STATES and _may_be_imported(name.rpartition(".")[0])]
+    for name in names:
+        if name not in later:
+            _imported(task, name)
     with ExitStack() as afterwards:
-        for name in names:
+
+        def seed(name: str) -> None:
             if name in _STATES:
                 keep, put_back = (_imported(task, each) for each in _STATES[name])
                 afterwards.callback(put_back, keep())
-        for name, function in zip(names, functions, strict=True):
+            function, value = _imported(task, name), called["value"]
             try:
                 function(value)
             except Exception as error:
@@ -58,12 +67,65 @@ def seeded(task: Task) -> Iterator[dict[str, Any]]:
                     f"{_owner(task)}.seed_functions: {name}({value}) failed: {type(error).__name__}: {error}; "
                     "name functions that take one int"
                 ) from error
+            called["functions"].append(name)
+            called["versions"].update([_version(name)])
+
+        for name in names:
+            if name in later:
+                afterwards.enter_context(_AtImport(name.rpartition(".")[0], functools.partial(seed, name)))
+            else:
+                seed(name)
         task_state(task).rng = None
-        yield {"value": value, "functions": list(names), "versions": _versions(names)}
+        yield called
+
+
+def _may_be_imported(module: str) -> bool:
+    return module not in sys.modules and _is_installed(module.partition(".")[0])
+
+
+@functools.lru_cache(maxsize=8)
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+class _AtImport(MetaPathFinder):
+    """While a block lasts, calls a function right after a module's import. Of nested blocks the outermost comes first."""
+
+    def __init__(self, module: str, function: Callable[[], None]) -> None:
+        self._module = module
+        self._function = function
+
+    def __enter__(self) -> None:
+        sys.meta_path.insert(0, self)
+
+    def __exit__(self, *_exception: object) -> None:
+        with suppress(ValueError):
+            sys.meta_path.remove(self)
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Return the spec that the other finders find, with a loader that calls the function too."""
+        if fullname != self._module or self not in sys.meta_path:
+            return None
+        others = sys.meta_path[sys.meta_path.index(self) + 1 :]
+        spec = next((found for finder in others if (found := finder.find_spec(fullname, path, target)) is not None), None)
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            if self in sys.meta_path:  # the block has not ended meanwhile
+                self._function()
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
 
 
 def _imported(task: Task, name: str) -> Callable[..., Any]:
     """Return the function of that dotted name."""
+    module, _, attribute = name.rpartition(".")
+    if callable(known := getattr(sys.modules.get(module), attribute, None)):
+        return known  # type: ignore[no-any-return]
     module, *attributes = name.split(".")
     try:
         found: Any = importlib.import_module(module)
@@ -86,13 +148,9 @@ def _owner(task: Task) -> str:
     return type(task).__qualname__
 
 
-def _versions(names: tuple[str, ...]) -> dict[str, str]:
-    """Return the versions of the functions' packages; for the standard library, Python's version."""
-    packages = dict.fromkeys(name.partition(".")[0] for name in names)
-    return {"python" if package in sys.stdlib_module_names else package: _version(package) for package in packages}
-
-
-def _version(package: str) -> str:
+def _version(name: str) -> tuple[str, str]:
+    """Return a function's package and its version; for the standard library, Python's."""
+    package = name.partition(".")[0]
     if package in sys.stdlib_module_names:
-        return platform.python_version()
-    return str(getattr(sys.modules[package], "__version__", "unknown"))
+        return "python", platform.python_version()
+    return package, str(getattr(sys.modules[package], "__version__", "unknown"))

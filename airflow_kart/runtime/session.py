@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_kart.locks import Taken
+from airflow_kart.locks import Locks, Taken, locks_for
 from airflow_kart.runtime.progress import SILENT, Listener
+from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task
 
 __all__ = ["Session"]
@@ -31,3 +32,11 @@ class Session:
     waits: bool = True
     dead: Mapping[str, Taken] = field(default_factory=dict)
     listener: Listener = SILENT
+    _locks: dict[Workspace, Locks] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def locks(self) -> Locks:
+        """Return the locks of the current workspace; raises as :func:`~airflow_kart.locks.locks_for`."""
+        workspace = Workspace.current()
+        if workspace not in self._locks:
+            self._locks[workspace] = locks_for(workspace)
+        return self._locks[workspace]

@@ -10,10 +10,9 @@ from contextlib import contextmanager
 
 from airflow_kart import settings
 from airflow_kart.exceptions import LockError, LockTimeoutError
-from airflow_kart.locks import Hold, Holder, Lease, Locks, LockWatch, Taken, locks_for
+from airflow_kart.locks import Hold, Holder, Lease, Locks, LockWatch, Taken
 from airflow_kart.runtime.progress import Event, Listener
 from airflow_kart.runtime.session import Session
-from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task
 
 __all__ = ["TakenElsewhere", "holding", "timeout_message", "whereabouts"]
@@ -50,7 +49,7 @@ def holding(task: Task, session: Session) -> Iterator[Hold]:
         LockTimeoutError: the wait took longer than ``[kart] lock_timeout``.
         LockError: the locks cannot be reached, or the workspace has none.
     """
-    locks = locks_for(Workspace.current())
+    locks = session.locks()
     coordinates = session.coordinates
     airflow = {name: coordinates.get(name) for name in _COORDINATES} if coordinates else None
     holder = Holder(repr(task), airflow)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import logging
 import multiprocessing
 import pickle
-import threading
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing.connection import Connection
-from typing import Any
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import NamedTuple
 
 from airflow_kart.exceptions import IdentityError, TaskFailedError
 from airflow_kart.runtime.orphans import end_with_parent
@@ -24,10 +24,9 @@ from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.skipping import Skips, is_skip
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task
+from airflow_kart.tasks.resolution import resolve
 
 __all__ = ["make_in_processes"]
-
-_LONGEST_TEXT = 150  # characters, of at most 12 bytes; a pipe takes 4 KiB from several processes without mixing it up
 
 logger = logging.getLogger(__name__)
 
@@ -45,102 +44,175 @@ def make_in_processes(plan: Plan, workers: int, listener: Listener, skips: Skips
         TaskFailedError: a process died.
         Exception: any error of a task's ``run()``, after the end of the tasks that run by then.
     """
-    from airflow_kart.formats.pickle import dumps
-
-    workspace = Workspace.current()
-    todo = {node.unique_id: node for node in plan.with_outcome(Outcome.RUN)}
-    waiting = {key: {needed for _, needed in node.inputs if needed in todo} for key, node in todo.items()}
-    running: dict[Future[None], str] = {}
-    context = multiprocessing.get_context("spawn")
-    with (
-        _listening(context, listener) as speaker,
-        ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(speaker,)) as pool,
-    ):
-        try:
-            while waiting or running:
-                for key in [key for key, needed in waiting.items() if not needed]:
-                    del waiting[key]
-                    job = dumps((todo[key].task, key, plan.tasks[key].forced, plan.tasks[key].reason, workspace))
-                    running[pool.submit(_run_pickled, job)] = key
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    try:
-                        future.result()
-                    except Exception as error:
-                        if not is_skip(error):
-                            raise
-                        for task, reason in skips.add(todo[running[future]].task, error):
-                            waiting.pop(task.unique_id, None)
-                            listener.happens(Event("skipped", task.unique_id, repr(task), reason))
-                    finished = running.pop(future)
-                    for needed in waiting.values():
-                        needed.discard(finished)
-        except BrokenProcessPool as error:
-            tasks = ", ".join(repr(todo[key].task) for key in running.values())
-            raise TaskFailedError(
-                f"a process that ran one of {tasks} died; it was killed, or the machine ran out of memory (then use fewer "
-                "workers). What was published is kept, and nothing is half published: run it again"
-            ) from error
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    todo = plan.with_outcome(Outcome.RUN)
+    numbers = {node.unique_id: number for number, node in enumerate(todo)}
+    lacking = [len({needed for _, needed in node.inputs if needed in numbers}) for node in todo]
+    ready = deque(number for number, count in enumerate(lacking) if not count)
+    decided = [plan.tasks[node.unique_id] for node in todo]
+    jobs = [_Job(node.task, node.unique_id, one.forced, one.reason) for node, one in zip(todo, decided, strict=True)]
+    failure: BaseException | None = None
+    with closing(_Crew(jobs, workers)) as crew:
+        while crew.running or (ready and failure is None):
+            if failure is None:
+                crew.assign(ready)
+            for number, message in crew.messages():
+                task = jobs[number].task
+                if isinstance(message, Event):
+                    logger.info("%s %s%s", message.task, message.kind, f": {message.words}" if message.words else "")
+                    listener.happens(message)
+                elif message is None:
+                    consumers = [numbers[key] for key in plan.graph.consumers[task.unique_id] if key in numbers]
+                    ready.extend(_without(consumers, lacking))
+                elif isinstance(message, Exception) and is_skip(message):
+                    for skipped, reason in skips.add(task, message):
+                        listener.happens(Event("skipped", skipped.unique_id, repr(skipped), reason))
+                else:
+                    failure = failure or message
+    if failure is not None:
+        raise failure
 
 
-@contextmanager
-def _listening(context: Any, listener: Listener) -> Iterator[Connection]:
-    """Give the pipe into which processes send events; pass these on until all processes have ended."""
-    ear, speaker = context.Pipe(duplex=False)
+def _without(consumers: list[int], lacking: list[int]) -> Iterator[int]:
+    """Count one missing input less for each consumer; return those that lack none."""
+    for consumer in consumers:
+        lacking[consumer] -= 1
+        if not lacking[consumer]:
+            yield consumer
 
-    def pass_on() -> None:
-        while True:
+
+class _Job(NamedTuple):
+    task: Task
+    unique_id: str
+    forced: bool
+    reason: str
+
+
+class _Crew:
+    """Processes, each at the other end of a pipe of its own.
+
+    All jobs go to a process in one pickle, each task after its upstream: so tasks in the parameters of many others go once,
+    and long chains of them need no deep stack. Then the process gets the number of one job at a time.
+    """
+
+    def __init__(self, jobs: list[_Job], workers: int) -> None:
+        from airflow_kart.formats.pickle import dumps
+
+        self._jobs = jobs
+        self._pickled = dumps((jobs, Workspace.current()))
+        self._workers = workers
+        self._processes: dict[Connection, BaseProcess] = {}
+        self._idle: list[Connection] = []
+        self.running: dict[Connection, int] = {}
+        """The number of each process's job."""
+
+    def assign(self, ready: deque[int]) -> None:
+        """Give jobs to idle processes; start processes for the rest of the jobs."""
+        while self._idle and ready:
+            pipe = self._idle.pop()
+            self.running[pipe] = ready.popleft()
+            with suppress(OSError):  # the process has died, as messages() will tell
+                pipe.send(self.running[pipe])
+        context = multiprocessing.get_context("spawn")
+        while len(self._processes) < min(self._workers, len(self.running) + len(ready)):
+            pipe, end = context.Pipe()
+            with end:
+                process = context.Process(target=_work, args=(end,), name="kart-worker")
+                process.start()
+            self._processes[pipe] = process
+
+    def messages(self) -> Iterator[tuple[int, Event | BaseException | None]]:
+        """Wait for messages, and return them with the jobs' numbers: an event, an error, or ``None`` for a job's good end.
+
+        Raises:
+            TaskFailedError: a process died before its first job.
+        """
+        for pipe in wait(list(self._processes)):
+            assert isinstance(pipe, Connection)
+            number = self.running.get(pipe)
             try:
-                event = Event(*json.loads(ear.recv_bytes()))
-            except EOFError:
-                return
-            logger.info("%s %s%s", event.task, event.kind, f": {event.words}" if event.words else "")
-            listener.happens(event)
+                message = pipe.recv()
+                if number is None:  # the process has started
+                    pipe.send_bytes(self._pickled)
+            except (EOFError, OSError):
+                self._processes.pop(pipe).join()
+                message = _died(None if number is None else self._jobs[number].task)
+                if number is None:
+                    raise message from None
+            if isinstance(message, Event) and number is not None:
+                yield number, message
+                continue
+            if pipe in self._processes:
+                self._idle.append(pipe)
+            if number is not None:
+                del self.running[pipe]
+                yield number, message
 
-    thread = threading.Thread(target=pass_on, name="kart-progress", daemon=True)
-    thread.start()
-    try:
-        yield speaker
-    finally:
-        speaker.close()
-        thread.join()
-        ear.close()
+    def close(self) -> None:
+        """Let the processes end after their present jobs."""
+        for pipe in self._processes:
+            pipe.close()
+        for process in self._processes.values():
+            process.join()
 
 
+def _died(task: Task | None) -> TaskFailedError:
+    if task is None:
+        return TaskFailedError(
+            "a worker process died before it had a task; the lines before, on stderr, may say why. A script calls "
+            "build(workers=...) under: if __name__ == '__main__'"
+        )
+    return TaskFailedError(
+        f"a process that ran {task!r} died; it was killed, or the machine ran out of memory (then use fewer workers). What was "
+        "published is kept, and nothing is half published: run it again",
+        task=repr(task),
+    )
+
+
+@dataclass(frozen=True)
 class _Teller:
     """Sends the events of tasks to the parent process."""
 
-    def __init__(self, speaker: Connection) -> None:
-        self._speaker = speaker
+    pipe: Connection
 
     def happens(self, event: Event) -> None:
         """Send an event, if the parent still listens."""
-        short = event._replace(task=event.task[:_LONGEST_TEXT], words=event.words[:_LONGEST_TEXT])
-        try:
-            self._speaker.send_bytes(json.dumps(short).encode())
-        except OSError as error:
-            logger.debug("nobody listens: %s", error)
+        with suppress(OSError):
+            self.pipe.send(event)
 
 
-_tellers: list[_Teller] = []  # at most one: the process's own
-
-
-def _begin(speaker: Connection) -> None:
+def _work(pipe: Connection) -> None:
+    """Run jobs until the parent closes the other end of the pipe."""
     end_with_parent()
-    _tellers[:] = [_Teller(speaker)]
+    known: dict[bytes, Task] = {}
+    with suppress(EOFError, OSError, KeyboardInterrupt):
+        pipe.send(None)
+        pickled = pipe.recv_bytes()
+        while True:
+            pipe.send(_outcome(pickled, pipe.recv(), known, _Teller(pipe)))
 
 
-def _run_pickled(job: bytes) -> None:
-    task, unique_id, forced, reason, workspace = pickle.loads(job)
+def _outcome(pickled: bytes, number: int, known: dict[bytes, Task], listener: Listener) -> Parcel | None:
+    """Run a job; return its error.
+
+    The process resolves each task by itself, once: a job whose unique id differs here would not make the wanted artifact.
+    """
+    words = "a task"
     try:
+        jobs, workspace = _unpickled(pickled)
+        task, unique_id, forced, reason = jobs[number]
+        words = repr(task)
+        resolve(task, known)
         _refuse_other_identity(task, unique_id)
         with workspace:
-            run_task(task, force=forced, reason=reason, planned=True, session=Session(listener=_tellers[0]))
-    except BaseException as error:  # noqa: BLE001 - it is raised again, packed
-        raise Parcel(error, repr(task)).with_traceback(error.__traceback__) from error.__cause__
+            run_task(task, force=forced, reason=reason, planned=True, session=Session(listener=listener))
+    except BaseException as error:  # noqa: BLE001 - the parent raises the error
+        return Parcel(error, words)
+    return None
+
+
+@functools.lru_cache(maxsize=1)
+def _unpickled(pickled: bytes) -> tuple[list[_Job], Workspace]:
+    return pickle.loads(pickled)  # type: ignore[no-any-return]  # the parent has pickled them
 
 
 def _refuse_other_identity(task: Task, unique_id: str) -> None:

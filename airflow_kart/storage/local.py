@@ -16,6 +16,7 @@ import os
 import re
 import socket
 import stat
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 __all__ = ["LocalStore", "is_file_uri", "path_of"]
 
 _BUFFER = 128 << 10
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_BETWEEN_LOOKS = 10.0  # seconds between two looks for the uploads of dead processes in one folder
+_MOST_FOLDERS = 10_000
+_LOOK_AGAIN: dict[str, float] = {}
 _UPLOAD_NAME = re.compile(r"([0-9a-f]{8})-(\d+)-[0-9a-f]{8}")
 
 
@@ -71,20 +76,26 @@ class LocalStore:
 
     def open(self, uri: str) -> BinaryIO:
         """Open a file for reading."""
-        return io.BufferedReader(_ReadFile(_opened(uri), uri), _BUFFER)
+        descriptor, _ = _opened(uri)
+        return io.BufferedReader(_ReadFile(io.FileIO(descriptor), uri), _BUFFER)
 
     def read(self, uri: str) -> ObjectContent | None:
         """Return a file's bytes and version, or ``None``."""
         try:
-            with _opened(uri) as file:
-                found = os.fstat(file.fileno())
-                if found.st_size > LARGEST_READ:
-                    raise StorageError(f"could not read {uri}: {found.st_size} bytes are too many for a small file", uri=uri)
-                return ObjectContent(file.readall(), _version(found))
+            descriptor, found = _opened(uri)
         except FileNotFoundError:
             return None
+        try:
+            if found.st_size > LARGEST_READ:
+                raise StorageError(f"could not read {uri}: {found.st_size} bytes are too many for a small file", uri=uri)
+            data = os.read(descriptor, found.st_size + 1)
+            while len(data) < found.st_size and (more := os.read(descriptor, found.st_size - len(data))):
+                data += more
+            return ObjectContent(data, _version(found))
         except OSError as error:
             refused("read", uri, error)
+        finally:
+            os.close(descriptor)
 
     def upload(self, uri: str, *, metadata: Mapping[str, str] | None = None) -> LocalUpload:  # noqa: ARG002 - the protocol's
         """Begin to write a file; files carry no metadata."""
@@ -129,15 +140,15 @@ class LocalStore:
             probe.discard()
 
 
-def _opened(uri: str) -> io.FileIO:
-    """Open a file for reading, without a buffer.
+def _opened(uri: str) -> tuple[int, os.stat_result]:
+    """Open a file for reading; return the descriptor and the facts of the file.
 
     Raises:
         FileNotFoundError: there is no file.
         StorageError: the file cannot be opened, or is no regular file.
     """
     try:
-        return open(path_of(uri), "rb", buffering=0, opener=open_for_reading)
+        return open_for_reading(path_of(uri))
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -159,7 +170,7 @@ class _ReadFile(io.RawIOBase):
 
     @property
     def name(self) -> str:
-        return str(self._file.name)
+        return path_of(self._uri)
 
     def fileno(self) -> int:
         return self._file.fileno()
@@ -195,13 +206,17 @@ class LocalUpload:
         self._uri = uri
         self._path = path
         self._fsync = store.fsync
+        self._version = ""
+        self._unpublished = True
         folder = os.path.join(os.path.dirname(path), UPLOADS)
         self._temporary = os.path.join(folder, f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
         try:
-            if not os.path.isdir(folder):
-                os.makedirs(folder, exist_ok=True)
             _remove_abandoned(folder)
-            self._file = open(self._temporary, "xb", buffering=0)  # noqa: SIM115 - finish() and discard() close it
+            try:
+                self._descriptor = os.open(self._temporary, _NEW, 0o666)
+            except FileNotFoundError:
+                os.makedirs(folder, exist_ok=True)
+                self._descriptor = os.open(self._temporary, _NEW, 0o666)
         except OSError as error:
             refused("write", uri, error)
 
@@ -211,24 +226,25 @@ class LocalUpload:
         written = 0
         try:
             while written < len(view):
-                written += self._file.write(view[written:])
+                written += os.write(self._descriptor, view[written:])
         except OSError as error:
             refused("write", self._uri, error)
         return written
 
     def restart(self) -> None:
         """Empty the file."""
-        self._file.seek(0)
-        self._file.truncate()
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        os.ftruncate(self._descriptor, 0)
 
     def finish(self) -> None:
         """Close the file; with fsync, wait until the bytes are on the disk."""
-        if self._file.closed:
+        if self._descriptor < 0:
             return
         try:
             if self._fsync:
-                os.fsync(self._file.fileno())
-            self._file.close()
+                os.fsync(self._descriptor)
+            self._version = _version(os.fstat(self._descriptor))
+            self._close()
         except OSError as error:
             refused("write", self._uri, error)
 
@@ -245,20 +261,31 @@ class LocalUpload:
 
     def _rename(self) -> str:
         try:
-            version = _version(os.stat(self._temporary))
             os.replace(self._temporary, self._path)
+            self._unpublished = False
             if self._fsync:
                 _sync_directory(os.path.dirname(self._path))
         except OSError as error:
             refused("publish", self._uri, error)
-        return version
+        return self._version
 
     def discard(self) -> None:
         """Remove the file."""
         with contextlib.suppress(OSError):
-            self._file.close()
-        with contextlib.suppress(OSError):
-            os.unlink(self._temporary)
+            self._close()
+        if self._unpublished:
+            with contextlib.suppress(OSError):
+                os.unlink(self._temporary)
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        """Close the file of an upload that nobody ended."""
+        with contextlib.suppress(AttributeError, OSError):
+            self._close()
 
 
 def _version(found: os.stat_result) -> str:
@@ -267,8 +294,18 @@ def _version(found: os.stat_result) -> str:
 
 
 def _remove_abandoned(folder: str) -> None:
-    """Remove the uploads of dead processes of this host from a folder."""
-    for name in os.listdir(folder):
+    """Remove the uploads of dead processes of this host from a folder; look for such uploads once in a while."""
+    now = time.monotonic()
+    if now < _LOOK_AGAIN.get(folder, 0.0):
+        return
+    if len(_LOOK_AGAIN) >= _MOST_FOLDERS:
+        _LOOK_AGAIN.clear()
+    _LOOK_AGAIN[folder] = now + _BETWEEN_LOOKS
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return
+    for name in names:
         match = _UPLOAD_NAME.fullmatch(name)
         if match and match[1] == _host() and not _alive(int(match[2])):
             with contextlib.suppress(OSError):

@@ -41,18 +41,18 @@ class NotRegularError(OSError):
     """Something else is in the place of a file."""
 
 
-def open_for_reading(path: str, flags: int) -> int:
-    """Open an existing file, through symbolic links too: the opener of :func:`open`.
+def open_for_reading(path: str) -> tuple[int, os.stat_result]:
+    """Open an existing file, through symbolic links too; return the descriptor and the facts of the file.
 
     Raises:
         NotRegularError: the path leads to a pipe, a device or a socket.
         OSError: the file cannot be opened.
     """
-    return _regular(os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC))
+    return _regular(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
 
 
-def open_lock_file(path: str, *, create: bool = True) -> int:
-    """Open a file for locking, reading and writing. The content stays.
+def open_lock_file(path: str, *, create: bool = True) -> tuple[int, os.stat_result]:
+    """Open a file for locking, reading and writing; return the descriptor and the facts of the file. The content stays.
 
     Args:
         path: of the file.
@@ -66,7 +66,7 @@ def open_lock_file(path: str, *, create: bool = True) -> int:
     return _regular(os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666), names=1)
 
 
-def _regular(descriptor: int, names: int | None = None) -> int:
+def _regular(descriptor: int, names: int | None = None) -> tuple[int, os.stat_result]:
     try:
         found = os.fstat(descriptor)
         if stat.S_ISDIR(found.st_mode):
@@ -78,7 +78,7 @@ def _regular(descriptor: int, names: int | None = None) -> int:
     except BaseException:
         os.close(descriptor)
         raise
-    return descriptor
+    return descriptor, found
 
 
 def _kind(mode: int) -> str:

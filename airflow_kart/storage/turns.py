@@ -41,7 +41,7 @@ _FIRST = 1 << 20  # ranges begin behind the records
 _RECORD = 256
 _SLOTS = 256
 
-_HELD = threading.local()  # the ranges of this thread, since a second lock of its own would wait for the first
+_HELD = threading.local()  # the ranges and paths of this thread, since a second lock of its own would wait for the first
 _OPEN: weakref.WeakSet[_LockFile] = weakref.WeakSet()  # for forks
 
 log = logging.getLogger(__name__)
@@ -57,14 +57,22 @@ def turn_at(paths: Iterable[str]) -> Iterator[None]:
     Raises:
         StorageError: another writer does not end its turn, or a folder cannot be written to.
     """
-    held: set[_Range] = _HELD.__dict__.setdefault("ranges", set())
+    wanted, held = list(paths), _HELD.__dict__
+    ranges: set[_Range] = held.setdefault("ranges", set())
+    known: set[str] = held.setdefault("paths", set())
+    if known.issuperset(wanted):
+        yield
+        return
     for _ in range(_TRIES):
         with contextlib.ExitStack() as ending:
-            taken = _take(list(paths), held, ending)
+            taken = _take(wanted, ranges, ending)
             if taken is None:
                 continue  # somebody has removed a lock file between opening and locking
-            held |= taken
-            ending.callback(held.difference_update, taken)
+            ranges |= taken
+            ending.callback(ranges.difference_update, taken)
+            new = set(wanted) - known
+            known |= new
+            ending.callback(known.difference_update, new)
             yield
             return
     raise StorageError("could not lock a folder for publishing: somebody keeps removing its lock file; run the task again")
@@ -84,9 +92,7 @@ def _take(paths: list[str], held: set[_Range], ending: contextlib.ExitStack) -> 
     for found in sorted(taken):
         file, path = wanted[found]
         file.wait_for(found, path)
-        if not file.is_in_place():
-            return None
-    return taken
+    return taken if all(file.is_in_place() for file in files.values()) else None
 
 
 class _LockFile:
@@ -99,20 +105,20 @@ class _LockFile:
         _OPEN.add(self)
         try:
             try:
-                self._descriptor = open_lock_file(path)
+                self._descriptor, found = open_lock_file(path)
             except FileNotFoundError:
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-                self._descriptor = open_lock_file(path)
-            found = os.fstat(self._descriptor)
+                self._descriptor, found = open_lock_file(path)
         except OSError as error:
             refused("lock", path, error)
         self._identity = found.st_ino, found.st_dev
 
     def range_of(self, name: str) -> _Range:
-        """Return the range of a file's name."""
+        """Return the range of a file's name: one for an artifact and its sidecar, which differ behind the first dot."""
         if not _kernel_locks_ranges():
             return (*self._identity, 0)
-        digest = hashlib.blake2b(os.fsencode(name), digest_size=7).digest()
+        stem = name[: name.find(".", 1)] or name
+        digest = hashlib.blake2b(os.fsencode(stem), digest_size=7).digest()
         return (*self._identity, _FIRST + int.from_bytes(digest, "big"))
 
     def wait_for(self, found: _Range, path: str) -> None:
@@ -174,7 +180,7 @@ class _LockFile:
             os.close(descriptor)
 
     def _leave_word(self, found: _Range) -> None:
-        word = f'{{"range":{found[2]},"process":{os.getpid()},"host":{_host_in_json()},"since":{time.time():.0f}}}'
+        word = f'{{"range":{found[2]},"process":{self._process},"host":{_host_in_json()},"since":{time.time():.0f}}}'
         with contextlib.suppress(OSError):  # a full disk: nobody reads a word that is missing
             os.pwrite(self._descriptor, word.encode().ljust(_RECORD)[:_RECORD], self._slot(found))
 

@@ -69,6 +69,11 @@ class Workspace:
         return given
 
     @classmethod
+    def surrounding(cls) -> Workspace | None:
+        """Return the workspace of the ``with`` block around the caller, ``None`` outside of all blocks."""
+        return _WORKSPACES.current
+
+    @classmethod
     def current(cls) -> Workspace:
         """Return the workspace of the surrounding ``with`` block, else the configured one.
 

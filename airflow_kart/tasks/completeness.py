@@ -10,10 +10,10 @@ from __future__ import annotations
 import posixpath
 import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from airflow_kart import settings
-from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.artifacts.target import TargetState
 from airflow_kart.storage import Snapshot
 from airflow_kart.storage.threads import Threads
@@ -101,19 +101,19 @@ def look_at(nodes: Iterable[Node], *, remember: bool = False) -> list[Completene
     """
     nodes = list(nodes)
     targets = [target for node in nodes for target in node.targets]
-    found: list[TargetState] = []
+    found: list[_Look] = []
     started = time.perf_counter()
     while len(found) < len(targets) and not _slow(len(found), time.perf_counter() - started):
-        found.append(targets[len(found)].state())
+        found.append(_Look.of(targets[len(found)].state()))
     rest = targets[len(found) :]
     if rest:
         snapshot = Snapshot(place for target in rest for place in target.looked_at())
         with Threads(settings.kart_int("check_threads"), "kart-check") as pool:
-            found += pool.map(lambda target: target.state(snapshot), rest)
+            found += pool.map(lambda target: _Look.of(target.state(snapshot)), rest)
         if remember:
             snapshot.remember({(target.store, posixpath.dirname(target.uri)) for target in rest})
-    states = iter(found)
-    return [_of_states([next(states) for _ in node.targets]) for node in nodes]
+    looks = iter(found)
+    return [_of_looks([next(looks) for _ in node.targets]) for node in nodes]
 
 
 def _slow(looks: int, seconds: float) -> bool:
@@ -121,30 +121,38 @@ def _slow(looks: int, seconds: float) -> bool:
     return looks >= _FIRST_LOOKS and seconds > looks * _SECONDS_OF_A_SLOW_LOOK
 
 
-def _of_states(states: list[TargetState]) -> Completeness:
-    if not states:
+class _Look(NamedTuple):
+    """The state of a target without its sidecar: thousands of sidecars would fill the memory."""
+
+    complete: bool
+    reason: str
+    publication: str | None = None
+    made: Completeness | None = None
+    """Of a complete artifact with a sidecar: when, how long and by which run the artifact was made."""
+
+    @classmethod
+    def of(cls, state: TargetState) -> _Look:
+        found = state.sidecar if state.complete else None
+        if found is None:
+            return cls(state.complete, state.reason)
+        when = found.published_at[:19].replace("T", " ")
+        words = f"made {when} UTC" + (f" by {' '.join(found.airflow_run)}" if found.airflow_run else "")
+        made = Completeness(True, words, found.seconds, found.published_at, found.airflow_run)
+        return cls(True, state.reason, found.publication, made)
+
+
+def _of_looks(looks: list[_Look]) -> Completeness:
+    if not looks:
         return Completeness(True, "all that it groups is there")
-    incomplete = next((state for state in states if not state.complete), None)
+    incomplete = next((look for look in looks if not look.complete), None)
     if incomplete is not None:
         return Completeness(False, incomplete.reason)
-    sidecars = [state.sidecar for state in states if state.sidecar is not None]
-    if len({sidecar.publication for sidecar in sidecars if sidecar.publication is not None}) > 1:
+    if len({look.publication for look in looks if look.publication is not None}) > 1:
         return Completeness(False, "its outputs are of different runs, the last of which was interrupted")
-    if not sidecars:
-        return Completeness(True, states[0].reason)
-    return Completeness(
-        True,
-        _provenance(sidecars[0]),
-        seconds=max(sidecar.seconds for sidecar in sidecars),
-        finished_at=min(sidecar.published_at for sidecar in sidecars),
-        made_by=sidecars[0].airflow_run,
-    )
-
-
-def _provenance(sidecar: Sidecar) -> str:
-    """Return when, and by which run, a complete artifact was made."""
-    when = sidecar.published_at[:19].replace("T", " ")
-    return f"made {when} UTC" + (f" by {' '.join(sidecar.airflow_run)}" if sidecar.airflow_run else "")
+    made = [look.made for look in looks if look.made is not None]
+    if not made:
+        return Completeness(True, looks[0].reason)
+    return replace(made[0], seconds=max(one.seconds for one in made), finished_at=min(one.finished_at for one in made))
 
 
 def _changed_input(node: Node) -> str | None:

@@ -25,7 +25,10 @@ class Flags:
     strict_check: ClassVar[bool] = False
     """Whether a task is complete only if its requirements are complete too."""
     modification_time_check: ClassVar[bool] = False
-    """Whether a task is incomplete, too, if one of its inputs has changed since the task ran."""
+    """Whether a task is incomplete, too, if one of its inputs has changed since the task ran.
+
+    Checksums decide; of a file without a checksum, such as an external one, the modification time does.
+    """
     fail_on_empty_dump: ClassVar[bool] = False
     """Whether dumping a table without rows is an error."""
     column_types: ClassVar[Mapping[str, Any]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import ConfigurationError, TargetPathError
@@ -12,7 +13,7 @@ from airflow_kart.tasks.nesting import KeyPath
 from airflow_kart.tasks.outputs import own_targets, targets_of
 from airflow_kart.tasks.resolution import resolve
 
-__all__ = ["Graph", "Node", "require_task", "upstream_first"]
+__all__ = ["Graph", "Node", "refuse_shared_files", "require_task", "upstream_first"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,15 @@ class Node:
     task: Task
     inputs: tuple[tuple[KeyPath, str], ...]
     """The unique ids of the required tasks, each with its path of keys in ``requires()``."""
-    targets: tuple[Target, ...]
-    """Where its outputs go; a wrapper has none."""
+
+    @cached_property
+    def targets(self) -> tuple[Target, ...]:
+        """Where the task's outputs go, in the workspace that is current at the first look; a wrapper has none.
+
+        Raises:
+            TargetError: the task's outputs are declared wrongly.
+        """
+        return tuple(target for _, target in targets_of(self.task))
 
     @classmethod
     def of(cls, task: Task) -> Node:
@@ -31,10 +39,8 @@ class Node:
 
         Raises:
             GraphError: the task and its upstream do not make a graph.
-            TargetError: the task's outputs are declared wrongly.
         """
-        inputs = tuple((path, required.unique_id) for path, required in resolve(task).inputs)
-        return cls(task, inputs, tuple(target for _, target in targets_of(task)))
+        return cls(task, tuple((path, required.unique_id) for path, required in resolve(task).inputs))
 
     @property
     def unique_id(self) -> str:
@@ -56,8 +62,13 @@ class Graph:
     """The unique ids of the tasks that require a task directly."""
 
     @classmethod
-    def of(cls, roots: Iterable[Task]) -> Graph:
+    def of(cls, roots: Iterable[Task], *, checked: bool = False) -> Graph:
         """Walk from the roots upstream.
+
+        Args:
+            roots: the tasks to begin with.
+            checked: whether the targets of all tasks have been checked before, when a DAG was compiled. Then a task has
+                targets only where something asks for them.
 
         Raises:
             GraphError: they do not make a graph.
@@ -71,7 +82,8 @@ class Graph:
             consumers[task.unique_id] = []
             for required in dict.fromkeys(unique_id for _, unique_id in node.inputs):
                 consumers[required].append(task.unique_id)
-        _refuse_shared_files(nodes.values())
+        if not checked:
+            refuse_shared_files(nodes.values())
         return cls(
             tuple(dict.fromkeys(root.unique_id for root in roots)),
             nodes,
@@ -140,7 +152,12 @@ def _required(task: Task, follows: Callable[[Task], bool]) -> Iterator[Task]:
     return (required for _, required in resolve(task).inputs) if follows(task) else iter(())
 
 
-def _refuse_shared_files(nodes: Iterable[Node]) -> None:
+def refuse_shared_files(nodes: Iterable[Node]) -> None:
+    """Refuse outputs of two tasks at one path.
+
+    Raises:
+        TargetPathError: two tasks write to one file.
+    """
     writers: dict[str, Task] = {}
     for node in nodes:
         for target in own_targets(node.task, node.targets):

@@ -11,7 +11,7 @@ from airflow_kart.exceptions import TargetError
 from airflow_kart.identity.encoding import Identified
 from airflow_kart.tasks.model import Task, is_task, kind_of
 from airflow_kart.tasks.nesting import KeyPath, NotALeafError, follow, leaves, map_leaves
-from airflow_kart.tasks.outputs import load_nested
+from airflow_kart.tasks.outputs import load_nested, nested_outputs
 from airflow_kart.tasks.resolution import resolve
 
 __all__ = ["input_parts", "input_targets", "loaded_inputs"]
@@ -72,7 +72,7 @@ def _outputs_of(found: Task | Target) -> object:
         return found
     if kind_of(found).wrapper:
         return map_leaves(_outputs_of, resolve(found).requirements, cast("type[Task]", Identified))
-    return found.output()
+    return nested_outputs(found)
 
 
 def _keys_in(nested: object) -> str:

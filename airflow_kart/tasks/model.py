@@ -17,7 +17,7 @@ from airflow_kart.tasks.nesting import KeyPath
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Kind", "Resolution", "Task", "TaskState", "is_task", "kind_of", "task_state"]
+__all__ = ["Kind", "Outputs", "Resolution", "Task", "TaskState", "is_task", "kind_of", "task_state"]
 
 
 class Task(Protocol):
@@ -94,14 +94,28 @@ class Resolution:
     """Each required task with its path of keys."""
 
 
+@dataclass(frozen=True)
+class Outputs:
+    """The targets of a task in one workspace."""
+
+    workspace: object
+    nested: object
+    """The result of ``output()``."""
+    targets: tuple[tuple[KeyPath, Target], ...]
+    """Each target with its path of keys."""
+
+
 class TaskState(State):
     """The computed properties of one task."""
 
-    __slots__ = ("log", "resolution", "rng")
+    __slots__ = ("asked", "log", "outputs", "resolution", "rng")
 
     def __init__(self) -> None:
         super().__init__()
         self.resolution: Resolution | None = None
+        self.outputs: Outputs | None = None
+        self.asked: object = None
+        """The visit of a task that was asked what it requires, and is not yet resolved."""
         self.log: dict[str, Any] = {}
         self.rng: np.random.Generator | None = None
 
@@ -118,4 +132,5 @@ def kind_of(task: Task | type[Task]) -> Kind:
 
 def task_state(task: Task) -> TaskState:
     """Return the computed properties of a task."""
-    return cast(TaskState, state_of(cast(Parametrized, task)))
+    state: TaskState | None = vars(task).get("_kart_state")  # asked many times for each task of a graph
+    return cast(TaskState, state_of(cast(Parametrized, task))) if state is None else state

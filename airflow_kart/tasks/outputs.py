@@ -8,20 +8,38 @@ from typing import Any
 from airflow_kart.artifacts.target import Target
 from airflow_kart.artifacts.together import load_together
 from airflow_kart.exceptions import KartError, TargetError, TargetPathError
-from airflow_kart.tasks.model import Task, kind_of
+from airflow_kart.storage.workspace import Workspace
+from airflow_kart.tasks.model import Outputs, Task, kind_of, task_state
 from airflow_kart.tasks.nesting import KeyPath, NotALeafError, describe_path, follow, leaves, map_leaves
 from airflow_kart.tasks.resolution import resolve
 
-__all__ = ["load_nested", "needed_targets", "output_at", "own_targets", "read_targets", "targets_of"]
+__all__ = ["load_nested", "needed_targets", "nested_outputs", "output_at", "own_targets", "read_targets", "targets_of"]
 
 
-def targets_of(task: Task) -> list[tuple[KeyPath, Target]]:
+def targets_of(task: Task) -> tuple[tuple[KeyPath, Target], ...]:
     """Return the targets of a :class:`~airflow_kart.tasks.task.TaskOnKart` with their keys; a wrapper has none.
 
     Raises:
         TargetError: ``output()`` failed, or returned something that is not a target, or none at all.
         TargetPathError: two of them are at the same path.
     """
+    return _outputs(task).targets
+
+
+def nested_outputs(task: Task) -> object:
+    """Return the targets of a task as ``output()`` nests them; raises as :func:`targets_of`."""
+    return _outputs(task).nested
+
+
+def _outputs(task: Task) -> Outputs:
+    """Return the outputs of a task. One ``with`` block of a workspace asks ``output()`` once."""
+    state, workspace = task_state(task), Workspace.surrounding()
+    if state.outputs is None or workspace is None or state.outputs.workspace is not workspace:
+        state.outputs = _checked_outputs(task, workspace)
+    return state.outputs
+
+
+def _checked_outputs(task: Task, workspace: Workspace | None) -> Outputs:
     try:
         outputs = task.output()
     except KartError:
@@ -29,7 +47,7 @@ def targets_of(task: Task) -> list[tuple[KeyPath, Target]]:
     except Exception as error:
         raise TargetError(f"{task!r}.output() failed: {type(error).__name__}: {error}", task=repr(task)) from error
     try:
-        found = list(leaves(outputs, Target))
+        found = tuple(leaves(outputs, Target))
     except NotALeafError as error:
         raise TargetError(
             f"{task!r}.output() returned {error.wrong('a target')}; return make_target(...), or dicts and lists of these",
@@ -41,7 +59,7 @@ def targets_of(task: Task) -> list[tuple[KeyPath, Target]]:
             task=repr(task),
         )
     _refuse_shared_paths(task, found)
-    return found
+    return Outputs(workspace, outputs, found)
 
 
 def own_targets(task: Task, targets: Iterable[Target]) -> list[Target]:
@@ -59,7 +77,7 @@ def output_at(task: Task, key: str | int | None) -> Target:
     Raises:
         TargetError: there is no such output; or there are several, and no key.
     """
-    outputs = task.output()
+    outputs = nested_outputs(task)
     try:
         found = outputs if key is None else follow(outputs, (key,))
     except LookupError:

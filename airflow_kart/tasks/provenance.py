@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_kart.artifacts.sidecar.jsonable import as_json
 from airflow_kart.artifacts.sidecar.private import private_digest
 from airflow_kart.artifacts.sidecar.source import source_of
 from airflow_kart.identity.names import logical_class_name
@@ -13,6 +14,7 @@ from airflow_kart.parameters import Parameter, ParameterVisibility
 from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.nesting import KeyPath
 from airflow_kart.tasks.outputs import read_targets
+from airflow_kart.tasks.redaction import Redaction
 from airflow_kart.tasks.resolution import resolve
 
 __all__ = ["TaskOwner", "object_metadata", "task_parts", "upstream_part"]
@@ -37,6 +39,10 @@ class TaskOwner:
         """Return the metadata of the task's objects in a bucket: task, unique id, upstream, public parameters."""
         return object_metadata(self.task)
 
+    def redact(self, text: str) -> str:
+        """Return a text without the secrets of the task."""
+        return Redaction(self.task).text(text)
+
 
 def task_parts(task: Task, input_checksums: Mapping[str, str]) -> dict[str, Any]:
     """Return the parts of a sidecar that describe a task: the task itself, its upstream, its source and its log.
@@ -55,7 +61,7 @@ def task_parts(task: Task, input_checksums: Mapping[str, str]) -> dict[str, Any]
         },
         "upstream": [upstream_part(path, required, input_checksums) for path, required in resolve(task).inputs],
         "source": source_of(cls),
-        "task_log": dict(task.task_log),
+        "task_log": Redaction(task).json(as_json(dict(task.task_log))),
     }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
+from airflow_kart import settings
 from airflow_kart.exceptions import CycleError, GraphError, IdentityError, KartError, RequirementError
 from airflow_kart.identity.code import fingerprint
 from airflow_kart.identity.encoding import Identified, encode, encode_id, unique_id
@@ -20,10 +21,7 @@ from airflow_kart.tasks.declarations import refuse_async
 from airflow_kart.tasks.model import Resolution, Task, task_state
 from airflow_kart.tasks.nesting import KeyPath, NotALeafError, WrongKeyError, describe_path, leaves, map_leaves
 
-__all__ = ["MOST_TASKS", "resolve"]
-
-MOST_TASKS = 100_000
-"""How many tasks may be upstream of one: more are taken for a ``requires()`` that never ends."""
+__all__ = ["required_by", "resolve"]
 
 
 @dataclass
@@ -34,51 +32,76 @@ class _Visit:
     pending: Iterator[Task]
 
 
-def resolve(task: Task) -> Resolution:
+def resolve(task: Task, known: dict[bytes, Task] | None = None) -> Resolution:
     """Resolve a task and everything upstream; return the task's own part.
+
+    Args:
+        task: the task.
+        known: tasks that were resolved before, by digest, to which the task and its upstream are added: equal tasks are
+            resolved once.
 
     Raises:
         CycleError: a task requires itself.
         RequirementError: a ``requires()`` failed, or returned something that is not a task.
         IdentityError: a parameter's value has no canonical form, or a class's code cannot be fingerprinted.
-        GraphError: there are more than :data:`MOST_TASKS`.
+        GraphError: there are more than ``[kart] max_tasks``.
     """
     state = task_state(task)
     if state.resolution is None:
-        _resolve(task)
+        _resolve(task, {} if known is None else known)
     return cast(Resolution, state.resolution)
 
 
-def _resolve(root: Task) -> None:
+def required_by(task: Task) -> object:
+    """Return what a task requires, without resolving the task: neither ids nor anything further upstream.
+
+    Raises:
+        RequirementError: its ``requires()`` failed, or returned something that is not a task.
+    """
+    state = task_state(task)
+    if state.resolution is not None:
+        return state.resolution.requirements
+    state.asked = visit = _visit(task)
+    return visit.requirements
+
+
+def _resolve(root: Task, first_of: dict[bytes, Task]) -> None:
+    first = first_of.setdefault(root.parameter_digest, root)
+    if (resolution := task_state(first).resolution) is not None:
+        task_state(root).resolution = resolution
+        return
     classes: dict[type[Task], str] = {}
     _add_class(classes, type(root))
     versions: dict[tuple[type[Task], str | None], str | None] = {}
-    first_of: dict[bytes, Task] = {root.parameter_digest: root}
     visits = [_visit(root)]
     open_digests = {root.parameter_digest}
+    limit = 0  # read where a task requires others
     while visits:
         visit = visits[-1]
         for task in visit.pending:
             if type(task) not in classes:
                 _add_class(classes, type(task))
-            first = first_of.setdefault(task.parameter_digest, task)
+            digest = task.parameter_digest
+            first = first_of.setdefault(digest, task)
             resolution = task_state(first).resolution
             if resolution is not None:
                 task_state(task).resolution = resolution
-            elif first.parameter_digest in open_digests:
+            elif digest in open_digests:
                 raise CycleError(_cycle_message([open_visit.task for open_visit in visits], first), task=repr(first))
             else:
-                if len(first_of) > MOST_TASKS:
+                limit = limit or settings.kart_int("max_tasks")
+                if len(first_of) > limit:
                     raise GraphError(
-                        f"{root!r} requires more than {MOST_TASKS:,} tasks; is there a requires() that never ends? "
-                        f"The last ones are {', '.join(repr(open_visit.task) for open_visit in visits[-3:])}",
+                        f"{root!r} requires more than {limit:,} tasks; is there a requires() that never ends? The last ones are "
+                        f"{', '.join(repr(open_visit.task) for open_visit in visits[-3:])}. [kart] max_tasks sets the limit",
                         task=repr(root),
                     )
                 visits.append(_visit(task))
-                open_digests.add(task.parameter_digest)
+                open_digests.add(digest)
                 break
         else:
-            task_state(visit.task).resolution = _resolution(visit, first_of, _code_version(visit.task, versions))
+            name = classes[type(visit.task)]
+            task_state(visit.task).resolution = _resolution(visit, first_of, name, _code_version(visit.task, versions))
             open_digests.discard(visits.pop().task.parameter_digest)
 
 
@@ -96,6 +119,11 @@ def _add_class(classes: dict[type[Task], str], found: type[Task]) -> None:
 
 
 def _visit(task: Task) -> _Visit:
+    """Ask a task what it requires, once."""
+    state = task_state(task)
+    asked, state.asked = cast("_Visit | None", state.asked), None
+    if asked is not None:
+        return asked
     try:
         requirements = task.requires()
         if isinstance(requirements, Generator):
@@ -131,14 +159,14 @@ def _code_version(task: Task, known: dict[tuple[type[Task], str | None], str | N
     return known[key]
 
 
-def _resolution(visit: _Visit, first_of: Mapping[bytes, Task], code_version: str | None) -> Resolution:
+def _resolution(visit: _Visit, first_of: Mapping[bytes, Task], class_name: str, code_version: str | None) -> Resolution:
     task = visit.task
 
     def first(required: Identified) -> Task:
         return first_of[required.parameter_digest]
 
     def encode_task(held: Identified) -> bytes:
-        return encode_id(resolve(first(held)).unique_id)
+        return encode_id(cast(Task, held).unique_id)  # an equal task that came first has lent its resolution
 
     parameters = {
         name: encode(getattr(task, name), encode_task) if encoded is None else encoded
@@ -151,7 +179,7 @@ def _resolution(visit: _Visit, first_of: Mapping[bytes, Task], code_version: str
         error.add_context(f"{task!r}.requires()", task=repr(task))
         raise
     return Resolution(
-        unique_id(logical_class_name(type(task)), code_version, parameters, required),
+        unique_id(class_name, code_version, parameters, required),
         requirements,
         tuple((path, first_of[found.parameter_digest]) for path, found in visit.inputs),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from harness.airflow_home import airflow_program, environment
-from harness.canary import DAGS, SECRETS, environment_of, hits, texts_below
+from harness.canary import DAGS, SECRETS, command_lines, environment_of, hits, texts_below
 
 
 @pytest.fixture(scope="module")
@@ -21,21 +22,25 @@ def home(tmp_path_factory):
     for folder in ("dags", "temporary", "output"):
         (home / folder).mkdir()
     (home / "dags" / "canary.py").write_text(DAGS)
-    surroundings = environment(home, TMPDIR=str(home / "temporary"), CANARY_CONSOLE="1", **environment_of(SECRETS))
+    surroundings = environment(home, TMPDIR=str(home / "temporary"), **environment_of(SECRETS))
 
     def run(name: str, *command: str) -> None:
         done = subprocess.run(command, env=surroundings, cwd=home, capture_output=True, timeout=300, check=False)
         (home / "output" / name).write_bytes(done.stdout + b"\n---\n" + done.stderr)
 
-    run("migrate", airflow_program(), "db", "migrate")
-    (home / "fails.txt").write_text("there")
-    later = threading.Timer(30, (home / "works.txt").write_text, ["there"])
-    later.start()
-    run("bound", airflow_program(), "dags", "test", "canary_bound_works")
-    run("again", airflow_program(), "dags", "test", "canary_works", "--conf", json.dumps({"kart_rerun": ["*"]}))
-    run("fails", airflow_program(), "dags", "test", "canary_fails")
-    run("build", sys.executable, str(home / "dags" / "canary.py"), "fails")
-    later.join()
+    with contextlib.ExitStack() as ending:
+        lines = ending.enter_context(command_lines(home))
+        run("migrate", airflow_program(), "db", "migrate")
+        for mode in ("works", "fails"):
+            (home / f"{mode}.txt").write_text("there")
+        later = threading.Timer(30, (home / "retries.txt").write_text, ["there"])
+        later.start()
+        ending.callback(later.join)
+        run("bound", airflow_program(), "dags", "test", "canary_bound_retries")
+        run("again", airflow_program(), "dags", "test", "canary_works", "--conf", json.dumps({"kart_rerun": ["*"]}))
+        run("fails", airflow_program(), "dags", "test", "canary_fails")
+        run("build", sys.executable, str(home / "dags" / "canary.py"), "works", "fails")
+    (home / "output" / "command lines").write_bytes(b"\n".join(line for _, line in sorted(lines)))
     return home
 
 
@@ -54,13 +59,17 @@ def test_everything_ran(home):
         ("again", "Report: 3 ran"),
         ("fails", "no access"),
         ("build", "failed: RuntimeError"),
+        ("command lines", "canary_bound_retries"),
     ):
         assert words in outputs[name], outputs[name][-3000:]
-    (holder,) = (home / "kart_workspace").rglob("Holder_*.kart.json")
-    sidecar = json.loads(holder.read_text())
-    assert any("uses ***" in line for line in sidecar["log_tail"])
-    assert sidecar["task_log"]["password"] == "***"
-    assert "canary_bound_works" in dump(home).decode()
+    assert (home / "tried-retries").exists()
+    holders = [json.loads(file.read_text()) for file in (home / "kart_workspace").rglob("Holder_*.kart.json")]
+    assert {holder["task"]["parameters"]["mode"]["value"] for holder in holders} == {"retries", "works"}
+    for holder in holders:
+        assert any("uses ***" in line for line in holder["log_tail"])
+        assert holder["task_log"]["password"] == "***"
+        assert "***" in holder["artifact"]["labels"]
+    assert "canary_bound_retries" in dump(home).decode()
 
 
 def test_no_secret_is_found(home):

@@ -7,10 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.sdk import DAG
+from airflow.sdk.log import mask_secret
 from airflow.utils.session import create_session
 from harness.pipeline import Noted
 from sqlalchemy import select
@@ -45,6 +48,24 @@ class Hidden(Noted):
     hidden: int = IntParameter(default=3, visibility=ParameterVisibility.HIDDEN)
     private: str = StrParameter(default="p", visibility=ParameterVisibility.PRIVATE, significant=False)
     held: Noted = TaskInstanceParameter(default=Noted())
+
+
+def test_what_a_process_logs_is_masked_whatever_writes_it():
+    KartOperator(task_id="masks", task=Noted(), dag=DAG("private_log", schedule=None)).render_template_fields({})
+    before = list(structlog.get_config()["processors"])
+    KartOperator(task_id="again", task=Noted(), dag=DAG("private_log_again", schedule=None)).render_template_fields({})
+    assert structlog.get_config()["processors"] == before
+    mask_secret("canary-of-the-log")
+    event: Any = {"event": "uses canary-of-the-log", "deep": [{"in": "canary-of-the-log"}], "level": "info"}
+    try:
+        raise ValueError("caught with canary-of-the-log")
+    except ValueError as error:
+        event["exc_info"] = error
+    for processor in before[before.index(structlog.processors.format_exc_info) : -1]:
+        event = processor(None, "info", event)
+    assert event["event"] == "uses ***"
+    assert "ValueError: caught with ***" in event["exception"]
+    assert "canary-of-the-log" not in str(event)
 
 
 def test_the_form_offers_nothing_but_significant_public_values():

@@ -52,6 +52,11 @@ class AirflowServer:
         self._names = [name for name in _PROCESSES if triggerer or name != "triggerer"]
         self._token = ""
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment variables of all processes."""
+        return self._environment
+
     def start(self) -> None:
         """Migrate the database, start the processes, wait until the API answers."""
         self.command("db", "migrate")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import re
+import string
+import threading
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
-__all__ = ["DAGS", "SECRETS", "environment_of", "hits", "texts_below"]
+__all__ = ["DAGS", "SECRETS", "command_lines", "environment_of", "hits", "texts_below"]
 
 SECRETS = {
     "default": "canary-default-Zq81x",
@@ -31,23 +36,27 @@ SECRETS = {
 DAGS = '''
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 from airflow_kart import (
     DictParameter, ExternalTask, IntParameter, KartDag, ListParameter, ParameterVisibility, StrParameter,
-    TaskInstanceParameter, TaskOnKart, build,
+    TaskInstanceParameter, TaskOnKart, Workspace, build,
 )
 
 SECRET = {name: os.environ[f"CANARY_{name.upper()}"] for name in os.environ["CANARIES"].split()}
 HIDDEN = {"visibility": ParameterVisibility.PRIVATE, "significant": False}
 log = logging.getLogger("canary")
-CONSOLE = "CANARY_CONSOLE" in os.environ
-if CONSOLE:  # Airflow prints a task's own lines and errors to a console as they are, even passwords of connections
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(lambda record: record.name != "canary")
+HOME = Path(os.environ["AIRFLOW_HOME"])
+PLACES = {"": None}  # the configured workspace, and a bucket where there is one
+if "CANARY_BUCKET" in os.environ:
+    PLACES["bucket_"] = Workspace(
+        os.environ["CANARY_BUCKET"], aws_conn_id="canary_s3", lock="redis", redis_conn_id="canary_redis"
+    )
 
 
 class Upstream(TaskOnKart[int]):
@@ -64,7 +73,7 @@ class Delivered(ExternalTask[str]):
     poll_seconds = 1
 
     def output(self):
-        return self.make_target(os.path.join(os.environ["AIRFLOW_HOME"], self.name))
+        return self.make_target(str(HOME / self.name))
 
 
 class Holder(TaskOnKart[int]):
@@ -107,11 +116,14 @@ class Holder(TaskOnKart[int]):
             raise ValueError(f"caught with {everything}")
         except ValueError:
             log.exception("went wrong with %s", self.default)
-        once = Path(os.environ["AIRFLOW_HOME"], f"tried-{self.mode}")
+        (HOME / f"runs-{os.getpid()}").touch()
+        while "CANARY_GATE" in os.environ and not (HOME / "gate").exists():
+            time.sleep(0.05)
+        once = HOME / f"tried-{self.mode}"
         if self.mode == "fails" or (self.mode == "retries" and not once.exists()):
             once.touch()
-            raise RuntimeError("no access" if CONSOLE else f"no access with {everything}")
-        self.dump(1)
+            raise RuntimeError(f"no access with {everything}")
+        self.dump(1, custom_labels={"all": everything, **{str(secret): "key" for secret in everything}})
 
 
 class Last(TaskOnKart[int]):
@@ -122,25 +134,27 @@ class Last(TaskOnKart[int]):
         self.dump(self.load())
 
 
-for mode in ("works", "fails", "retries"):
-    KartDag(f"canary_{mode}", Last(holder=Holder(mode=mode)), schedule=None,
-            operator_kwargs={"retries": int(mode == "retries"), "retry_delay": 1})
-    KartDag(f"canary_bound_{mode}", Holder, schedule=None,
-            bind={"mode": mode, "bound": "{{ var.value.canary }}", "template": "{{ conn.canary_template.password }}"},
-            operator_kwargs={"retries": int(mode == "retries"), "retry_delay": 1})
+for place, workspace in PLACES.items():
+    for mode in ("works", "fails", "retries"):
+        options = {"schedule": None, "workspace": workspace,
+                   "operator_kwargs": {"retries": int(mode == "retries"), "retry_delay": 1}}
+        KartDag(f"canary_{place}{mode}", Last(holder=Holder(mode=mode)), **options)
+        KartDag(f"canary_{place}bound_{mode}", Holder, **options,
+                bind={"mode": mode, "bound": "{{ var.value.canary }}", "template": "{{ conn.canary_template.password }}"})
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # makes and draws the tasks of these modes
     import sys
 
     from airflow_kart.views import graphviz, mermaid, table, tree
 
     logging.basicConfig(level=logging.INFO, format="%(name)s %(levelname)s")
-    for task in (Last(), Last(holder=Holder(mode=sys.argv[1]))):
-        try:
-            build(task, workers=2, progress=True)
-        except Exception as error:
-            print("failed:", type(error).__name__)
-        print(tree(task, details=True), table(task).to_json(), mermaid(task), graphviz(task), repr(task))
+    for task in (Last(holder=Holder(mode=mode)) for mode in sys.argv[1:]):
+        with PLACES.get("bucket_") or contextlib.nullcontext():
+            try:
+                build(task, workers=2, progress=True)
+            except Exception as error:
+                print("failed:", type(error).__name__)
+            print(tree(task, details=True), table(task).to_json(), mermaid(task), graphviz(task), repr(task))
 '''
 """A DAG file; the values come from the environment, as Airflow keeps the source of DAG files."""
 
@@ -155,12 +169,16 @@ def environment_of(secrets: Mapping[str, str]) -> dict[str, str]:
         "AIRFLOW_VAR_CANARY": secrets["bound"],
         "AIRFLOW_CONN_CANARY": json.dumps({"conn_type": "http", "password": secrets["password"]}),
         "AIRFLOW_CONN_CANARY_TEMPLATE": json.dumps({"conn_type": "http", "password": secrets["template"]}),
+        "AIRFLOW__CORE__FERNET_KEY": "",  # what Airflow encrypts, nobody could search
     }
 
 
 def forms(secret: str) -> Iterator[bytes]:
-    """Return a secret in plain, quoted, in JSON, URL-encoded, in hex, and in base64 wherever in a longer text it begins."""
-    for line in secret.splitlines():
+    """Return a secret in plain, quoted, in JSON, URL-encoded, in hex, and in base64 wherever in a longer text it begins.
+
+    The part before a quotation mark stands for all of it: SQL and its like double them.
+    """
+    for line in (re.split(r"""['"\\]""", whole)[0] for whole in secret.splitlines()):
         data = line.encode()
         yield data
         yield repr(line)[1:-1].encode()
@@ -169,7 +187,9 @@ def forms(secret: str) -> Iterator[bytes]:
         yield quote(line, safe="").encode()
         yield quote(line).encode()
         yield quote_plus(line).encode()
+        yield quote(line, safe=string.printable.replace("%", "")).encode()  # metadata of objects in buckets
         yield data.hex().encode()
+        yield data.hex().upper().encode()
         for shift in range(3):
             for encode in (base64.b64encode, base64.urlsafe_b64encode):
                 # The digits that depend on these bytes alone.
@@ -177,19 +197,49 @@ def forms(secret: str) -> Iterator[bytes]:
 
 
 def hits(secrets: Mapping[str, str], texts: Iterable[tuple[str, bytes]]) -> list[str]:
-    """Return where a secret is found: its origin, the place, and the surroundings."""
+    """Return where a secret is found, also in what zlib or gzip has packed: its origin, the place, and the surroundings."""
     sought = [(name, form) for name, secret in secrets.items() for form in set(forms(secret)) if len(form) > 5]
     found = []
     for place, text in texts:
         for name, form in sought:
-            if (at := text.find(form)) >= 0:
-                found.append(f"{name} in {place}: {text[max(0, at - 120) : at + len(form) + 40]!r}")
+            for content in (text, unpacked(text)):
+                if (at := content.find(form)) >= 0:
+                    found.append(f"{name} in {place}: {content[max(0, at - 120) : at + len(form) + 40]!r}")
     return found
 
 
-def texts_below(*directories: Path, except_for: tuple[str, ...] = ()) -> Iterator[tuple[str, bytes]]:
-    """Return the names and the contents of all files below directories."""
+def unpacked(data: bytes) -> bytes:
+    with contextlib.suppress(zlib.error):
+        return zlib.decompress(data, zlib.MAX_WBITS | 32)
+    return b""
+
+
+def texts_below(*directories: Path) -> Iterator[tuple[str, bytes]]:
+    """Return the names and the contents of all files below directories, also while others write there."""
     for directory in directories:
         for path in directory.rglob("*"):
-            if path.is_file() and path.name not in except_for:
-                yield str(path), str(path).encode() + b"\n" + path.read_bytes()
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_file():
+                    yield str(path), str(path).encode() + b"\n" + path.read_bytes()
+
+
+@contextlib.contextmanager
+def command_lines(home: Path) -> Iterator[set[tuple[str, bytes]]]:
+    """Watch the command lines of the processes whose AIRFLOW_HOME is a directory, for as long as the block lasts."""
+    seen: set[tuple[str, bytes]] = set()
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.3):
+            for process in Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError):
+                    if f"AIRFLOW_HOME={home}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                        seen.add((f"command line of {process.name}", (process / "cmdline").read_bytes()))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        watching.join()

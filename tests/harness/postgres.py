@@ -13,11 +13,13 @@ from pathlib import Path
 
 from harness.loopback import free_port
 
+__all__ = ["dump_of", "postgres"]
+
 _SERVER_USER = "postgres"
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
+def postgres(log_file: Path | None = None) -> Iterator[str]:
     """Start a server with an empty database in a directory of its own; give the address, without the driver."""
     programs = _programs()
     port = free_port()
@@ -30,7 +32,7 @@ def postgres() -> Iterator[str]:
         # Durability is for data that outlives the test.
         options = ["-c", "fsync=off", "-c", f"unix_socket_directories={directory}", "-c", "max_connections=200"]
         command = [str(programs / "postgres"), "-D", str(data), "-h", "127.0.0.1", "-p", str(port), *options]
-        with Path(directory, "log").open("wb") as log:
+        with (log_file or Path(directory, "log")).open("wb") as log:
             server = subprocess.Popen(_unprivileged(command), stdout=log, stderr=log, cwd="/")
         try:
             _create_database(programs, port)
@@ -38,6 +40,12 @@ def postgres() -> Iterator[str]:
         finally:
             server.terminate()
             server.wait(30)
+
+
+def dump_of(database: str) -> bytes:
+    """Return all tables of a database, as text."""
+    command = [str(_programs() / "pg_dump"), f"postgresql://{database}"]
+    return subprocess.run(command, check=True, capture_output=True, cwd="/").stdout
 
 
 def _programs() -> Path:

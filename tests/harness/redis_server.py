@@ -72,6 +72,13 @@ class RedisServer:
             found["extra"] = {"ssl": True, **{name: str(self._tls / file) for name, file in files.items()}}
         return json.dumps({**found, **changes})
 
+    def content(self) -> bytes:
+        """Return all keys, each with its value, as text."""
+        import redis
+
+        with redis.Redis("127.0.0.1", self.port, password=self._password) as client:
+            return repr({key: client.get(key) for key in client.scan_iter()}).encode()
+
     def __enter__(self) -> Self:
         self.start()
         return self

@@ -28,7 +28,7 @@ from urllib.parse import parse_qs
 
 from harness.loopback import free_port
 
-__all__ = ["make_bucket", "s3_connection", "s3_server"]
+__all__ = ["make_bucket", "objects_in", "s3_connection", "s3_server"]
 
 
 @contextlib.contextmanager
@@ -57,6 +57,19 @@ def s3_connection(address: str, **extra: Any) -> str:
 def make_bucket(address: str, name: str) -> None:
     """Make a bucket, if it is not there."""
     urllib.request.urlopen(urllib.request.Request(f"{address}/{name}", method="PUT"), timeout=30).close()
+
+
+def objects_in(address: str, bucket: str) -> Iterator[tuple[str, dict[str, str], bytes]]:
+    """Return all objects of a bucket: key, metadata, content."""
+    import boto3  # type: ignore[import-untyped]
+
+    client = boto3.client(
+        "s3", endpoint_url=address, aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1"
+    )
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+        for listed in page.get("Contents", []):
+            found = client.get_object(Bucket=bucket, Key=listed["Key"])
+            yield listed["Key"], found["Metadata"], found["Body"].read()
 
 
 def _wait_for(address: str, server: subprocess.Popen[bytes]) -> None:

@@ -52,7 +52,8 @@ class Total(TaskOnKart[dict[str, int]]):
 
     def run(self) -> None:
         RAN.append(f"Total {self.count}")
-        self.dump({"total": int(self.load(Numbers(count=self.count))["n"].sum())})
+        total = int(self.load(Numbers(count=self.count))["n"].sum())
+        self.dump({"total": total}, custom_labels={"by": self.token})
 
 
 class Parts(TaskOnKart[pd.DataFrame]):
@@ -119,7 +120,9 @@ def test_the_object_says_what_it_is(workspace: Workspace) -> None:
         assert metadata["kart-parameter-count"] == "10"
         assert metadata["team"] == "data"
         assert metadata_of(Total().output().uri)["kart-upstream"] == Numbers().unique_id
-        assert "s3cret" not in json.dumps(metadata_of(Total().output().uri))
+        metadata = metadata_of(Total().output().uri)
+        assert metadata["by"] == "***"
+        assert "s3cret" not in json.dumps(metadata)
 
 
 def test_labels_of_other_types_are_text(workspace: Workspace) -> None:

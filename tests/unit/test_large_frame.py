@@ -213,7 +213,7 @@ class TestTargets:
         assert list(Reader().load_generator(Small().output())) == [7]
 
     def test_a_wrong_key_is_an_error_at_once(self, workspace: Path) -> None:
-        with pytest.raises(TargetError, match=r"load_generator\('nope'\): requires\(\) has no such key; it has 'large'"):
+        with pytest.raises(TargetError, match=r"load_generator\('nope'\): there is no input 'nope'; there are 'large'"):
             Reader().load_generator("nope")
 
     def test_the_sidecar_describes_the_whole(self, workspace: Path) -> None:

@@ -28,7 +28,7 @@ from airflow_kart import (
     build,
 )
 from airflow_kart.artifacts.sidecar.jsonable import Json
-from airflow_kart.runtime.redaction import Redaction
+from airflow_kart.tasks.redaction import Redaction
 
 log = logging.getLogger("shop")
 PRIVATE = ParameterVisibility.PRIVATE
@@ -109,6 +109,27 @@ def test_private_values_are_replaced_in_every_form(workspace: Path) -> None:
     assert logged["tokens"] == 5
     assert logged["url"] == "https://shop/?token=***"
     assert logged["deep"] == {"***": [["***", 1.5]], "pin": "***", "raw": "b'***'"}
+
+
+def test_private_values_are_replaced_in_labels(workspace: Path) -> None:
+    class Labelled(Fetch):
+        def run(self) -> None:
+            self.dump(
+                1, custom_labels={"url": f"https://shop/?token={quote(self.token)}", self.token: "key", "team": "data"}
+            )
+
+    build(Labelled(token=TOKEN))
+    sidecar = Labelled(token=TOKEN).output().sidecar()
+    assert sidecar is not None
+    assert sidecar.artifact.labels == {"url": "https://shop/?token=***", "***": "key", "team": "data"}
+
+
+def test_private_values_are_replaced_where_a_target_is_written_by_itself(workspace: Path) -> None:
+    task = Fetch(token=TOKEN)
+    task.task_log["url"] = f"https://shop/?token={TOKEN}"
+    task.output().dump(1, custom_labels={"token": TOKEN})
+    assert content(task)["task_log"] == {"url": "https://shop/?token=***"}
+    assert content(task)["artifact"]["labels"] == {"token": "***"}
 
 
 def test_private_values_of_tasks_that_a_task_holds_are_replaced(workspace: Path) -> None:

@@ -34,6 +34,9 @@ class Owner:
     def object_metadata(self) -> dict[str, str]:
         return {}
 
+    def redact(self, text: str) -> str:
+        return text
+
 
 class Remote(MemoryStore):
     """A store as on a network, without turns, that can do something just before an object is published."""

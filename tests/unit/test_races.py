@@ -34,6 +34,9 @@ class Owner:
     def object_metadata(self) -> dict[str, str]:
         return {}
 
+    def redact(self, text: str) -> str:
+        return text
+
 
 class Died(BaseException):
     """What a process that is killed does not live to see."""

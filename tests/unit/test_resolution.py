@@ -8,7 +8,6 @@ import pytest
 
 from airflow_kart import IntParameter, ListTaskInstanceParameter, StrParameter, TaskInstanceParameter, TaskOnKart
 from airflow_kart.exceptions import CycleError, GraphError, IdentityError, RequirementError
-from airflow_kart.tasks import resolution
 from airflow_kart.tasks.graph import Graph
 from airflow_kart.tasks.resolution import resolve
 
@@ -239,10 +238,10 @@ def test_an_endless_requires_is_refused() -> None:
 
 
 def test_as_many_tasks_as_may_be_are_not_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolution, "MOST_TASKS", 10)
+    monkeypatch.setenv("AIRFLOW__KART__MAX_TASKS", "10")
     assert Step(n=9).unique_id
     with pytest.raises(
-        GraphError, match=r"more than 10 tasks; .* The last ones are Step\(n=3\), Step\(n=2\), Step\(n=1\)$"
+        GraphError, match=r"more than 10 tasks; .* The last ones are Step\(n=3\), Step\(n=2\), Step\(n=1\)"
     ) as many:
         _ = Step(n=10).unique_id
     assert many.value.task == "Step(n=10)"
@@ -276,6 +275,12 @@ def test_two_classes_of_one_name_and_module_are_refused_wherever_they_were_made(
         with pytest.raises(GraphError, match=r"two different classes are both named .*Twin"):
             _ = requiring([one, other]).unique_id
     assert requiring([requiring(None, "Twin"), requiring(None, "Other")]).unique_id
+
+
+def test_a_setting_limits_how_many_tasks_one_may_require(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__KART__MAX_TASKS", "12")
+    with pytest.raises(GraphError, match=r"more than 12 tasks; .*\. \[kart\] max_tasks sets the limit"):
+        _ = Endless().unique_id
 
 
 def test_an_identity_error_below_names_its_task() -> None:

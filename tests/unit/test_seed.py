@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import random
 import sys
 import threading
 import types
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +18,7 @@ import pytest
 
 from airflow_kart import IntParameter, TaskOnKart, build
 from airflow_kart.exceptions import ConfigurationError, ParameterError
+from airflow_kart.runtime import seed as seed_module
 from airflow_kart.runtime.runner import run_task
 from airflow_kart.runtime.seed import seeded
 
@@ -214,18 +217,79 @@ def test_what_is_not_named_is_not_seeded() -> None:
     assert np.random.random() == expected[1]
 
 
-def test_numpy_is_not_imported_for_those_who_do_not_seed_it(python: Any) -> None:
-    code = """
+IMPORTS = """
+import json, random, sys
+from airflow_kart import IntParameter, TaskOnKart, build
+if sys.argv[1] == "before":
+    import numpy as np
+    import numpy.random
+class Draws(TaskOnKart):
+    def run(self):
+        import numpy as np
+        self.dump([random.random(), float(np.random.random()), float(self.rng.random())])
+class Outer(TaskOnKart):
+    def run(self):
+        inside = build(Draws(), rerun=["Draws"])
+        import numpy as np
+        self.dump([inside, random.random(), float(np.random.random())])
+print(json.dumps([build(Outer(), workspace_directory="w"), build(Draws(), workspace_directory="v", rerun=["Draws"])]))
+import numpy as np
+from pathlib import Path
+assert not [finder for finder in sys.meta_path if type(finder).__module__.startswith("airflow_kart")]
+state = np.random.get_state()[1].tolist()
+np.random.seed(int(Outer().unique_id[:8], 16))
+assert np.random.get_state()[1].tolist() != state
+seed, = [json.loads(path.read_text())["run"]["seed"] for path in Path("w").rglob("Outer*.kart.json")]
+assert seed["functions"] == ["random.seed", "numpy.random.seed"] and seed["versions"]["numpy"] == np.__version__
+"""
+
+
+def test_numpy_is_seeded_when_a_run_imports_it(python: Any, script: Any, tmp_path: Path) -> None:
+    file = script("imports.py", IMPORTS)
+    found = [python(file, when, cwd=script(f"{when}/x", "").parent) for when in ("before", "within")]
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("functions", ["", "seed_functions = ('random.seed',)"])
+def test_numpy_is_not_imported_for_those_who_do_not_use_it(functions: str, python: Any) -> None:
+    code = f"""
 import sys
 from airflow_kart import *
 class A(TaskOnKart):
-    seed_functions = ("random.seed",)
+    {functions}
     def output(self): return self.make_target("a.txt")
     def run(self): self.dump("1")
 build(A(), workspace_directory="w")
+with Workspace("w"):
+    print(A().output().sidecar().content["run"]["seed"]["functions"])
 print("numpy" in sys.modules)
 """
-    assert python(code=code).splitlines()[-1] == "False"
+    assert python(code=code).splitlines()[-2:] == ["['random.seed']", "False"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_generators_imported_in_a_block_are_put_back(fails: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text(
+        "state = [42]\ndef manual_seed(seed): state[0] = seed\nimport types, sys\n"
+        "random = sys.modules['torch.random'] = types.ModuleType('torch.random')\n"
+        "random.get_rng_state = lambda: state[0]\ndef put(kept): state[0] = kept\nrandom.set_rng_state = put\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    seed_module._is_installed.cache_clear()
+    task = with_functions("torch.manual_seed", "random.seed")
+    try:
+        with pytest.raises(ZeroDivisionError) if fails else nullcontext(), seeded(task) as recorded:
+            assert recorded["functions"] == ["random.seed"]
+            torch: Any = importlib.import_module("torch")
+            assert torch.state == [int(task.unique_id[:8], 16)]
+            assert recorded["functions"] == ["random.seed", "torch.manual_seed"]
+            if fails:
+                raise ZeroDivisionError
+        assert torch.state == [42]
+    finally:
+        seed_module._is_installed.cache_clear()
+        for name in ("torch", "torch.random"):
+            sys.modules.pop(name, None)
 
 
 # What a class says.

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import logging
 import multiprocessing
 import os
 import re
-import select
 import subprocess
 import sys
 import threading
@@ -383,17 +381,23 @@ def test_progress_tells_of_failures(workers: int, tmp_path: Path) -> None:
 def test_a_killed_worker_is_an_error_that_says_so(tmp_path: Path) -> None:
     done = run_pipeline(tmp_path, "(99, 1)", 2)
     assert done.returncode == 1
-    assert f"{TaskFailedError.__name__}: a process that ran one of" in done.stderr
-    assert "Part(number=99)" in done.stderr.rpartition("TaskFailedError")[2]
+    assert f"{TaskFailedError.__name__}: a process that ran Part(number=99) died" in done.stderr
 
 
 @pytest.mark.parametrize("text", ["x", "ä", "\U0001f600", "\ud800", "\0"])
-def test_what_workers_tell_is_short_enough_to_stay_in_one_piece(text: str) -> None:
-    listener, speaker = multiprocessing.Pipe(duplex=False)
-    _Teller(speaker).happens(Event("failed", "0" * 32, text * 100_000, text * 100_000))
-    told = listener.recv_bytes()
-    assert len(told) + 4 <= select.PIPE_BUF
-    assert Event(*json.loads(told)).task.startswith(text)
+def test_what_workers_tell_arrives_whole(text: str) -> None:
+    listener, speaker = multiprocessing.Pipe()
+    event = Event("failed", "0" * 32, text * 100_000, text * 100_000)
+    thread = threading.Thread(target=_Teller(speaker).happens, args=(event,))
+    thread.start()
+    assert listener.recv() == event
+    thread.join()
+
+
+def test_a_worker_whose_parent_has_gone_tells_nobody() -> None:
+    listener, speaker = multiprocessing.Pipe()
+    listener.close()
+    _Teller(speaker).happens(Event("ran", "0" * 32, "Part()"))
 
 
 def test_progress_live_on_a_terminal(tmp_path: Path) -> None:

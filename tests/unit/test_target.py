@@ -3,7 +3,6 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import hashlib
-import io
 import json
 import os
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from airflow_kart.exceptions import CorruptArtifactError, FormatError, MissingAr
 from airflow_kart.formats import format_for
 from airflow_kart.formats.large_frame import LargeFrameFormat
 from airflow_kart.formats.text import TextFormat
-from airflow_kart.storage import LocalStore
+from airflow_kart.storage import LocalStore, ObjectContent
 
 SMALL = "small"
 LARGE = "large " * 2_000_000  # above 8 MiB the checksum is computed beside the reading, not before
@@ -42,6 +41,9 @@ class Owner:
 
     def object_metadata(self) -> dict[str, str]:
         return {}
+
+    def redact(self, text: str) -> str:
+        return text
 
 
 def target_at(path: Path, store: Any = None, owner: Any = None) -> Target:
@@ -221,11 +223,11 @@ def test_a_garbled_transfer_heals_by_one_more_read(tmp_path: Path, wrong: int) -
     class Garbled(LocalStore):
         reads = 0
 
-        def open(self, uri: str) -> Any:
+        def read(self, uri: str) -> Any:
             self.reads += not uri.endswith(".kart.json")
             if uri.endswith(".kart.json") or self.reads > wrong:
-                return super().open(uri)
-            return io.BytesIO(f"garbled {self.reads}".encode())
+                return super().read(uri)
+            return ObjectContent(f"garbled {self.reads}".encode(), "")
 
     target_at(tmp_path / "a.json").dump(SMALL)
     reader = target_at(tmp_path / "a.json", Garbled())
@@ -540,11 +542,18 @@ class Scripted(LocalStore):
         self._before = before
         self._opened = 0
 
-    def open(self, uri: str) -> Any:
+    def _before_opening(self, uri: str) -> None:
         if not uri.endswith(".kart.json"):
             self._opened += 1
             self._before.pop(f"open_{self._opened}", lambda: None)()
+
+    def open(self, uri: str) -> Any:
+        self._before_opening(uri)
         return super().open(uri)
+
+    def read(self, uri: str) -> Any:
+        self._before_opening(uri)
+        return super().read(uri)
 
     def stat(self, uri: str) -> Any:
         self._before.pop("stat", lambda: None)()
@@ -573,16 +582,18 @@ def test_a_replacement_that_is_taken_back_is_no_corruption(tmp_path: Path) -> No
     class Store(LocalStore):
         done = False
 
-        def open(self, uri: str) -> Any:
+        def read(self, uri: str) -> Any:
             if uri.endswith(".kart.json") or self.done:
-                return super().open(uri)
+                return super().read(uri)
             self.done = True
             writer.dump("new")
-            stream = super().open(uri)
+            content = super().read(uri)
             writer.dump("old")
-            return stream
+            return content
 
-    assert target_at(tmp_path / "a.json", Store()).load() == "old"
+    store = Store()
+    assert target_at(tmp_path / "a.json", store).load() == "old"
+    assert store.done
 
 
 def test_the_recorded_checksum_is_that_of_what_was_loaded(tmp_path: Path) -> None:

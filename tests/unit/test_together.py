@@ -74,11 +74,18 @@ class Watched(LocalStore):
         self._name = name
         self._action: Callable[[], object] | None = action
 
-    def open(self, uri: str) -> Any:
+    def _before_opening(self, uri: str) -> None:
         if f"/{self._name}/" in uri and not uri.endswith(".kart.json") and self._action is not None:
             action, self._action = self._action, None
             action()
+
+    def open(self, uri: str) -> Any:
+        self._before_opening(uri)
         return super().open(uri)
+
+    def read(self, uri: str) -> Any:
+        self._before_opening(uri)
+        return super().read(uri)
 
 
 def through(store: LocalStore) -> dict[str, Target]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import builtins
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -156,6 +158,84 @@ def test_a_tasks_own_exception_comes_through(workspace: Path) -> None:
         build(Both(kind="locked"), workers=2, progress=False)
     assert caught.value.code == 503
     assert "in run\n" in str(caught.value.__cause__)  # the traceback of the worker
+
+
+PROCESSES = """
+import os, sys
+from airflow_kart import IntParameter, ListTaskInstanceParameter, OptionalTaskInstanceParameter, TaskOnKart, build
+
+WIDTH, asked = 5, []
+
+class Node(TaskOnKart[int]):
+    layer: int = IntParameter()
+    place: int = IntParameter()
+    def requires(self):
+        asked.append(self)
+        return [Node(layer=self.layer - 1, place=place) for place in range(WIDTH)] if self.layer else []
+    def run(self):
+        self.dump(os.getpid() if self.layer else len(asked))
+
+class Counts(TaskOnKart[dict]):
+    '''How often this process has asked nodes for their requirements: many paths lead through few tasks.'''
+    def requires(self):
+        return [Node(layer=8, place=place) for place in range(WIDTH)]
+    def run(self):
+        self.dump({"asked": len(asked), "distinct": len(set(asked))})
+
+class Link(TaskOnKart[int]):
+    number: int = IntParameter()
+    before: "TaskOnKart[int] | None" = OptionalTaskInstanceParameter(default=None)
+    def run(self):
+        self.dump(0 if self.before is None else self.load(self.before) + 1)
+
+class Fickle(TaskOnKart[int]):
+    def requires(self):
+        return [Node(layer=0, place=0)] if __name__ == "__main__" else [Node(layer=0, place=1)]
+    def run(self):
+        self.dump(1)
+
+class Both(TaskOnKart[int]):
+    def requires(self):
+        return [Fickle(), Node(layer=0, place=2)]
+    def run(self):
+        self.dump(2)
+
+def chain(length):
+    found = None
+    for number in range(length):
+        found = Link(number=number, before=found)
+    return found
+
+if __name__ == "__main__" or sys.argv[1] == "unguarded":
+    task = {"counts": Counts, "chain": lambda: chain(400), "fickle": Both, "unguarded": Both}[sys.argv[1]]()
+    print(build(task, workspace_directory=sys.argv[2], workers=2, progress=False))
+"""
+
+
+def test_a_worker_asks_each_task_once_for_its_requirements(python: Any, script: Any) -> None:
+    counts = ast.literal_eval(python(script("processes.py", PROCESSES), "counts", "ws").splitlines()[-1])
+    assert counts == {"asked": 45, "distinct": 45}
+
+
+def test_a_long_chain_of_tasks_in_parameters(python: Any, script: Any) -> None:
+    assert python(script("processes.py", PROCESSES), "chain", "ws").splitlines()[-1] == "399"
+
+
+def failed(script: Any, tmp_path: Path, which: str) -> str:
+    command = [sys.executable, script("processes.py", PROCESSES), which, tmp_path / "ws"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    return done.stderr.splitlines()[-1]
+
+
+def test_a_task_that_is_another_one_in_a_worker_makes_nothing(script: Any, tmp_path: Path) -> None:
+    error = failed(script, tmp_path, "fickle")
+    assert re.search(r"IdentityError: Fickle\(\) has the unique id \w{32} in a worker process, but \w{32} in the one", error)
+    assert list(tmp_path.rglob("Fickle*")) == []
+
+
+def test_a_script_without_a_guard_is_told_so(script: Any, tmp_path: Path) -> None:
+    assert "TaskFailedError: a worker process died before it had a task" in failed(script, tmp_path, "unguarded")
 
 
 SLEEPER = """

@@ -9,6 +9,7 @@ from airflow_kart.artifacts.sidecar.document import (
     Sidecar,
     read_sidecar,
     sidecar_uri,
+    write_sidecar,
 )
 from airflow_kart.artifacts.sidecar.environment import environment
 from airflow_kart.artifacts.sidecar.source import source_of
@@ -22,4 +23,5 @@ __all__ = [
     "read_sidecar",
     "sidecar_uri",
     "source_of",
+    "write_sidecar",
 ]

@@ -6,20 +6,30 @@ classes here type only the parts that the package reads back.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any, TypeAlias
 
-from airflow_kart.artifacts.sidecar.jsonable import Json, as_json
+from airflow_kart.artifacts.sidecar.jsonable import as_json
 from airflow_kart.artifacts.sidecar.validation import wrong_part
 from airflow_kart.exceptions import CorruptArtifactError
-from airflow_kart.storage import Lookup
+from airflow_kart.storage import Expected, Lookup, Store
 
-__all__ = ["SCHEMA_VERSION", "SIDECAR_SUFFIX", "ArtifactRecord", "Publications", "Sidecar", "read_sidecar", "sidecar_uri"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "SIDECAR_SUFFIX",
+    "ArtifactRecord",
+    "Publications",
+    "Sidecar",
+    "read_sidecar",
+    "sidecar_uri",
+    "write_sidecar",
+]
 
 SIDECAR_SUFFIX = ".kart.json"
 SCHEMA_VERSION = 2
@@ -62,13 +72,13 @@ class Sidecar:
     @classmethod
     def of(cls, artifact: ArtifactRecord, parts: Mapping[str, object]) -> Sidecar:
         """Make the document of an artifact from its other parts."""
-        return cls(artifact, {"schema_version": SCHEMA_VERSION, "artifact": asdict(artifact), **parts})
+        return cls(artifact, {"schema_version": SCHEMA_VERSION, "artifact": dict(vars(artifact)), **parts})
 
     def to_bytes(self) -> bytes:
         """Return the document as UTF-8 JSON, with a digest of all bytes before the digest."""
         # A line for each part: readable, and unlike with an indent json's C encoder does the work.
         content = {**self.content, "schema_version": SCHEMA_VERSION}
-        parts = "".join(f"{_as_line(name)}: {_as_line(as_json(part, 1))},\n" for name, part in content.items())
+        parts = "".join(f'"{name}": {_as_line(name, part)},\n' for name, part in content.items())
         body = f"{{\n{parts}".encode("utf-8", "replace")
         return body + _digest_line(body)
 
@@ -158,8 +168,25 @@ class Sidecar:
         return part if isinstance(part, Mapping) else {}
 
 
-def _as_line(value: Json) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+def _as_line(name: str, part: object) -> str:
+    """Return a part as JSON on one line; all artifacts of a process share one environment, which is encoded once."""
+    global _ENVIRONMENT  # noqa: PLW0603 - the last environment, and its line
+    if name != "environment":
+        return _encoded(part)
+    if _ENVIRONMENT[0] is not part:
+        _ENVIRONMENT = part, _encoded(part)
+    return _ENVIRONMENT[1]
+
+
+_ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, default=as_json).encode
+_ENVIRONMENT: tuple[object, str] = (None, "null")
+
+
+def _encoded(part: object) -> str:
+    try:
+        return _ENCODE(part)
+    except (TypeError, ValueError, RecursionError):  # a key, a number or a depth that JSON cannot express
+        return _ENCODE(as_json(part, 1))
 
 
 def _digest_line(body: bytes) -> bytes:
@@ -174,6 +201,34 @@ def sidecar_uri(artifact_uri: str) -> str:
     return artifact_uri + SIDECAR_SUFFIX
 
 
+def write_sidecar(store: Store, sidecar: Sidecar, expected: Expected) -> str:
+    """Publish a sidecar; return its version.
+
+    The process remembers the sidecars that it has written last, so that a later look costs one request, and no decoding.
+
+    Raises:
+        ConflictError: another sidecar than the expected one is there.
+        StorageError: the store refused.
+    """
+    uri = sidecar_uri(sidecar.artifact.uri)
+    upload = store.upload(uri)
+    try:
+        upload.write(sidecar.to_bytes())
+        version = upload.publish(expected)
+    except BaseException:
+        upload.discard()
+        raise
+    with contextlib.suppress(KeyError, RuntimeError):  # another thread makes room at this moment
+        while len(_WRITTEN) >= _MOST_REMEMBERED:
+            _WRITTEN.pop(next(iter(_WRITTEN)), None)
+    _WRITTEN[store, uri] = replace(sidecar, version=version)
+    return version
+
+
+_MOST_REMEMBERED = 4096
+_WRITTEN: dict[tuple[Lookup, str], Sidecar] = {}
+
+
 def read_sidecar(store: Lookup, artifact_uri: str) -> Sidecar | None:
     """Read the sidecar of an artifact, or return ``None`` where there is none.
 
@@ -181,6 +236,12 @@ def read_sidecar(store: Lookup, artifact_uri: str) -> Sidecar | None:
         CorruptArtifactError: the object is not a sidecar, or was changed after it was written.
     """
     uri = sidecar_uri(artifact_uri)
+    written = _WRITTEN.get((store, uri))
+    if written is not None:
+        stat = store.stat(uri)
+        if stat is not None and stat.version == written.version:
+            return written
+        _WRITTEN.pop((store, uri), None)
     found = store.read(uri)
     if found is None:
         return None

@@ -9,13 +9,20 @@ import re
 import socket
 import sys
 from importlib import metadata
+from pathlib import Path
+from types import ModuleType
 
 __all__ = ["environment", "imported_distributions", "peak_memory_bytes"]
 
 
 def environment() -> dict[str, object]:
-    """Return the part of a sidecar that describes the process."""
-    return {**_process(os.getpid()), "packages": imported_distributions()}
+    """Return the part of a sidecar that describes the process; the same object as long as nothing has changed."""
+    return _environment(os.getpid(), len(sys.modules))
+
+
+@functools.lru_cache(maxsize=1)
+def _environment(pid: int, _modules: int) -> dict[str, object]:
+    return {**_process(pid), "packages": imported_distributions()}
 
 
 @functools.lru_cache(maxsize=1)
@@ -38,43 +45,74 @@ def _platform() -> str:
 
 
 def imported_distributions() -> dict[str, str]:
-    """Return the versions of the installed distributions whose modules are imported, by name."""
+    """Return the versions of the installed distributions of which a module is imported, by name."""
     return _imported(len(sys.modules))
 
 
 @functools.lru_cache(maxsize=1)
 def _imported(_modules: int) -> dict[str, str]:
     """Look again only after further imports, which change the number of modules."""
-    installed = _installed()
-    names = {name.partition(".")[0] for name in list(sys.modules)} - sys.stdlib_module_names
-    found = {distribution: version for name in names for distribution, version in installed.get(name, ())}
+    modules = [module for module in list(sys.modules.values()) if isinstance(module, ModuleType)]
+    files = [file for module in modules if isinstance(file := vars(module).get("__file__"), str)]
+    unknown = [file for file in files if file not in _known]
+    _known.update(dict.fromkeys(unknown))
+    for folder in dict.fromkeys(sys.path):
+        prefix = os.path.join(folder, "")
+        _know(folder, {os.fsencode(file[len(prefix) :]): file for file in unknown if file.startswith(prefix)})
     # Installed as editable, this package's modules lead to no distribution.
-    return dict(sorted({"airflow-kart": metadata.version("airflow-kart"), **found}.items()))
+    found = {_known[file] for file in files} - {None}
+    return dict(sorted({"airflow-kart": metadata.version("airflow-kart"), **dict(filter(None, found))}.items()))
 
 
-@functools.lru_cache(maxsize=1)
-def _installed() -> dict[str, list[tuple[str, str]]]:
-    """Return name and version of the distributions that provide each top-level module.
+_known: dict[str, tuple[str, str] | None] = {}
+"""Name and version of the distribution that installed a module's file; ``None`` for a file that no distribution lists."""
 
-    The same as ``importlib.metadata.packages_distributions``, several times as fast: most metadata stay unparsed.
+
+def _know(folder: str, files: dict[bytes, str]) -> None:
+    """Find the distributions of modules in a folder of ``sys.path``: each distribution lists its files.
+
+    The lists are long. Distributions with a name like a module's come first, and mostly suffice; of the others, only lists
+    that contain the name of a module still unknown are read line by line.
+
+    Args:
+        folder: the folder.
+        files: the modules' files, by path in the folder.
     """
-    found: dict[str, list[tuple[str, str]]] = {}
-    for distribution in metadata.distributions():
-        name = _NAME.search(text := distribution.read_text("METADATA") or "")
-        version = _VERSION.search(text)
-        if name is None or version is None:
-            continue
-        listed = distribution.read_text("top_level.txt")
-        modules = listed.split() if listed else _MODULE.findall(distribution.read_text("RECORD") or "")
-        for module in dict.fromkeys(modules):
-            found.setdefault(module, []).append((name[1], version[1]))
-    return found
+    unknown: dict[bytes, set[bytes]] = {}
+    for path in files:
+        unknown.setdefault(_top(path), set()).add(path)
+    try:
+        installed = sorted(name for name in os.listdir(folder) if name.endswith(".dist-info")) if files else []
+    except OSError:
+        return  # an archive, or a folder that is not there
+    tops = [os.fsdecode(top).lower() for top in unknown]
+    stems = {name: name.partition("-")[0].lower() for name in installed}
+    alike = {name for name, stem in stems.items() if any(top in stem or stem in top for top in tops)}
+    for name in sorted(installed, key=lambda name: name not in alike):
+        listed = b"\n" + _read(folder, name, "RECORD")
+        if name in alike or any(paths and b"\n" + top in listed for top, paths in unknown.items()):
+            text = _read(folder, name, "METADATA").decode(errors="replace")
+            version = _VERSION.search(text)
+            for path in files.keys() & (line.partition(b",")[0] for line in listed.split(b"\n")):
+                unknown[_top(path)].discard(path)
+                if (named := _NAME.search(text)) is not None and version is not None:
+                    _known[files[path]] = named[1], version[1]
+
+
+def _top(path: bytes) -> bytes:
+    return path.partition(b"/")[0].partition(b".")[0]
+
+
+def _read(*path: str) -> bytes:
+    try:
+        return Path(*path).read_bytes()
+    except OSError:
+        return b""
 
 
 _NAME = re.compile(r"^Name: *(\S+)", re.MULTILINE)
 _VERSION = re.compile(r"^Version: *(\S+)", re.MULTILINE)
-# The first part of a path that leads to Python code: module.py, package/... or module.cpython-311-x86_64-linux-gnu.so
-_MODULE = re.compile(r"^([A-Za-z_]\w*)(?:/[^,\n]*)?(?:\.[^/,\n]*)?\.(?:py|so|pyd)(?=,)", re.MULTILINE)
+_OF_NOBODY = (b"_virtualenv.", b"__editable__")  # installers' own
 
 
 def peak_memory_bytes() -> int | None:

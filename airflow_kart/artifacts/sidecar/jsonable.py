@@ -19,6 +19,8 @@ _DEEPEST = 50
 
 def as_json(value: object, depth: int = 0) -> Json:
     """Return a value as JSON's types: numpy's numbers as numbers, values without a JSON form as text."""
+    if type(value) in _PLAIN:
+        return value  # type: ignore[return-value]  # of JSON's own types
     for kind, convert in _SCALARS:
         if isinstance(value, kind):
             return convert(value)
@@ -32,6 +34,7 @@ def as_json(value: object, depth: int = 0) -> Json:
     return _as_text(value)
 
 
+_PLAIN = frozenset({str, int, bool, type(None)})
 # In this order: a bool is an int, and an enum may be a str.
 _SCALARS: tuple[tuple[type | tuple[type, ...], Callable[[Any], Json]], ...] = (
     ((type(None), bool), lambda value: value),
