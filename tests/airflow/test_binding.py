@@ -317,6 +317,7 @@ def test_a_value_that_is_bound_has_one_sample_and_a_template_two():
     made = make_binding([RootSpec.of(First), RootSpec.of(Second)], {"late": "5", "kind": "{{ ds }}", "day": "2024-03-04"})
     assert list(made.bind) == ["day", "kind", "late"]
     assert set(made.form) == {"n", "only"}
+    assert made.variations is not None
     assert made.samples["late"] == made.variations["late"] == 5
     assert made.samples["day"] == made.variations["day"] == dt.date(2024, 3, 4)
     assert made.samples["kind"] != made.variations["kind"]

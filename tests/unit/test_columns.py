@@ -36,6 +36,7 @@ from test_formats_tables import (
 from airflow_kart import ExternalTask, Target, TaskOnKart, build
 from airflow_kart.artifacts.checks import Checks
 from airflow_kart.artifacts.external import ExternalTarget
+from airflow_kart.artifacts.reading import Reading
 from airflow_kart.artifacts.sidecar import sidecar_uri
 from airflow_kart.exceptions import ColumnTypeError, CorruptArtifactError, FormatError, SchemaError, TargetError
 from airflow_kart.formats import FeatherFormat, GzipFormat, ParquetFormat, PickleFormat, of_kind
@@ -324,6 +325,17 @@ def test_no_changed_bit_of_a_page_gives_other_values(
     except (CorruptArtifactError, FormatError):
         return
     frames_equal(found, frame[["n", "x"]])
+
+
+def test_a_file_of_another_length_and_the_same_shape_is_not_read_in_part(tmp_path: Path, all_large: None) -> None:
+    target = at(tmp_path / "wide.parquet", ParquetFormat())
+    target.dump(pd.DataFrame({"a": range(1000), "b": range(1000)}))
+    sidecar = target.sidecar()
+    assert sidecar is not None
+    other = pa.Table.from_pandas(pd.DataFrame({"a": range(1, 1001), "b": range(1000)}))
+    pq.write_table(other, target.uri, write_page_checksum=True, compression="none")
+    assert os.path.getsize(target.uri) != sidecar.artifact.bytes
+    assert Reading(target.uri, target.format, target.store).columns_alone(sidecar, ["a"]) is None
 
 
 def test_a_file_of_another_length_is_not_read_in_part(tmp_path: Path, all_large: None) -> None:

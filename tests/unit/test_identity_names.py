@@ -381,6 +381,30 @@ def test_a_file_elsewhere_is_named_from_the_innermost_entry_of_the_search_path(
     assert logical_module_name(AIRFLOWS) == expected
 
 
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("pipe.py", "pipe"),
+        ("team/pipe.py", "pipe"),
+        ("team/sub/pipe.py", "sub.pipe"),
+        ("team/tracking_repo/sub/pipe.py", "sub.pipe"),
+        (f"team/versions/{SHA}/sub/pipe.py", "sub.pipe"),
+        ("other/sub/pipe.py", "pipe"),
+        ("other/folder/sub/pipe.py", "sub.pipe"),
+        (f"other/versions/{SHA}/folder/sub/pipe.py", "sub.pipe"),
+    ],
+)
+def test_a_file_of_a_bundles_checkout_is_named_from_the_bundles_root(
+    loaded: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, expected: str
+) -> None:
+    monkeypatch.setattr(sys, "path", [])
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(tmp_path / "bundles"))
+    bundles = [{"name": "team", "kwargs": {}}, {"name": "other", "kwargs": {"subdir": "folder"}}]
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps(bundles))
+    loaded(AIRFLOWS, f"bundles/{file}")
+    assert logical_module_name(AIRFLOWS) == expected
+
+
 @pytest.mark.parametrize("place", ["site-packages", "dist-packages"])
 def test_an_installed_module_keeps_its_name_wherever_it_is(loaded: Any, place: str) -> None:
     loaded("pipe", f"dags/{place}/sub/pipe.py")

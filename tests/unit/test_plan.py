@@ -8,6 +8,7 @@ import pytest
 
 from airflow_kart import IntParameter, TaskOnKart, build
 from airflow_kart.runtime.plan import Outcome, Plan, make_plan
+from airflow_kart.tasks.completeness import is_complete
 from airflow_kart.tasks.graph import Graph
 from airflow_kart.tasks.provenance import TaskOwner
 
@@ -228,11 +229,11 @@ def test_only_what_is_forced_is_marked_and_each_output_of_it() -> None:
     graph = Graph.of([Both()])
     make_plan(graph).begin_reruns()
     make_plan(graph, required=list(graph.nodes)).begin_reruns()
-    assert all(node.task.complete() for node in graph.nodes.values())
+    assert all(is_complete(node.task).complete for node in graph.nodes.values())
     make_plan(graph, rerun=names(Two())).begin_reruns()
     assert [target.exists() for target in graph.nodes[Two().unique_id].targets] == [False, False]
     assert all(target.state().readable for target in graph.nodes[Two().unique_id].targets)
-    assert {repr(node.task) for node in graph.nodes.values() if not node.task.complete()} == {"Two()", "Both()"}
+    assert {repr(node.task) for node in graph.nodes.values() if not is_complete(node.task).complete} == {"Two()", "Both()"}
 
 
 def test_the_tasks_of_an_outcome_are_those_and_no_others() -> None:

@@ -260,7 +260,7 @@ def test_a_conflict_at_every_try_ends_in_an_error_that_names_the_output(
     publish(store, "old")
     monkeypatch.setattr(publications, "_PATIENCE", -1)
     waits: list[float] = []
-    monkeypatch.setattr(publications.time, "sleep", waits.append)
+    monkeypatch.setattr(time, "sleep", waits.append)
 
     def interfere() -> None:
         store.before[f"{NAMES[of]}.kart.json"] = again
@@ -288,8 +288,8 @@ def test_turns_at_several_stores_are_taken_in_one_order() -> None:
     written = publications._written_by_store(outputs)
     assert [store for store, _ in written] == sorted(stores, key=id)
     assert publications._written_by_store(outputs[::-1]) == written
-    for store, uris in written:
-        uri = f"memory://turns/{stores.index(store)}.json"  # type: ignore[arg-type]
+    for found, uris in written:
+        uri = f"memory://turns/{[id(store) for store in stores].index(id(found))}.json"
         assert uris == [uri, f"{uri}.kart.json"]
 
 

@@ -83,6 +83,24 @@ def test_the_reason_is_the_plans_or_else_what_was_found() -> None:
     assert run_task(Number(n=4), planned=True).reason == "no artifact"
 
 
+class Strict(TaskOnKart[int]):
+    strict_check = True
+
+    def requires(self) -> Any:
+        return Number(n=7)
+
+    def run(self) -> None:
+        self.dump(self.load())
+
+
+def test_inputs_count_for_a_task_that_asks_for_them_unless_a_plan_has_judged() -> None:
+    build(Strict())
+    Number(n=7).output().remove()
+    assert run_task(Strict(), planned=True).outcome is Outcome.CACHED
+    with pytest.raises(MissingInputError):
+        run_task(Strict())
+
+
 def test_what_others_run_or_what_was_skipped_before_is_not_run() -> None:
     numbers = [Number(n=n) for n in range(3)]
     plan = make_plan(Graph.of(numbers))
