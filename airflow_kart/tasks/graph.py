@@ -138,8 +138,9 @@ def upstream_first(roots: Iterable[Task], follows: Callable[[Task], bool] = lamb
         while stack:
             task, pending = stack[-1]
             for required in pending:
-                if required.unique_id not in seen and required.unique_id not in opened:
-                    opened.add(required.unique_id)
+                unique_id = required.unique_id
+                if unique_id not in opened and unique_id not in seen:
+                    opened.add(unique_id)
                     stack.append((required, _required(required, follows)))
                     break
             else:

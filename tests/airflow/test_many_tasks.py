@@ -9,19 +9,17 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from airflow.serialization import serialized_objects
 from harness.stand_ins import Ti, context
 
-from airflow_kart import DateParameter, IntParameter, KartDag, TaskOnKart, build
+from airflow_kart import DateParameter, IntParameter, KartDag, Target, TaskOnKart, build
 from airflow_kart.operators import report
 from airflow_kart.operators.xcom import packed, unpacked
 
-try:
-    from airflow.serialization.serialized_objects import DagSerialization
-except ImportError:  # Airflow 3.1
-    from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization  # type: ignore[no-redef]
-
 DAY = dt.date(2024, 5, 6)
 LAYERS, WIDTH = 4, 30
+KNOWN: dict[str, Any] = vars(serialized_objects)
+serialization = KNOWN.get("DagSerialization") or KNOWN["SerializedDAG"]  # the older name is that of Airflow 3.1
 ASKED: Counter[str] = Counter()
 
 
@@ -71,12 +69,16 @@ class Pushing(Ti):
     def __init__(self) -> None:
         self.pushed: dict[str, Any] = {}
 
-    def xcom_push(self, key: str, value: Any) -> None:
-        self.pushed[key] = value
+    def xcom_push(self, **pushed: Any) -> None:
+        self.pushed[pushed["key"]] = pushed["value"]
 
 
 def sheet(dag_id: str, **options: Any) -> KartDag:
     return KartDag(dag_id, Sheet(day=DAY), schedule=None, **options)
+
+
+def operator_of(dag: KartDag, task_id: str) -> Any:
+    return dag.get_task(task_id)
 
 
 @pytest.mark.parametrize(("layer", "place"), [(0, 3), (1, 7), (2, WIDTH - 1), (3, 0)])
@@ -87,7 +89,7 @@ def test_an_operator_asks_only_the_tasks_on_its_way(layer: int, place: int) -> N
     ASKED.clear()
     own = f"cell__{layer}_{place}"
     with pytest.raises(Exception, match="the artifact is there"):
-        dag.get_task(own).execute(context(day=later.isoformat()))
+        operator_of(dag, own).execute(context(day=later.isoformat()))
     upstream = {f"cell__{below}_{(place + step) % WIDTH}" for below in range(layer) for step in range(layer - below + 1)}
     others = ASKED.keys() - upstream - {own, "sheet"}
     assert ASKED["sheet"] == ASKED[own] == 1
@@ -112,7 +114,12 @@ def test_an_operator_finds_the_same_task_as_the_whole_graph_does() -> None:
 
 def test_a_worker_makes_the_same_dag_without_the_outputs_of_all_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     outputs: list[Cell] = []
-    monkeypatch.setattr(Cell, "output", lambda self: outputs.append(self) or self.make_target())
+
+    def output(cell: Cell) -> Target:
+        outputs.append(cell)
+        return cell.make_target()
+
+    monkeypatch.setattr(Cell, "output", output)
     parsed = sheet("many_parsed")
     assert len(outputs) == LAYERS * WIDTH
     outputs.clear()
@@ -120,13 +127,13 @@ def test_a_worker_makes_the_same_dag_without_the_outputs_of_all_tasks(monkeypatc
     monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_TASK_ID", "cell__0_3")
     in_a_worker = sheet("many_parsed")
     assert outputs == []
-    assert DagSerialization.to_dict(in_a_worker) == DagSerialization.to_dict(parsed)
+    assert serialization.to_dict(in_a_worker) == serialization.to_dict(parsed)
 
 
 def test_a_task_whose_class_always_runs_makes_its_consumers_operator_run() -> None:
     dag = KartDag("many_always", After(), schedule=None, plan=False)
     build(After())
-    assert dag.get_task("after").execute(context())["reason"] == "something it needs runs again"
+    assert operator_of(dag, "after").execute(context())["reason"] == "something it needs runs again"
 
 
 def test_the_plan_of_many_tasks_is_short_and_readable() -> None:
@@ -134,8 +141,7 @@ def test_the_plan_of_many_tasks_is_short_and_readable() -> None:
     before, WIDTH = WIDTH, 400
     try:
         dag, ti = sheet("many_short"), Pushing()
-        plan = dag.get_task("plan")
-        plan.execute({**context(), "ti": ti})
+        operator_of(dag, "plan").execute({**context(), "ti": ti})
     finally:
         WIDTH = before
     tasks = len(dag.tasks) - 2
@@ -178,7 +184,7 @@ def test_the_report_reads_only_what_the_plan_does_not_know(run_dag: Any, monkeyp
         read.extend(type(node.task).__name__ for node in nodes)
         return known(nodes, **options)
 
-    known = report.look_at
+    known = vars(report)["look_at"]
     monkeypatch.setattr(report, "look_at", look_at)
     dag = KartDag("many_read", [Sheet(day=DAY), After()], schedule=None)
     build(Sheet(day=DAY))

@@ -31,8 +31,8 @@ class Pushing(Ti):
     def __init__(self) -> None:
         self.pushed: dict[str, Any] = {}
 
-    def xcom_push(self, key: str, value: Any) -> None:
-        self.pushed[key] = value
+    def xcom_push(self, **pushed: Any) -> None:
+        self.pushed[pushed["key"]] = pushed["value"]
 
 
 cpu = time.process_time()
