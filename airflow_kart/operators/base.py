@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import structlog
-from airflow.providers.common.compat.sdk import mask_secret, redact
+from airflow.providers.common.compat.sdk import mask_secret, redact  # pyright: ignore[reportPrivateImportUsage]
 from airflow.sdk import BaseOperator
 from jinja2.nativetypes import NativeEnvironment
 
