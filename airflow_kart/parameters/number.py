@@ -6,7 +6,7 @@ import contextlib
 import math
 import numbers
 import re
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, overload
 
 from typing_extensions import Unpack
 
@@ -75,9 +75,8 @@ class _Number(Parameter[N]):
 
     def _number(self, value: object) -> N:
         whole = self.var_type is int
-        if whole and type(value) is int:  # as nearly all are; asking for an Integral takes longer than all below
-            return cast(N, value)
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral if whole else numbers.Real):
+        plain = whole and type(value) is int  # as nearly all are; asking for an Integral takes longer than the rest
+        if not plain and (isinstance(value, bool) or not isinstance(value, numbers.Integral if whole else numbers.Real)):
             raise ValueError(f"give {'an int' if whole else 'a float'}, not {described(value)}")
         number: N = self.var_type(value)  # type: ignore[call-overload]  # an Integral has __int__
         if self.var_type is float and math.isnan(number):
