@@ -78,7 +78,7 @@ class _Number(Parameter[N]):
         plain = whole and type(value) is int  # as nearly all are; asking for an Integral takes longer than the rest
         if not plain and (isinstance(value, bool) or not isinstance(value, numbers.Integral if whole else numbers.Real)):
             raise ValueError(f"give {'an int' if whole else 'a float'}, not {described(value)}")
-        number: N = self.var_type(value)  # type: ignore[call-overload]  # an Integral has __int__
+        number: N = self.var_type(value)  # type: ignore[call-overload, arg-type]  # an Integral has __int__
         if self.var_type is float and math.isnan(number):
             return self.var_type("nan")  # one of the many
         if number != value:
