@@ -87,7 +87,7 @@ def _is_installed(name: str) -> bool:
     return importlib.util.find_spec(name.partition(".")[0]) is not None
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class _AtImport(MetaPathFinder):
     """While a block lasts, calls a function right after a module's import. Of nested blocks the outermost comes first."""
 
