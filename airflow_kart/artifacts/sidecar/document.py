@@ -205,6 +205,7 @@ def write_sidecar(store: Store, sidecar: Sidecar, expected: Expected) -> str:
     """Publish a sidecar; return its version.
 
     The process remembers the sidecars that it has written last, so that a later look costs one request, and no decoding.
+    Versions of stores without conditional writes may be too coarse for that.
 
     Raises:
         ConflictError: another sidecar than the expected one is there.
@@ -218,7 +219,9 @@ def write_sidecar(store: Store, sidecar: Sidecar, expected: Expected) -> str:
     except BaseException:
         upload.discard()
         raise
-    with contextlib.suppress(KeyError, RuntimeError):  # another thread makes room at this moment
+    if not store.conditional:
+        return version
+    with contextlib.suppress(StopIteration, RuntimeError):  # another thread makes room at this moment
         while len(_WRITTEN) >= _MOST_REMEMBERED:
             _WRITTEN.pop(next(iter(_WRITTEN)), None)
     _WRITTEN[store, uri] = replace(sidecar, version=version)
