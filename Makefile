@@ -20,8 +20,8 @@ demo: $(VENV)/.examples
 # Each level by itself, the fast one first; the type checkers work while the scheduler's processes start.
 test: $(VENV)/.dev
 	.ci/system_packages
-	$(BIN)/python -m pytest tests/unit --numprocesses auto
-	$(BIN)/python -m pytest tests/stores --numprocesses auto
+	$(BIN)/python -m pytest tests/unit --numprocesses auto --dist worksteal
+	$(BIN)/python -m pytest tests/stores --numprocesses auto --dist worksteal
 	$(BIN)/python -m pytest tests/airflow --numprocesses auto --dist loadfile
 	$(BIN)/python -m pytest tests/typing >$(VENV)/typing.log 2>&1 & typing=$$!; \
 	$(BIN)/python -m pytest tests/scheduler --numprocesses 2 --dist loadfile; scheduler=$$?; \
