@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-TIMES_PLAIN_AT_MOST = 1.6
+TIMES_PLAIN_AT_MOST = 2.0
 
 
 def test_a_thousand_cached_tasks_take_little_longer_than_skipping_them_and_no_process(airflow, capsys):
@@ -24,7 +24,8 @@ def test_a_thousand_cached_tasks_take_little_longer_than_skipping_them_and_no_pr
         assert len(run.tasks) == 1002
         assert run.started() == {"plan", "report"}
         assert run.xcom("report") == {**run.xcom("report"), "cached": 1, "not_needed": 999, "ran": 0}
-    assert {len(run.tasks) for run in plain} == {1002}
+    for run in plain:
+        assert (len(run.tasks), run.started()) == (1002, {"plan", "report"})
     seconds, floor = (min(run.seconds for run in each) for each in (runs, plain))
     with capsys.disabled():
         print(f"\n1,000 cached tasks: {seconds:.1f} s of run duration; skipped by plain operators {floor:.1f} s")
