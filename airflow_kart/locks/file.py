@@ -124,13 +124,7 @@ class _File:
 
     def __init__(self, path: str, *, create: bool = True) -> None:
         self.path = path
-        try:
-            self._descriptor, self._found = open_lock_file(path, create=create)
-        except FileNotFoundError:
-            if not create:
-                raise
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            self._descriptor, self._found = open_lock_file(path)
+        self._descriptor, self._found = open_lock_file(path, create=create)
 
     @property
     def closed(self) -> bool:

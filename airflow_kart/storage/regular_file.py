@@ -56,14 +56,21 @@ def open_lock_file(path: str, *, create: bool = True) -> tuple[int, os.stat_resu
 
     Args:
         path: of the file.
-        create: whether to create a missing file; otherwise the file is opened for reading alone.
+        create: whether to create a missing file, with its folder; otherwise the file is opened for reading alone.
 
     Raises:
         NotRegularError: the path is a pipe or a device, or the file has other names besides.
         OSError: the file cannot be opened; for example, the path is a symbolic link.
     """
-    flags = (os.O_RDWR | os.O_CREAT) if create else os.O_RDONLY
-    return _regular(os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666), names=1)
+    flags = (os.O_RDWR | os.O_CREAT if create else os.O_RDONLY) | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        if not create:
+            raise
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        descriptor = os.open(path, flags, 0o666)
+    return _regular(descriptor, names=1)
 
 
 def _regular(descriptor: int, names: int | None = None) -> tuple[int, os.stat_result]:

@@ -104,11 +104,7 @@ class _LockFile:
         self._descriptor = -1
         _OPEN.add(self)
         try:
-            try:
-                self._descriptor, found = open_lock_file(path)
-            except FileNotFoundError:
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-                self._descriptor, found = open_lock_file(path)
+            self._descriptor, found = open_lock_file(path)
         except OSError as error:
             refused("lock", path, error)
         self._identity = found.st_ino, found.st_dev
@@ -117,7 +113,7 @@ class _LockFile:
         """Return the range of a file's name: one for an artifact and its sidecar, which differ behind the first dot."""
         if not _kernel_locks_ranges():
             return (*self._identity, 0)
-        stem = name[: name.find(".", 1)] or name
+        stem = name[:1] + name[1:].partition(".")[0]
         digest = hashlib.blake2b(os.fsencode(stem), digest_size=7).digest()
         return (*self._identity, _FIRST + int.from_bytes(digest, "big"))
 

@@ -22,7 +22,6 @@ from harness.store_conformance import put
 from airflow_kart import Workspace
 from airflow_kart.exceptions import ConfigurationError, ConflictError, LockError, LockLostError, StorageError
 from airflow_kart.locks import Holder, Locks, LockWatch, Taken, locks_for
-from airflow_kart.locks import file as file_locks
 from airflow_kart.locks.file import FileLocks
 from airflow_kart.locks.lease import LeaseLocks
 from airflow_kart.locks.none import NoLocks
@@ -235,12 +234,12 @@ def test_a_file_that_others_only_look_at_is_tried_again_after_a_short_while(
 
 
 def test_a_folder_that_another_run_makes_just_before_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def overtaken(path: str, **options: Any) -> int:
+    def overtaken(path: str, *options: int) -> int:
         monkeypatch.undo()
         (tmp_path / ".kart-locks").mkdir()
         raise FileNotFoundError(path)
 
-    monkeypatch.setattr(file_locks, "open_lock_file", overtaken)
+    monkeypatch.setattr(os, "open", overtaken)
     taken(FileLocks(str(tmp_path))).release()
 
 

@@ -37,6 +37,15 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "_SAY_AFTER", 0.1)
 
 
+@pytest.mark.parametrize("name", ["a.json", "model", "a", ".hidden", ".hidden.csv.gz"])
+def test_an_artifact_and_its_sidecar_have_one_turn(tmp_path: Path, name: str) -> None:
+    file = turns._LockFile(str(tmp_path / "folder" / "publishing.lock"))
+    assert file.range_of(name) == file.range_of(f"{name}.kart.json")
+    if turns._kernel_locks_ranges():
+        assert file.range_of("model") != file.range_of("modem")
+    file.close()
+
+
 HOLD = """
 import os, sys, time
 from airflow_kart.storage import LocalStore, turns
