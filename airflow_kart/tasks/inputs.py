@@ -41,16 +41,15 @@ def input_targets(task: Task, target: object, keys: KeyPath, method: str) -> Any
         TargetError: there is no such input.
     """
     chosen = target
+    given = keys if target is None else (target, *keys)
     if target is None or isinstance(target, (str, int)):
-        chosen = resolve(task).requirements
-        keys = keys if target is None else (target, *keys)
+        chosen, keys = resolve(task).requirements, cast(KeyPath, given)
     for key in keys:
         if is_task(chosen):
             chosen = _outputs_of(chosen)
         try:
             chosen = follow(chosen, (key,))
         except LookupError:
-            given = keys if target is None or isinstance(target, (str, int)) else (target, *keys)
             raise TargetError(
                 f"{task!r}.{method}({', '.join(map(repr, given))}): there is no input {key!r}; {_keys_in(chosen)}",
                 task=repr(task),
