@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.owner import Owner
 
 from airflow_kart import Target, TaskOnKart, build
 from airflow_kart.artifacts import publication as publications
@@ -23,19 +24,6 @@ from airflow_kart.tasks.graph import Graph
 from airflow_kart.tasks.outputs import load_nested
 
 NAMES = ("memory://steps/a/one.json", "memory://steps/b/two.json")
-
-
-class Owner:
-    unique_id = "a" * 32
-
-    def describe(self, input_checksums: Any) -> dict[str, Any]:
-        return {"task": {"unique_id": self.unique_id}}
-
-    def object_metadata(self) -> dict[str, str]:
-        return {}
-
-    def redact(self, text: str) -> str:
-        return text
 
 
 class Remote(MemoryStore):

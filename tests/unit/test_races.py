@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.owner import Owner
 from harness.store_conformance import put
 
 from airflow_kart import Target
@@ -22,20 +23,6 @@ from airflow_kart.formats import format_for
 from airflow_kart.storage import ANY, LocalStore, MemoryStore, Store
 
 UNIQUE_ID = "a" * 32
-
-
-class Owner:
-    def __init__(self, unique_id: str = UNIQUE_ID) -> None:
-        self.unique_id = unique_id
-
-    def describe(self, input_checksums: Any) -> dict[str, Any]:
-        return {"task": {"unique_id": self.unique_id}}
-
-    def object_metadata(self) -> dict[str, str]:
-        return {}
-
-    def redact(self, text: str) -> str:
-        return text
 
 
 class Died(BaseException):

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import pandas as pd
 import pytest
 import xxhash
+from harness.owner import Owner
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,22 +29,6 @@ from airflow_kart.storage import LocalStore, ObjectContent
 SMALL = "small"
 LARGE = "large " * 2_000_000  # above 8 MiB the checksum is computed beside the reading, not before
 VALUES = pytest.mark.parametrize("value", [SMALL, LARGE], ids=["small", "large"])
-
-
-class Owner:
-    """The least a target needs of a task."""
-
-    def __init__(self, unique_id: str = "a" * 32) -> None:
-        self.unique_id = unique_id
-
-    def describe(self, input_checksums: Any) -> dict[str, Any]:
-        return {"task": {"unique_id": self.unique_id}}
-
-    def object_metadata(self) -> dict[str, str]:
-        return {}
-
-    def redact(self, text: str) -> str:
-        return text
 
 
 def target_at(path: Path, store: Any = None, owner: Any = None) -> Target:
