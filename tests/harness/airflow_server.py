@@ -283,7 +283,7 @@ def _configuration(home: Path, port: int, database: str) -> dict[str, str]:
             "sql_alchemy_conn": f"postgresql+psycopg2://{database}",
             "sql_alchemy_conn_async": f"postgresql+asyncpg://{database}",
         },
-        "dag_processor": {"refresh_interval": 2, "min_file_process_interval": 2},
+        "dag_processor": {"refresh_interval": 2, "min_file_process_interval": 300},
         "scheduler": {"scheduler_idle_sleep_time": 0.2},
         "logging": {
             "logging_level": "INFO",
