@@ -14,9 +14,8 @@ import json
 import os
 import re
 import socket
-import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from typing_extensions import Self
@@ -45,12 +44,12 @@ class Holder:
     process: int = field(default_factory=os.getpid)
     since: str = field(default_factory=lambda: dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"))
     """The time by the clock of the host (ISO 8601, UTC); for people, no program compares it."""
-    owner: str = field(default_factory=lambda: uuid.uuid4().hex)
+    owner: str = field(default_factory=lambda: os.urandom(16).hex())
     """Different for each holder."""
 
     def to_json(self, **more: object) -> str:
         """Return the holder as JSON text in ASCII, with further fields of the lock. The end of a long task is cut off."""
-        return json.dumps({**asdict(self), "task": self.task[:_LONGEST_TASK], **more})
+        return json.dumps({**vars(self), "task": self.task[:_LONGEST_TASK], **more})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self | None:

@@ -209,10 +209,13 @@ def counts_of(plan: Plan) -> dict[str, Any]:
     found = collections.Counter(what for what, *_ in notes)
     published = collections.Counter(number for what, number, *_ in notes if what == "published")
     ran = collections.Counter(number for what, number, *_ in notes if what == "run")
-    there = missing = 0
-    with Workspace(plan.workspace):
+    there = missing = held = 0
+    with Workspace(plan.workspace) as workspace:
+        locks = locks_for(workspace)
         for number in range(plan.tasks):
-            target = Item(number=number).output()
+            item = Item(number=number)
+            held += locks.look(item.unique_id) is not None
+            target = item.output()
             if target.exists() and target.load()["number"] == number:
                 there += 1
             else:
@@ -224,7 +227,7 @@ def counts_of(plan: Plan) -> dict[str, Any]:
         "missing": missing,
         "published twice": sorted(number for number, count in published.items() if count > 1),
         "ran more than once": {number: count for number, count in ran.items() if count > 1},
-        "locks left": len(list(store_for(folder).list(folder))),
+        "locks left": held + sum(1 for uri in store_for(folder).list(folder) if not uri.endswith("/held")),
         "errors": sorted({words for what, _, _, words in notes if what.endswith("Error")})[:10],
     }
 

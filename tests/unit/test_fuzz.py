@@ -18,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from harness.lock_words import Words
 from harness.mutations import mutated, mutated_bytes, mutated_json
 
 from airflow_kart import IntParameter, Target, TaskInstanceParameter, TaskOnKart, build
@@ -203,10 +204,10 @@ def test_records_of_file_locks(tmp_path: Path) -> None:
     locks = FileLocks(str(tmp_path))
     lease = locks.acquire("name", Holder("Task()", airflow={"dag_id": "d", "run_id": "r", "task_id": "t"}))
     assert not isinstance(lease, Taken)
-    file = next((tmp_path / ".kart-locks").iterdir())
-    good = file.read_bytes()
+    words = Words(tmp_path, "name")
+    good = words.read() + b"\n"
     for numbers in attempts():
-        file.write_bytes(mutated(good, numbers))
+        words.replace(mutated(good, numbers))
         check_taken(locks.look("name"))
         check_taken(locks.acquire("name", Holder("Other()")))  # type: ignore[arg-type]
     lease.release()

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import logging
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.lock_conformance import NAME, EveryLease, EveryLock, taken, waited_for
+from harness.lock_conformance import NAME, EveryLease, taken, waited_for
 from harness.lock_process import LockPlace
-from harness.obstacles import OBSTACLES
+from harness.lock_words import Words
 from harness.own_store import OwnStore
 from harness.store_conformance import put
 
@@ -29,12 +26,6 @@ from airflow_kart.locks.redis import RedisLocks
 from airflow_kart.storage import ANY, Expected, LocalStore, MemoryStore, Removable, register_store
 
 TIME_TO_LIVE = 0.7
-
-
-class TestFileLocks(EveryLock):
-    @pytest.fixture
-    def place(self, tmp_path: Path) -> LockPlace:
-        return LockPlace(FileLocks, (str(tmp_path / "ws"),), None)
 
 
 def local_leases(directory: str, uri: str, time_to_live: float) -> LeaseLocks:
@@ -61,136 +52,6 @@ class TestLeasesInAnOwnStore(EveryLease):
         return LockPlace(LeaseLocks, (store, "sqlite://locks", TIME_TO_LIVE), TIME_TO_LIVE, shared=False)
 
 
-def files_below(directory: Path) -> set[str]:
-    return {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
-
-
-def test_a_released_file_is_gone_and_no_listing_shows_one(tmp_path: Path) -> None:
-    locks = FileLocks(str(tmp_path))
-    lease = taken(locks)
-    assert files_below(tmp_path) == {f".kart-locks/{NAME}.lock"}
-    assert list(LocalStore().list(f"{tmp_path}/")) == []
-    lease.release()
-    assert files_below(tmp_path) == set()
-
-
-def test_a_file_whose_words_are_cut_off_is_held_by_nobody_knows_whom(tmp_path: Path) -> None:
-    locks = FileLocks(str(tmp_path))
-    lease = taken(locks)
-    file = tmp_path / ".kart-locks" / f"{NAME}.lock"
-    for words in ("", "{", '{"task": "x"}', "[1]", file.read_text()[:-5]):
-        file.write_text(words)
-        assert locks.look(NAME) == Taken(None)
-    lease.release()
-
-
-def test_what_a_killed_holder_wrote_is_written_over(tmp_path: Path) -> None:
-    locks = FileLocks(str(tmp_path))
-    file = tmp_path / ".kart-locks" / f"{NAME}.lock"
-    file.parent.mkdir()
-    file.write_text(Holder("x" * 1000).to_json())
-    assert locks.look(NAME) is None
-    holder = Holder("Train")
-    lease = locks.acquire(NAME, holder)
-    assert json.loads(file.read_text())["task"] == "Train"
-    assert locks.look(NAME) == Taken(holder)
-    assert not isinstance(lease, Taken)
-    lease.release()
-
-
-@pytest.mark.parametrize(("obstruct", "words"), OBSTACLES)
-def test_only_a_regular_file_is_locked_and_nothing_elsewhere_is_changed(
-    tmp_path: Path, obstruct: Callable[[Path], None], words: str
-) -> None:
-    path = tmp_path / "ws" / ".kart-locks" / f"{NAME}.lock"
-    path.parent.mkdir(parents=True)
-    (tmp_path / "precious").write_text("precious")
-    obstruct(path)
-    locks, began = FileLocks(str(tmp_path / "ws")), time.monotonic()
-    for ask in (lambda: locks.acquire(NAME, Holder("Train")), lambda: locks.look(NAME)):
-        with pytest.raises(LockError, match=words) as caught:
-            ask()
-        assert caught.value.uri == str(path)
-    assert time.monotonic() - began < 5
-    assert (tmp_path / "precious").read_text() == "precious"
-    assert not (tmp_path / "nowhere").exists()
-
-
-def test_a_file_that_became_a_link_is_a_lost_lock(tmp_path: Path) -> None:
-    lease = taken(FileLocks(str(tmp_path)))
-    file = tmp_path / ".kart-locks" / f"{NAME}.lock"
-    file.rename(tmp_path / "elsewhere")
-    file.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(LockLostError, match="was removed while it was held"):
-        lease.renew()
-    lease.release()
-    assert (tmp_path / "elsewhere").exists()
-
-
-def test_a_second_lease_is_held_across_a_fork_by_nobody_but_the_parent(python: Callable[..., str], tmp_path: Path) -> None:
-    code = f"""
-import os, time
-from airflow_kart.locks import Holder, Taken
-from airflow_kart.locks.file import FileLocks
-locks = FileLocks({str(tmp_path)!r})
-leases = [locks.acquire(name, Holder(name)) for name in ("first", "second")]
-child = os.fork()
-if not child:
-    for lease in leases:
-        lease.release()  # does nothing: the leases are the parent's
-    time.sleep(60)
-    os._exit(0)
-time.sleep(0.3)
-held = [isinstance(locks.look(name), Taken) for name in ("first", "second")]
-for lease in leases:
-    lease.renew()
-    lease.release()
-print(held, [locks.look(name) for name in ("first", "second")])
-os.kill(child, 9)
-"""
-    expected = "[True, True] [None, None]\n"
-    assert python(code=code, env={"PYTHONWARNINGS": "ignore"}) == expected
-
-
-def test_a_removed_file_is_a_lost_lock(tmp_path: Path) -> None:
-    locks = FileLocks(str(tmp_path))
-    old = taken(locks)
-    (tmp_path / ".kart-locks" / f"{NAME}.lock").unlink()
-    new = taken(locks)
-    with pytest.raises(LockLostError, match="was removed while it was held"):
-        old.renew()
-    old.release()
-    new.renew()
-    new.release()
-
-
-def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any) -> None:
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    locks = FileLocks(str(tmp_path))
-    with monkeypatch.context() as patch:
-        patch.setattr(fcntl, "flock", refuse)  # such a file system is not to be had here
-        with pytest.raises(LockError, match=r"keeps no locks .*set \[kart\] lock to lease or redis, or to none"):
-            locks.acquire(NAME, Holder("Train"))
-
-
-def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(LockError, match=r"could not lock .*file/.kart-locks/.*\[kart\] lock"):
-        FileLocks(str(tmp_path / "file")).acquire(NAME, Holder("Train"))
-
-
-def test_locking_a_file_takes_less_than_a_millisecond(tmp_path: Path) -> None:
-    locks, best = FileLocks(str(tmp_path)), 1.0
-    for _ in range(20):
-        began = time.perf_counter()
-        for _ in range(20):
-            taken(locks).release()
-        best = min(best, (time.perf_counter() - began) / 20)
-    assert best < 0.001
-
-
 class Unreliable(MemoryStore):
     """A store that loses answers, or refuses to remove what is of a version."""
 
@@ -210,37 +71,6 @@ class Unreliable(MemoryStore):
         if self.refuse_to_remove:
             raise StorageError("not implemented")
         return super().remove(uri, expected)
-
-
-def test_a_file_that_others_only_look_at_is_tried_again_after_a_short_while(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    locks = FileLocks(str(tmp_path))
-    waits: list[float] = []
-    monkeypatch.setattr(time, "sleep", waits.append)
-    taken(locks).release()
-    path = tmp_path / ".kart-locks" / f"{NAME}.lock"
-    with path.open("wb") as looking:
-        fcntl.flock(looking, fcntl.LOCK_SH)
-        for _ in range(5):
-            assert locks.acquire(NAME, Holder("Train")) == Taken(None)
-    assert len(waits) % 5 == 0
-    tries = len(waits) // 5
-    assert tries > 1
-    for count, wait in enumerate(waits):
-        assert 0 <= wait <= 0.001 * (count % tries)
-    assert max(waits) > 0.001
-    taken(locks).release()
-
-
-def test_a_folder_that_another_run_makes_just_before_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def overtaken(path: str, *options: int) -> int:
-        monkeypatch.undo()
-        (tmp_path / ".kart-locks").mkdir()
-        raise FileNotFoundError(path)
-
-    monkeypatch.setattr(os, "open", overtaken)
-    taken(FileLocks(str(tmp_path))).release()
 
 
 def test_a_renewal_whose_answer_was_lost_is_no_loss() -> None:
@@ -404,7 +234,8 @@ def test_strange_text_is_the_lock_of_an_unknown_holder(data: bytes, tmp_path: Pa
     lease.release()
     files = FileLocks(str(tmp_path))
     lease = taken(files)
-    (tmp_path / ".kart-locks" / f"{NAME}.lock").write_bytes(data)
+    words = Words(tmp_path, NAME)
+    words.replace(words.mark + data + b"\n")
     assert files.look(NAME) == Taken(None)
     lease.release()
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from harness.lock_conformance import NAME, taken
+from harness.lock_words import Words
 
 from airflow_kart.exceptions import LockError, LockLostError
 from airflow_kart.locks import Hold, Holder, Taken
@@ -107,7 +108,7 @@ def test_a_check_renews_where_the_heartbeat_was_kept_from_it() -> None:
 
 def test_a_check_finds_a_removed_file(tmp_path: Path) -> None:
     lease = taken(FileLocks(str(tmp_path)))
-    (tmp_path / ".kart-locks" / f"{NAME}.lock").unlink()
+    Words(tmp_path, NAME).file.unlink()
     with (
         pytest.raises(LockLostError, match=r"the lock of Train was lost: .* was removed while it was held"),
         Hold(lease) as hold,

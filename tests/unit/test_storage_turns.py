@@ -18,15 +18,15 @@ from harness.obstacles import OBSTACLES
 from typing_extensions import Self
 
 from airflow_kart.exceptions import StorageError
-from airflow_kart.storage import LocalStore, turns
+from airflow_kart.storage import LocalStore, lock_file, turns
 
 
 @pytest.fixture(params=["ranges", "whole file"])
 def locking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Lock by ranges, as Linux does, and by whole files, as other kernels have to."""
     if request.param == "whole file":
-        monkeypatch.setattr(turns, "_kernel_locks_ranges", lambda: False)
-    elif not turns._kernel_locks_ranges():
+        monkeypatch.setattr(lock_file, "_kernel_locks_ranges", lambda: False)
+    elif not lock_file._kernel_locks_ranges():
         pytest.skip("this kernel locks no ranges")
     return str(request.param)
 
@@ -38,18 +38,16 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.json", "model", "a", ".hidden", ".hidden.csv.gz"])
-def test_an_artifact_and_its_sidecar_have_one_turn(tmp_path: Path, name: str) -> None:
-    file = turns._LockFile(str(tmp_path / "folder" / "publishing.lock"))
-    assert file.range_of(name) == file.range_of(f"{name}.kart.json")
-    if turns._kernel_locks_ranges():
-        assert file.range_of("model") != file.range_of("modem")
-    file.close()
+def test_an_artifact_and_its_sidecar_have_one_turn(name: str) -> None:
+    assert turns._place(name) == turns._place(f"{name}.kart.json")
+    if lock_file._kernel_locks_ranges():
+        assert turns._place("model") != turns._place("modem")
 
 
 HOLD = """
 import os, sys, time
-from airflow_kart.storage import LocalStore, turns
-if {whole}: turns._kernel_locks_ranges = lambda: False
+from airflow_kart.storage import LocalStore, lock_file, turns
+if {whole}: lock_file._kernel_locks_ranges = lambda: False
 with LocalStore().publishing({uris!r}):
     print(os.getpid(), flush=True)
     {then}
@@ -99,7 +97,7 @@ def test_a_stopped_writer_holds_up_the_writers_of_its_own_file_alone(
 
 @pytest.mark.usefixtures("impatient")
 def test_a_whole_folder_waits_no_longer_than_that_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "_kernel_locks_ranges", lambda: False)
+    monkeypatch.setattr(lock_file, "_kernel_locks_ranges", lambda: False)
     with Writer("whole file", str(tmp_path / "a")) as writer:
         words = rf"could not publish .*other: process {writer.pid} on .*, since 20"
         with pytest.raises(StorageError, match=words):
@@ -148,8 +146,8 @@ def test_a_child_that_leaves_the_block_frees_nothing(tmp_path: Path, locking: st
 def test_a_fork_during_anothers_turn_keeps_nobody_out(python: Callable[..., str], tmp_path: Path, locking: str) -> None:
     code = f"""
 import os, threading, time
-from airflow_kart.storage import LocalStore, turns
-if {locking != "ranges"}: turns._kernel_locks_ranges = lambda: False
+from airflow_kart.storage import LocalStore, lock_file, turns
+if {locking != "ranges"}: lock_file._kernel_locks_ranges = lambda: False
 store, uri, inside = LocalStore(), {str(tmp_path / "x")!r}, threading.Event()
 def publish():
     with store.publishing([uri]):
