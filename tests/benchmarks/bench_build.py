@@ -34,7 +34,7 @@ SCRIPTS = {"airflow_kart": "layers_kart.py", "gokart": "layers_gokart.py", "jobl
 CPU_AT_LEAST_TIMES_LESS = {1_001: 15.0, 151: 8.0}
 CPU_AT_MOST_TIMES_JOBLIB = 2.5
 AGAIN_AT_MOST_SECONDS = 0.015
-CALLS_AT_MOST = 60.0
+CALLS_AT_MOST = 55.0
 WARM_AT_MOST_TIMES_AS_LONG = 1.0
 COLD_ROUNDS, WARM_ROUNDS = 3, 5
 

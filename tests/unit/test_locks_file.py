@@ -345,6 +345,7 @@ from airflow_kart.locks.file import FileLocks
 {locking}
 locks = FileLocks({str(tmp_path)!r})
 leases = [locks.acquire(name, Holder(name)) for name in ("first", "second")]
+locks.acquire("idle", Holder("idle")).release()  # what stays open for the next lock is the parent's, too
 reading, writing = os.pipe()
 child = os.fork()
 if not child:
@@ -367,10 +368,11 @@ while b"ready" not in said:
 print(said.decode().split())
 print([isinstance(locks.look(name), Taken) for name in ("first", "second", "third")])
 print(isinstance(locks.acquire("third", Holder("parent")), Taken))
+locks.acquire("idle", Holder("idle")).release()
 for lease in leases:
     lease.renew()
     lease.release()
-print([locks.look(name) for name in ("first", "second")])
+print([locks.look(name) for name in ("first", "second", "idle")])
 os.kill(child, 9)
 os.waitpid(child, 0)
 print(locks.look("third"))
@@ -379,7 +381,7 @@ print(locks.look("third"))
         "['not', 'mine', 'taken', 'not', 'mine', 'taken', 'ready']",
         "[True, True, True]",
         "True",
-        "[None, None]",
+        "[None, None, None]",
         "None",
     ]
 
