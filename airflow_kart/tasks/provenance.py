@@ -33,7 +33,7 @@ class TaskOwner:
 
     def describe(self, input_checksums: Mapping[str, str]) -> dict[str, Any]:
         """Return the parts of a sidecar that describe the task."""
-        return task_parts(self.task, input_checksums)
+        return task_parts(self.task, input_checksums, Redaction(self.task))
 
     def object_metadata(self) -> dict[str, str]:
         """Return the metadata of the task's objects in a bucket: task, unique id, upstream, public parameters."""
@@ -44,12 +44,13 @@ class TaskOwner:
         return Redaction(self.task).text(text)
 
 
-def task_parts(task: Task, input_checksums: Mapping[str, str]) -> dict[str, Any]:
+def task_parts(task: Task, input_checksums: Mapping[str, str], redaction: Redaction) -> dict[str, Any]:
     """Return the parts of a sidecar that describe a task: the task itself, its upstream, its source and its log.
 
     Args:
         task: the task.
         input_checksums: the SHA-256 of each input's artifact, by uri, as far as known.
+        redaction: takes secrets out of the log.
     """
     cls = type(task)
     return {
@@ -61,7 +62,7 @@ def task_parts(task: Task, input_checksums: Mapping[str, str]) -> dict[str, Any]
         },
         "upstream": [upstream_part(path, required, input_checksums) for path, required in resolve(task).inputs],
         "source": source_of(cls),
-        "task_log": Redaction(task).json(as_json(dict(task.task_log))),
+        "task_log": redaction.json(as_json(dict(task.task_log))),
     }
 
 
