@@ -31,6 +31,7 @@ from airflow_kart.runtime.skipping import Skips, is_skip
 from airflow_kart.runtime.steps import Steps, result_of
 from airflow_kart.tasks.completeness import Completeness, is_complete, look_at
 from airflow_kart.tasks.graph import Graph, Node
+from airflow_kart.tasks.inputs import outputs_of
 from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.nesting import KeyPath, NotALeafError, leaves, map_leaves
 from airflow_kart.tasks.outputs import own_targets, targets_of
@@ -274,7 +275,7 @@ def _run(
         try:
             waiting = session if publication.is_empty else replace(session, waits=True)
             found = yield _asked_steps(wanted, waiting, redaction, asked_by)
-            outputs = map_leaves(lambda required: required.output(), wanted, TaskOnKart)
+            outputs = map_leaves(outputs_of, wanted, TaskOnKart)
             asked += [((len(asked), *path), required) for path, required in found]
         except TakenElsewhere:
             if isinstance(running, Generator):
