@@ -7,8 +7,6 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["get_provider_info"]
-
 
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's description, with the ``[kart]`` options and the present options of task classes.

@@ -25,8 +25,6 @@ from airflow_kart.formats import Format
 from airflow_kart.storage import Store
 from airflow_kart.storage.regular_file import refused_temporary_files
 
-__all__ = ["Loaded", "Loading", "column_names"]
-
 _READS = 2  # a garbled transfer heals by the second
 
 logger = logging.getLogger(__name__)

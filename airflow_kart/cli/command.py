@@ -9,8 +9,6 @@ from typing import Any
 
 from airflow_kart.cli.duration import duration
 
-__all__ = ["COMMANDS", "DESCRIPTION", "Argument", "Command"]
-
 DESCRIPTION = "Look after the artifacts of kart tasks"
 
 

@@ -24,8 +24,6 @@ from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.task import TaskOnKart
 
-__all__ = ["Compilation", "OnCached", "Roots", "child_id", "compile_roots"]
-
 OnCached = Literal["skip", "success"]
 Roots = TaskOnKart[Any] | type[TaskOnKart[Any]] | Sequence[TaskOnKart[Any] | type[TaskOnKart[Any]]]
 

@@ -18,8 +18,6 @@ from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.parameters import UNSET
 from airflow_kart.storage.workspace import Workspace
 
-__all__ = ["KartDag"]
-
 
 class KartDag(DAG):
     """A DAG with an operator for each task of a graph, a plan upstream of all, and a report downstream of all.

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-__all__ = ["JpegFormat", "PngFormat"]
-
 
 def _is_figure(obj: object) -> TypeGuard[Figure]:
     figure = getattr(sys.modules.get("matplotlib.figure"), "Figure", None)

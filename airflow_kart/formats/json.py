@@ -15,8 +15,6 @@ from airflow_kart.formats.lossless import check_lossless
 from airflow_kart.formats.table_kind import TableKind, check_kind, kind_of_table, kind_of_type_name, require_table
 from airflow_kart.formats.tables.rows import Rows, table_of_rows
 
-__all__ = ["JsonFormat", "NdjsonFormat"]
-
 _ROWS = 1 << 13
 
 

@@ -17,8 +17,6 @@ from pathlib import Path
 from airflow_kart.exceptions import IdentityError
 from airflow_kart.identity.names import PACKAGE, class_in, find_loaded_class, own_folder
 
-__all__ = ["LOOKED_UP", "find_class", "find_class_named", "is_of_project"]
-
 LOOKED_UP = "import the module of an installed package first: only loaded modules and files of the project are looked up"
 """For errors: the way to a class that the lookup does not find."""
 

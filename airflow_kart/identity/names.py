@@ -22,20 +22,6 @@ from typing import Any
 
 from airflow_kart import settings
 
-__all__ = [
-    "PACKAGE",
-    "at_public_address",
-    "class_in",
-    "find_loaded_class",
-    "is_importable",
-    "is_own",
-    "logical_class_name",
-    "logical_module_name",
-    "own_folder",
-    "public_address",
-    "public_addresses",
-]
-
 PACKAGE = __name__.partition(".")[0]
 """This package's name."""
 _FACES = ("", "parameters", "formats", "exceptions", "testing", "views")

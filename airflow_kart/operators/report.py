@@ -18,8 +18,6 @@ from airflow_kart.runtime.plan import Outcome, PlannedTask
 from airflow_kart.tasks.completeness import Completeness, look_at
 from airflow_kart.tasks.graph import Node
 
-__all__ = ["REPORT_XCOM", "KartReportOperator"]
-
 REPORT_XCOM = "report"
 
 

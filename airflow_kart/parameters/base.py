@@ -23,8 +23,6 @@ from typing_extensions import Unpack
 from airflow_kart.exceptions import KartError, ParameterError, ParameterValueError
 from airflow_kart.stored import blank, make, named
 
-__all__ = ["UNSET", "Options", "Origin", "Parameter", "ParameterVisibility", "described"]
-
 V = TypeVar("V")
 
 

@@ -13,15 +13,6 @@ from typing_extensions import Unpack
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
 from airflow_kart.parameters.optional import OptionalOf
 
-__all__ = [
-    "FloatParameter",
-    "IntParameter",
-    "NumericalParameter",
-    "OptionalFloatParameter",
-    "OptionalIntParameter",
-    "OptionalNumericalParameter",
-]
-
 N = TypeVar("N", int, float)
 
 _WHOLE_NUMBER = re.compile(r"\s*[+-]?\d+\s*", re.ASCII)

@@ -17,8 +17,6 @@ from typing import BinaryIO
 from airflow_kart.exceptions import ConfigurationError, ConflictError
 from airflow_kart.storage.base import ANY, HIDDEN, Expected, ObjectContent, ObjectStat, Removable
 
-__all__ = ["MemoryStore"]
-
 _SCHEME = "memory://"
 
 

@@ -18,8 +18,6 @@ from airflow_kart.storage.local import LocalStore, is_file_uri
 from airflow_kart.storage.memory import MemoryStore
 from airflow_kart.storage.object_path import ObjectPathStore, is_known_scheme
 
-__all__ = ["StoreFactory", "join_uri", "register_store", "store_for"]
-
 StoreFactory = Callable[[], Store]
 """A class, or a function without arguments, that makes the store of a scheme."""
 

@@ -18,8 +18,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from airflow_kart.exceptions import StorageError
 from airflow_kart.storage.base import ANY, UPLOADS, ListsInBulk, Lookup, ObjectContent, ObjectStat, Store
 
-__all__ = ["Snapshot"]
-
 _WORTH_A_PACK = 100
 _MOST_PACKED = 20_000
 _MOST_BYTES = 64 << 20  # of a pack's text

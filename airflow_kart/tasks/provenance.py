@@ -17,8 +17,6 @@ from airflow_kart.tasks.outputs import read_targets
 from airflow_kart.tasks.redaction import Redaction
 from airflow_kart.tasks.resolution import resolve
 
-__all__ = ["TaskOwner", "object_metadata", "task_parts", "upstream_part"]
-
 
 @dataclass(frozen=True, slots=True)
 class TaskOwner:

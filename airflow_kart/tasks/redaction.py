@@ -16,8 +16,6 @@ from airflow_kart.parameters.parametrized import held_tasks
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.resolution import resolve
 
-__all__ = ["Redaction"]
-
 STARS = "***"
 _SHORT = 5  # characters; a shorter value is replaced where it stands by itself only
 _PLAIN = frozenset({"", "None", "True", "False", "true", "false", "null", "[]", "{}", "()"})

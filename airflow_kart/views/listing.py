@@ -15,8 +15,6 @@ from airflow_kart.views.survey import survey, task_log
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["table"]
-
 
 def table(task: Task, *, ignore: Collection[str] = ()) -> pd.DataFrame:
     """Return a task and everything upstream as a table with one row for each distinct task, the root first.

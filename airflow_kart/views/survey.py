@@ -13,8 +13,6 @@ from airflow_kart.tasks.completeness import Completeness, asks_inputs, completen
 from airflow_kart.tasks.graph import Graph, Node, require_task, upstream_first
 from airflow_kart.tasks.nesting import KeyPath
 
-__all__ = ["Survey", "SurveyedTask", "survey", "task_log"]
-
 
 @dataclass(frozen=True)
 class SurveyedTask:

@@ -20,17 +20,6 @@ from airflow_kart.artifacts.sidecar.validation import wrong_part
 from airflow_kart.exceptions import CorruptArtifactError
 from airflow_kart.storage import Expected, Lookup, Store
 
-__all__ = [
-    "SCHEMA_VERSION",
-    "SIDECAR_SUFFIX",
-    "ArtifactRecord",
-    "Publications",
-    "Sidecar",
-    "read_sidecar",
-    "sidecar_uri",
-    "write_sidecar",
-]
-
 SIDECAR_SUFFIX = ".kart.json"
 SCHEMA_VERSION = 2
 _READABLE = (1, 2)  # documents of version 1 have neither digest nor publication

@@ -11,8 +11,6 @@ import sys
 from contextlib import suppress
 from types import ModuleType
 
-__all__ = ["environment", "imported_distributions", "peak_memory_bytes"]
-
 
 def environment() -> dict[str, object]:
     """Return the part of a sidecar that describes the process; the same object as long as nothing has changed."""

@@ -7,8 +7,6 @@ import hmac
 
 from airflow_kart import settings
 
-__all__ = ["private_digest"]
-
 
 def private_digest(text: str) -> str | None:
     """Return the HMAC-SHA256 (RFC 2104) of a text under ``[kart] private_digest_key``, or ``None`` without a key."""

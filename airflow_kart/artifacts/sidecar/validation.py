@@ -10,8 +10,6 @@ import math
 import re
 from collections.abc import Callable, Mapping
 
-__all__ = ["wrong_part"]
-
 _DEEPEST = 100
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HEX32 = re.compile(r"[0-9a-f]{32}")

@@ -15,8 +15,6 @@ from airflow_kart.exceptions import IdentityError
 from airflow_kart.identity.code.module import Module
 from airflow_kart.identity.names import logical_module_name, own_folder
 
-__all__ = ["Project", "SourcePlace", "project_of", "read_module"]
-
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
