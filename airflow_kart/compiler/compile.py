@@ -91,12 +91,7 @@ class Compilation:
                 _connect(operators[key], operators[consumer])
         common: dict[str, Any] = {"task_group": group, "dag": group.dag, "blueprint": blueprint, **shared}
         first = KartPlanOperator(task_id="plan", on_cached=on_cached, **common) if plan else None
-        last = KartReportOperator(
-            task_id="report",
-            trigger_rule="all_done",
-            retries=0,
-            **common,
-        )
+        last = KartReportOperator(task_id="report", trigger_rule="all_done", retries=0, **common)
         for key, node in self.structure.nodes.items():
             if not any(consumer for consumer, _ in node.routes):
                 _connect(operators[key], last)

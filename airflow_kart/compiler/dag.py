@@ -42,6 +42,9 @@ class KartDag(DAG):
         KartError: a root, the binding or a task is wrong; Airflow shows the error as the file's import error.
     """
 
+    blueprint: Blueprint
+    """The compiled structure."""
+
     def __init__(
         self,
         dag_id: str,
@@ -71,18 +74,13 @@ class KartDag(DAG):
             self.fileloc = _calling_file()
             fields = name_fields(self, compilation.binding, None)
             with self:
-                self._blueprint = compilation.add_operators(
+                self.blueprint = compilation.add_operators(
                     self.task_group, fields, on_cached=on_cached, plan=plan, operator_kwargs=operator_kwargs or {}
                 )
             add_form(self, compilation.binding, fields)
         except BindingError as error:
             error.add_context(f"KartDag {dag_id!r}")
             raise
-
-    @property
-    def blueprint(self) -> Blueprint:
-        """The compiled structure."""
-        return self._blueprint
 
 
 def _calling_file() -> str:
