@@ -108,14 +108,10 @@ def _texts_in(value: object) -> Iterator[str]:
         for item in value:
             yield from _texts_in(item)
     elif isinstance(value, bytes):
-        yield _as_text(value)
+        yield value.decode("utf-8", "surrogateescape")
         yield str(value)[2:-1]
     else:
         yield str(value)
-
-
-def _as_text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")
 
 
 def _variants(text: str) -> Iterator[str]:
