@@ -14,8 +14,6 @@ from airflow_kart.tasks.nesting import KeyPath, NotALeafError, follow, leaves, m
 from airflow_kart.tasks.outputs import load_nested, nested_outputs
 from airflow_kart.tasks.resolution import resolve
 
-__all__ = ["input_parts", "input_targets", "loaded_inputs", "outputs_of"]
-
 
 def loaded_inputs(task: Task, target: object, keys: KeyPath, columns: Sequence[str] | None) -> object:
     """Load inputs of a task, as :meth:`airflow_kart.TaskOnKart.load` does."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_kart import settings
 from airflow_kart.artifacts.sidecar.jsonable import as_json
-from airflow_kart.artifacts.sidecar.private import private_digest
 from airflow_kart.artifacts.sidecar.source import source_of
 from airflow_kart.identity.names import logical_class_name
 from airflow_kart.parameters import Parameter, ParameterVisibility
@@ -16,8 +18,6 @@ from airflow_kart.tasks.nesting import KeyPath
 from airflow_kart.tasks.outputs import read_targets
 from airflow_kart.tasks.redaction import Redaction
 from airflow_kart.tasks.resolution import resolve
-
-__all__ = ["TaskOwner", "object_metadata", "task_parts", "upstream_part"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def _parameters(task: Task) -> dict[str, dict[str, Any]]:
 def _parameter_part(value: Any, parameter: Parameter[Any]) -> dict[str, Any]:
     described: dict[str, Any] = {"type": type(parameter).__name__, "significant": parameter.significant}
     if parameter.visibility is ParameterVisibility.PRIVATE:
-        return {**described, "private": True, "digest": private_digest(parameter.serialize(value))}
+        return {**described, "private": True, "digest": _private_digest(parameter.serialize(value))}
     written = parameter.to_json(value)
     if parameter.holds_tasks and value is not None:
         if isinstance(value, tuple):
@@ -121,6 +121,12 @@ def _parameter_part(value: Any, parameter: Parameter[Any]) -> dict[str, Any]:
         else:
             written = _held_task(value, written)
     return {**described, "value": written}
+
+
+def _private_digest(text: str) -> str | None:
+    """Return the HMAC-SHA256 (RFC 2104) of a text under ``[kart] private_digest_key``, or ``None`` without a key."""
+    key = settings.kart_option("private_digest_key")
+    return hmac.new(key.encode(), text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest() if key else None
 
 
 def _held_task(held: Task, written: dict[str, Any]) -> dict[str, Any]:

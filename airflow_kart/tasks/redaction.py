@@ -16,8 +16,6 @@ from airflow_kart.parameters.parametrized import held_tasks
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.resolution import resolve
 
-__all__ = ["Redaction"]
-
 STARS = "***"
 _SHORT = 5  # characters; a shorter value is replaced where it stands by itself only
 _PLAIN = frozenset({"", "None", "True", "False", "true", "false", "null", "[]", "{}", "()"})
@@ -116,14 +114,10 @@ def _texts_in(value: object) -> Iterator[str]:
         for item in value:
             yield from _texts_in(item)
     elif isinstance(value, bytes):
-        yield _as_text(value)
+        yield value.decode("utf-8", "surrogateescape")
         yield str(value)[2:-1]
     else:
         yield str(value)
-
-
-def _as_text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")
 
 
 def _variants(text: str) -> Iterator[str]:

@@ -8,8 +8,6 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-__all__ = ["Json", "as_json"]
-
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 """A value of JSON."""
 
