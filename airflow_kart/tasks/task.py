@@ -28,8 +28,6 @@ from airflow_kart.tasks.targets import Located, in_workspaces, make_target, refu
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["TaskOnKart"]
-
 T = TypeVar("T")
 U = TypeVar("U")
 Model = TypeVar("Model")
@@ -261,9 +259,7 @@ class TaskOnKart(Parametrized, Identified, Flags, Generic[T]):
     def load(self, target: Mapping[str, TaskOnKart[U]], *, columns: Columns = None) -> dict[str, U]: ...
 
     @overload
-    def load(
-        self, target: TaskOnKart[Any], key: str | int, /, *keys: str | int, columns: Columns = None
-    ) -> Any: ...
+    def load(self, target: TaskOnKart[Any], key: str | int, /, *keys: str | int, columns: Columns = None) -> Any: ...
 
     @overload
     def load(self, target: OneTarget | None = None, *keys: str | int, columns: Columns = None) -> Any: ...
