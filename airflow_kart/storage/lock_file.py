@@ -35,8 +35,7 @@ _OPEN: weakref.WeakSet[LockFile] = weakref.WeakSet()  # for forks
 class LockFile:
     """An open lock file. Each opening is a holder of its own, also in the same process.
 
-    Arguments and errors are those of :func:`~airflow_kart.storage.regular_file.open_lock_file`. Each method raises the disk's
-    errors.
+    The arguments are those of ``open_lock_file``. Each method raises the disk's errors.
     """
 
     def __init__(self, path: str, *, create: bool = True) -> None:

@@ -24,6 +24,7 @@ from typing import Any
 from airflow_kart import IntParameter, Target, TaskOnKart, Workspace, build
 from airflow_kart.exceptions import KartError
 from airflow_kart.locks import locks_for
+from airflow_kart.locks.file import FileLocks
 from airflow_kart.storage import store_for
 
 __all__ = ["Plan", "stampede"]
@@ -210,11 +211,11 @@ def counts_of(plan: Plan) -> dict[str, Any]:
     published = collections.Counter(number for what, number, *_ in notes if what == "published")
     ran = collections.Counter(number for what, number, *_ in notes if what == "run")
     there = missing = held = 0
-    with Workspace(plan.workspace) as workspace:
-        locks = locks_for(workspace)
+    files = FileLocks(plan.workspace)  # for a bucket, a directory that is not there
+    with Workspace(plan.workspace):
         for number in range(plan.tasks):
             item = Item(number=number)
-            held += locks.look(item.unique_id) is not None
+            held += files.look(item.unique_id) is not None
             target = item.output()
             if target.exists() and target.load()["number"] == number:
                 there += 1
