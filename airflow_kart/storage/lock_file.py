@@ -89,7 +89,7 @@ class LockFile:
 
     def write(self, place: int, words: str) -> None:
         """Leave words for others that find a place locked: one line."""
-        os.pwrite(self._descriptor, f"{place} {words}\n".encode(), (self._slot or 0) * _SLOT)
+        os.pwrite(self._descriptor, f"{place} {words}\n".encode(errors="replace"), (self._slot or 0) * _SLOT)
 
     def is_in_place(self) -> bool:
         """Whether the open file is still the one of its path."""
@@ -120,8 +120,9 @@ class LockFile:
 
     def __del__(self) -> None:
         """Close a file that nobody closed."""
-        with contextlib.suppress(AttributeError, TypeError):  # while Python ends
-            self.close()
+        if not self.closed:
+            with contextlib.suppress(AttributeError, TypeError):  # while Python ends
+                self.close()
 
 
 def place_of(name: str) -> int:

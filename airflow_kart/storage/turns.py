@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import functools
-import json
 import logging
 import os
 import socket
@@ -76,11 +75,11 @@ def _take(paths: list[str], held: set[_Range], ending: contextlib.ExitStack) -> 
     try:
         for path in paths:
             folder, name = os.path.split(path)
-            lock = os.path.join(folder, UPLOADS, _LOCK)
-            if lock not in files:
-                files[lock] = ending.enter_context(contextlib.closing(LockFile(lock)))
-            found = (*files[lock].identity, _place(name))
-            wanted[found] = files[lock], path
+            if folder not in files:
+                lock = os.path.join(folder, UPLOADS, _LOCK)
+                files[folder] = ending.enter_context(contextlib.closing(LockFile(lock)))
+            found = (*files[folder].identity, _place(name))
+            wanted[found] = files[folder], path
         taken = set(wanted) - held
         for found in sorted(taken):
             file, path = wanted[found]
@@ -118,16 +117,16 @@ def _wait_for(file: LockFile, place: int, path: str) -> None:
         time.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE)
     with contextlib.suppress(OSError):  # a full disk: nobody reads a word that is missing
-        file.write(place, json.dumps({"process": os.getpid(), "host": _host(), "since": int(time.time())}))
+        file.write(place, f"{os.getpid()} {time.time():.0f} {_host()}")
 
 
 def _holder(file: LockFile, place: int) -> str:
     """Return the process that has left its word for a place."""
     try:
-        said = json.loads(file.look(place) or b"")
-        since = dt.datetime.fromtimestamp(int(said["since"]), dt.timezone.utc).isoformat()
-        return f"process {int(said['process'])} on {str(said['host'])[:100]!r}, since {since},"
-    except (OSError, ValueError, TypeError, LookupError, OverflowError, RecursionError):
+        process, moment, host = (file.look(place) or b"").decode().split(" ", 2)
+        since = dt.datetime.fromtimestamp(int(moment), dt.timezone.utc).isoformat()
+        return f"process {int(process)} on {host[:100]!r}, since {since},"
+    except (OSError, ValueError, OverflowError):
         return "another process"
 
 

@@ -244,10 +244,22 @@ def test_only_a_file_is_a_lock_file(tmp_path: Path, obstruct: Callable[[Path], N
 
 def test_words_that_others_have_left_are_harmless(tmp_path: Path, impatient: None, caplog: pytest.LogCaptureFixture) -> None:
     uri = str(tmp_path / "x")
-    with Writer("ranges", uri):
+    with Writer("ranges", uri) as writer:
         lock = tmp_path / ".kart-uploads" / "publishing.lock"
         said = lock.read_bytes()
-        for words in (b"[" * len(said), b"\xff" * len(said), said.replace(b'"process":', b'"process":9e999,"":'), b""):
+        place, process, since, host = said.split(b" ", 3)
+        assert (int(place), int(process)) == (turns._place("x"), writer.pid)
+        for words in (
+            b"[" * len(said),
+            b"\xff" * len(said),
+            b"%s 9e999 %s %s" % (place, since, host),
+            b"%s %s %s %s" % (place, process, b"9" * 30, host),
+            b"%s %s %s %s" % (place, process, b"9" * 5000, host),
+            b"%d %s %s %s" % (int(place) + 1, process, since, host),
+            said[:-1],
+            b"%s %s %s \xff\n" % (place, process, since),
+            b"",
+        ):
             lock.write_bytes(words)
             with caplog.at_level(logging.WARNING), pytest.raises(StorageError, match="another process has kept its turn"):
                 takes_its_turn(uri)
