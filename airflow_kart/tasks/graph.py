@@ -11,7 +11,7 @@ from airflow_kart.exceptions import ConfigurationError, TargetPathError
 from airflow_kart.tasks.model import Task, is_task
 from airflow_kart.tasks.nesting import KeyPath
 from airflow_kart.tasks.outputs import own_targets, targets_of
-from airflow_kart.tasks.resolution import resolve, without_collections
+from airflow_kart.tasks.resolution import resolve, one_walk
 
 __all__ = ["Graph", "Node", "refuse_shared_files", "require_task", "upstream_first"]
 
@@ -60,7 +60,7 @@ class Graph:
     """The unique ids of the tasks that require a task directly."""
 
     @classmethod
-    @without_collections()
+    @one_walk()
     def of(cls, roots: Iterable[Task], *, checked: bool = False) -> Graph:
         """Walk from the roots upstream.
 

@@ -23,7 +23,7 @@ from airflow_kart.tasks.declarations import refuse_async
 from airflow_kart.tasks.model import Resolution, Task, task_state
 from airflow_kart.tasks.nesting import KeyPath, NotALeafError, WrongKeyError, describe_path, leaves, map_leaves
 
-__all__ = ["required_by", "resolve", "without_collections"]
+__all__ = ["required_by", "resolve", "one_walk"]
 
 _MANY_OBJECTS = 100_000
 
@@ -71,16 +71,17 @@ def required_by(task: Task) -> object:
 
 
 @contextmanager
-def without_collections() -> Iterator[None]:
-    """Pause the cyclic garbage collector, which would look at each object of a growing graph again and again.
+def one_walk() -> Iterator[None]:
+    """Read the configuration once, and pause the cyclic garbage collector.
 
-    The objects of a large graph live long, so they move to the oldest generation unseen: looking at all of them, in one
+    The collector would look at each object of a growing graph again and again. The objects of a large graph live long, so they move to the oldest generation unseen: looking at all of them, in one
     generation after the other, takes a sixth of the time of a walk.
     """
     enabled = gc.isenabled()
     gc.disable()
     try:
-        yield
+        with settings.one_reading():
+            yield
     finally:
         if enabled:
             if gc.get_count()[0] > _MANY_OBJECTS and not gc.get_freeze_count():
@@ -89,7 +90,7 @@ def without_collections() -> Iterator[None]:
             gc.enable()
 
 
-@without_collections()
+@one_walk()
 def _resolve(root: Task, first_of: dict[bytes, Task]) -> None:
     first = first_of.setdefault(root.parameter_digest, root)
     if (resolution := task_state(first).resolution) is not None:
