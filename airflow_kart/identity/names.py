@@ -16,6 +16,7 @@ import re
 import sys
 import sysconfig
 import tempfile
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -90,10 +91,15 @@ def logical_class_name(cls: type) -> str:
 
     The logical name of a public class of this package is its public address.
     """
-    address = public_address(cls)
-    if address is not None:
-        return f"{PACKAGE}.{address}"
-    return f"{logical_module_name(cls.__module__)}.{cls.__qualname__}"
+    found = _class_names.get(cls)
+    if found is None:
+        address = public_address(cls)
+        found = f"{PACKAGE}.{address}" if address else f"{logical_module_name(cls.__module__)}.{cls.__qualname__}"
+        _class_names[cls] = found
+    return found
+
+
+_class_names: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()  # asked for each task of a graph
 
 
 def logical_module_name(name: str) -> str:

@@ -93,7 +93,7 @@ class KartReportOperator(KartBaseOperator):
             else:
                 unknown.append(task_id)
         tasks = run_context.run.tasks if unknown else {}
-        present = iter(look_at([Node.of(tasks[task_id]) for task_id in unknown if task_id in tasks], remember=True))
+        present = iter(look_at([Node(tasks[task_id]) for task_id in unknown if task_id in tasks], remember=True))
         for task_id in unknown:
             if task_id not in tasks:
                 found[task_id] = PlannedTask(Outcome.NOT_NEEDED, "not part of the graph")

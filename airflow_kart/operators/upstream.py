@@ -36,7 +36,7 @@ class UpstreamTasks:
         if run_context.patterns or not run_context.run.has_operators(run_context.task_id, task):
             self._look_at_the_graph(task, run_context, context)
         elif named := {found.unique_id for found in upstream_first([task]) if found.rerun}:
-            self._force_if(not _made_here(look_at([Node.of(task)])[0], context), task, named)
+            self._force_if(not _made_here(look_at([Node(task)])[0], context), task, named)
 
     def _force_if(self, forced: bool, task: Task, named: Collection[str]) -> None:
         if forced:

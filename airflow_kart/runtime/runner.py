@@ -179,7 +179,7 @@ def _tell_end(listener: Listener, task: Task, error: BaseException, redaction: R
 
 def _look(task: Task, *, own_only: bool) -> Completeness:
     """Return whether a task is complete; with ``own_only`` by its own artifacts alone, although its class may ask for more."""
-    return look_at([Node.of(task)])[0] if own_only else is_complete(task)
+    return look_at([Node(task)])[0] if own_only else is_complete(task)
 
 
 def _make(

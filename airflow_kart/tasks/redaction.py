@@ -96,7 +96,7 @@ def _private_texts(tasks: Iterable[Task]) -> Iterator[str]:
         if id(each) in seen:
             continue
         seen.add(id(each))
-        pending += cast("Iterator[Task]", held_tasks(each))
+        pending += cast("list[Task]", held_tasks(each))
         for name, parameter in type(each).get_parameters().items():
             if parameter.visibility is ParameterVisibility.PRIVATE:
                 value = getattr(each, name)
