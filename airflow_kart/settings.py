@@ -120,7 +120,6 @@ class ClassOptions:
             self._sections[name] = {option.lower(): text for option, text in items}
         return self._sections[name]
 
-
     def held(self) -> ClassOptions:
         """Return the options as they are now, whatever becomes of the environment."""
         found = copy.copy(self)

@@ -13,8 +13,6 @@ from pathlib import PurePath
 from airflow_kart.exceptions import ParameterError
 from airflow_kart.parameters.base import Parameter, described
 
-__all__ = ["refuse_foreign_decorators", "refuse_plain_fields"]
-
 _NO_FIELD = re.compile(r"""["']?(\w+\.)*(ClassVar|Final)\b""")
 _PARAMETER_OF = {
     bool: "BoolParameter",

@@ -351,9 +351,9 @@ def encoded_significant(value: Parametrized) -> bytes:
 
 
 @functools.lru_cache(maxsize=1024)
-def _counts_whole(cls: type[Parametrized]) -> bool:
+def _counts_whole(cls: type) -> bool:
     """Whether unique ids and digests encode the parameters of a class alike."""
-    parameters = cls.get_parameters().values()
+    parameters = cast("type[Parametrized]", cls).get_parameters().values()
     return all(parameter.significant and not parameter.holds_tasks and not parameter.is_private for parameter in parameters)
 
 
