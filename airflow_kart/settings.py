@@ -26,21 +26,6 @@ from typing import Any, NamedTuple
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.get_provider_info import get_provider_info
 
-__all__ = [
-    "ClassOption",
-    "ClassOptions",
-    "airflow_home",
-    "airflow_option",
-    "below_airflow_home",
-    "class_options",
-    "kart_bool",
-    "kart_int",
-    "kart_option",
-    "one_reading",
-    "read_from",
-    "workspace_directory",
-]
-
 _CLASS_SECTIONS = "kart."
 _TRUE = frozenset({"t", "true", "1", "yes", "on"})
 _FALSE = frozenset({"f", "false", "0", "no", "off"})

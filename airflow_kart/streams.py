@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol, runtime_checkable
 
-__all__ = ["ExpectsRanges", "HashName", "HashedStream"]
-
 HashName = Literal["sha256", "xxh3"]
 
 

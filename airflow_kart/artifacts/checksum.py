@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from airflow_kart.storage.threads import Threads
 
-__all__ = ["Checksum", "ChecksumStream", "sha256_of", "xxh3_of"]
-
 _CHUNK = 1 << 20
 _IN_LINE = 128 << 10  # a smaller chunk is hashed before a thread would have taken it
 _COPIED = 4 << 20  # copies of larger chunks would take too much memory

@@ -14,20 +14,6 @@ from typing_extensions import Buffer
 
 from airflow_kart.exceptions import ConfigurationError, FormatError
 
-__all__ = [
-    "MOST_BYTES",
-    "Writes",
-    "add_member",
-    "check_members",
-    "check_most",
-    "check_size",
-    "member",
-    "reading_archive",
-    "unreadable",
-    "unsafe",
-    "writing_archive",
-]
-
 MOST_BYTES = 16 << 30
 """The usual limit of unpacked bytes: far above real artifacts, far below a bomb's."""
 

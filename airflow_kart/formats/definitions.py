@@ -26,8 +26,6 @@ from airflow_kart.identity.executions import running_namespaces
 from airflow_kart.identity.names import is_importable, logical_module_name, public_address
 from airflow_kart.stored import complete_enum, named, restore_class
 
-__all__ = ["PROTOCOL", "StablePickler", "by_public_address", "by_value", "registry_as_before", "write_by_value"]
-
 PROTOCOL = 5
 """The pickle protocol of all pickles (PEP 574)."""
 _REGISTRY = threading.RLock()

@@ -19,8 +19,6 @@ from airflow_kart.formats.text import TextFormat
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["GzipFormat"]
-
 _CHUNK = 1 << 20
 
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["LargeFrameFormat"]
-
 Table = TypeVar("Table")
 
 _SAMPLED_ROWS = 1000

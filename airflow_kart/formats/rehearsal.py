@@ -21,8 +21,6 @@ from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.base import Writable, type_name
 from airflow_kart.stored import Unpickler
 
-__all__ = ["WHOLE", "MakesPickler", "Rehearsal"]
-
 WHOLE = 2 << 20
 """Bytes of the largest pickle that is loaded back as a whole, and of the largest object in a larger pickle."""
 _LONG = 100

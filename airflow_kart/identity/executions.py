@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 
 from airflow_kart.identity.names import is_importable, logical_module_name
 
-__all__ = ["running_class", "running_namespaces"]
-
 
 def running_namespaces() -> Iterator[Mapping[str, object]]:
     """Yield the global names of DAG files, and of ``__main__``, whose code runs in this thread, innermost call first.

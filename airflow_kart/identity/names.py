@@ -14,6 +14,7 @@ import json
 import os
 import re
 import sys
+import sysconfig
 import tempfile
 import weakref
 from collections.abc import Iterable
@@ -22,20 +23,6 @@ from types import ModuleType
 from typing import Any
 
 from airflow_kart import settings
-
-__all__ = [
-    "PACKAGE",
-    "at_public_address",
-    "class_in",
-    "find_loaded_class",
-    "is_importable",
-    "is_own",
-    "logical_class_name",
-    "logical_module_name",
-    "own_folder",
-    "public_address",
-    "public_addresses",
-]
 
 PACKAGE = __name__.partition(".")[0]
 """This package's name."""
@@ -62,6 +49,11 @@ def is_own(obj: Any) -> bool:
 def own_folder() -> Path:
     """Return the folder of this package."""
     return Path(__file__).parents[1]
+
+
+def is_of_python(path: Path) -> bool:
+    """Whether a path, with links resolved, lies in Python's own library."""
+    return any(path.is_relative_to(os.path.realpath(sysconfig.get_path(kind))) for kind in ("stdlib", "platstdlib"))
 
 
 def public_address(obj: Any) -> str | None:

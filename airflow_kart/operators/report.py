@@ -18,8 +18,6 @@ from airflow_kart.runtime.plan import Outcome, PlannedTask
 from airflow_kart.tasks.completeness import Completeness, look_at
 from airflow_kart.tasks.graph import Node
 
-__all__ = ["REPORT_XCOM", "KartReportOperator"]
-
 REPORT_XCOM = "report"
 
 
@@ -37,12 +35,7 @@ class KartReportOperator(KartBaseOperator):
     ui_color = "#e6f4e6"
     reports = True
 
-    def __init__(
-        self,
-        *,
-        blueprint: Blueprint,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, blueprint: Blueprint, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.blueprint = blueprint
 
@@ -86,12 +79,7 @@ class KartReportOperator(KartBaseOperator):
             raise AirflowSkipException("all that the graph is made for was skipped; the report says why")
         return summary
 
-    def _outcomes(
-        self,
-        run_context: RunContext,
-        states: Mapping[str, Any],
-        ti: Any,
-    ) -> dict[str, PlannedTask]:
+    def _outcomes(self, run_context: RunContext, states: Mapping[str, Any], ti: Any) -> dict[str, PlannedTask]:
         plan = run_context.plan_rows()
         found: dict[str, PlannedTask] = {}
         unknown: list[str] = []  # only their artifacts tell

@@ -16,8 +16,6 @@ from airflow_kart.tasks.kinds import ExternalTask
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.resolution import resolve
 
-__all__ = ["UpstreamTasks"]
-
 
 class UpstreamTasks:
     """The tasks that an operator makes besides its own.

@@ -16,14 +16,12 @@ import enum
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, ClassVar, Final, Generic, NamedTuple, TypedDict, TypeVar, cast
+from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar, cast
 
-from typing_extensions import Unpack
+from typing_extensions import TypedDict, Unpack
 
 from airflow_kart.exceptions import KartError, ParameterError, ParameterValueError
 from airflow_kart.stored import blank, make, named
-
-__all__ = ["UNSET", "Options", "Origin", "Parameter", "ParameterVisibility", "described"]
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -93,6 +91,7 @@ class Parameter(Generic[V]):
     """Whether values are, or contain, tasks."""
     if_missing: ClassVar[str] = ""
     """Follows the message of the error that a task was made without a value."""
+    _options: ClassVar[type] = Options
     origin: Origin | None
     """The first declaration of the parameter; ``None`` until Python has made the class."""
     default: V
@@ -120,7 +119,7 @@ class Parameter(Generic[V]):
 
     @classmethod
     def _declare(cls, default: object, options: Options, **specifics: object) -> Any:
-        unknown = sorted(set(options) - Options.__annotations__.keys())
+        unknown = sorted(set(options) - cls._options.__annotations__.keys())
         if unknown:
             raise ParameterError(f"{cls.__name__} takes no option {', '.join(unknown)}")
         for name, kind in _KINDS.items():

@@ -14,15 +14,6 @@ from airflow_kart.parameters.frozen import Frozen, FrozenDict, Json, freeze, tha
 from airflow_kart.parameters.optional import OptionalOf
 from airflow_kart.parameters.schema import check_schema, check_value
 
-__all__ = [
-    "DictParameter",
-    "ListParameter",
-    "OptionalDictParameter",
-    "OptionalListParameter",
-    "OptionalTupleParameter",
-    "TupleParameter",
-]
-
 V = TypeVar("V")
 T = TypeVar("T", bound="tuple[Any, ...]")
 

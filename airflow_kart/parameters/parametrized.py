@@ -347,7 +347,11 @@ def encoded_significant(value: Parametrized) -> bytes:
         ConfigurationError: a parameter is private, and no key is configured.
     """
     _ = value.parameter_digest
-    return state_of(value).encoded if _counts_whole(type(value)) else encoding.encode_items(encoded_parameters(value))
+    return (
+        state_of(value).encoded
+        if _counts_whole(cast(type, type(value)))
+        else encoding.encode_items(encoded_parameters(value))
+    )
 
 
 @functools.lru_cache(maxsize=1024)

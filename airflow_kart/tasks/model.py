@@ -18,8 +18,6 @@ from airflow_kart.tasks.nesting import KeyPath
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Kind", "Outputs", "Resolution", "Task", "TaskState", "is_task", "kind_of", "task_state"]
-
 
 class Task(Protocol):
     """A step of a pipeline: its inputs, its outputs, how to make these, and the flags of its class.

@@ -22,8 +22,6 @@ from airflow_kart.parameters import Parameter
 from airflow_kart.parameters.base import described
 from airflow_kart.storage.workspace import Workspace
 
-__all__ = ["restore"]
-
 _UNIQUE_ID = re.compile(r"[0-9a-f]{32}")
 
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     Objects = np.ndarray[tuple[int, ...], np.dtype[np.object_]]
 
-__all__ = ["ObjectColumn", "is_exact", "is_kept", "missing", "same"]
-
 Missing: TypeAlias = Literal["None", "nan", "NA", "NaT"]
 
 # Columns whose values Arrow keeps, by pandas' names for them, and the class of the values.

@@ -13,8 +13,6 @@ from typing_extensions import Buffer
 
 from airflow_kart.exceptions import FormatError, KartError
 
-__all__ = ["Attempt", "Sink", "file_path", "reading", "writing"]
-
 _SMALL = 64 << 10
 _GATHERED = 256 << 10
 
