@@ -18,7 +18,7 @@ from airflow_kart.exceptions import BindingError, KartError
 from airflow_kart.identity.encoding import encode
 from airflow_kart.operators.blueprint import Hops, RootSpec
 from airflow_kart.parameters.parametrized import private_parameters
-from airflow_kart.tasks.graph import Graph
+from airflow_kart.tasks.graph import Graph, refuse_shared_files
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import KeyPath
 from airflow_kart.tasks.resolution import resolve
@@ -78,8 +78,9 @@ def make_structure(roots: Sequence[RootSpec], binding: Binding) -> Structure:
     """
     try:
         first = [root.make(binding.samples) for root in roots]
-        # Reports wrong outputs and shared files as an import error, rather than in a run. In a worker's process they were.
-        Graph.of(first, checked=get_parsing_context().task_id is not None)
+        graph = Graph.of(first)
+        if get_parsing_context().task_id is None:  # else the DAG processor has reported them, as an import error
+            refuse_shared_files(graph.nodes.values())
     except KartError as error:
         if binding.samples and not isinstance(error, BindingError):
             shown = _shown(binding.samples, roots)

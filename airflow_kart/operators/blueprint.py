@@ -247,7 +247,7 @@ class RunGraph:
     @cached_property
     def graph(self) -> Graph:
         """The tasks as a graph, with targets in the current workspace."""
-        return Graph.of(self.roots, checked=True)
+        return Graph.of(self.roots)
 
     def inline_tasks(self) -> list[Task]:
         """Return the tasks without an operator of their own."""

@@ -214,6 +214,16 @@ class Parameter(Generic[V]):
 
     # The package calls these.
 
+    def shown(self, value: Any) -> str:
+        """Return a value for the text of a task: tasks without their parameters, and a private value not at all."""
+        if self.is_private:
+            return "***"
+        if self.holds_tasks and value is not None:
+            return f"[{len(value)} tasks]" if isinstance(value, tuple) else f"{type(value).__qualname__}(...)"
+        plain = value is None or isinstance(value, (str, int, float))
+        text = repr(value) if plain else self.serialize(cast(V, value))
+        return text if len(text) <= 80 else f"{text[:77]}..."
+
     def accept(self, value: object, owner: str, name: str, note: str = "") -> V:
         """Return a value from code, normalised.
 

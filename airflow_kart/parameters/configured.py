@@ -28,6 +28,9 @@ def origins_of(cls: type, name: str, parameter: Parameter[Any]) -> tuple[Origin,
 def configured_or_default(parameter: Parameter[Any], origins: Sequence[Origin], options: ClassOptions) -> Any:
     """Return the value of a parameter without a value from code: the configured value, else the default.
 
+    The first class that has an option decides: in its section ``[kart.package.module.Train]`` or ``[kart.Train]``, and before
+    each section in its environment variable, ``AIRFLOW__KART_TRAIN__DEPTH``.
+
     Args:
         parameter: the parameter.
         origins: the classes whose sections may set the parameter, its own class first. A section with the logical name

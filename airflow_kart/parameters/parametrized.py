@@ -248,7 +248,8 @@ class Parametrized:
 
     def __repr__(self) -> str:
         """Return class and parameters; tasks inside are named without theirs, private values not at all."""
-        parts = [f"{name}={_short(self, name, parameter)}" for name, parameter in self._parameters.items()]
+        own = self.__dict__
+        parts = [f"{name}={parameter.shown(own.get(name))}" for name, parameter in self._parameters.items()]
         return f"{type(self).__qualname__}({', '.join(parts)})"
 
     def __copy__(self) -> Self:
@@ -288,13 +289,7 @@ def private_parameters(cls: type[Parametrized]) -> list[str]:
 
 
 def configured_default(cls: type[Parametrized], name: str) -> Any:
-    """Return the value of a parameter that is not given in code.
-
-    The value is the configured one, from the section of the first class that has one: ``[kart.package.module.Train]`` or
-    ``[kart.Train]``, then the sections of the base classes that pass the parameter on, then the sections of the class that
-    declared the parameter. The environment variable of a section, ``AIRFLOW__KART_TRAIN__DEPTH``, comes before the section.
-    Without any of these the value is the declared default, and :data:`~airflow_kart.parameters.UNSET` where there is no
-    default either.
+    """Return the value of a parameter that is not given in code; see :func:`configured_or_default`.
 
     Raises:
         ParameterValueError: the configured value does not fit the parameter; the message names section and option.
@@ -307,11 +302,9 @@ def configured_default(cls: type[Parametrized], name: str) -> Any:
 
 def state_of(value: Parametrized) -> State:
     """Return the computed properties of a value."""
-    state: State | None = value.__dict__.get("_kart_state")
-    if state is not None:
-        return state
-    made: State = value.__dict__.setdefault("_kart_state", value._state_class())  # noqa: SLF001 - of this module's class
-    return made
+    own = value.__dict__
+    found: State = own.get("_kart_state") or own.setdefault("_kart_state", value._state_class())  # noqa: SLF001 - of this module
+    return found
 
 
 def held_tasks(value: object) -> list[Parametrized]:
@@ -347,17 +340,14 @@ def encoded_significant(value: Parametrized) -> bytes:
         ConfigurationError: a parameter is private, and no key is configured.
     """
     _ = value.parameter_digest
-    return (
-        state_of(value).encoded
-        if _counts_whole(cast(type, type(value)))
-        else encoding.encode_items(encoded_parameters(value))
-    )
+    whole = _counts_whole(cast(type, type(value)))
+    return state_of(value).encoded if whole else encoding.encode_items(encoded_parameters(value))
 
 
 @functools.lru_cache(maxsize=1024)
-def _counts_whole(cls: type[Parametrized]) -> bool:
+def _counts_whole(cls: type) -> bool:
     """Whether unique ids and digests encode the parameters of a class alike."""
-    parameters = cls.get_parameters().values()
+    parameters = cast("type[Parametrized]", cls).get_parameters().values()
     return all(parameter.significant and not parameter.holds_tasks and not parameter.is_private for parameter in parameters)
 
 
@@ -406,16 +396,3 @@ def _compute_digest(value: Parametrized) -> None:
 
 def _encode_by_digest(task: encoding.Identified) -> bytes:
     return encoding.encode_id(task.parameter_digest)
-
-
-def _short(of: Parametrized, name: str, parameter: Parameter[Any]) -> str:
-    value = of.__dict__.get(name)
-    if parameter.is_private:
-        return "***"
-    if isinstance(value, Parametrized):
-        return f"{type(value).__qualname__}(...)"
-    if parameter.holds_tasks and isinstance(value, tuple):
-        return f"[{len(value)} tasks]"
-    plain = value is None or isinstance(value, (str, int, float))
-    text = repr(value) if plain else parameter.serialize(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -61,17 +61,11 @@ class Graph:
 
     @classmethod
     @one_walk()
-    def of(cls, roots: Iterable[Task], *, checked: bool = False) -> Graph:
-        """Walk from the roots upstream.
-
-        Args:
-            roots: the tasks to begin with.
-            checked: whether the targets of all tasks have been checked before, when a DAG was compiled. Then a task has
-                targets only where something asks for them.
+    def of(cls, roots: Iterable[Task]) -> Graph:
+        """Walk from the given tasks upstream. A task has targets only where something asks for them.
 
         Raises:
-            GraphError: they do not make a graph.
-            TargetError: a task's outputs are declared wrongly, or two tasks write to one file.
+            GraphError: the tasks do not make a graph.
         """
         roots = list(roots)
         nodes: dict[str, Node] = {}
@@ -82,8 +76,6 @@ class Graph:
             consumers[unique_id] = []
             for required in {found.unique_id: None for _, found in resolve(task).inputs}:
                 consumers[required].append(unique_id)
-        if not checked:
-            refuse_shared_files(nodes.values())
         return cls(tuple(dict.fromkeys(root.unique_id for root in roots)), nodes, consumers)
 
     @property
@@ -145,6 +137,7 @@ def refuse_shared_files(nodes: Iterable[Node]) -> None:
     """Refuse outputs of two tasks at one path.
 
     Raises:
+        TargetError: a task's outputs are declared wrongly.
         TargetPathError: two tasks write to one file.
     """
     writers: dict[str, Task] = {}

@@ -11,7 +11,7 @@ from airflow_kart.artifacts.sidecar import ArtifactRecord
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.runtime.runner import run_task
 from airflow_kart.tasks.completeness import look_at
-from airflow_kart.tasks.graph import Graph, Node, require_task
+from airflow_kart.tasks.graph import Graph, Node, refuse_shared_files, require_task
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import KeyPath, describe_path
 from airflow_kart.tasks.outputs import targets_of
@@ -46,6 +46,7 @@ def run_on_empty_frames(task: TaskOnKart[Any], *, given: Given | None = None) ->
     """
     require_task(task, "run_on_empty_frames")
     graph = Graph.of([task])
+    refuse_shared_files(graph.nodes.values())
     stand_ins = _stand_ins(graph, given or {})
     nodes = _reached(graph, stand_ins)
     sources = [node for node in nodes if not node.inputs and node.targets and node.unique_id not in stand_ins]

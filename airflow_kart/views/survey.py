@@ -10,7 +10,7 @@ from airflow_kart import settings
 from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.storage.threads import Threads
 from airflow_kart.tasks.completeness import Completeness, asks_inputs, completeness_of
-from airflow_kart.tasks.graph import Graph, Node, require_task, upstream_first
+from airflow_kart.tasks.graph import Graph, Node, refuse_shared_files, require_task, upstream_first
 from airflow_kart.tasks.nesting import KeyPath
 
 
@@ -75,7 +75,9 @@ def survey(task: object, ignore: Collection[str], view: str) -> Survey:
         ConfigurationError: the argument is not a task.
         KartError: the tasks do not make a graph, or a store cannot be asked.
     """
-    return Survey.of(Graph.of([require_task(task, view)]), ignore)
+    graph = Graph.of([require_task(task, view)])
+    refuse_shared_files(graph.nodes.values())
+    return Survey.of(graph, ignore)
 
 
 def task_log(sidecars: tuple[Sidecar, ...]) -> dict[str, object]:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from airflow_kart import IntParameter, StrParameter, TaskOnKart
+from airflow_kart import IntParameter, StrParameter, TaskOnKart, build
 from airflow_kart.exceptions import ConfigurationError, TargetPathError
-from airflow_kart.tasks.graph import Graph, require_task, upstream_first
+from airflow_kart.tasks.graph import Graph, refuse_shared_files, require_task, upstream_first
 
 pytestmark = pytest.mark.usefixtures("workspace")
 
@@ -98,10 +98,11 @@ class Fixed(TaskOnKart[int]):
 
 def test_two_tasks_cannot_write_one_file() -> None:
     root = type("Task", (TaskOnKart,), {"requires": lambda self: [Fixed(n=1), Fixed(n=2)]})()
-    with pytest.raises(
-        TargetPathError, match=r"Fixed\(n=1\) and Fixed\(n=2\) both write .*/fixed\.pkl; give them different paths"
-    ):
-        Graph.of([root])
+    words = r"Fixed\(n=1\) and Fixed\(n=2\) both write .*/fixed\.pkl; give them different paths"
+    with pytest.raises(TargetPathError, match=words):
+        refuse_shared_files(Graph.of([root]).nodes.values())
+    with pytest.raises(TargetPathError, match=words):  # before any of the two runs: they have no run()
+        build(root)
 
 
 def test_one_task_with_a_fixed_file_is_fine(workspace: Path) -> None:
@@ -116,7 +117,29 @@ def test_an_artifact_cannot_be_the_sidecar_of_another() -> None:
             return [self.make_target(name, use_unique_id=False), self.make_target(f"{name}.kart.json", use_unique_id=False)]
 
     with pytest.raises(TargetPathError):
-        Graph.of([Task()])
+        build(Task())
+
+
+def test_a_task_is_asked_for_its_outputs_where_somebody_looks_at_them() -> None:
+    asked: list[str] = []
+
+    class Asked(TaskOnKart[int]):
+        name: str = StrParameter()
+
+        def requires(self) -> list[TaskOnKart[int]]:
+            return [Asked(name="source")] if self.name != "source" else []
+
+        def output(self) -> Any:
+            asked.append(self.name)
+            return super().output()
+
+        def run(self) -> None:
+            self.dump(1)
+
+    build(Asked(name="root"))
+    asked.clear()
+    build(Asked(name="root"))
+    assert set(asked) == {"root"}
 
 
 def test_what_is_no_task_is_refused_with_a_hint_for_a_class() -> None:
