@@ -122,17 +122,11 @@ class KartReportOperator(KartBaseOperator):
             ("task", "outcome", "seconds", "why"),
             [(task_id, task.outcome.value, f"{task.seconds:.2f}", task.reason) for task_id, task in found.items()],
         )
-        self.log.info(
-            "Report: %d ran (%.1f s), %d cached, %d not needed, %d skipped, %d failed; %.1f s of compute saved\n%s",
-            counts["ran"],
-            ran,
-            counts["cached"],
-            counts["not_needed"],
-            counts["skipped"],
-            counts["failed"],
-            saved,
-            table,
+        headline = (
+            f"{counts['ran']} ran ({ran:.1f} s), {counts['cached']} cached, {counts['not_needed']} not needed, "
+            f"{counts['skipped']} skipped, {counts['failed']} failed; {saved:.1f} s of compute saved"
         )
+        self.log.info("Report: %s\n%s", headline, table)
         return {**counts, **times}
 
 

@@ -60,7 +60,8 @@ class UpstreamTasks:
 
     def absent(self, task: Task) -> list[ExternalTask[Any]]:
         """Return the external tasks, among the operator's own task and these, whose artifacts are not there."""
-        to_make = [node.task for node in self._to_make()]
+        planned = self._plan.with_outcome(Outcome.RUN) if self._plan is not None else []
+        to_make = [node.task for node in planned if node.unique_id not in self._others]
         external = [found for found in [task, *to_make] if isinstance(found, ExternalTask)]
         return [found for found in external if not found.complete()]
 
@@ -74,10 +75,6 @@ class UpstreamTasks:
             return 0
         results = make_all(self._plan, except_for=self._others, session=session)
         return sum(result.outcome is Outcome.RAN for result in results)
-
-    def _to_make(self) -> list[Node]:
-        planned = self._plan.with_outcome(Outcome.RUN) if self._plan is not None else []
-        return [node for node in planned if node.unique_id not in self._others]
 
 
 def _to_run_again(named: set[str], others: Collection[str], run_context: RunContext, context: Any) -> set[str]:
