@@ -104,8 +104,8 @@ def _static_info() -> dict[str, Any]:
                         "description": "How many artifacts a plan or a report looks up at once.\n",
                         "version_added": "0.1.0",
                         "type": "integer",
-                        "example": "64",
-                        "default": "32",
+                        "example": "32",
+                        "default": "128",
                     },
                     "max_tasks": {
                         "description": (
