@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_kart.storage.buckets.faults import MissingFault
+from airflow_kart.storage.buckets.s3_fast import FastReads
 from airflow_kart.storage.buckets.service import BucketKey
 
 __all__ = ["QuickReads", "read_listing"]
@@ -59,7 +60,7 @@ class QuickReads:
 
     def __init__(self, client: Any) -> None:
         self._client = client
-        self._patterns: dict[str, tuple[str, dict[str, Any], Any]] = {}
+        self._patterns: dict[str, tuple[str, dict[str, Any], Any, FastReads]] = {}
         client.meta.events.register("before-call.s3.GetObject", self._keep)
 
     def get(self, place: BucketKey) -> dict[str, Any] | None:
@@ -73,7 +74,9 @@ class QuickReads:
 
         if place.bucket not in self._patterns:
             return None
-        base, pattern, signer = self._patterns[place.bucket]
+        base, pattern, signer, fast = self._patterns[place.bucket]
+        if (found := fast.get(place.key)) is not None:
+            return found
         own = {"url": base + _encoded(place.key), "headers": dict(pattern["headers"]), "context": dict(pattern["context"])}
         request = create_request_object({**pattern, **own})
         request.stream_output = True
@@ -94,7 +97,8 @@ class QuickReads:
         base, key = str(params["url"]), _encoded(asked.get("params", {}).get("Key", ""))
         whole = not {"Range", "IfMatch"}.intersection(asked.get("params", ()))
         if whole and base.endswith(f"/{key}"):
-            self._patterns[asked["bucket"]] = base[: len(base) - len(key)], params, request_signer
+            url = base[: len(base) - len(key)]
+            self._patterns[asked["bucket"]] = url, params, request_signer, FastReads(self._client, url, context)
 
 
 def _encoded(key: str) -> str:
