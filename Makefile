@@ -12,28 +12,35 @@ SOURCES := airflow_kart example_dags tests .ci
 # Compiled modules are kept, whatever the surroundings say: without them each process compiles Airflow anew.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test check bench mutants clean
+.PHONY: demo test check style mypy pyright bench mutants clean
 
 demo: $(VENV)/.examples
 	$(BIN)/python .ci/demo.py
 
-# Each level by itself, the fast ones first. Two schedulers at once would only wait for each other's processes.
+# Each level by itself, the fast ones first.
 test: $(VENV)/.dev
 	.ci/system_packages
 	$(BIN)/python -m pytest tests/unit --numprocesses auto --dist worksteal
 	$(BIN)/python -m pytest tests/typing
 	$(BIN)/python -m pytest tests/stores --numprocesses auto --dist worksteal
 	$(BIN)/python -m pytest tests/airflow --numprocesses auto --dist loadfile
-	$(BIN)/python -m pytest tests/scheduler
+	$(BIN)/python -m pytest tests/scheduler --numprocesses 2 --dist loadgroup
 
 check: $(VENV)/.dev
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync pyright mypy style
+
+style: $(VENV)/.dev
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/rooms.py
-	$(BIN)/mypy
-	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python .ci/voice.py
+
+mypy: $(VENV)/.dev
+	$(BIN)/mypy
+
+pyright: $(VENV)/.dev
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(VENV)/.dev $(VENV)/.bench
 	.ci/system_packages

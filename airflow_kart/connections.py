@@ -11,16 +11,6 @@ from typing import Any, Generic, TypeVar
 from airflow_kart import settings
 from airflow_kart.exceptions import ConfigurationError
 
-__all__ = [
-    "PerProcess",
-    "connection_id",
-    "pool_size",
-    "require_connection",
-    "safe_cause",
-    "whose",
-    "without_passwords",
-]
-
 _LEAST_CONNECTIONS = 32
 _USERINFO = re.compile(r"(https?://)[^\s\"'<>]*@|(?<=://)[^/\s\"'<>]*:[^/\s\"'<>]*@", re.IGNORECASE)
 

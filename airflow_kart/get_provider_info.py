@@ -7,8 +7,6 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["get_provider_info"]
-
 
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's description, with the ``[kart]`` options and the present options of task classes.
@@ -21,14 +19,9 @@ def get_provider_info() -> dict[str, Any]:
         declared = info["config"].setdefault(
             section, {"description": "Values for the parameters of a task class.", "options": {}}
         )
-        declared["options"][option] = {
-            "description": "The value of a parameter.\n",
-            "version_added": "0.1.0",
-            "type": "string",
-            "sensitive": True,
-            "example": None,
-            "default": None,
-        }
+        declared["options"][option] = _option(
+            "The value of a parameter.", "string", default=None, example=None, sensitive=True
+        )
     return info
 
 
@@ -55,6 +48,7 @@ def _class_options() -> Iterator[tuple[str, str]]:
 
 
 def _static_info() -> dict[str, Any]:
+    operators = [f"airflow_kart.operators.{module}" for module in ("task", "plan", "report")]
     return {
         "package-name": "airflow-kart",
         "name": "Kart",
@@ -62,157 +56,122 @@ def _static_info() -> dict[str, Any]:
             "Compiles TaskOnKart class graphs into Airflow DAGs that recompute nothing they already have "
             "and record how each artifact was made."
         ),
-        "operators": [
-            {
-                "integration-name": "Kart",
-                "python-modules": [
-                    "airflow_kart.operators.task",
-                    "airflow_kart.operators.plan",
-                    "airflow_kart.operators.report",
-                ],
-            }
-        ],
+        "operators": [{"integration-name": "Kart", "python-modules": operators}],
         "cli": ["airflow_kart.cli.definition.get_kart_commands"],
         "extra-links": ["airflow_kart.links.artifact.KartArtifactLink"],
         "config": {
             "kart": {
                 "description": "Where kart tasks keep their artifacts and how they publish them.",
-                "options": {
-                    "workspace_directory": {
-                        "description": (
-                            "Directory for the artifacts of DAGs that name no workspace. "
-                            "A relative directory is taken from AIRFLOW_HOME, so that the scheduler, the workers "
-                            "and a laptop's command line agree on it.\n"
-                        ),
-                        "version_added": "0.1.0",
-                        "type": "string",
-                        "example": "/srv/kart",
-                        "default": "kart_workspace",
-                    },
-                    "fsync": {
-                        "description": (
-                            "Whether to flush each artifact to the disk before publication. Otherwise a crash of the "
-                            "machine (not of the process) may truncate a fresh artifact; the sidecar's size and checksum "
-                            "reveal this, and the task runs again.\n"
-                        ),
-                        "version_added": "0.1.0",
-                        "type": "boolean",
-                        "example": "True",
-                        "default": "False",
-                    },
-                    "check_threads": {
-                        "description": "How many artifacts a plan or a report looks up at once.\n",
-                        "version_added": "0.1.0",
-                        "type": "integer",
-                        "example": "32",
-                        "default": "128",
-                    },
-                    "max_tasks": {
-                        "description": (
-                            "How many tasks may be upstream of one. More are taken for a requires() that never ends.\n"
-                        ),
-                        "version_added": "0.1.0",
-                        "type": "integer",
-                        "example": "1000000",
-                        "default": "100000",
-                    },
-                    "aws_conn_id": {
-                        "description": (
-                            "Airflow connection for s3:// workspaces. Where aws_default is asked for and does not exist, "
-                            "AWS's own ways to credentials are tried: environment, profile, the machine's role.\n"
-                        ),
-                        "version_added": "0.1.0",
-                        "type": "string",
-                        "example": "aws_artifacts",
-                        "default": "aws_default",
-                    },
-                    "gcp_conn_id": {
-                        "description": (
-                            "Airflow connection for gs:// workspaces. Where google_cloud_default is asked for and does not "
-                            "exist, Google's application default credentials are used.\n"
-                        ),
-                        "version_added": "0.1.0",
-                        "type": "string",
-                        "example": "google_artifacts",
-                        "default": "google_cloud_default",
-                    },
-                    "storage_retries": {
-                        "description": (
-                            "How often a request to S3 or Google Cloud Storage is tried again after a transient failure "
-                            "(throttling, a broken connection, a service that is not well), with growing pauses and for "
-                            "about a minute at most.\n"
-                        ),
-                        "version_added": "0.1.0",
-                        "type": "integer",
-                        "example": "3",
-                        "default": "10",
-                    },
-                    "read_from": {
-                        "description": (
-                            "Workspaces, with commas between them, whose artifacts count where the own workspace has none. "
-                            "They are only read: so a laptop uses production's artifacts and cannot touch them.\n"
-                        ),
-                        "version_added": "0.1.0",
-                        "type": "string",
-                        "example": "s3://production/workspace",
-                        "default": "",
-                    },
-                    "lock": {
-                        "description": (
-                            "The kind of locks. With a lock, one run at a time makes an artifact, and others wait: "
-                            "file (in the workspace's directory, freed when the holder's process ends), lease (objects in "
-                            "the workspace, renewed during the work), redis, or none. auto stands for redis where "
-                            "redis_conn_id is set, else for file in a directory and for lease in s3:// and gs://. "
-                            "Workspaces in memory have no locks then. Nor have other schemes without redis, as their file "
-                            "systems have no conditional writes: two runs may do the same work, and one publishes.\n"
-                        ),
-                        "version_added": "0.1.0",
-                        "type": "string",
-                        "example": "redis",
-                        "default": "auto",
-                    },
-                    "redis_conn_id": {
-                        "description": (
-                            "Airflow connection for locks in Redis: host, port, login, password, and in its extra db, ssl, "
-                            "ssl_cert_reqs, ssl_ca_certs, ssl_keyfile, ssl_certfile and ssl_check_hostname. Empty: no "
-                            "Redis.\n"
-                        ),
-                        "version_added": "0.1.0",
-                        "type": "string",
-                        "example": "redis_default",
-                        "default": "",
-                    },
-                    "lock_time_to_live": {
-                        "description": (
-                            "Seconds without a renewal after which a lock in a bucket or in Redis belongs to a dead run; "
-                            "at least 5 and at most 3600. A holder renews four times as often. Choose more than the longest time for which "
-                            "a task keeps Python from running other threads, as few C extensions do.\n"
-                        ),
-                        "version_added": "0.1.0",
-                        "type": "integer",
-                        "example": "300",
-                        "default": "60",
-                    },
-                    "lock_timeout": {
-                        "description": ("Seconds that a task waits at most for another run that makes the same artifact.\n"),
-                        "version_added": "0.1.0",
-                        "type": "integer",
-                        "example": "3600",
-                        "default": "86400",
-                    },
-                    "private_digest_key": {
-                        "description": (
-                            "Secret that keys the digests by which private parameters appear in sidecars and count in "
-                            "unique ids. Without a key a sidecar says only that the parameter was set, and a private "
-                            "parameter that counts is an error. Another key gives such tasks other ids.\n"
-                        ),
-                        "version_added": "0.1.0",
-                        "type": "string",
-                        "sensitive": True,
-                        "example": None,
-                        "default": "",
-                    },
-                },
+                "options": _kart_options(),
             }
         },
+    }
+
+
+def _kart_options() -> dict[str, Any]:
+    return {
+        "workspace_directory": _option(
+            "Directory for the artifacts of DAGs that name no workspace. A relative directory is taken from "
+            "AIRFLOW_HOME, so that the scheduler, the workers and a laptop's command line agree on it.",
+            "string",
+            default="kart_workspace",
+            example="/srv/kart",
+        ),
+        "fsync": _option(
+            "Whether to flush each artifact to the disk before publication. Otherwise a crash of the machine (not of "
+            "the process) may truncate a fresh artifact; the sidecar's size and checksum reveal this, and the task runs "
+            "again.",
+            "boolean",
+            default="False",
+            example="True",
+        ),
+        "check_threads": _option(
+            "How many artifacts a plan or a report looks up at once.", "integer", default="128", example="32"
+        ),
+        "max_tasks": _option(
+            "How many tasks may be upstream of one. More are taken for a requires() that never ends.",
+            "integer",
+            default="100000",
+            example="1000000",
+        ),
+        "aws_conn_id": _option(
+            "Airflow connection for s3:// workspaces. Where aws_default is asked for and does not exist, AWS's own ways "
+            "to credentials are tried: environment, profile, the machine's role.",
+            "string",
+            default="aws_default",
+            example="aws_artifacts",
+        ),
+        "gcp_conn_id": _option(
+            "Airflow connection for gs:// workspaces. Where google_cloud_default is asked for and does not exist, "
+            "Google's application default credentials are used.",
+            "string",
+            default="google_cloud_default",
+            example="google_artifacts",
+        ),
+        "storage_retries": _option(
+            "How often a request to S3 or Google Cloud Storage is tried again after a transient failure (throttling, a "
+            "broken connection, a service that is not well), with growing pauses and for about a minute at most.",
+            "integer",
+            default="10",
+            example="3",
+        ),
+        "read_from": _option(
+            "Workspaces, with commas between them, whose artifacts count where the own workspace has none. They are "
+            "only read: so a laptop uses production's artifacts and cannot touch them.",
+            "string",
+            default="",
+            example="s3://production/workspace",
+        ),
+        "lock": _option(
+            "The kind of locks. With a lock, one run at a time makes an artifact, and others wait: file (in the "
+            "workspace's directory, freed when the holder's process ends), lease (objects in the workspace, renewed "
+            "during the work), redis, or none. auto stands for redis where redis_conn_id is set, else for file in a "
+            "directory and for lease in s3:// and gs://. Workspaces in memory have no locks then. Nor have other "
+            "schemes without redis, as their file systems have no conditional writes: two runs may do the same work, "
+            "and one publishes.",
+            "string",
+            default="auto",
+            example="redis",
+        ),
+        "redis_conn_id": _option(
+            "Airflow connection for locks in Redis: host, port, login, password, and in its extra db, ssl, "
+            "ssl_cert_reqs, ssl_ca_certs, ssl_keyfile, ssl_certfile and ssl_check_hostname. Empty: no Redis.",
+            "string",
+            default="",
+            example="redis_default",
+        ),
+        "lock_time_to_live": _option(
+            "Seconds without a renewal after which a lock in a bucket or in Redis belongs to a dead run; at least 5 and "
+            "at most 3600. A holder renews four times as often. Choose more than the longest time for which a task "
+            "keeps Python from running other threads, as few C extensions do.",
+            "integer",
+            default="60",
+            example="300",
+        ),
+        "lock_timeout": _option(
+            "Seconds that a task waits at most for another run that makes the same artifact.",
+            "integer",
+            default="86400",
+            example="3600",
+        ),
+        "private_digest_key": _option(
+            "Secret that keys the digests by which private parameters appear in sidecars and count in unique ids. "
+            "Without a key a sidecar says only that the parameter was set, and a private parameter that counts is an "
+            "error. Another key gives such tasks other ids.",
+            "string",
+            default="",
+            example=None,
+            sensitive=True,
+        ),
+    }
+
+
+def _option(description: str, kind: str, *, default: str | None, example: str | None, **more: bool) -> dict[str, Any]:
+    return {
+        "description": f"{description}\n",
+        "version_added": "0.1.0",
+        "type": kind,
+        "example": example,
+        "default": default,
+        **more,
     }

@@ -12,29 +12,19 @@ the file.
 from __future__ import annotations
 
 import configparser
+import copy
 import functools
 import os
 import re
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.get_provider_info import get_provider_info
-
-__all__ = [
-    "ClassOption",
-    "ClassOptions",
-    "airflow_home",
-    "airflow_option",
-    "below_airflow_home",
-    "class_options",
-    "kart_bool",
-    "kart_int",
-    "kart_option",
-    "read_from",
-    "workspace_directory",
-]
 
 _CLASS_SECTIONS = "kart."
 _TRUE = frozenset({"t", "true", "1", "yes", "on"})
@@ -83,6 +73,7 @@ class ClassOptions:
 
     def __init__(self, parser: configparser.RawConfigParser) -> None:
         self._parser = parser
+        self._environment: Mapping[str, str] = os.environ
         self._names = {name.lower(): name for name in parser.sections() if name.startswith(_CLASS_SECTIONS)}
         self._sections: dict[str, dict[str, str | None]] = {}
         self.version: tuple[object, ...] = (id(parser), *self._names)
@@ -90,7 +81,7 @@ class ClassOptions:
 
     def get(self, option: ClassOption) -> str | None:
         """Return the text of an option; ``None`` for an unset one."""
-        value = os.environ.get(option.variable)
+        value = self._environment.get(option.variable)
         if value is not None:
             return os.path.expandvars(value)
         if not self._names:
@@ -101,7 +92,7 @@ class ClassOptions:
     def set_for(self, class_name: str) -> list[ClassOption]:
         """Return all options that the environment and the file set for a class, by its logical or its plain name."""
         variables = ClassOption.of(class_name, "").variable
-        names = [variable[len(variables) :].lower() for variable in os.environ if variable.startswith(variables)]
+        names = [variable[len(variables) :].lower() for variable in self._environment if variable.startswith(variables)]
         if self._names:
             names += self._section(f"{_CLASS_SECTIONS}{class_name}".lower()).keys() - self._parser.defaults().keys()
         return [ClassOption.of(class_name, name) for name in sorted(set(names))]
@@ -114,13 +105,38 @@ class ClassOptions:
             self._sections[name] = {option.lower(): text for option, text in items}
         return self._sections[name]
 
+    def held(self) -> ClassOptions:
+        """Return the options as they are now, whatever becomes of the environment."""
+        found = copy.copy(self)
+        found._environment = dict(os.environ)  # noqa: SLF001 - of this class
+        return found
+
+
+_held: ContextVar[list[ClassOptions] | None] = ContextVar("class_options", default=None)
+
+
+@contextmanager
+def one_reading() -> Iterator[None]:
+    """Read the parameters of task classes at most once in this block, which makes thousands of tasks."""
+    outer = _held.get()
+    _held.set([] if outer is None else outer)
+    try:
+        yield
+    finally:
+        _held.set(outer)
+
 
 def class_options() -> ClassOptions:
     """Return the present configuration. Cheap enough to call for every task."""
+    held = _held.get()
+    if held:
+        return held[0]
     conf = _loaded_conf()
-    if conf is not None:
-        return ClassOptions(conf)
-    return _class_options_of(_config_file())
+    found = ClassOptions(conf) if conf is not None else _class_options_of(_config_file())
+    if held is None:
+        return found
+    held.append(found.held())
+    return held[0]
 
 
 @functools.lru_cache(maxsize=4)

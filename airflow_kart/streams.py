@@ -1,13 +1,20 @@
-"""Abilities of a stream over the bytes of an object besides reading: hashing, and fetching ahead."""
+"""Streams between formats and stores, and their abilities besides reading and writing: hashing, and fetching ahead."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import Literal, Protocol, runtime_checkable
 
-__all__ = ["ExpectsRanges", "HashName", "HashedStream"]
-
 HashName = Literal["sha256", "xxh3"]
+
+
+class WriteOnly(io.RawIOBase):
+    """A raw stream that takes bytes."""
+
+    def writable(self) -> bool:
+        """Return true."""
+        return True
 
 
 @runtime_checkable

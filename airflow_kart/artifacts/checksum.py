@@ -7,7 +7,6 @@ its author, xxhash.com): XXH3 keeps up with memory, while SHA-256 would take lon
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import threading
 from collections import deque
@@ -17,14 +16,12 @@ import xxhash
 from typing_extensions import Buffer, Self
 
 from airflow_kart.storage import Upload
-from airflow_kart.streams import HashedStream
+from airflow_kart.streams import HashedStream, WriteOnly
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from airflow_kart.storage.threads import Threads
-
-__all__ = ["Checksum", "ChecksumStream", "sha256_of", "xxh3_of"]
 
 _CHUNK = 1 << 20
 _IN_LINE = 128 << 10  # a smaller chunk is hashed before a thread would have taken it
@@ -33,7 +30,7 @@ _AHEAD = 8  # chunks that wait to be hashed
 _PIECE = 256 << 10
 
 
-class ChecksumStream(io.RawIOBase):
+class ChecksumStream(WriteOnly):
     """A write-only stream into an upload that counts and hashes the bytes on their way.
 
     Small chunks are hashed in line. A thread hashes the larger ones, while this thread writes them and makes the next. The
@@ -41,7 +38,6 @@ class ChecksumStream(io.RawIOBase):
     """
 
     def __init__(self, upload: Upload) -> None:
-        super().__init__()
         self._upload = upload
         self._hasher: Threads | None = None
         self._hashing: deque[Future[None]] = deque()
@@ -55,10 +51,6 @@ class ChecksumStream(io.RawIOBase):
         self._sha256 = hashlib.sha256()
         self._xxh3 = xxhash.xxh3_128()
         self.size = 0
-
-    def writable(self) -> bool:
-        """Return true: the stream takes bytes until its end."""
-        return True
 
     def write(self, data: Buffer, /) -> int:
         """Write and hash bytes."""

@@ -12,8 +12,6 @@ from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import TargetError
 from airflow_kart.storage import Lookup
 
-__all__ = ["ExternalTarget"]
-
 
 @dataclass(frozen=True)
 class ExternalTarget(Target):

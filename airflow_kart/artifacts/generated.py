@@ -6,8 +6,6 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar
 
-__all__ = ["guarded", "own_errors"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 

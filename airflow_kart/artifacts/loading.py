@@ -14,18 +14,10 @@ from airflow_kart.artifacts.reading import Decoded, Reading
 from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, sidecar_uri
 from airflow_kart.artifacts.staged import mark_as_damaged
 from airflow_kart.artifacts.state import mismatch
-from airflow_kart.exceptions import (
-    CorruptArtifactError,
-    FormatError,
-    KartError,
-    MissingArtifactError,
-    TargetError,
-)
+from airflow_kart.exceptions import CorruptArtifactError, FormatError, KartError, MissingArtifactError, TargetError
 from airflow_kart.formats import Format
 from airflow_kart.storage import Store
 from airflow_kart.storage.regular_file import refused_temporary_files
-
-__all__ = ["Loaded", "Loading", "column_names"]
 
 _READS = 2  # a garbled transfer heals by the second
 

@@ -12,7 +12,7 @@ import logging
 import posixpath
 import time
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 
@@ -61,6 +61,8 @@ class Publication:
         """Whether another run published the outputs first, and this run adopted them."""
         self.input_checksums: dict[str, str] = {}
         """The SHA-256 of each artifact loaded inside the block, by uri."""
+        self.redact: Callable[[str], str] | None = None
+        """Takes the secrets of the run out of a text."""
         self._read: dict[str, tuple[frozenset[str], list[str]]] = {}  # by unique id: common publications, uris
 
     @classmethod

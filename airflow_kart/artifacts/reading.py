@@ -21,8 +21,6 @@ from airflow_kart.formats.tables.selection import load_columns, places_of
 from airflow_kart.storage import Store
 from airflow_kart.streams import HashedStream
 
-__all__ = ["Decoded", "Reading"]
-
 _SMALL = 8 << 20
 _PIECE = 4 << 20
 

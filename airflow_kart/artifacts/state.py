@@ -11,8 +11,6 @@ from airflow_kart.exceptions import CorruptArtifactError
 from airflow_kart.formats import Format
 from airflow_kart.storage import Lookup
 
-__all__ = ["TargetState", "look_at", "mismatch"]
-
 
 @dataclass(frozen=True)
 class TargetState:

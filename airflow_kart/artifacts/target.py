@@ -202,11 +202,10 @@ class Target:
                 uri=self.uri,
             )
         # Text, since a label that some store or reader cannot take would cost the work that has just been done.
-        owner = self.owner
-        redact = str if owner is None else owner.redact
+        owner, publication = self.owner, Publication.expecting(self.uri)
+        redact = (publication and publication.redact) or (str if owner is None else owner.redact)
         labels = {redact(str(name)): redact(str(value)) for name, value in (custom_labels or {}).items()}
         metadata = {**(owner.object_metadata() if owner is not None else {}), **labels}
-        publication = Publication.expecting(self.uri)
         if publication is not None:
             publication.stage(self.uri, self.store, self.format, obj, checks=self.checks, labels=labels, metadata=metadata)
             return

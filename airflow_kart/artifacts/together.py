@@ -12,8 +12,6 @@ from airflow_kart.artifacts.sidecar import Sidecar, sidecar_uri
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import CorruptArtifactError, MissingArtifactError, ObjectChangedError
 
-__all__ = ["load_parts_together", "load_together"]
-
 _PATIENCE = 30.0  # seconds, for a writer between two steps of its publication
 _MOST_ROUNDS = 100
 

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from airflow_kart.cli.duration import duration
 
-__all__ = ["COMMANDS", "DESCRIPTION", "Argument", "Command"]
-
 DESCRIPTION = "Look after the artifacts of kart tasks"
 
 
-@dataclass(frozen=True)
 class Argument:
     """An argument: the parameters of ``argparse``'s ``add_argument``."""
 
-    flags: tuple[str, ...]
-    options: Mapping[str, Any]
+    def __init__(self, *flags: str, **options: Any) -> None:
+        self.flags, self.options = flags, options
 
 
 @dataclass(frozen=True)
@@ -50,45 +47,36 @@ COMMANDS = (
         ),
         arguments=(
             Argument(
-                ("directory",),
-                {
-                    "nargs": "?",
-                    "metavar": "DIRECTORY",
-                    "help": "Workspace, or any s3:// or gs:// directory (default: the configured workspace)",
-                },
+                "directory",
+                nargs="?",
+                metavar="DIRECTORY",
+                help="Workspace, or any s3:// or gs:// directory (default: the configured workspace)",
             ),
             Argument(
-                ("--older-than",),
-                {
-                    "type": duration,
-                    "metavar": "DURATION",
-                    "help": "Only uploads begun longer ago, such as 90m, 24h or 7d (default: all; with --abort, 24h)",
-                },
+                "--older-than",
+                type=duration,
+                metavar="DURATION",
+                help="Only uploads begun longer ago, such as 90m, 24h or 7d (default: all; with --abort, 24h)",
             ),
             Argument(
-                ("--abort",),
-                {
-                    "action": "store_true",
-                    "help": "Abort the uploads in place of listing them: nobody can publish an aborted upload",
-                },
+                "--abort",
+                action="store_true",
+                help="Abort the uploads in place of listing them: nobody can publish an aborted upload",
+            ),
+            Argument("--aws-conn-id", help="Airflow connection for S3 (default: option aws_conn_id of section kart)"),
+            Argument(
+                "--gcp-conn-id",
+                help="Airflow connection for Google Cloud Storage (default: option gcp_conn_id of section kart)",
             ),
             Argument(
-                ("--aws-conn-id",), {"help": "Airflow connection for S3 (default: option aws_conn_id of section kart)"}
+                "-o",
+                "--output",
+                choices=("table", "json", "yaml", "plain"),
+                metavar="(table, json, yaml, plain)",
+                default="table",
+                help="Output format. Allowed values: json, yaml, plain, table (default: table)",
             ),
-            Argument(
-                ("--gcp-conn-id",),
-                {"help": "Airflow connection for Google Cloud Storage (default: option gcp_conn_id of section kart)"},
-            ),
-            Argument(
-                ("-o", "--output"),
-                {
-                    "choices": ("table", "json", "yaml", "plain"),
-                    "metavar": "(table, json, yaml, plain)",
-                    "default": "table",
-                    "help": "Output format. Allowed values: json, yaml, plain, table (default: table)",
-                },
-            ),
-            Argument(("-v", "--verbose"), {"action": "store_true", "help": "Show the log"}),
+            Argument("-v", "--verbose", action="store_true", help="Show the log"),
         ),
         run=_uploads,
     ),

@@ -9,8 +9,6 @@ from airflow_kart.cli.command import COMMANDS, DESCRIPTION
 if TYPE_CHECKING:
     from airflow.cli.cli_config import CLICommand
 
-__all__ = ["get_kart_commands"]
-
 
 def get_kart_commands() -> list[CLICommand]:
     """Return the group ``kart`` of Airflow's commands, and load nothing: Airflow calls this for each command of its own."""

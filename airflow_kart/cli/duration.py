@@ -6,8 +6,6 @@ import argparse
 import datetime as dt
 import re
 
-__all__ = ["duration", "duration_text"]
-
 _UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 _FORM = re.compile(r"(\d{1,5})\s*([dhms])", re.ASCII)
 

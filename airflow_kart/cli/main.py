@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 from airflow_kart.cli.command import COMMANDS, DESCRIPTION
 
-__all__ = ["main"]
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command.

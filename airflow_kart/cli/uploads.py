@@ -17,8 +17,6 @@ from airflow_kart.exceptions import ConfigurationError, KartError
 from airflow_kart.storage import UPLOADS, KeepsFiles, KeepsUploads
 from airflow_kart.storage.workspace import Workspace
 
-__all__ = ["uploads"]
-
 _A_DAY = dt.timedelta(days=1)
 
 

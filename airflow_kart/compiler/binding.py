@@ -11,8 +11,6 @@ from airflow_kart.exceptions import BindingError, ParameterError
 from airflow_kart.operators.blueprint import RootSpec, is_template, refuse_private_literals
 from airflow_kart.parameters import UNSET, Parameter, ParameterVisibility
 
-__all__ = ["Binding", "make_binding", "run_date"]
-
 
 def run_date(tz: str | None = None, offset: dt.timedelta | None = None) -> str:
     """Return a template for a run's day, ``YYYY-MM-DD``: of the logical date, or of the start of a run without one.

@@ -24,8 +24,6 @@ from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.task import TaskOnKart
 
-__all__ = ["Compilation", "OnCached", "Roots", "child_id", "compile_roots"]
-
 OnCached = Literal["skip", "success"]
 Roots = TaskOnKart[Any] | type[TaskOnKart[Any]] | Sequence[TaskOnKart[Any] | type[TaskOnKart[Any]]]
 
@@ -93,12 +91,7 @@ class Compilation:
                 _connect(operators[key], operators[consumer])
         common: dict[str, Any] = {"task_group": group, "dag": group.dag, "blueprint": blueprint, **shared}
         first = KartPlanOperator(task_id="plan", on_cached=on_cached, **common) if plan else None
-        last = KartReportOperator(
-            task_id="report",
-            trigger_rule="all_done",
-            retries=0,
-            **common,
-        )
+        last = KartReportOperator(task_id="report", trigger_rule="all_done", retries=0, **common)
         for key, node in self.structure.nodes.items():
             if not any(consumer for consumer, _ in node.routes):
                 _connect(operators[key], last)

@@ -18,8 +18,6 @@ from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.parameters import UNSET
 from airflow_kart.storage.workspace import Workspace
 
-__all__ = ["KartDag"]
-
 
 class KartDag(DAG):
     """A DAG with an operator for each task of a graph, a plan upstream of all, and a report downstream of all.
@@ -43,6 +41,9 @@ class KartDag(DAG):
     Raises:
         KartError: a root, the binding or a task is wrong; Airflow shows the error as the file's import error.
     """
+
+    blueprint: Blueprint
+    """The compiled structure."""
 
     def __init__(
         self,
@@ -73,18 +74,13 @@ class KartDag(DAG):
             self.fileloc = _calling_file()
             fields = name_fields(self, compilation.binding, None)
             with self:
-                self._blueprint = compilation.add_operators(
+                self.blueprint = compilation.add_operators(
                     self.task_group, fields, on_cached=on_cached, plan=plan, operator_kwargs=operator_kwargs or {}
                 )
             add_form(self, compilation.binding, fields)
         except BindingError as error:
             error.add_context(f"KartDag {dag_id!r}")
             raise
-
-    @property
-    def blueprint(self) -> Blueprint:
-        """The compiled structure."""
-        return self._blueprint
 
 
 def _calling_file() -> str:

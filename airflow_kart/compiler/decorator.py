@@ -12,8 +12,6 @@ from airflow_kart.runtime.selection import snake_case
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.task import TaskOnKart
 
-__all__ = ["kart_dag"]
-
 C = TypeVar("C", bound=type[TaskOnKart[Any]])
 
 

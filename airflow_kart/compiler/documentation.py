@@ -7,8 +7,6 @@ import inspect
 from airflow_kart.identity.names import logical_class_name
 from airflow_kart.tasks.model import Task
 
-__all__ = ["class_documentation"]
-
 
 def class_documentation(cls: type[Task]) -> str:
     """Return a class's docstring, name and parameters as Markdown; the same for every run."""

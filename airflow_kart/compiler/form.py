@@ -11,8 +11,6 @@ from airflow_kart.compiler.binding import Binding
 from airflow_kart.operators.run_context import RERUN_PARAM, kart_task_ids
 from airflow_kart.parameters import UNSET
 
-__all__ = ["add_form", "name_fields"]
-
 _SECTION = "Kart"
 _FIELDS = "_kart_form_fields"
 _MOST_EXAMPLES = 200

@@ -14,8 +14,6 @@ from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.parameters import UNSET
 from airflow_kart.storage.workspace import Workspace
 
-__all__ = ["KartTaskGroup"]
-
 
 class KartTaskGroup(TaskGroup):
     """A task group with an operator for each task of a graph, a plan upstream of all, and a report downstream of all.
@@ -27,17 +25,15 @@ class KartTaskGroup(TaskGroup):
     Args:
         group_id: the group's id, which prefixes the task ids.
         root: the task that the group makes, its class, or a list of these.
-        bind: see :class:`~airflow_kart.KartDag`.
-        workspace: see :class:`~airflow_kart.KartDag`.
-        workspace_directory: see :class:`~airflow_kart.KartDag`.
-        on_cached: see :class:`~airflow_kart.KartDag`.
-        plan: see :class:`~airflow_kart.KartDag`.
-        operator_kwargs: see :class:`~airflow_kart.KartDag`.
+        bind, workspace, workspace_directory, on_cached, plan, operator_kwargs: see :class:`~airflow_kart.KartDag`.
         group_kwargs: everything ``airflow.sdk.TaskGroup`` takes.
 
     Raises:
         KartError: a root, the binding or a task is wrong.
     """
+
+    blueprint: Blueprint
+    """The compiled structure."""
 
     def __init__(
         self,
@@ -63,15 +59,10 @@ class KartTaskGroup(TaskGroup):
                         parameter=name,
                     )
             fields = name_fields(self.dag, compilation.binding, self.group_id)
-            self._blueprint = compilation.add_operators(
+            self.blueprint = compilation.add_operators(
                 self, fields, on_cached=on_cached, plan=plan, operator_kwargs=operator_kwargs or {}
             )
             add_form(self.dag, compilation.binding, fields)
         except BindingError as error:
             error.add_context(f"KartTaskGroup {group_id!r}")
             raise
-
-    @property
-    def blueprint(self) -> Blueprint:
-        """The compiled structure."""
-        return self._blueprint

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from airflow_kart.compiler.naming import class_label
 from airflow_kart.compiler.structure import Key, StructureNode
 
-__all__ = ["group_labels"]
-
 _WORTH_A_GROUP = 3
 
 

@@ -21,8 +21,6 @@ from airflow_kart.parameters import DateInterval
 from airflow_kart.runtime.selection import snake_case
 from airflow_kart.tasks.nesting import KeyPath
 
-__all__ = ["RESERVED", "class_label", "task_ids"]
-
 RESERVED = frozenset({"plan", "report"})
 """Task ids of a compiled DAG's plan and report."""
 

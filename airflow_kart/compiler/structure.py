@@ -23,8 +23,6 @@ from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import KeyPath
 from airflow_kart.tasks.resolution import resolve
 
-__all__ = ["Structure", "StructureNode", "make_structure"]
-
 logger = logging.getLogger(__name__)
 
 Key = tuple[str, str]

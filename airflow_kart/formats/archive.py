@@ -13,20 +13,7 @@ from typing import BinaryIO, Protocol, cast
 from typing_extensions import Buffer
 
 from airflow_kart.exceptions import ConfigurationError, FormatError
-
-__all__ = [
-    "MOST_BYTES",
-    "Writes",
-    "add_member",
-    "check_members",
-    "check_most",
-    "check_size",
-    "member",
-    "reading_archive",
-    "unreadable",
-    "unsafe",
-    "writing_archive",
-]
+from airflow_kart.streams import WriteOnly
 
 MOST_BYTES = 16 << 30
 """The usual limit of unpacked bytes: far above real artifacts, far below a bomb's."""
@@ -161,15 +148,11 @@ def reading_archive(stream: BinaryIO) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
-class _Unclosable(io.RawIOBase):
+class _Unclosable(WriteOnly):
     """A raw stream: closing this stream leaves the inner one open."""
 
     def __init__(self, stream: Writes) -> None:
-        super().__init__()
         self._stream = stream
-
-    def writable(self) -> bool:
-        return True
 
     def write(self, data: Buffer, /) -> int | None:
         return self._stream.write(data)

@@ -11,27 +11,6 @@ from typing_extensions import Buffer
 
 from airflow_kart.exceptions import FormatError
 
-__all__ = [
-    "READING",
-    "Description",
-    "Format",
-    "FormatFactory",
-    "LoadsColumns",
-    "ReadsByColumns",
-    "ReadsByType",
-    "ReadsInParts",
-    "VerifiesColumns",
-    "Writable",
-    "builtin_class",
-    "options_of",
-    "reader_for",
-    "require_type",
-    "trusts_bytes",
-    "type_name",
-    "with_options",
-]
-
-
 READING: Mapping[str, bool] = {"recorded": False}
 """Metadata for a dataclass field that concerns reading only: no sidecar records the field."""
 

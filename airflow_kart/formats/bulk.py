@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     Objects = np.ndarray[tuple[int, ...], np.dtype[np.object_]]
 
-__all__ = ["Scalars", "may_be_bulk", "reduced_bulk"]
-
 _LARGE = 100_000
 _SAMPLE = 1_000
 _KINDS = frozenset({str, bytes, int, float, bool, type(None)})

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import _thread
 import enum
-import inspect
 import io
 import pickle
 import sys
@@ -22,11 +21,9 @@ from typing import Any, cast
 import cloudpickle
 
 from airflow_kart.exceptions import KartError
-from airflow_kart.identity.executions import running_namespaces
+from airflow_kart.identity.executions import found_in, running_namespaces
 from airflow_kart.identity.names import is_importable, logical_module_name, public_address
 from airflow_kart.stored import complete_enum, named, restore_class
-
-__all__ = ["PROTOCOL", "StablePickler", "by_public_address", "by_value", "registry_as_before", "write_by_value"]
 
 PROTOCOL = 5
 """The pickle protocol of all pickles (PEP 574)."""
@@ -139,19 +136,11 @@ def _at_module_level(obj: type | types.FunctionType) -> bool:
     if "<locals>" in obj.__qualname__:
         return False
     module = sys.modules.get(obj.__module__)
-    now = None if module is None else _at(vars(module), obj.__qualname__)
+    now = None if module is None else found_in(vars(module), obj.__qualname__)
     if now is obj or _same_definition(obj, now):
         return True
     running = (space for space in running_namespaces() if space["__name__"] == obj.__module__)
-    return any(_at(space, obj.__qualname__) is obj for space in running)
-
-
-def _at(space: Mapping[str, object], qualname: str) -> object:
-    first, *rest = qualname.split(".")
-    found = space.get(first)
-    for part in rest:
-        found = inspect.getattr_static(found, part, None)
-    return found
+    return any(found_in(space, obj.__qualname__) is obj for space in running)
 
 
 def _same_definition(one: object, other: object) -> bool:

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["describe", "describe_table"]
-
 
 def describe_table(obj: object) -> Description:
     """Return the description of a table that a format of tables writes: a subclass loads as its library's own class."""

@@ -12,8 +12,6 @@ from airflow_kart.exceptions import ConfigurationError, FormatError
 if TYPE_CHECKING:
     from airflow_kart.formats.archive import Writes
 
-__all__ = ["EncodingStream", "check_encoding", "decode", "encode"]
-
 
 def check_encoding(encoding: str, format_name: str) -> None:
     """Refuse a name that is no text encoding.

@@ -15,11 +15,10 @@ from airflow_kart.exceptions import ConfigurationError, FormatError
 from airflow_kart.formats.archive import MOST_BYTES, check_most, check_size
 from airflow_kart.formats.base import READING, Description, Format, Writable, reader_for, trusts_bytes
 from airflow_kart.formats.text import TextFormat
+from airflow_kart.streams import WriteOnly
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
-
-__all__ = ["GzipFormat"]
 
 _CHUNK = 1 << 20
 
@@ -117,11 +116,10 @@ class _Compressor(Protocol):
     def flush(self) -> bytes: ...
 
 
-class _Compressed(io.RawIOBase):
+class _Compressed(WriteOnly):
     """A stream that compresses written bytes; see :class:`~airflow_kart.formats.Writable`."""
 
     def __init__(self, stream: Writable, level: int, most: int) -> None:
-        super().__init__()
         self._stream = stream
         self._level = level
         self._most = most
@@ -136,9 +134,6 @@ class _Compressed(io.RawIOBase):
         self._stream.restart()
         self._compressor = self._begun()
         self._size = 0
-
-    def writable(self) -> bool:
-        return True
 
     def write(self, data: Buffer, /) -> int:
         view = memoryview(data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, BinaryIO, ClassVar, TypeGuard
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, cast
 
 from typing_extensions import Self
 
@@ -16,17 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-__all__ = ["JpegFormat", "PngFormat"]
 
-
-def _is_figure(obj: object) -> TypeGuard[Figure]:
-    figure = getattr(sys.modules.get("matplotlib.figure"), "Figure", None)
-    return figure is not None and isinstance(obj, figure)
-
-
-def _is_image(obj: object) -> TypeGuard[Image]:
-    image = getattr(sys.modules.get("PIL.Image"), "Image", None)
-    return image is not None and isinstance(obj, image)
+def _is_a(obj: object, module: str, name: str) -> bool:
+    """Whether an object is of a class, whose library need not be loaded."""
+    cls = getattr(sys.modules.get(module), name, None)
+    return cls is not None and isinstance(obj, cls)
 
 
 @dataclass(frozen=True)
@@ -51,11 +45,11 @@ class _ImageFormat:
             stream.write(obj)
             return
         buffer = io.BytesIO()
-        if _is_figure(obj):
-            self._save_figure(obj, buffer)
-        elif _is_image(obj):
+        if _is_a(obj, "matplotlib.figure", "Figure"):
+            self._save_figure(cast("Figure", obj), buffer)
+        elif _is_a(obj, "PIL.Image", "Image"):
             try:
-                obj.save(buffer, format=self._kind, **self._pillow_options)
+                cast("Image", obj).save(buffer, format=self._kind, **self._pillow_options)
             except (OSError, ValueError) as error:
                 raise FormatError(
                     f"the {self.name} format cannot write this image: {error}; convert it first, image.convert('RGB')"

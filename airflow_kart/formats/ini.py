@@ -11,8 +11,6 @@ from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.base import READING, Writable, require_type
 from airflow_kart.formats.encoding import check_encoding, decode, encode
 
-__all__ = ["IniFormat"]
-
 _PARSERS: dict[str, type[configparser.RawConfigParser]] = {
     "configparser.ConfigParser": configparser.ConfigParser,
     "configparser.RawConfigParser": configparser.RawConfigParser,

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, BinaryIO, cast
 
+from typing_extensions import Self
+
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.base import READING, Description, require_type
 from airflow_kart.formats.lossless import check_lossless
 from airflow_kart.formats.table_kind import TableKind, check_kind, kind_of_table, kind_of_type_name, require_table
 from airflow_kart.formats.tables.rows import Rows, table_of_rows
-
-__all__ = ["JsonFormat", "NdjsonFormat"]
 
 _ROWS = 1 << 13
 
@@ -30,6 +30,15 @@ class _RowsFormat:
 
     def __post_init__(self) -> None:
         check_kind(self.kind, type(self).__name__)
+
+    def for_type(self, dumped: str) -> Self:
+        """Return the format that loads a table where a table was dumped, else a value."""
+        found = kind_of_type_name(dumped)
+        return replace(self, kind=found and (self.kind or found), dumped=found)
+
+    def for_columns(self, columns: Mapping[str, str]) -> Self:
+        """Return the format that loads columns with their dumped types."""
+        return replace(self, columns=columns)
 
     def _table(self, rows: Iterator[list[Any]], name: str) -> object:
         return table_of_rows(rows, self.kind or "pandas", self.dumped, self.columns, name)
@@ -49,15 +58,6 @@ class JsonFormat(_RowsFormat):
 
     name = "json"
     trusts_bytes = False
-
-    def for_type(self, dumped: str) -> JsonFormat:
-        """Return the format that loads a table where a table was dumped, else the value."""
-        found = kind_of_type_name(dumped)
-        return replace(self, kind=found and (self.kind or found), dumped=found)
-
-    def for_columns(self, columns: Mapping[str, str]) -> JsonFormat:
-        """Return the format that loads columns with their dumped types."""
-        return replace(self, columns=columns)
 
     def dump(self, obj: object, stream: io.RawIOBase) -> Description | None:
         """Write a JSON value or a table."""
@@ -100,15 +100,6 @@ class NdjsonFormat(_RowsFormat):
 
     name = "ndjson"
     trusts_bytes = False
-
-    def for_type(self, dumped: str) -> NdjsonFormat:
-        """Return the format that loads a table where a table was dumped, else the list."""
-        found = kind_of_type_name(dumped)
-        return replace(self, kind=found and (self.kind or found), dumped=found)
-
-    def for_columns(self, columns: Mapping[str, str]) -> NdjsonFormat:
-        """Return the format that loads columns with their dumped types."""
-        return replace(self, columns=columns)
 
     def dump(self, obj: object, stream: io.RawIOBase) -> Description | None:
         """Write a table or a list of JSON values."""

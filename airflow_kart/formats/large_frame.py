@@ -19,13 +19,12 @@ from airflow_kart.formats.description import describe
 from airflow_kart.formats.pickle import PickleFormat
 from airflow_kart.formats.table_kind import TableKind, require_table
 from airflow_kart.formats.tables.selection import select_columns
+from airflow_kart.streams import WriteOnly
 
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
     import pyarrow as pa
-
-__all__ = ["LargeFrameFormat"]
 
 Table = TypeVar("Table")
 
@@ -118,15 +117,11 @@ def _compressed(member: BinaryIO) -> Iterator[_PartStream]:
         yield _PartStream(compressed)
 
 
-class _PartStream(io.RawIOBase):
+class _PartStream(WriteOnly):
     """A stream into a part, for picklers and for Arrow."""
 
     def __init__(self, compressed: pa.CompressedOutputStream) -> None:
-        super().__init__()
         self._compressed = compressed
-
-    def writable(self) -> bool:
-        return True
 
     def write(self, data: Buffer, /) -> int:
         view = memoryview(data)

@@ -7,8 +7,6 @@ from typing import cast
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.base import builtin_class
 
-__all__ = ["check_lossless"]
-
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _BECOMES = {tuple: "list", dict: "dict", list: "list", str: "str", int: "int", float: "float"}
 

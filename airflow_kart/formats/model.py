@@ -14,8 +14,6 @@ from typing import Any, BinaryIO
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.archive import MOST_BYTES, add_member, check_members, check_size, reading_archive, writing_archive
 
-__all__ = ["ModelFormat"]
-
 _FILE = "model.pkl"
 
 

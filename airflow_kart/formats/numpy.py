@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
 
-__all__ = ["NpzFormat", "NumpyFormat"]
-
 _SINGLE = "data"
 _HEADER = 128  # bytes, and more for types with many fields
 

@@ -31,8 +31,6 @@ from airflow_kart.formats.rehearsal import Rehearsal
 from airflow_kart.identity.names import is_importable
 from airflow_kart.stored import Unpickler
 
-__all__ = ["PickleFormat", "dumps"]
-
 
 @dataclass(frozen=True)
 class PickleFormat:

@@ -11,8 +11,6 @@ from airflow_kart.exceptions import UnknownFormatError
 from airflow_kart.formats.base import Format, FormatFactory
 from airflow_kart.formats.table_kind import TableKind
 
-__all__ = ["format_for", "of_kind", "register_format", "registered_extensions", "split_extension"]
-
 # Extension to the class or function that makes its format, as module:name until first use: most need a heavy library.
 _FORMATS: dict[str, str | FormatFactory] = {
     ".csv": "airflow_kart.formats.tables.csv:CsvFormat",

@@ -20,8 +20,7 @@ from typing_extensions import Buffer
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.base import Writable, type_name
 from airflow_kart.stored import Unpickler
-
-__all__ = ["WHOLE", "MakesPickler", "Rehearsal"]
+from airflow_kart.streams import WriteOnly
 
 WHOLE = 2 << 20
 """Bytes of the largest pickle that is loaded back as a whole, and of the largest object in a larger pickle."""
@@ -63,7 +62,7 @@ class _Pickler(Protocol):
     def dump(self, obj: object, /) -> None: ...
 
 
-class Rehearsal(io.RawIOBase):
+class Rehearsal(WriteOnly):
     """A stream that keeps a small pickle, and the first object of each class in a pickle.
 
     Args:
@@ -71,15 +70,10 @@ class Rehearsal(io.RawIOBase):
     """
 
     def __init__(self, stream: Writable) -> None:
-        super().__init__()
         self._stream = stream
         self._kept: bytearray | None = bytearray()
         self.first: dict[type, object] = {}
         """The first object of each class; the pickler adds them."""
-
-    def writable(self) -> bool:
-        """Whether the stream takes bytes: always."""
-        return True
 
     def write(self, data: Buffer, /) -> int | None:
         """Write to the real stream."""
@@ -157,16 +151,12 @@ def _check_one(obj: object, make: MakesPickler) -> None:
             return
 
 
-class _Limited(io.RawIOBase):
+class _Limited(WriteOnly):
     """A stream in memory that refuses more than some bytes."""
 
     def __init__(self, most: int | None) -> None:
-        super().__init__()
         self._most = most
         self._content = bytearray()
-
-    def writable(self) -> bool:
-        return True
 
     def write(self, data: Buffer, /) -> int:
         content = bytes(data)

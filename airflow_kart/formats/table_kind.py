@@ -11,17 +11,6 @@ from typing import Any, Literal, get_args, get_origin
 from airflow_kart.exceptions import ConfigurationError, FormatError
 from airflow_kart.formats.base import type_name
 
-__all__ = [
-    "TableKind",
-    "check_kind",
-    "class_of_table",
-    "import_polars",
-    "kind_of_table",
-    "kind_of_type_name",
-    "require_table",
-    "table_kind_of",
-]
-
 TableKind = Literal["pandas", "polars", "polars-lazy", "pyarrow"]
 """A library's table: ``pandas.DataFrame``, ``polars.DataFrame``, ``polars.LazyFrame``, ``pyarrow.Table``."""
 

@@ -10,8 +10,6 @@ from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.base import READING, Writable, require_type
 from airflow_kart.formats.encoding import check_encoding, decode, encode
 
-__all__ = ["TextFormat"]
-
 
 @dataclass(frozen=True)
 class TextFormat:

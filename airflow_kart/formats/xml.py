@@ -9,8 +9,6 @@ from xml.etree import ElementTree as ET
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.base import READING, Writable, require_type
 
-__all__ = ["XmlFormat"]
-
 if TYPE_CHECKING:
     Tree = ET.ElementTree[ET.Element]
 

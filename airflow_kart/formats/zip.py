@@ -11,8 +11,6 @@ from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.archive import MOST_BYTES, check_members, check_most, check_size, member, unreadable, unsafe
 from airflow_kart.formats.base import READING, require_type
 
-__all__ = ["ZipFormat"]
-
 
 @dataclass(frozen=True)
 class ZipFormat:

@@ -21,8 +21,6 @@ from uuid import UUID
 from airflow_kart.identity.encoding import TaskEncoder, encode, tagged
 from airflow_kart.identity.names import is_own
 
-__all__ = ["encode_parameter"]
-
 _CANONICAL = frozenset({type(None), bool, int, str, bytes, dt.date, dt.timedelta, UUID})
 """Types all of whose values are in their canonical form."""
 _Difference: TypeAlias = "tuple[object, ...]"

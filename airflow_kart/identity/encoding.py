@@ -33,6 +33,7 @@ __all__ = [
     "digest",
     "encode",
     "encode_id",
+    "encode_items",
     "parameter_digest",
     "tagged",
     "unique_id",
@@ -71,27 +72,27 @@ class Canonical(Protocol):
 TaskEncoder = Callable[[Identified], bytes]
 
 
-def unique_id(class_name: str, code_version: str | None, parameters: Mapping[str, bytes], requirements: bytes) -> str:
+def unique_id(class_name: str, code_version: str | None, parameters: bytes, requirements: bytes) -> str:
     """Return the unique id of a task as 32 hex digits.
 
     Args:
         class_name: logical name of the task's class.
         code_version: the version of the task's code, if the version counts in the identity.
-        parameters: encoded values of the significant parameters, by name.
+        parameters: the encoded significant parameters, of :func:`encode_items`.
         requirements: encoded structure of ``requires()``, with unique ids for tasks.
     """
-    parts = [_name(class_name), encode(code_version), _encode_items(parameters), requirements]
+    parts = [_name(class_name), encode(code_version), parameters, requirements]
     return digest(_UNIQUE_ID_DOMAIN, parts).hex()
 
 
-def parameter_digest(class_name: str, parameters: Mapping[str, bytes]) -> bytes:
+def parameter_digest(class_name: str, parameters: bytes) -> bytes:
     """Return the digest of equal tasks: class and all parameters, without ``requires()``."""
-    return digest(_PARAMETERS_DOMAIN, [_name(class_name), _encode_items(parameters)])
+    return digest(_PARAMETERS_DOMAIN, [_name(class_name), parameters])
 
 
 def digest(domain: bytes, parts: Iterable[bytes]) -> bytes:
     """Return the 16-byte BLAKE2b digest of encodings under a domain tag."""
-    return hashlib.blake2b(tagged(b"D", domain) + b"".join(parts), digest_size=16).digest()
+    return hashlib.blake2b(b"".join([_domain(domain), *parts]), digest_size=16).digest()
 
 
 def encode(value: object, task: TaskEncoder | None = None) -> bytes:
@@ -148,13 +149,19 @@ def encode_id(task_id: str | bytes) -> bytes:
     return tagged(b"t", task_id.encode() if isinstance(task_id, str) else task_id)
 
 
-def _encode_items(items: Mapping[str, bytes]) -> bytes:
+def encode_items(items: Mapping[str, bytes]) -> bytes:
+    """Return the encoding of encoded values by name."""
     return tagged(b"m", b"".join([_name(name) + items[name] for name in sorted(items)]))
 
 
 def tagged(tag: bytes, content: bytes) -> bytes:
     """Return content with its tag and its length in front."""
     return b"%b%d:%b" % (tag, len(content), content)
+
+
+@functools.lru_cache(maxsize=8)
+def _domain(domain: bytes) -> bytes:
+    return tagged(b"D", domain)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 
 from airflow_kart.identity.names import is_importable, logical_module_name
 
-__all__ = ["running_class", "running_namespaces"]
-
 
 def running_namespaces() -> Iterator[Mapping[str, object]]:
     """Yield the global names of DAG files, and of ``__main__``, whose code runs in this thread, innermost call first.
@@ -29,12 +27,18 @@ def running_namespaces() -> Iterator[Mapping[str, object]]:
 
 def running_class(logical_module: str, qualname: str) -> type | None:
     """Return the class of a logical name from the code that runs in this thread, or ``None``."""
-    first, *rest = qualname.split(".")
     for space in running_namespaces():
         if logical_module_name(str(space["__name__"])) == logical_module:
-            found = space.get(first)
-            for part in rest:
-                found = getattr(found, part, None)
+            found = found_in(space, qualname)
             if isinstance(found, type):
                 return found
     return None
+
+
+def found_in(space: Mapping[str, object], qualname: str) -> object:
+    """Return the object of a qualified name among global names, or ``None``."""
+    first, *rest = qualname.split(".")
+    found = space.get(first)
+    for part in rest:
+        found = inspect.getattr_static(found, part, None)
+    return found

@@ -10,14 +10,10 @@ from __future__ import annotations
 import importlib
 import importlib.machinery
 import os
-import sysconfig
-from collections.abc import Iterable
 from pathlib import Path
 
 from airflow_kart.exceptions import IdentityError
-from airflow_kart.identity.names import PACKAGE, class_in, find_loaded_class, own_folder
-
-__all__ = ["LOOKED_UP", "find_class", "find_class_named", "is_of_project"]
+from airflow_kart.identity.names import PACKAGE, class_in, find_loaded_class, is_of_python, own_folder
 
 LOOKED_UP = "import the module of an installed package first: only loaded modules and files of the project are looked up"
 """For errors: the way to a class that the lookup does not find."""
@@ -91,9 +87,4 @@ def _is_of_project(file: str) -> bool:
     path = Path(os.path.realpath(file))
     if _INSTALLED.intersection([*path.parts, *Path(os.path.abspath(file)).parts]):
         return False
-    return not any(path.is_relative_to(folder) for folder in _outside())
-
-
-def _outside() -> Iterable[str]:
-    yield from (os.path.realpath(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib"))
-    yield os.path.realpath(own_folder())
+    return not is_of_python(path) and not path.is_relative_to(os.path.realpath(own_folder()))

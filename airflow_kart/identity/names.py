@@ -14,27 +14,15 @@ import json
 import os
 import re
 import sys
+import sysconfig
 import tempfile
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from airflow_kart import settings
-
-__all__ = [
-    "PACKAGE",
-    "at_public_address",
-    "class_in",
-    "find_loaded_class",
-    "is_importable",
-    "is_own",
-    "logical_class_name",
-    "logical_module_name",
-    "own_folder",
-    "public_address",
-    "public_addresses",
-]
 
 PACKAGE = __name__.partition(".")[0]
 """This package's name."""
@@ -61,6 +49,11 @@ def is_own(obj: Any) -> bool:
 def own_folder() -> Path:
     """Return the folder of this package."""
     return Path(__file__).parents[1]
+
+
+def is_of_python(path: Path) -> bool:
+    """Whether a path, with links resolved, lies in Python's own library."""
+    return any(path.is_relative_to(os.path.realpath(sysconfig.get_path(kind))) for kind in ("stdlib", "platstdlib"))
 
 
 def public_address(obj: Any) -> str | None:
@@ -98,10 +91,15 @@ def logical_class_name(cls: type) -> str:
 
     The logical name of a public class of this package is its public address.
     """
-    address = public_address(cls)
-    if address is not None:
-        return f"{PACKAGE}.{address}"
-    return f"{logical_module_name(cls.__module__)}.{cls.__qualname__}"
+    found = _class_names.get(cls)
+    if found is None:
+        address = public_address(cls)
+        found = f"{PACKAGE}.{address}" if address else f"{logical_module_name(cls.__module__)}.{cls.__qualname__}"
+        _class_names[cls] = found
+    return found
+
+
+_class_names: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()  # asked for each task of a graph
 
 
 def logical_module_name(name: str) -> str:

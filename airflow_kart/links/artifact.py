@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
-__all__ = ["KartArtifactLink"]
-
 
 class KartArtifactLink(BaseOperatorLink):
     """Leads to the task instance's XComs: the uris of artifact and sidecar, the outcome, and the reason."""

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import jinja2
     from airflow.sdk import Context
 
-__all__ = ["KartBaseOperator"]
-
 
 class KartBaseOperator(BaseOperator):
     """An operator whose tasks take values from the run, and whose artifacts are in a workspace.

@@ -21,17 +21,6 @@ from airflow_kart.tasks.nesting import KeyPath, follow
 from airflow_kart.tasks.resolution import required_by, resolve
 from airflow_kart.tasks.task import TaskOnKart
 
-__all__ = [
-    "Blueprint",
-    "BlueprintNode",
-    "RootSpec",
-    "Route",
-    "RunGraph",
-    "check_single",
-    "is_template",
-    "refuse_private_literals",
-]
-
 
 @dataclass(frozen=True)
 class RootSpec:

@@ -18,8 +18,6 @@ from airflow_kart.runtime.plan import Outcome, PlannedTask
 from airflow_kart.tasks.completeness import Completeness, look_at
 from airflow_kart.tasks.graph import Node
 
-__all__ = ["REPORT_XCOM", "KartReportOperator"]
-
 REPORT_XCOM = "report"
 
 
@@ -37,12 +35,7 @@ class KartReportOperator(KartBaseOperator):
     ui_color = "#e6f4e6"
     reports = True
 
-    def __init__(
-        self,
-        *,
-        blueprint: Blueprint,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, blueprint: Blueprint, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.blueprint = blueprint
 
@@ -86,12 +79,7 @@ class KartReportOperator(KartBaseOperator):
             raise AirflowSkipException("all that the graph is made for was skipped; the report says why")
         return summary
 
-    def _outcomes(
-        self,
-        run_context: RunContext,
-        states: Mapping[str, Any],
-        ti: Any,
-    ) -> dict[str, PlannedTask]:
+    def _outcomes(self, run_context: RunContext, states: Mapping[str, Any], ti: Any) -> dict[str, PlannedTask]:
         plan = run_context.plan_rows()
         found: dict[str, PlannedTask] = {}
         unknown: list[str] = []  # only their artifacts tell
@@ -105,7 +93,7 @@ class KartReportOperator(KartBaseOperator):
             else:
                 unknown.append(task_id)
         tasks = run_context.run.tasks if unknown else {}
-        present = iter(look_at([Node.of(tasks[task_id]) for task_id in unknown if task_id in tasks], remember=True))
+        present = iter(look_at([Node(tasks[task_id]) for task_id in unknown if task_id in tasks], remember=True))
         for task_id in unknown:
             if task_id not in tasks:
                 found[task_id] = PlannedTask(Outcome.NOT_NEEDED, "not part of the graph")
@@ -134,17 +122,11 @@ class KartReportOperator(KartBaseOperator):
             ("task", "outcome", "seconds", "why"),
             [(task_id, task.outcome.value, f"{task.seconds:.2f}", task.reason) for task_id, task in found.items()],
         )
-        self.log.info(
-            "Report: %d ran (%.1f s), %d cached, %d not needed, %d skipped, %d failed; %.1f s of compute saved\n%s",
-            counts["ran"],
-            ran,
-            counts["cached"],
-            counts["not_needed"],
-            counts["skipped"],
-            counts["failed"],
-            saved,
-            table,
+        headline = (
+            f"{counts['ran']} ran ({ran:.1f} s), {counts['cached']} cached, {counts['not_needed']} not needed, "
+            f"{counts['skipped']} skipped, {counts['failed']} failed; {saved:.1f} s of compute saved"
         )
+        self.log.info("Report: %s\n%s", headline, table)
         return {**counts, **times}
 
 

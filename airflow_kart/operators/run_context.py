@@ -15,8 +15,6 @@ from airflow_kart.runtime.selection import unmatched
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.outputs import targets_of
 
-__all__ = ["PLAN_XCOM", "RERUN_PARAM", "RunContext", "kart_task_ids", "outside_consumers"]
-
 PLAN_XCOM = "plan"
 """The plan's XCom with a row for each task id."""
 

@@ -34,8 +34,6 @@ from airflow_kart.tasks.task import TaskOnKart
 from airflow_kart.triggers.external import ExternalArtifactTrigger
 from airflow_kart.triggers.lock import LockTrigger
 
-__all__ = ["KartOperator"]
-
 _GRACE_SECONDS = 60.0  # for the trigger's own error, which names the holder of the lock
 
 

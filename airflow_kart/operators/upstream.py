@@ -16,8 +16,6 @@ from airflow_kart.tasks.kinds import ExternalTask
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.resolution import resolve
 
-__all__ = ["UpstreamTasks"]
-
 
 class UpstreamTasks:
     """The tasks that an operator makes besides its own.
@@ -38,7 +36,7 @@ class UpstreamTasks:
         if run_context.patterns or not run_context.run.has_operators(run_context.task_id, task):
             self._look_at_the_graph(task, run_context, context)
         elif named := {found.unique_id for found in upstream_first([task]) if found.rerun}:
-            self._force_if(not _made_here(look_at([Node.of(task)])[0], context), task, named)
+            self._force_if(not _made_here(look_at([Node(task)])[0], context), task, named)
 
     def _force_if(self, forced: bool, task: Task, named: Collection[str]) -> None:
         if forced:
@@ -62,7 +60,8 @@ class UpstreamTasks:
 
     def absent(self, task: Task) -> list[ExternalTask[Any]]:
         """Return the external tasks, among the operator's own task and these, whose artifacts are not there."""
-        to_make = [node.task for node in self._to_make()]
+        planned = self._plan.with_outcome(Outcome.RUN) if self._plan is not None else []
+        to_make = [node.task for node in planned if node.unique_id not in self._others]
         external = [found for found in [task, *to_make] if isinstance(found, ExternalTask)]
         return [found for found in external if not found.complete()]
 
@@ -76,10 +75,6 @@ class UpstreamTasks:
             return 0
         results = make_all(self._plan, except_for=self._others, session=session)
         return sum(result.outcome is Outcome.RAN for result in results)
-
-    def _to_make(self) -> list[Node]:
-        planned = self._plan.with_outcome(Outcome.RUN) if self._plan is not None else []
-        return [node for node in planned if node.unique_id not in self._others]
 
 
 def _to_run_again(named: set[str], others: Collection[str], run_context: RunContext, context: Any) -> set[str]:

@@ -10,8 +10,6 @@ from airflow_kart.operators.run_context import RunContext
 from airflow_kart.runtime.plan import Outcome
 from airflow_kart.tasks.completeness import is_complete
 
-__all__ = ["reason_to_skip", "skip_summary"]
-
 _BY_AIRFLOW = "a task upstream of it was skipped, or a branch or a person chose so"
 
 

@@ -12,8 +12,6 @@ from airflow_kart.operators.blueprint import is_template
 from airflow_kart.settings import below_airflow_home
 from airflow_kart.storage.workspace import Workspace
 
-__all__ = ["WorkspaceField", "given_workspace", "workspace_from", "workspace_to_compile_in"]
-
 WorkspaceField: TypeAlias = "Mapping[str, str | list[str]]"
 """The fields of a workspace that were given, as JSON. Airflow renders its templates and shows it in the UI."""
 

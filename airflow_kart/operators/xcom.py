@@ -10,8 +10,6 @@ import bz2
 import json
 from typing import Any
 
-__all__ = ["packed", "unpacked"]
-
 _LONGEST = 65_536  # characters that anybody would read
 
 

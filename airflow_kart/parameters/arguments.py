@@ -9,8 +9,6 @@ from typing import NoReturn
 from airflow_kart.exceptions import ParameterError, UnknownParameterError
 from airflow_kart.parameters.former import advice_for
 
-__all__ = ["by_name", "refuse_unknown"]
-
 
 def by_name(
     owner: str, known: Iterable[str], by_position: Sequence[str], positional: Sequence[object], values: Mapping[str, object]

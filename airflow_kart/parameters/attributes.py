@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import functools
 import re
 import typing
 from collections.abc import Mapping
@@ -11,8 +12,6 @@ from pathlib import PurePath
 
 from airflow_kart.exceptions import ParameterError
 from airflow_kart.parameters.base import Parameter, described
-
-__all__ = ["refuse_foreign_decorators", "refuse_plain_fields"]
 
 _NO_FIELD = re.compile(r"""["']?(\w+\.)*(ClassVar|Final)\b""")
 _PARAMETER_OF = {
@@ -65,6 +64,7 @@ def _is_no_field(annotation: object) -> bool:
     return origin is typing.ClassVar or origin is typing.Final
 
 
+@functools.lru_cache(maxsize=1024)
 def refuse_foreign_decorators(cls: type) -> None:
     """Refuse a class that ``dataclass`` or attrs has changed: their constructors know nothing of parameters.
 

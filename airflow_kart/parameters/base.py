@@ -16,15 +16,14 @@ import enum
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, ClassVar, Final, Generic, NamedTuple, TypedDict, TypeVar, cast
+from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar, cast
 
-from typing_extensions import Unpack
+from typing_extensions import TypedDict, Unpack
 
 from airflow_kart.exceptions import KartError, ParameterError, ParameterValueError
 from airflow_kart.stored import blank, make, named
 
-__all__ = ["UNSET", "Options", "Origin", "Parameter", "ParameterVisibility", "described"]
-
+T = TypeVar("T")
 V = TypeVar("V")
 
 
@@ -92,6 +91,7 @@ class Parameter(Generic[V]):
     """Whether values are, or contain, tasks."""
     if_missing: ClassVar[str] = ""
     """Follows the message of the error that a task was made without a value."""
+    _options: ClassVar[type] = Options
     origin: Origin | None
     """The first declaration of the parameter; ``None`` until Python has made the class."""
     default: V
@@ -119,7 +119,7 @@ class Parameter(Generic[V]):
 
     @classmethod
     def _declare(cls, default: object, options: Options, **specifics: object) -> Any:
-        unknown = sorted(set(options) - Options.__annotations__.keys())
+        unknown = sorted(set(options) - cls._options.__annotations__.keys())
         if unknown:
             raise ParameterError(f"{cls.__name__} takes no option {', '.join(unknown)}")
         for name, kind in _KINDS.items():
@@ -226,7 +226,7 @@ class Parameter(Generic[V]):
         Raises:
             ParameterValueError: the value does not fit; the message names task and parameter.
         """
-        return self._checked(lambda: self.normalize(value), owner, name, note)
+        return self._checked(self.normalize, value, owner, name, note)
 
     def read(self, raw: object, owner: str, name: str) -> V:
         """Return a value from outside: text (a template, a form field) or JSON.
@@ -239,26 +239,26 @@ class Parameter(Generic[V]):
         Raises:
             ParameterValueError: ``raw`` stands for no value; the message names task and parameter.
         """
-        as_text = isinstance(raw, str) and not isinstance(raw, enum.Enum)
-        return self._checked(lambda: self.parse(str(raw)) if as_text else self.from_json(raw), owner, name)
+        if isinstance(raw, str) and not isinstance(raw, enum.Enum):
+            return self._checked(self.parse, str(raw), owner, name)
+        return self._checked(self.from_json, raw, owner, name)
 
-    def _checked(self, convert: Callable[[], V], owner: str, name: str, note: str = "") -> V:
-        where = f"{owner}.{name}{note}"
+    def _checked(self, convert: Callable[[T], V], value: T, owner: str, name: str, note: str = "") -> V:
         try:
-            return convert()
+            return convert(value)
         except (ValueError, TypeError, OverflowError) as error:
             if not self.is_private:
-                raise ParameterValueError(f"{where}: {error}", task=owner, parameter=name) from error
+                raise ParameterValueError(f"{owner}.{name}{note}: {error}", task=owner, parameter=name) from error
         except KartError as error:  # of a task that is the value
             if not self.is_private:
-                error.add_context(where, task=owner, parameter=name)
+                error.add_context(f"{owner}.{name}{note}", task=owner, parameter=name)
                 raise
         except Exception as error:
             if not self.is_private:
-                message = f"{where}: {type(self).__name__} failed: {type(error).__name__}: {error}"
+                message = f"{owner}.{name}{note}: {type(self).__name__} failed: {type(error).__name__}: {error}"
                 raise ParameterValueError(message, task=owner, parameter=name) from error
         # Raised outside the handlers, so that no error that shows the value becomes the context of this one.
-        message = f"{where}: the value does not fit; the parameter is private, so the value is not shown"
+        message = f"{owner}.{name}{note}: the value does not fit; the parameter is private, so the value is not shown"
         raise ParameterValueError(message, task=owner, parameter=name)
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -13,8 +13,6 @@ from airflow_kart.parameters.optional import OptionalOf
 from airflow_kart.parameters.switch import BoolParameter
 from airflow_kart.parameters.text import StrParameter
 
-__all__ = ["ChoiceListParameter", "ChoiceParameter", "OptionalChoiceListParameter", "OptionalChoiceParameter"]
-
 C = TypeVar("C", str, int, float, bool)
 V = TypeVar("V")
 Choice: TypeAlias = "str | int | float | bool"

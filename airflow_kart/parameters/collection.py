@@ -14,23 +14,22 @@ from airflow_kart.parameters.frozen import Frozen, FrozenDict, Json, freeze, tha
 from airflow_kart.parameters.optional import OptionalOf
 from airflow_kart.parameters.schema import check_schema, check_value
 
-__all__ = [
-    "DictParameter",
-    "ListParameter",
-    "OptionalDictParameter",
-    "OptionalListParameter",
-    "OptionalTupleParameter",
-    "TupleParameter",
-]
-
 V = TypeVar("V")
 T = TypeVar("T", bound="tuple[Any, ...]")
+
+
+class JsonOptions(Options, total=False):
+    """The options of a parameter of JSON values."""
+
+    schema: Mapping[str, object] | None
+    """A JSON Schema that the values must satisfy."""
 
 
 class _JsonParameter(Parameter[V]):
     """A parameter whose text is JSON."""
 
-    schema: Mapping[str, object] | None
+    schema: Mapping[str, object] | None = None
+    _options = JsonOptions
 
     def check_options(self) -> None:
         """Check the JSON Schema."""
@@ -67,17 +66,9 @@ class _JsonParameter(Parameter[V]):
 class ListParameter(_JsonParameter["tuple[Any, ...]"]):
     """A list of JSON values, held as a tuple; inner lists and dicts are immutable too."""
 
-    def __new__(  # type: ignore[misc]
-        cls, *, default: Sequence[V] = UNSET, schema: Mapping[str, object] | None = None, **options: Unpack[Options]
-    ) -> tuple[V, ...]:
-        """Declare a list.
-
-        Args:
-            default: list where the caller gives none.
-            schema: JSON Schema that the list must satisfy.
-            options: see :class:`Options`.
-        """
-        return cls._declare(default, options, schema=schema)  # type: ignore[no-any-return]
+    def __new__(cls, *, default: Sequence[V] = UNSET, **options: Unpack[JsonOptions]) -> tuple[V, ...]:  # type: ignore[misc]
+        """Declare a list; see :class:`JsonOptions`."""
+        return cls._declare(default, options)  # type: ignore[no-any-return]
 
     def normalize(self, value: object) -> tuple[Any, ...]:
         """Return a tuple of frozen values."""
@@ -106,10 +97,10 @@ class OptionalListParameter(OptionalOf["tuple[object, ...]"], ListParameter):
     """A list of JSON values, held as a tuple, or ``None``."""
 
     def __new__(  # type: ignore[misc]
-        cls, *, default: Sequence[V] | None = UNSET, schema: Mapping[str, object] | None = None, **options: Unpack[Options]
+        cls, *, default: Sequence[V] | None = UNSET, **options: Unpack[JsonOptions]
     ) -> tuple[V, ...] | None:
         """Declare a list or ``None``; see :class:`ListParameter`."""
-        return cls._declare(default, options, schema=schema)  # type: ignore[no-any-return]
+        return cls._declare(default, options)  # type: ignore[no-any-return]
 
 
 class TupleParameter(ListParameter):
@@ -117,20 +108,14 @@ class TupleParameter(ListParameter):
 
     # Two overloads, as pyright checks a __new__ that returns a type variable only through them.
     @overload
-    def __new__(  # type: ignore[misc]
-        cls, *, schema: Mapping[str, object] | None = None, **options: Unpack[Options]
-    ) -> tuple[Any, ...]: ...
+    def __new__(cls, **options: Unpack[JsonOptions]) -> tuple[Any, ...]: ...  # type: ignore[misc]
 
     @overload
-    def __new__(  # type: ignore[misc]
-        cls, *, default: T, schema: Mapping[str, object] | None = None, **options: Unpack[Options]
-    ) -> T: ...
+    def __new__(cls, *, default: T, **options: Unpack[JsonOptions]) -> T: ...  # type: ignore[misc]
 
-    def __new__(
-        cls, *, default: object = UNSET, schema: Mapping[str, object] | None = None, **options: Unpack[Options]
-    ) -> Any:
+    def __new__(cls, *, default: object = UNSET, **options: Unpack[JsonOptions]) -> Any:
         """Declare a tuple; see :class:`ListParameter`."""
-        return cls._declare(default, options, schema=schema)
+        return cls._declare(default, options)
 
     def parse(self, text: str) -> tuple[Any, ...]:
         """Read JSON text, or a Python literal: ``((12, 3), (4, 15))``."""
@@ -148,36 +133,24 @@ class OptionalTupleParameter(OptionalOf["tuple[object, ...]"], TupleParameter):
     """A tuple of JSON values, or ``None``; see :class:`TupleParameter`."""
 
     @overload
-    def __new__(  # type: ignore[misc]
-        cls, *, schema: Mapping[str, object] | None = None, **options: Unpack[Options]
-    ) -> tuple[Any, ...] | None: ...
+    def __new__(cls, **options: Unpack[JsonOptions]) -> tuple[Any, ...] | None: ...  # type: ignore[misc]
 
     @overload
-    def __new__(  # type: ignore[misc]
-        cls, *, default: T | None, schema: Mapping[str, object] | None = None, **options: Unpack[Options]
-    ) -> T | None: ...
+    def __new__(cls, *, default: T | None, **options: Unpack[JsonOptions]) -> T | None: ...  # type: ignore[misc]
 
-    def __new__(
-        cls, *, default: object = UNSET, schema: Mapping[str, object] | None = None, **options: Unpack[Options]
-    ) -> Any:
+    def __new__(cls, *, default: object = UNSET, **options: Unpack[JsonOptions]) -> Any:
         """Declare a tuple or ``None``; see :class:`ListParameter`."""
-        return cls._declare(default, options, schema=schema)
+        return cls._declare(default, options)
 
 
 class DictParameter(_JsonParameter[FrozenDict]):
     """A dict of JSON values by str, held as a :class:`FrozenDict` with sorted keys: their order is not part of the identity."""
 
     def __new__(  # type: ignore[misc]
-        cls, *, default: Mapping[str, V] = UNSET, schema: Mapping[str, object] | None = None, **options: Unpack[Options]
+        cls, *, default: Mapping[str, V] = UNSET, **options: Unpack[JsonOptions]
     ) -> Mapping[str, V]:
-        """Declare a dict.
-
-        Args:
-            default: dict where the caller gives none.
-            schema: JSON Schema that the dict must satisfy.
-            options: see :class:`Options`.
-        """
-        return cls._declare(default, options, schema=schema)  # type: ignore[no-any-return]
+        """Declare a dict; see :class:`JsonOptions`."""
+        return cls._declare(default, options)  # type: ignore[no-any-return]
 
     def normalize(self, value: object) -> FrozenDict:
         """Return a frozen dict."""
@@ -204,11 +177,7 @@ class OptionalDictParameter(OptionalOf[FrozenDict], DictParameter):
     """A dict of JSON values by str, or ``None``."""
 
     def __new__(  # type: ignore[misc]
-        cls,
-        *,
-        default: Mapping[str, V] | None = UNSET,
-        schema: Mapping[str, object] | None = None,
-        **options: Unpack[Options],
+        cls, *, default: Mapping[str, V] | None = UNSET, **options: Unpack[JsonOptions]
     ) -> Mapping[str, V] | None:
         """Declare a dict or ``None``; see :class:`DictParameter`."""
-        return cls._declare(default, options, schema=schema)  # type: ignore[no-any-return]
+        return cls._declare(default, options)  # type: ignore[no-any-return]

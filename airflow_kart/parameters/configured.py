@@ -13,8 +13,6 @@ from airflow_kart.identity.names import is_own, logical_module_name
 from airflow_kart.parameters.base import Origin, Parameter
 from airflow_kart.settings import ClassOption, ClassOptions
 
-__all__ = ["check_options", "configured_or_default", "origins_of"]
-
 
 def origins_of(cls: type, name: str, parameter: Parameter[Any]) -> tuple[Origin, ...]:
     """Return the classes whose sections may set a parameter, the most specific first.

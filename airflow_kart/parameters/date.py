@@ -12,16 +12,6 @@ from typing_extensions import Unpack
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
 from airflow_kart.parameters.optional import OptionalOf
 
-__all__ = [
-    "DateParameter",
-    "MonthParameter",
-    "OptionalDateParameter",
-    "OptionalMonthParameter",
-    "OptionalYearParameter",
-    "YearParameter",
-    "plain_date",
-]
-
 EPOCH = dt.date(1970, 1, 1)
 
 

@@ -10,8 +10,6 @@ from typing_extensions import Unpack
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
 from airflow_kart.parameters.optional import OptionalOf
 
-__all__ = ["OptionalTimeDeltaParameter", "TimeDeltaParameter"]
-
 _UNITS = ("weeks", "days", "hours", "minutes", "seconds")
 _NUMBER = r"(?P<{unit}>\d+)"
 _SECONDS = r"(?P<seconds>\d+)([.,](?P<fraction>\d{1,6}))?"

@@ -11,8 +11,6 @@ from typing_extensions import Unpack
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
 from airflow_kart.parameters.optional import OptionalOf
 
-__all__ = ["EnumListParameter", "EnumParameter", "OptionalEnumListParameter", "OptionalEnumParameter"]
-
 E = TypeVar("E", bound=enumeration.Enum)
 V = TypeVar("V")
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["ATTRIBUTES", "advice_for"]
-
 _SWITCH = "set {name} = True on the class"
 ATTRIBUTES: Final = {
     # Parameters of every task in gokart.

@@ -10,8 +10,6 @@ from typing import Any, NoReturn, TypeAlias, Union, overload
 from airflow_kart.parameters.base import described
 from airflow_kart.stored import make
 
-__all__ = ["Frozen", "FrozenDict", "Json", "freeze", "thaw"]
-
 Json: TypeAlias = Union[bool, int, float, str, "list[Json]", "dict[str, Json]", None]
 """A JSON value (RFC 8259) as Python's ``json`` reads one."""
 Frozen: TypeAlias = Union[bool, int, float, str, "tuple[Frozen, ...]", "FrozenDict", None]

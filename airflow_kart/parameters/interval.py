@@ -14,8 +14,6 @@ from airflow_kart.parameters.date import plain_date
 from airflow_kart.parameters.optional import OptionalOf
 from airflow_kart.stored import make
 
-__all__ = ["DateInterval", "DateIntervalParameter", "OptionalDateIntervalParameter"]
-
 _DAY = dt.timedelta(days=1)
 _TEXT = re.compile(
     r"(?P<year>\d{4})(-W(?P<week>\d\d)|-(?P<month>\d\d)(-(?P<day>\d\d)(-(?P<end>\d{4}-\d\d-\d\d))?)?)?", re.ASCII

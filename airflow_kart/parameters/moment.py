@@ -12,17 +12,6 @@ from typing_extensions import Unpack
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
 from airflow_kart.parameters.optional import OptionalOf
 
-__all__ = [
-    "DateHourParameter",
-    "DateMinuteParameter",
-    "DateSecondParameter",
-    "OptionalDateHourParameter",
-    "OptionalDateMinuteParameter",
-    "OptionalDateSecondParameter",
-    "OptionalZonedDateSecondParameter",
-    "ZonedDateSecondParameter",
-]
-
 EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - these moments have no zone
 _SHIFT = dt.timedelta(days=593, hours=5, minutes=7, seconds=11)
 _ZONED = re.compile(

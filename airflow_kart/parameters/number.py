@@ -6,35 +6,45 @@ import contextlib
 import math
 import numbers
 import re
-from typing import Any, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 from typing_extensions import Unpack
 
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
 from airflow_kart.parameters.optional import OptionalOf
 
-__all__ = [
-    "FloatParameter",
-    "IntParameter",
-    "NumericalParameter",
-    "OptionalFloatParameter",
-    "OptionalIntParameter",
-    "OptionalNumericalParameter",
-]
-
 N = TypeVar("N", int, float)
 
 _WHOLE_NUMBER = re.compile(r"\s*[+-]?\d+\s*", re.ASCII)
+
+
+class Bounds(Options, Generic[N], total=False):
+    """The options of a parameter of numbers."""
+
+    min_value: N | None
+    """The lower bound."""
+    max_value: N | None
+    """The upper bound."""
+
+
+class Range(Bounds[N], total=False):
+    """The options of a number from a range."""
+
+    include_min: bool
+    """Whether the lower bound itself is allowed (default: yes)."""
+    include_max: bool
+    """Whether the upper bound itself is allowed (default: no)."""
 
 
 class _Number(Parameter[N]):
     """An int or a float with optional bounds."""
 
     var_type: type[N]
-    min_value: N | None
-    max_value: N | None
+    min_value: N | None = None
+    max_value: N | None = None
     include_min: bool = True
     include_max: bool = True
+    _options = Bounds
 
     def check_options(self) -> None:
         """Check that the bounds are numbers, and that a number lies between them."""
@@ -151,31 +161,17 @@ class IntParameter(_Number[int]):
 
     var_type = int
 
-    def __new__(  # type: ignore[misc]
-        cls,
-        *,
-        default: int = UNSET,
-        min_value: int | None = None,
-        max_value: int | None = None,
-        **options: Unpack[Options],
-    ) -> int:
-        """Declare a whole number; the bounds are inclusive. See :class:`Options`."""
-        return cls._declare(default, options, min_value=min_value, max_value=max_value)  # type: ignore[no-any-return]
+    def __new__(cls, *, default: int = UNSET, **options: Unpack[Bounds[int]]) -> int:  # type: ignore[misc]
+        """Declare a whole number; the bounds are inclusive. See :class:`Bounds`."""
+        return cls._declare(default, options)  # type: ignore[no-any-return]
 
 
 class OptionalIntParameter(OptionalOf[int], IntParameter):
     """An ``int``, optionally within inclusive bounds, or ``None``."""
 
-    def __new__(  # type: ignore[misc]
-        cls,
-        *,
-        default: int | None = UNSET,
-        min_value: int | None = None,
-        max_value: int | None = None,
-        **options: Unpack[Options],
-    ) -> int | None:
-        """Declare a whole number or ``None``; the bounds are inclusive. See :class:`Options`."""
-        return cls._declare(default, options, min_value=min_value, max_value=max_value)  # type: ignore[no-any-return]
+    def __new__(cls, *, default: int | None = UNSET, **options: Unpack[Bounds[int]]) -> int | None:  # type: ignore[misc]
+        """Declare a whole number or ``None``; the bounds are inclusive. See :class:`Bounds`."""
+        return cls._declare(default, options)  # type: ignore[no-any-return]
 
 
 class FloatParameter(_Number[float]):
@@ -183,31 +179,17 @@ class FloatParameter(_Number[float]):
 
     var_type = float
 
-    def __new__(  # type: ignore[misc]
-        cls,
-        *,
-        default: float = UNSET,
-        min_value: float | None = None,
-        max_value: float | None = None,
-        **options: Unpack[Options],
-    ) -> float:
-        """Declare a number; the bounds are inclusive. See :class:`Options`."""
-        return cls._declare(default, options, min_value=min_value, max_value=max_value)  # type: ignore[no-any-return]
+    def __new__(cls, *, default: float = UNSET, **options: Unpack[Bounds[float]]) -> float:  # type: ignore[misc]
+        """Declare a number; the bounds are inclusive. See :class:`Bounds`."""
+        return cls._declare(default, options)  # type: ignore[no-any-return]
 
 
 class OptionalFloatParameter(OptionalOf[float], FloatParameter):
     """A ``float``, optionally within inclusive bounds, or ``None``."""
 
-    def __new__(  # type: ignore[misc]
-        cls,
-        *,
-        default: float | None = UNSET,
-        min_value: float | None = None,
-        max_value: float | None = None,
-        **options: Unpack[Options],
-    ) -> float | None:
-        """Declare a number or ``None``; the bounds are inclusive. See :class:`Options`."""
-        return cls._declare(default, options, min_value=min_value, max_value=max_value)  # type: ignore[no-any-return]
+    def __new__(cls, *, default: float | None = UNSET, **options: Unpack[Bounds[float]]) -> float | None:  # type: ignore[misc]
+        """Declare a number or ``None``; the bounds are inclusive. See :class:`Bounds`."""
+        return cls._declare(default, options)  # type: ignore[no-any-return]
 
 
 class NumericalParameter(_Number[Any]):
@@ -216,97 +198,38 @@ class NumericalParameter(_Number[Any]):
     ``include_min=False`` and ``include_max=True`` open and close its ends.
     """
 
+    include_max = False
+    _options = Range
+
     # Overloads, as pyright checks a __new__ that returns a type variable only through them.
     @overload
-    def __new__(  # type: ignore[misc]
-        cls,
-        *,
-        var_type: type[N],
-        min_value: N | None = None,
-        max_value: N | None = None,
-        include_min: bool = True,
-        include_max: bool = False,
-        **options: Unpack[Options],
-    ) -> N: ...
+    def __new__(cls, *, var_type: type[N], **options: Unpack[Range[N]]) -> N: ...  # type: ignore[misc]
 
     @overload
-    def __new__(  # type: ignore[misc]
-        cls,
-        *,
-        var_type: type[N],
-        default: N,
-        min_value: N | None = None,
-        max_value: N | None = None,
-        include_min: bool = True,
-        include_max: bool = False,
-        **options: Unpack[Options],
-    ) -> N: ...
+    def __new__(cls, *, var_type: type[N], default: N, **options: Unpack[Range[N]]) -> N: ...  # type: ignore[misc]
 
-    def __new__(
-        cls,
-        *,
-        var_type: type[float],
-        default: object = UNSET,
-        min_value: object = None,
-        max_value: object = None,
-        include_min: bool = True,
-        include_max: bool = False,
-        **options: Unpack[Options],
-    ) -> Any:
+    def __new__(cls, *, var_type: type[float], default: object = UNSET, **options: Unpack[Range[Any]]) -> Any:
         """Declare a number.
 
         Args:
             var_type: ``int`` or ``float``.
             default: value where the caller gives none.
-            min_value: lower end of the range.
-            max_value: upper end of the range.
-            include_min: whether the lower end itself is allowed.
-            include_max: whether the upper end itself is allowed.
-            options: see :class:`Options`.
+            options: see :class:`Range`.
         """
-        bounds = {"min_value": min_value, "max_value": max_value, "include_min": include_min, "include_max": include_max}
-        return cls._declare(default, options, var_type=var_type, **bounds)
+        return cls._declare(default, options, var_type=var_type)
 
 
 class OptionalNumericalParameter(OptionalOf[Any], NumericalParameter):
     """An int or a float from a range, or ``None``; see :class:`NumericalParameter`."""
 
     @overload
-    def __new__(  # type: ignore[misc]
-        cls,
-        *,
-        var_type: type[N],
-        min_value: N | None = None,
-        max_value: N | None = None,
-        include_min: bool = True,
-        include_max: bool = False,
-        **options: Unpack[Options],
-    ) -> N | None: ...
+    def __new__(cls, *, var_type: type[N], **options: Unpack[Range[N]]) -> N | None: ...  # type: ignore[misc]
 
     @overload
     def __new__(  # type: ignore[misc]
-        cls,
-        *,
-        var_type: type[N],
-        default: N | None,
-        min_value: N | None = None,
-        max_value: N | None = None,
-        include_min: bool = True,
-        include_max: bool = False,
-        **options: Unpack[Options],
+        cls, *, var_type: type[N], default: N | None, **options: Unpack[Range[N]]
     ) -> N | None: ...
 
-    def __new__(
-        cls,
-        *,
-        var_type: type[float],
-        default: object = UNSET,
-        min_value: object = None,
-        max_value: object = None,
-        include_min: bool = True,
-        include_max: bool = False,
-        **options: Unpack[Options],
-    ) -> Any:
+    def __new__(cls, *, var_type: type[float], default: object = UNSET, **options: Unpack[Range[Any]]) -> Any:
         """Declare a number or ``None``; see :class:`NumericalParameter`."""
-        bounds = {"min_value": min_value, "max_value": max_value, "include_min": include_min, "include_max": include_max}
-        return cls._declare(default, options, var_type=var_type, **bounds)
+        return cls._declare(default, options, var_type=var_type)

@@ -9,8 +9,6 @@ from typing_extensions import Unpack
 
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
 
-__all__ = ["OptionalOf"]
-
 V = TypeVar("V")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 
 from typing_extensions import Self, dataclass_transform
@@ -26,6 +27,7 @@ __all__ = [
     "State",
     "configured_default",
     "encoded_parameters",
+    "encoded_significant",
     "held_tasks",
     "private_parameters",
     "state_of",
@@ -37,11 +39,9 @@ Other = TypeVar("Other", bound="Parametrized")
 class State:
     """The computed properties of one value."""
 
-    __slots__ = ("digest", "encoded")
-
-    def __init__(self) -> None:
-        self.digest: bytes | None = None
-        self.encoded: Mapping[str, bytes | None] = {}
+    digest: bytes | None = None
+    encoded: bytes = b""
+    """All parameters, encoded for the digest."""
 
 
 @dataclass_transform(
@@ -170,7 +170,7 @@ class Parametrized:
         cls = type(self)
         if positional:
             values = by_name(cls.__qualname__, cls._parameters, cls._positional, positional, values)
-        if values.keys() - cls._parameters.keys():
+        if not values.keys() <= cls._parameters.keys():
             refuse_unknown(cls.__qualname__, list(cls._parameters), values)
         options = settings.class_options() if len(values) < len(cls._parameters) else None
         if options is not None:
@@ -203,9 +203,8 @@ class Parametrized:
             ParameterError: a parameter has no value.
         """
         state = state_of(self)
-        if state.digest is not None:
-            return state.digest
-        _compute_digests(self)
+        if state.digest is None:
+            (_compute_digests if self._task_parameters else _compute_digest)(self)
         return cast(bytes, state.digest)
 
     @overload
@@ -315,29 +314,55 @@ def state_of(value: Parametrized) -> State:
     return made
 
 
-def held_tasks(value: object) -> Iterator[Parametrized]:
+def held_tasks(value: object) -> list[Parametrized]:
     """Return the tasks that are values of a task's parameters.
 
     Raises:
         ParameterError: a parameter has no value, since the class's own ``__init__`` did not pass it on.
     """
-    if not isinstance(value, Parametrized):
-        return
-    own = value.__dict__
-    for name in value.get_parameters():
-        if name not in own:
-            cls = type(value).__qualname__
-            raise ParameterError(
-                f"{cls}.{name} has no value: does its __init__ call super().__init__({name}=...)?", task=cls, parameter=name
-            )
-    for name in value._task_parameters:  # noqa: SLF001 - as above
-        held = own[name]
-        if held is not None:
-            yield from held if isinstance(held, tuple) else (held,)
+    found: list[Parametrized] = []
+    if isinstance(value, Parametrized) and value._task_parameters:  # noqa: SLF001 - of this module's class
+        own = _values_of(value)
+        for name in value._task_parameters:  # noqa: SLF001 - as above
+            held = own[name]
+            if held is not None:
+                found += held if isinstance(held, tuple) else (held,)
+    return found
 
 
-def encoded_parameters(value: Parametrized) -> Mapping[str, bytes | None]:
-    """Return the encoded significant parameters by name; ``None`` for parameters that hold tasks.
+def _values_of(value: Parametrized) -> Mapping[str, Any]:
+    own, parameters = value.__dict__, value._parameters  # noqa: SLF001 - of this module's class
+    if not parameters.keys() <= own.keys():
+        cls, name = type(value).__qualname__, next(name for name in parameters if name not in own)
+        raise ParameterError(
+            f"{cls}.{name} has no value: does its __init__ call super().__init__({name}=...)?", task=cls, parameter=name
+        )
+    return own
+
+
+def encoded_significant(value: Parametrized) -> bytes:
+    """Return the encoding of the significant parameters, as :func:`encoded_parameters` returns each of them.
+
+    Raises:
+        ConfigurationError: a parameter is private, and no key is configured.
+    """
+    _ = value.parameter_digest
+    return (
+        state_of(value).encoded
+        if _counts_whole(cast(type, type(value)))
+        else encoding.encode_items(encoded_parameters(value))
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _counts_whole(cls: type[Parametrized]) -> bool:
+    """Whether unique ids and digests encode the parameters of a class alike."""
+    parameters = cls.get_parameters().values()
+    return all(parameter.significant and not parameter.holds_tasks and not parameter.is_private for parameter in parameters)
+
+
+def encoded_parameters(value: Parametrized) -> dict[str, bytes]:
+    """Return the encoded significant parameters by name, with unique ids for tasks.
 
     A private value's encoding is keyed, as unique ids stand in file names. The digest by which equal tasks are recognised
     leaves no process, and needs no key.
@@ -345,12 +370,13 @@ def encoded_parameters(value: Parametrized) -> Mapping[str, bytes | None]:
     Raises:
         ConfigurationError: a parameter is private, and no key is configured.
     """
-    _ = value.parameter_digest
-    cls, encoded = type(value), state_of(value).encoded
-    private = {name: plain for name in private_parameters(cls) if (plain := encoded.get(name)) is not None}
-    if not private:
-        return encoded
-    return {**encoded, **{name: keyed(plain, cls.__qualname__, name) for name, plain in private.items()}}
+    cls, found = type(value), {}
+    for name, parameter in cls.get_parameters().items():
+        if parameter.significant:
+            encode: Callable[[object], bytes] = encoding.encode if parameter.holds_tasks else encode_parameter
+            plain = encode(value.__dict__[name])
+            found[name] = keyed(plain, cls.__qualname__, name) if parameter.is_private else plain
+    return found
 
 
 def _compute_digests(value: Parametrized) -> None:
@@ -365,19 +391,17 @@ def _compute_digests(value: Parametrized) -> None:
 
 
 def _compute_digest(value: Parametrized) -> None:
-    cls, state, parameters = type(value), state_of(value), value.get_parameters().items()
+    cls, state, own = type(value), state_of(value), _values_of(value)
     encoded: dict[str, bytes] = {}
     name = ""
     try:
-        for name, _ in parameters:
-            encoded[name] = encode_parameter(getattr(value, name), _encode_by_digest)
+        for name in value._parameters:  # noqa: SLF001 - of this module's class
+            encoded[name] = encode_parameter(own[name], _encode_by_digest)
     except IdentityError as error:
         error.add_context(f"{cls.__qualname__}.{name}", task=cls.__qualname__, parameter=name)
         raise
-    state.encoded = {
-        name: None if parameter.holds_tasks else encoded[name] for name, parameter in parameters if parameter.significant
-    }
-    state.digest = encoding.parameter_digest(logical_class_name(cls), encoded)
+    state.encoded = encoding.encode_items(encoded)
+    state.digest = encoding.parameter_digest(logical_class_name(cls), state.encoded)
 
 
 def _encode_by_digest(task: encoding.Identified) -> bytes:

@@ -9,8 +9,6 @@ from typing_extensions import Unpack
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
 from airflow_kart.parameters.optional import OptionalOf
 
-__all__ = ["OptionalPathParameter", "PathParameter"]
-
 
 class PathParameter(Parameter[Path]):
     """A ``pathlib.Path``. The path counts in the identity, the file's content does not."""

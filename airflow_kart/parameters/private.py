@@ -9,8 +9,6 @@ from airflow_kart import settings
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.identity.encoding import tagged
 
-__all__ = ["keyed"]
-
 _DOMAIN = b"airflow-kart/private/1"
 
 

@@ -8,8 +8,6 @@ from typing import Any
 from airflow_kart.parameters.base import described
 from airflow_kart.parameters.frozen import Json, freeze, thaw
 
-__all__ = ["check_schema", "check_value"]
-
 
 def check_schema(schema: object) -> dict[str, Json]:
     """Return a copy of a JSON Schema: of draft 2020-12 unless its ``$schema`` names another draft.

@@ -9,8 +9,6 @@ from typing_extensions import Self, Unpack
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
 from airflow_kart.parameters.optional import OptionalOf
 
-__all__ = ["OptionalSerializableParameter", "Serializable", "SerializableParameter"]
-
 
 class Serializable(Protocol):
     """An object that writes itself as text and reads itself back. The names of the methods are gokart's."""

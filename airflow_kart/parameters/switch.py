@@ -7,8 +7,6 @@ from typing_extensions import Unpack
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
 from airflow_kart.parameters.optional import OptionalOf
 
-__all__ = ["BoolParameter", "ExplicitBoolParameter", "OptionalBoolParameter"]
-
 
 class BoolParameter(Parameter[bool]):
     """A ``bool``; as text, ``true`` or ``false``."""

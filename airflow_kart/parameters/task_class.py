@@ -12,8 +12,6 @@ from airflow_kart.identity.names import logical_class_name
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
 from airflow_kart.parameters.optional import OptionalOf
 
-__all__ = ["OptionalTaskParameter", "TaskParameter"]
-
 K = TypeVar("K", bound=type)
 
 

@@ -7,8 +7,6 @@ from typing_extensions import Unpack
 from airflow_kart.parameters.base import UNSET, Options, Parameter
 from airflow_kart.parameters.optional import OptionalOf
 
-__all__ = ["OptionalParameter", "OptionalStrParameter", "StrParameter"]
-
 
 class StrParameter(Parameter[str]):
     """A ``str``."""

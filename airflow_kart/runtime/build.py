@@ -22,8 +22,6 @@ from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.outputs import load_nested, targets_of
 from airflow_kart.tasks.task import TaskOnKart
 
-__all__ = ["build"]
-
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,6 @@ from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import describe_path
 from airflow_kart.tasks.outputs import needed_targets
 
-__all__ = ["input_checksums"]
-
 
 def input_checksums(task: Task, session: Session) -> dict[str, str]:
     """Return the checksums of the artifacts that a task reads, by uri, as far as sidecars tell them.

@@ -12,8 +12,6 @@ from typing_extensions import Self
 from airflow_kart.ambient import Ambient
 from airflow_kart.tasks.redaction import Redaction
 
-__all__ = ["LogTail"]
-
 
 class LogTail(logging.Handler):
     """Keeps the last lines that a run logs inside its ``with`` block, without secrets.

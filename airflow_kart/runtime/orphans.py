@@ -11,8 +11,6 @@ import sys
 import threading
 from multiprocessing.process import BaseProcess
 
-__all__ = ["end_with_parent"]
-
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 

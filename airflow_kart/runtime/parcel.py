@@ -15,8 +15,6 @@ from typing import Any
 
 from airflow_kart.exceptions import TaskFailedError
 
-__all__ = ["Parcel"]
-
 
 class Parcel:
     """Wraps an exception for the way; unpickling gives the exception itself, with its traceback as words in its cause.

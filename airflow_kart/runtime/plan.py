@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from airflow_kart.tasks.completeness import Completeness, asks_inputs, look_at, with_inputs
 from airflow_kart.tasks.graph import Graph, Node, refuse_shared_files
 
-__all__ = ["ASKED_AGAIN", "NEEDS_AGAIN", "Outcome", "Plan", "PlannedTask", "make_plan"]
-
 ASKED_AGAIN = "asked to run again"
 NEEDS_AGAIN = "something it needs runs again"
 

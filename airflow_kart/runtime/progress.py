@@ -13,8 +13,6 @@ from typing_extensions import Self
 
 from airflow_kart.runtime.plan import Outcome, Plan
 
-__all__ = ["SILENT", "Event", "Listener", "showing"]
-
 _MOST_SHOWN = 20
 
 

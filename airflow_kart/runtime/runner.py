@@ -31,6 +31,7 @@ from airflow_kart.runtime.skipping import Skips, is_skip
 from airflow_kart.runtime.steps import Steps, result_of
 from airflow_kart.tasks.completeness import Completeness, is_complete, look_at
 from airflow_kart.tasks.graph import Graph, Node
+from airflow_kart.tasks.inputs import outputs_of
 from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.nesting import KeyPath, NotALeafError, leaves, map_leaves
 from airflow_kart.tasks.outputs import own_targets, targets_of
@@ -146,7 +147,7 @@ def _task_steps(
         found = is_complete(task)
         if found.complete:
             return RunResult(Outcome.CACHED, found.reason, found.seconds, targets)
-    listener, words = session.listener, repr(task)
+    listener, words, redaction = session.listener, repr(task), Redaction(task)
     with holding(task, session) as hold:
         if not force:  # another run may have made it in the meantime
             found = _look(task, own_only=planned)
@@ -158,25 +159,27 @@ def _task_steps(
         listener.happens(Event("runs", task.unique_id, words, reason))
         try:
             checksums = input_checksums(task, session)
-            result = yield from _make(task, own, reason, hold, session, checksums=checksums, asked_by=asked_by)
+            result = yield from _make(
+                task, own, reason, hold, session, redaction=redaction, checksums=checksums, asked_by=asked_by
+            )
         except BaseException as error:
-            _tell_end(listener, task, error)
+            _tell_end(listener, task, error, redaction)
             raise
         listener.happens(Event("ran", task.unique_id, words))
         return replace(result, targets=targets)
 
 
-def _tell_end(listener: Listener, task: Task, error: BaseException) -> None:
+def _tell_end(listener: Listener, task: Task, error: BaseException, redaction: Redaction) -> None:
     if isinstance(error, TakenElsewhere):
         listener.happens(Event("waits", task.unique_id, repr(task), whereabouts(error.taken)))
     elif not is_skip(error):  # the caller that goes on without a skipped task tells of the skip
-        told = Redaction(task).text(f"{type(error).__name__}: {error}")
+        told = redaction.text(f"{type(error).__name__}: {error}")
         listener.happens(Event("failed", task.unique_id, repr(task), told))
 
 
 def _look(task: Task, *, own_only: bool) -> Completeness:
     """Return whether a task is complete; with ``own_only`` by its own artifacts alone, although its class may ask for more."""
-    return look_at([Node.of(task)])[0] if own_only else is_complete(task)
+    return look_at([Node(task)])[0] if own_only else is_complete(task)
 
 
 def _make(
@@ -186,6 +189,7 @@ def _make(
     hold: Hold,
     session: Session,
     *,
+    redaction: Redaction,
     checksums: Mapping[str, str],
     asked_by: tuple[Task, ...],
 ) -> Steps[RunResult]:
@@ -193,14 +197,14 @@ def _make(
     source_of(type(task))  # read now and remembered: the file may be edited while the task runs
     logger.info("%r runs: %s", task, reason)
     task.task_log.clear()
-    redaction = Redaction(task)
     redaction.tell_airflow()
     with Publication({target.uri: target.store for target in targets}) as publication, LogTail(redaction) as tail:
         publication.input_checksums.update(checksums)
+        publication.redact = redaction.text
         started, clock = dt.datetime.now(dt.timezone.utc), time.perf_counter()
         try:
             with seeded(task) as seed:
-                yielded = yield from _run(task, session, publication, (*asked_by, task))
+                yielded = yield from _run(task, session, publication, redaction, (*asked_by, task))
             _require_outputs(task, publication)
             publication.require_inputs_of_one_run_each()
         except TakenElsewhere:
@@ -211,7 +215,7 @@ def _make(
             _note(error, f"while running {task!r} (unique id {task.unique_id})")
             raise
         seconds = time.perf_counter() - clock
-        described = task_parts(task, publication.input_checksums)
+        described = task_parts(task, publication.input_checksums, redaction)
         described["upstream"] += [
             upstream_part(path, required, publication.input_checksums, dynamic=True) for path, required in yielded
         ]
@@ -236,7 +240,9 @@ def _make(
     return RunResult(Outcome.RAN, reason, seconds, targets)
 
 
-def _run(task: Task, session: Session, publication: Publication, asked_by: tuple[Task, ...]) -> Steps[_Asked]:
+def _run(
+    task: Task, session: Session, publication: Publication, redaction: Redaction, asked_by: tuple[Task, ...]
+) -> Steps[_Asked]:
     """Call ``run()``, make the tasks that ``run()`` asks for, and return these.
 
     An error of such a task is raised at the ``yield``: ``run()`` may go on without. If another run holds the lock of such a
@@ -267,8 +273,9 @@ def _run(task: Task, session: Session, publication: Publication, asked_by: tuple
             return asked
         outputs = failure = None
         try:
-            found = yield _asked_steps(wanted, session if publication.is_empty else replace(session, waits=True), asked_by)
-            outputs = map_leaves(lambda required: required.output(), wanted, TaskOnKart)
+            waiting = session if publication.is_empty else replace(session, waits=True)
+            found = yield _asked_steps(wanted, waiting, redaction, asked_by)
+            outputs = map_leaves(outputs_of, wanted, TaskOnKart)
             asked += [((len(asked), *path), required) for path, required in found]
         except TakenElsewhere:
             if isinstance(running, Generator):
@@ -280,7 +287,7 @@ def _run(task: Task, session: Session, publication: Publication, asked_by: tuple
             failure = error
 
 
-def _asked_steps(wanted: object, session: Session, asked_by: tuple[Task, ...]) -> Steps[_Asked]:
+def _asked_steps(wanted: object, session: Session, redaction: Redaction, asked_by: tuple[Task, ...]) -> Steps[_Asked]:
     """Make the tasks that a ``run()`` asked for; return these with their keys. The last of ``asked_by`` asks."""
     try:
         found: _Asked = [(path, required) for path, required in leaves(wanted, TaskOnKart)]
@@ -289,7 +296,9 @@ def _asked_steps(wanted: object, session: Session, asked_by: tuple[Task, ...]) -
             f"{asked_by[-1]!r}.run() yielded {error.wrong('a task')}; yield tasks, or dicts, lists and tuples of tasks",
             task=repr(asked_by[-1]),
         ) from None
-    plan = make_plan(Graph.of([required for _, required in found]))
+    required = [each for _, each in found]
+    redaction.include(required)
+    plan = make_plan(Graph.of(required))
     unfinished = {task.unique_id for task in asked_by}
     for node in plan.with_outcome(Outcome.RUN):
         if node.unique_id in unfinished:

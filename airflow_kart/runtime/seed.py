@@ -17,8 +17,6 @@ from typing import Any
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.tasks.model import Task, task_state
 
-__all__ = ["seed_of", "seeded"]
-
 _STATES = {
     "random.seed": ("random.getstate", "random.setstate"),
     "numpy.random.seed": ("numpy.random.get_state", "numpy.random.set_state"),

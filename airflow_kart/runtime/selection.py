@@ -12,8 +12,6 @@ from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.tasks.model import Task, is_task
 from airflow_kart.tasks.task import TaskOnKart
 
-__all__ = ["Named", "names_of", "select", "snake_case", "unmatched"]
-
 Named: TypeAlias = "str | TaskOnKart[object] | type[TaskOnKart[object]]"
 """A class's name, a task id, a glob, a task, or a class."""
 

@@ -11,8 +11,6 @@ from airflow_kart.runtime.progress import SILENT, Listener
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task
 
-__all__ = ["Session"]
-
 
 @dataclass(frozen=True)
 class Session:

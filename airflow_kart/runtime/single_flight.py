@@ -15,8 +15,6 @@ from airflow_kart.runtime.progress import Event, Listener
 from airflow_kart.runtime.session import Session
 from airflow_kart.tasks.model import Task
 
-__all__ = ["TakenElsewhere", "holding", "timeout_message", "whereabouts"]
-
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0  # seconds between two looks at a lock
 _SAY_AGAIN = 30.0

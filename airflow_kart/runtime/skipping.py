@@ -9,8 +9,6 @@ from airflow_kart.tasks.graph import Graph
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.redaction import Redaction
 
-__all__ = ["Skips", "is_skip", "skip_reason"]
-
 logger = logging.getLogger(__name__)
 
 

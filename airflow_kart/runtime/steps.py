@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, TypeVar
 
-__all__ = ["Steps", "result_of"]
-
 R = TypeVar("R")
 Steps = Generator["Steps[Any]", Any, R]
 """Work with a result; at each ``yield`` the work waits for other work."""

@@ -26,8 +26,6 @@ from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.resolution import resolve
 
-__all__ = ["make_in_processes"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -15,25 +15,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Final, Literal, Protocol, runtime_checkable
 
-__all__ = [
-    "ANY",
-    "HIDDEN",
-    "LARGEST_READ",
-    "LOCKS",
-    "UPLOADS",
-    "Expected",
-    "KeepsFiles",
-    "KeepsUploads",
-    "ListsInBulk",
-    "Lookup",
-    "ObjectContent",
-    "ObjectStat",
-    "Removable",
-    "Store",
-    "UnfinishedUpload",
-    "Upload",
-]
-
 UPLOADS = ".kart-uploads"
 """Folder for unpublished bytes, beside the published ones; no listing shows this folder."""
 LOCKS = ".kart-locks"

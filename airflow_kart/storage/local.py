@@ -32,8 +32,6 @@ from airflow_kart.storage.turns import turn_at
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["LocalStore", "is_file_uri", "path_of"]
-
 _BUFFER = 128 << 10
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _BETWEEN_LOOKS = 10.0  # seconds between two looks for the uploads of dead processes in one folder

@@ -17,8 +17,6 @@ from typing import BinaryIO
 from airflow_kart.exceptions import ConfigurationError, ConflictError
 from airflow_kart.storage.base import ANY, HIDDEN, Expected, ObjectContent, ObjectStat, Removable
 
-__all__ = ["MemoryStore"]
-
 _SCHEME = "memory://"
 
 
@@ -131,19 +129,14 @@ class MemoryUpload:
         self._data = b""
 
 
-def _is_memory_uri(uri: str) -> bool:
-    """Whether a uri is of the ``memory`` scheme."""
-    return uri[: len(_SCHEME)].lower() == _SCHEME
-
-
 def _key(uri: str) -> str:
     """Return the key of a uri: everything after the scheme, in which no character is special.
 
     Raises:
         ConfigurationError: the uri has no name after the scheme.
     """
-    key = uri[len(_SCHEME) :]
-    if not _is_memory_uri(uri) or not key or key.startswith("/"):
+    scheme, key = uri[: len(_SCHEME)], uri[len(_SCHEME) :]
+    if scheme.lower() != _SCHEME or not key or key.startswith("/"):
         raise ConfigurationError(
             f"{uri!r} names no place in memory; write memory:// and a name, as in memory://trial", uri=uri
         )

@@ -21,8 +21,6 @@ from airflow_kart.connections import safe_cause, without_passwords
 from airflow_kart.exceptions import ConfigurationError, ConflictError, KartError, StorageError
 from airflow_kart.storage.base import ANY, HIDDEN, LARGEST_READ, UPLOADS, Expected, ObjectContent, ObjectStat, Removable
 
-__all__ = ["ObjectPathStore", "is_known_scheme"]
-
 _TELLING = ("ETag", "etag", "version_id", "generation", "ino", "mtime", "last_modified", "LastModified", "created", "size")
 """Facts that differ between two files of one name; each file system knows some of them."""
 

@@ -13,8 +13,6 @@ from typing import NoReturn
 
 from airflow_kart.exceptions import StorageError
 
-__all__ = ["NotRegularError", "explained", "open_for_reading", "open_lock_file", "refused", "refused_temporary_files"]
-
 _SHARING = (
     "give this user write access (several users of one workspace need a common group, folders with g+ws, and umask 002: "
     "docs/storage.md), or choose another workspace_directory"

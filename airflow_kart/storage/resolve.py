@@ -18,8 +18,6 @@ from airflow_kart.storage.local import LocalStore, is_file_uri
 from airflow_kart.storage.memory import MemoryStore
 from airflow_kart.storage.object_path import ObjectPathStore, is_known_scheme
 
-__all__ = ["StoreFactory", "join_uri", "register_store", "store_for"]
-
 StoreFactory = Callable[[], Store]
 """A class, or a function without arguments, that makes the store of a scheme."""
 
@@ -64,54 +62,30 @@ def store_for(uri: str, *, aws_conn_id: str | None = None, gcp_conn_id: str | No
     scheme = match[1].lower() if match else "file"
     in_uri = uri.partition("://")[2].partition("/")[0].rpartition("@")[0]
     if scheme in ("s3", "s3a"):
-        return _s3_store(in_uri or aws_conn_id or settings.kart_option("aws_conn_id"))
+        return _one(S3Store, in_uri or aws_conn_id or settings.kart_option("aws_conn_id"))
     if scheme in ("gs", "gcs"):
-        return _gcs_store(in_uri or gcp_conn_id or settings.kart_option("gcp_conn_id"))
+        return _one(GCSStore, in_uri or gcp_conn_id or settings.kart_option("gcp_conn_id"))
     if scheme == "memory":
-        memory = _memory_store()
+        memory = _one(MemoryStore)
         memory.check_writable(uri)  # a uri without a name is better refused here than by the first artifact
         return memory
     if scheme == "file":
-        return _local_store()
+        return _one(LocalStore)
     if scheme in _REGISTERED:
-        return _registered_store(_REGISTERED[scheme])
+        return _one(_REGISTERED[scheme])
     if not is_known_scheme(scheme):
         raise ConfigurationError(
             f"no store keeps {scheme}:// uris ({uri}); give a path, an s3:// or gs:// uri, or one of a file system that "
             "Airflow knows as workspace_directory, or add a store with airflow_kart.storage.register_store",
             uri=uri,
         )
-    return _object_path_store()
+    return _one(ObjectPathStore)
 
 
-@functools.lru_cache(maxsize=1)
-def _local_store() -> LocalStore:
-    return LocalStore()
-
-
-@functools.lru_cache(maxsize=32)
-def _s3_store(conn_id: str) -> S3Store:
-    return S3Store(conn_id)
-
-
-@functools.lru_cache(maxsize=32)
-def _gcs_store(conn_id: str) -> GCSStore:
-    return GCSStore(conn_id)
-
-
-@functools.lru_cache(maxsize=32)
-def _registered_store(factory: StoreFactory) -> Store:
-    return factory()
-
-
-@functools.lru_cache(maxsize=1)
-def _object_path_store() -> ObjectPathStore:
-    return ObjectPathStore()
-
-
-@functools.lru_cache(maxsize=1)
-def _memory_store() -> MemoryStore:
-    return MemoryStore()
+@functools.lru_cache(maxsize=128)
+def _one(make: Callable[..., Store], *arguments: str) -> Store:
+    """Return the one store of a class or function, and of a connection."""
+    return make(*arguments)
 
 
 def join_uri(directory: str, relative_path: str) -> str:

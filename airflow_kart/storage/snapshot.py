@@ -13,12 +13,10 @@ import logging
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from airflow_kart.exceptions import StorageError
 from airflow_kart.storage.base import ANY, UPLOADS, ListsInBulk, Lookup, ObjectContent, ObjectStat, Store
-
-__all__ = ["Snapshot"]
 
 _WORTH_A_PACK = 100
 _MOST_PACKED = 20_000
@@ -112,7 +110,9 @@ class _FolderSnapshot:
             return
         entries: dict[str, tuple[str, str]] = {}
         left = _MOST_BYTES
-        for name, version, data in (*self._just_read(), *self._packed_before()):
+        just_read = [(name, found.version, found.data) for name, found in self._read.items()]
+        packed_before = [(name, version, data) for name, (version, data) in self._from_pack().items()]
+        for name, version, data in just_read + packed_before:
             text = _text_of(data)
             left -= len(data)
             if text is None or name in entries or left < 0 or len(entries) >= _MOST_PACKED:
@@ -128,12 +128,6 @@ class _FolderSnapshot:
                 upload.discard()
         except StorageError as error:
             logger.info("could not write a pack of sidecars for the next time: %s", error)
-
-    def _just_read(self) -> Iterator[tuple[str, str, bytes]]:
-        return ((name, found.version, found.data) for name, found in self._read.items())
-
-    def _packed_before(self) -> Iterator[tuple[str, str, bytes]]:
-        return ((name, version, data) for name, (version, data) in self._from_pack().items())
 
     def _from_pack(self) -> dict[str, tuple[str, bytes]]:
         """Return the entries of the pack; a missing or strange pack has none."""

@@ -8,8 +8,6 @@ from typing import TypeVar
 
 from typing_extensions import ParamSpec
 
-__all__ = ["Threads"]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 

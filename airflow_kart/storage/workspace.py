@@ -15,8 +15,6 @@ from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.storage import HIDDEN, Store, join_uri, store_for
 from airflow_kart.storage.resolve import require_printable
 
-__all__ = ["Workspace"]
-
 
 @dataclass(frozen=True)
 class Workspace:

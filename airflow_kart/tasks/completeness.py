@@ -48,7 +48,7 @@ def is_complete(task: Task) -> Completeness:
     Raises:
         KartError: the tasks do not make a graph, or a store cannot be asked.
     """
-    nodes = {found.unique_id: Node.of(found) for found in upstream_first([task], asks_inputs)}
+    nodes = {found.unique_id: Node(found) for found in upstream_first([task], asks_inputs)}
     return completeness_of(nodes)[task.unique_id]
 
 

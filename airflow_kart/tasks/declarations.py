@@ -10,8 +10,6 @@ from airflow_kart.identity.names import is_own
 from airflow_kart.parameters.former import advice_for
 from airflow_kart.tasks.model import Task
 
-__all__ = ["check_declarations", "refuse_async"]
-
 _FORMER = (
     "task_namespace",
     "retry_count",

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-__all__ = ["Flags"]
-
 
 class Flags:
     """The flags of a class of tasks, each with its default."""

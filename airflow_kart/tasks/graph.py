@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,7 +11,7 @@ from airflow_kart.exceptions import ConfigurationError, TargetPathError
 from airflow_kart.tasks.model import Task, is_task
 from airflow_kart.tasks.nesting import KeyPath
 from airflow_kart.tasks.outputs import own_targets, targets_of
-from airflow_kart.tasks.resolution import resolve, without_collections
+from airflow_kart.tasks.resolution import one_walk, resolve
 
 __all__ = ["Graph", "Node", "refuse_shared_files", "require_task", "upstream_first"]
 
@@ -21,8 +21,15 @@ class Node:
     """One task of a graph."""
 
     task: Task
-    inputs: tuple[tuple[KeyPath, str], ...]
-    """The unique ids of the required tasks, each with its path of keys in ``requires()``."""
+
+    @property
+    def inputs(self) -> list[tuple[KeyPath, str]]:
+        """The unique ids of the required tasks, each with its path of keys in ``requires()``.
+
+        Raises:
+            GraphError: the task and its upstream do not make a graph.
+        """
+        return [(path, required.unique_id) for path, required in resolve(self.task).inputs]
 
     @cached_property
     def targets(self) -> tuple[Target, ...]:
@@ -32,15 +39,6 @@ class Node:
             TargetError: the task's outputs are declared wrongly.
         """
         return tuple(target for _, target in targets_of(self.task))
-
-    @classmethod
-    def of(cls, task: Task) -> Node:
-        """Return the node of a task.
-
-        Raises:
-            GraphError: the task and its upstream do not make a graph.
-        """
-        return cls(task, tuple((path, required.unique_id) for path, required in resolve(task).inputs))
 
     @property
     def unique_id(self) -> str:
@@ -58,11 +56,11 @@ class Graph:
     roots: tuple[str, ...]
     nodes: Mapping[str, Node]
     """By unique id, each task after its requirements."""
-    consumers: Mapping[str, tuple[str, ...]]
+    consumers: Mapping[str, Sequence[str]]
     """The unique ids of the tasks that require a task directly."""
 
     @classmethod
-    @without_collections()
+    @one_walk()
     def of(cls, roots: Iterable[Task], *, checked: bool = False) -> Graph:
         """Walk from the roots upstream.
 
@@ -79,17 +77,14 @@ class Graph:
         nodes: dict[str, Node] = {}
         consumers: dict[str, list[str]] = {}
         for task in upstream_first(roots):
-            node = nodes[task.unique_id] = Node.of(task)
-            consumers[task.unique_id] = []
-            for required in dict.fromkeys(unique_id for _, unique_id in node.inputs):
-                consumers[required].append(task.unique_id)
+            unique_id = task.unique_id
+            nodes[unique_id] = Node(task)
+            consumers[unique_id] = []
+            for required in {found.unique_id: None for _, found in resolve(task).inputs}:
+                consumers[required].append(unique_id)
         if not checked:
             refuse_shared_files(nodes.values())
-        return cls(
-            tuple(dict.fromkeys(root.unique_id for root in roots)),
-            nodes,
-            {unique_id: tuple(found) for unique_id, found in consumers.items()},
-        )
+        return cls(tuple(dict.fromkeys(root.unique_id for root in roots)), nodes, consumers)
 
     @property
     def always_run(self) -> set[str]:
@@ -132,26 +127,18 @@ def upstream_first(roots: Iterable[Task], follows: Callable[[Task], bool] = lamb
         follows: whether the walk goes on to the tasks that a task requires.
     """
     seen: set[str] = set()
-    for root in roots:
-        stack = [(root, _required(root, follows))]
-        opened = {root.unique_id}
-        while stack:
-            task, pending = stack[-1]
-            for required in pending:
-                unique_id = required.unique_id
-                if unique_id not in opened and unique_id not in seen:
-                    opened.add(unique_id)
-                    stack.append((required, _required(required, follows)))
-                    break
-            else:
-                stack.pop()
-                if task.unique_id not in seen:
-                    seen.add(task.unique_id)
-                    yield task
-
-
-def _required(task: Task, follows: Callable[[Task], bool]) -> Iterator[Task]:
-    return (required for _, required in resolve(task).inputs) if follows(task) else iter(())
+    stack: list[tuple[Task | None, Iterator[Task]]] = [(None, iter(roots))]
+    while stack:
+        task, pending = stack[-1]
+        for required in pending:
+            if (unique_id := required.unique_id) not in seen:
+                seen.add(unique_id)
+                stack.append((required, iter([found for _, found in resolve(required).inputs] if follows(required) else ())))
+                break
+        else:
+            stack.pop()
+            if task is not None:
+                yield task
 
 
 def refuse_shared_files(nodes: Iterable[Node]) -> None:

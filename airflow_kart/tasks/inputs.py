@@ -14,8 +14,6 @@ from airflow_kart.tasks.nesting import KeyPath, NotALeafError, follow, leaves, m
 from airflow_kart.tasks.outputs import load_nested, nested_outputs
 from airflow_kart.tasks.resolution import resolve
 
-__all__ = ["input_parts", "input_targets", "loaded_inputs"]
-
 
 def loaded_inputs(task: Task, target: object, keys: KeyPath, columns: Sequence[str] | None) -> object:
     """Load inputs of a task, as :meth:`airflow_kart.TaskOnKart.load` does."""
@@ -46,7 +44,7 @@ def input_targets(task: Task, target: object, keys: KeyPath, method: str) -> Any
         chosen, keys = resolve(task).requirements, cast(KeyPath, given)
     for key in keys:
         if is_task(chosen):
-            chosen = _outputs_of(chosen)
+            chosen = outputs_of(chosen)
         try:
             chosen = follow(chosen, (key,))
         except LookupError:
@@ -62,15 +60,15 @@ def input_targets(task: Task, target: object, keys: KeyPath, method: str) -> Any
             f"{task!r}.{method}() takes a key of requires(), a task, a target, or lists and dicts of these, not {error}",
             task=repr(task),
         ) from None
-    return map_leaves(_outputs_of, chosen, leaf)
+    return map_leaves(outputs_of, chosen, leaf)
 
 
-def _outputs_of(found: Task | Target) -> object:
+def outputs_of(found: Task | Target) -> object:
     """Return ``output()`` of a task; of a wrapper the outputs of the tasks that it groups, nested as these."""
     if isinstance(found, Target):
         return found
     if kind_of(found).wrapper:
-        return map_leaves(_outputs_of, resolve(found).requirements, cast("type[Task]", Identified))
+        return map_leaves(outputs_of, resolve(found).requirements, cast("type[Task]", Identified))
     return nested_outputs(found)
 
 

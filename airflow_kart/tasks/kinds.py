@@ -18,8 +18,6 @@ from airflow_kart.tasks.outputs import targets_of
 from airflow_kart.tasks.targets import Located
 from airflow_kart.tasks.task import TaskOnKart
 
-__all__ = ["ExternalTask", "WrapperTask"]
-
 T = TypeVar("T")
 
 

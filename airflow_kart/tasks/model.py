@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, cast
 
 from typing_extensions import TypeIs
 
@@ -16,8 +17,6 @@ from airflow_kart.tasks.nesting import KeyPath
 
 if TYPE_CHECKING:
     import numpy as np
-
-__all__ = ["Kind", "Outputs", "Resolution", "Task", "TaskState", "is_task", "kind_of", "task_state"]
 
 
 class Task(Protocol):
@@ -83,8 +82,7 @@ class Kind:
     target_class: type[Target] = Target
 
 
-@dataclass(frozen=True)
-class Resolution:
+class Resolution(NamedTuple):
     """The requirements of a task, with one instance for equal tasks, and the unique id that follows."""
 
     unique_id: str
@@ -108,16 +106,16 @@ class Outputs:
 class TaskState(State):
     """The computed properties of one task."""
 
-    __slots__ = ("asked", "log", "outputs", "resolution", "rng")
+    resolution: Resolution | None = None
+    outputs: Outputs | None = None
+    asked: object = None
+    """The visit of a task that was asked what it requires, and is not yet resolved."""
+    rng: np.random.Generator | None = None
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.resolution: Resolution | None = None
-        self.outputs: Outputs | None = None
-        self.asked: object = None
-        """The visit of a task that was asked what it requires, and is not yet resolved."""
-        self.log: dict[str, Any] = {}
-        self.rng: np.random.Generator | None = None
+    @cached_property
+    def log(self) -> dict[str, Any]:
+        """Values for the sidecar."""
+        return {}
 
 
 def is_task(value: object) -> TypeIs[Task]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-__all__ = ["KeyPath", "NotALeafError", "WrongKeyError", "describe_path", "follow", "leaves", "map_leaves"]
-
 KeyPath = tuple[str | int, ...]
 """The place of a leaf: the keys and indices from the top; empty for a leaf that is not nested."""
 

@@ -13,8 +13,6 @@ from airflow_kart.tasks.model import Outputs, Task, kind_of, task_state
 from airflow_kart.tasks.nesting import KeyPath, NotALeafError, describe_path, follow, leaves, map_leaves
 from airflow_kart.tasks.resolution import resolve
 
-__all__ = ["load_nested", "needed_targets", "nested_outputs", "output_at", "own_targets", "read_targets", "targets_of"]
-
 
 def targets_of(task: Task) -> tuple[tuple[KeyPath, Target], ...]:
     """Return the targets of a :class:`~airflow_kart.tasks.task.TaskOnKart` with their keys; a wrapper has none.

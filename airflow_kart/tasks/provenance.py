@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_kart import settings
 from airflow_kart.artifacts.sidecar.jsonable import as_json
-from airflow_kart.artifacts.sidecar.private import private_digest
 from airflow_kart.artifacts.sidecar.source import source_of
 from airflow_kart.identity.names import logical_class_name
 from airflow_kart.parameters import Parameter, ParameterVisibility
@@ -16,8 +18,6 @@ from airflow_kart.tasks.nesting import KeyPath
 from airflow_kart.tasks.outputs import read_targets
 from airflow_kart.tasks.redaction import Redaction
 from airflow_kart.tasks.resolution import resolve
-
-__all__ = ["TaskOwner", "object_metadata", "task_parts", "upstream_part"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class TaskOwner:
 
     def describe(self, input_checksums: Mapping[str, str]) -> dict[str, Any]:
         """Return the parts of a sidecar that describe the task."""
-        return task_parts(self.task, input_checksums)
+        return task_parts(self.task, input_checksums, Redaction(self.task))
 
     def object_metadata(self) -> dict[str, str]:
         """Return the metadata of the task's objects in a bucket: task, unique id, upstream, public parameters."""
@@ -44,12 +44,13 @@ class TaskOwner:
         return Redaction(self.task).text(text)
 
 
-def task_parts(task: Task, input_checksums: Mapping[str, str]) -> dict[str, Any]:
+def task_parts(task: Task, input_checksums: Mapping[str, str], redaction: Redaction) -> dict[str, Any]:
     """Return the parts of a sidecar that describe a task: the task itself, its upstream, its source and its log.
 
     Args:
         task: the task.
         input_checksums: the SHA-256 of each input's artifact, by uri, as far as known.
+        redaction: takes secrets out of the log.
     """
     cls = type(task)
     return {
@@ -61,7 +62,7 @@ def task_parts(task: Task, input_checksums: Mapping[str, str]) -> dict[str, Any]
         },
         "upstream": [upstream_part(path, required, input_checksums) for path, required in resolve(task).inputs],
         "source": source_of(cls),
-        "task_log": Redaction(task).json(as_json(dict(task.task_log))),
+        "task_log": redaction.json(as_json(dict(task.task_log))),
     }
 
 
@@ -112,7 +113,7 @@ def _parameters(task: Task) -> dict[str, dict[str, Any]]:
 def _parameter_part(value: Any, parameter: Parameter[Any]) -> dict[str, Any]:
     described: dict[str, Any] = {"type": type(parameter).__name__, "significant": parameter.significant}
     if parameter.visibility is ParameterVisibility.PRIVATE:
-        return {**described, "private": True, "digest": private_digest(parameter.serialize(value))}
+        return {**described, "private": True, "digest": _private_digest(parameter.serialize(value))}
     written = parameter.to_json(value)
     if parameter.holds_tasks and value is not None:
         if isinstance(value, tuple):
@@ -120,6 +121,12 @@ def _parameter_part(value: Any, parameter: Parameter[Any]) -> dict[str, Any]:
         else:
             written = _held_task(value, written)
     return {**described, "value": written}
+
+
+def _private_digest(text: str) -> str | None:
+    """Return the HMAC-SHA256 (RFC 2104) of a text under ``[kart] private_digest_key``, or ``None`` without a key."""
+    key = settings.kart_option("private_digest_key")
+    return hmac.new(key.encode(), text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest() if key else None
 
 
 def _held_task(held: Task, written: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import base64
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import quote, quote_plus
 
@@ -15,8 +15,6 @@ from airflow_kart.parameters import ParameterVisibility
 from airflow_kart.parameters.parametrized import held_tasks
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.resolution import resolve
-
-__all__ = ["Redaction"]
 
 STARS = "***"
 _SHORT = 5  # characters; a shorter value is replaced where it stands by itself only
@@ -39,10 +37,16 @@ class Redaction:
     """
 
     def __init__(self, task: Task) -> None:
-        self._task = task
+        self._tasks = [task]
         self._pattern: re.Pattern[str] | None = None
         self._numbers: frozenset[str] = frozenset()
         self._ready = False
+
+    def include(self, tasks: Iterable[Task]) -> None:
+        """Replace the private values of more tasks too, which ``run()`` asks for."""
+        self._tasks += tasks
+        self._ready = False
+        self.tell_airflow()
 
     def text(self, text: str) -> str:
         """Return a text without secrets."""
@@ -56,7 +60,7 @@ class Redaction:
     def tell_airflow(self) -> None:
         """Let Airflow mask the private values in its own logs, where Airflow is loaded."""
         if any(True for _ in _of_maskers("mask_secret")):
-            texts = {text for text in _private_texts(self._task) if len(text) >= _SHORT and text not in _PLAIN}
+            texts = {text for text in _private_texts(self._tasks) if len(text) >= _SHORT and text not in _PLAIN}
             for form in {form for text in texts for form in _written(text)}:
                 _mask(form)
 
@@ -75,7 +79,7 @@ class Redaction:
         return STARS if str(value) in self._numbers else value
 
     def _prepare(self) -> None:
-        texts = set(_private_texts(self._task))
+        texts = set(_private_texts(self._tasks))
         self._numbers = frozenset(text for text in texts if len(text) > 3)
         variants = sorted({variant for text in texts for variant in _variants(text)}, key=len, reverse=True)
         if variants:
@@ -83,16 +87,16 @@ class Redaction:
         self._ready = True
 
 
-def _private_texts(task: Task) -> Iterator[str]:
-    """Return the private values of a task, of the tasks that it requires, and of all tasks inside parameters, as texts."""
-    pending: list[Task] = [task, *(required for _, required in resolve(task).inputs)]
+def _private_texts(tasks: Iterable[Task]) -> Iterator[str]:
+    """Return the private values of tasks, of the tasks that they require, and of all tasks inside parameters, as texts."""
+    pending = [each for task in tasks for each in (task, *(required for _, required in resolve(task).inputs))]
     seen: set[int] = set()
     while pending:
         each = pending.pop()
         if id(each) in seen:
             continue
         seen.add(id(each))
-        pending += cast("Iterator[Task]", held_tasks(each))
+        pending += cast("list[Task]", held_tasks(each))
         for name, parameter in type(each).get_parameters().items():
             if parameter.visibility is ParameterVisibility.PRIVATE:
                 value = getattr(each, name)
@@ -110,14 +114,10 @@ def _texts_in(value: object) -> Iterator[str]:
         for item in value:
             yield from _texts_in(item)
     elif isinstance(value, bytes):
-        yield _as_text(value)
+        yield value.decode("utf-8", "surrogateescape")
         yield str(value)[2:-1]
     else:
         yield str(value)
-
-
-def _as_text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")
 
 
 def _variants(text: str) -> Iterator[str]:

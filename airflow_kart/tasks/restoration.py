@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from airflow_kart.artifacts.sidecar import SIDECAR_SUFFIX, Sidecar, read_sidecar
@@ -21,8 +21,6 @@ from airflow_kart.identity.names import logical_class_name
 from airflow_kart.parameters import Parameter
 from airflow_kart.parameters.base import described
 from airflow_kart.storage.workspace import Workspace
-
-__all__ = ["restore"]
 
 _UNIQUE_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -94,7 +92,7 @@ class _Sidecars:
         )
 
     def _find(self, cls: Any, unique_id: str) -> Sidecar:
-        for artifact in self._candidates(unique_id):
+        for artifact in (*self._named.get(unique_id, ()), *self._unnamed):
             try:
                 sidecar = read_sidecar(self._workspace.store, artifact)
             except CorruptArtifactError:
@@ -104,10 +102,6 @@ class _Sidecars:
         raise MissingArtifactError(
             f"{cls.__qualname__}.restore({unique_id!r}): the workspace {self._workspace.directory} has no artifact of this id"
         )
-
-    def _candidates(self, unique_id: str) -> Iterator[str]:
-        yield from self._named.get(unique_id, ())
-        yield from self._unnamed
 
     def _value(
         self, cls: Any, name: str, parameter: Parameter[Any], part: Mapping[str, Any] | None, given: Mapping[str, Any]
@@ -158,9 +152,9 @@ def _described(sidecar: Sidecar) -> tuple[str, Mapping[str, Any]]:
     Raises:
         CorruptArtifactError: the sidecar holds no such things.
     """
-    part = sidecar.content.get("task")
-    name, parameters = (part.get("class"), part.get("parameters")) if isinstance(part, Mapping) else (None, None)
-    if not isinstance(name, str) or not isinstance(parameters, Mapping):
+    part = sidecar.content.get("task") or {}
+    name, parameters = part.get("class"), part.get("parameters")
+    if name is None or parameters is None:
         uri = sidecar.artifact.uri
         raise CorruptArtifactError(f"the sidecar of {uri} does not name a task class and its parameters", uri=uri)
     return name, parameters

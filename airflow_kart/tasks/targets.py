@@ -18,8 +18,6 @@ from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.provenance import TaskOwner
 from airflow_kart.tasks.type_argument import type_argument
 
-__all__ = ["in_workspaces", "make_target", "refuse_unknown_options", "require_zip"]
-
 Located = Sequence[tuple[str, Store]]
 
 

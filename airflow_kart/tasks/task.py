@@ -28,8 +28,6 @@ from airflow_kart.tasks.targets import Located, in_workspaces, make_target, refu
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["TaskOnKart"]
-
 T = TypeVar("T")
 U = TypeVar("U")
 Model = TypeVar("Model")

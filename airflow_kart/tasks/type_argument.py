@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Any, ForwardRef, TypeVar, get_args, get_origin
 
-__all__ = ["type_argument"]
-
 
 def type_argument(cls: type, generic: type) -> Any:
     """Return the argument a class gives to a generic base class, through the generic classes between.

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-__all__ = ["emptied"]
-
 T = TypeVar("T")
 
 # By library: the classes that hold rows, and a function that keeps no rows.

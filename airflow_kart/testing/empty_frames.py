@@ -22,8 +22,6 @@ from airflow_kart.testing.memory import in_memory_workspace
 from airflow_kart.testing.report import EmptyFramesReport, EmptyRun, EmptyRunOutcome
 from airflow_kart.testing.stand_in import dump_stand_in, refuse_outside
 
-__all__ = ["assert_runs_on_empty_frames", "run_on_empty_frames"]
-
 Given = Mapping[Any, object]  # keys are tasks and task classes; a narrower type would refuse a dict of some subclass
 _MOST_COLUMNS = 20
 

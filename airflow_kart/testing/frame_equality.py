@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-__all__ = ["assert_frame_contents_equal"]
-
 _MOST_LABELS = 10
 
 

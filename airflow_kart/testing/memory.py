@@ -8,8 +8,6 @@ from contextlib import contextmanager
 
 from airflow_kart.storage.workspace import Workspace
 
-__all__ = ["in_memory_workspace"]
-
 
 @contextmanager
 def in_memory_workspace() -> Iterator[Workspace]:

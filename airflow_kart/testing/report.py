@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 from airflow_kart.tasks.model import Task
 
-__all__ = ["EmptyFramesReport", "EmptyRun", "EmptyRunOutcome"]
-
 
 class EmptyRunOutcome(str, enum.Enum):
     """The outcome of one task."""

@@ -12,8 +12,6 @@ from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.resolution import resolve
 from airflow_kart.tasks.task import TaskOnKart
 
-__all__ = ["NOTHING", "dump_inputs", "dump_stand_in", "refuse_outside"]
-
 NOTHING: object = type("Nothing", (), {"__repr__": lambda _self: "nothing"})()
 """The default for inputs: ``None`` may be a value."""
 

@@ -15,8 +15,6 @@ from airflow_kart.tasks.task import TaskOnKart
 from airflow_kart.testing.memory import in_memory_workspace
 from airflow_kart.testing.stand_in import NOTHING, dump_inputs, refuse_outside
 
-__all__ = ["Trial", "run_in_memory", "try_in_memory"]
-
 T = TypeVar("T")
 
 

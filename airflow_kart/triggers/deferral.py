@@ -10,8 +10,6 @@ from asgiref.sync import sync_to_async
 
 from airflow_kart.storage.workspace import Workspace
 
-__all__ = ["SHORTEST_DEFERRAL", "in_thread", "workspace_of_trigger"]
-
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 

@@ -10,8 +10,6 @@ from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import KeyPath
 from airflow_kart.views.survey import SurveyedTask
 
-__all__ = ["as_text", "key_text", "one_line", "parameter_texts", "public_parameters", "short_id", "state_text", "title"]
-
 
 def title(task: Task) -> str:
     """Return a task's class and short unique id."""

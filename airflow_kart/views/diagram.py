@@ -11,8 +11,6 @@ from airflow_kart.tasks.model import Task
 from airflow_kart.views.caption import key_text, one_line, parameter_texts, short_id, state_text
 from airflow_kart.views.survey import Survey, SurveyedTask, survey
 
-__all__ = ["graphviz", "mermaid"]
-
 _LONGEST_LINE = 60
 # Fill and border for complete and for missing tasks, with enough contrast for dark text.
 _COLOURS = {True: ("#d9f2e3", "#2e8b57"), False: ("#fde3cf", "#c8641e")}

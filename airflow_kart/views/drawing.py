@@ -12,8 +12,6 @@ from airflow_kart.tasks.model import Task
 from airflow_kart.views.caption import as_text, key_text, one_line, parameter_texts, state_text, title
 from airflow_kart.views.survey import Survey, SurveyedTask, survey, task_log
 
-__all__ = ["tree"]
-
 _DEEPEST = 50  # deeper tasks start a tree of their own: the indents of a long chain would fill the memory
 _MOST_LINES = 100_000
 _LONGEST_PARAMETER = 200

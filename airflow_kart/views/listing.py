@@ -15,8 +15,6 @@ from airflow_kart.views.survey import survey, task_log
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["table"]
-
 
 def table(task: Task, *, ignore: Collection[str] = ()) -> pd.DataFrame:
     """Return a task and everything upstream as a table with one row for each distinct task, the root first.
@@ -52,17 +50,13 @@ def table(task: Task, *, ignore: Collection[str] = ()) -> pd.DataFrame:
             "finished_at": pd.to_datetime(pd.Series(finished, dtype=object), utc=True, format="ISO8601", errors="coerce"),
             "uris": [[target.uri for target in one.node.targets] for one in found],
             "parameters": [public_parameters(one) for one in tasks],
-            "requires": [map_leaves(_unique_id, resolve(one).requirements, TaskOnKart) for one in tasks],
+            "requires": [map_leaves(lambda task: task.unique_id, resolve(one).requirements, TaskOnKart) for one in tasks],
             "task_log": [task_log(of_task) for of_task in read],
             "bytes": pd.Series([_sum(one.artifact.bytes for one in of_task) for of_task in read], dtype="Int64"),
             "rows": pd.Series([_sum(one.artifact.rows for one in of_task) for of_task in read], dtype="Int64"),
         }
     )
     return rows
-
-
-def _unique_id(task: Task) -> str:
-    return task.unique_id
 
 
 def _sum(numbers: Iterable[int | None]) -> int | None:

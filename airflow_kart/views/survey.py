@@ -13,8 +13,6 @@ from airflow_kart.tasks.completeness import Completeness, asks_inputs, completen
 from airflow_kart.tasks.graph import Graph, Node, require_task, upstream_first
 from airflow_kart.tasks.nesting import KeyPath
 
-__all__ = ["Survey", "SurveyedTask", "survey", "task_log"]
-
 
 @dataclass(frozen=True)
 class SurveyedTask:
@@ -82,8 +80,7 @@ def survey(task: object, ignore: Collection[str], view: str) -> Survey:
 
 def task_log(sidecars: tuple[Sidecar, ...]) -> dict[str, object]:
     """Return the task log that the sidecars of one run hold."""
-    log = sidecars[0].content.get("task_log") if sidecars else None
-    return dict(log) if isinstance(log, Mapping) else {}
+    return dict(sidecars[0].content.get("task_log") or {}) if sidecars else {}
 
 
 def _ignored(node: Node, patterns: list[str]) -> bool:

@@ -6,7 +6,6 @@ import functools
 import importlib.util
 import os
 import shutil
-import sqlite3
 import sys
 import tempfile
 import textwrap
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.airflow_home import with_database
 from harness.checkout import pytest_sessionfinish, pytest_sessionstart, pytest_terminal_summary  # noqa: F401
 
 _HOME = Path(tempfile.mkdtemp(prefix="kart-airflow-"))
@@ -32,19 +32,8 @@ os.environ.update(
 @pytest.fixture(scope="session", autouse=True)
 def _airflow_db() -> Iterator[None]:
     from airflow.sdk.execution_time import supervisor
-    from airflow.utils import db
-    from airflow.version import version
 
-    migrated = Path(tempfile.gettempdir()) / f"kart-migrated-{version}-{os.getuid()}.db"
-    if migrated.exists():
-        shutil.copy(migrated, _HOME / "airflow.db")
-    else:
-        db.initdb()
-        # The database is in WAL mode: a copy of the file alone would miss what is in the log.
-        with sqlite3.connect(_HOME / "airflow.db") as source, sqlite3.connect(migrated) as copy:
-            source.backup(copy)
-        source.close()
-        copy.close()
+    with_database(_HOME)
     # Airflow 3.1 and 3.2 would build the API anew for each task.
     if not hasattr(supervisor.in_process_api_server, "cache_info"):
         supervisor.in_process_api_server = functools.cache(supervisor.in_process_api_server)

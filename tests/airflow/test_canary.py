@@ -11,14 +11,14 @@ import threading
 from pathlib import Path
 
 import pytest
-from harness.airflow_home import airflow_program, environment
+from harness.airflow_home import airflow_program, environment, with_database
 from harness.canary import DAGS, SECRETS, command_lines, environment_of, hits, texts_below
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """An Airflow whose temporary files are its own, in which everything has run."""
-    home = tmp_path_factory.mktemp("canary")
+    home = with_database(tmp_path_factory.mktemp("canary"))
     for folder in ("dags", "temporary", "output"):
         (home / folder).mkdir()
     (home / "dags" / "canary.py").write_text(DAGS)
@@ -30,7 +30,6 @@ def home(tmp_path_factory):
 
     with contextlib.ExitStack() as ending:
         lines = ending.enter_context(command_lines(home))
-        run("migrate", airflow_program(), "db", "migrate")
         for mode in ("works", "fails"):
             (home / f"{mode}.txt").write_text("there")
         later = threading.Timer(30, (home / "retries.txt").write_text, ["there"])

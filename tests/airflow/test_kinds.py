@@ -320,16 +320,20 @@ def test_a_class_that_always_runs_does_so_when_its_operator_is_tested_by_itself(
     dags = tmp_path / "dags"
     dags.mkdir()
     (dags / "by_itself.py").write_text(
-        "from airflow_kart import KartDag, TaskOnKart\n"
+        "from airflow_kart import KartDag, TaskOnKart, build\n"
         "class Daily(TaskOnKart[int]):\n"
         "    rerun = True\n"
         "    def run(self):\n"
         "        print('Daily ran')\n"
         "        self.dump(1)\n"
-        "dag = KartDag('by_itself', Daily(), schedule=None)\n"
+        "if __name__ == '__main__':\n"
+        "    build(Daily())\n"
+        "else:\n"
+        "    dag = KartDag('by_itself', Daily(), schedule=None)\n"
     )
-    command = [sys.executable, "-m", "airflow", "tasks", "test", "by_itself", "daily", "2024-05-06"]
+    script = [sys.executable, str(dags / "by_itself.py")]
+    by_itself = [sys.executable, "-m", "airflow", "tasks", "test", "by_itself", "daily", "2024-05-06"]
     monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(dags))
-    for _ in range(2):
+    for command in (script, by_itself):
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert "Daily ran" in done.stdout, done.stdout + done.stderr

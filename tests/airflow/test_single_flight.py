@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import pytest
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred
 from airflow.sdk import DAG
-from harness.airflow_home import airflow_program, environment
+from harness.airflow_home import airflow_program, environment, with_database
 from harness.pipeline import RAN, Noted, ran
 from harness.redis_server import RedisServer
 from harness.stand_ins import context
@@ -63,11 +63,7 @@ def nothing_ran() -> None:
 def home(tmp_path):
     (tmp_path / "dags").mkdir()
     (tmp_path / "dags" / "slow.py").write_text(SOURCE)
-    done = subprocess.run(
-        [airflow_program(), "db", "migrate"], env=environment(tmp_path), capture_output=True, text=True, timeout=240
-    )
-    assert done.returncode == 0, done.stderr
-    return tmp_path
+    return with_database(tmp_path)
 
 
 class Started:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sqlite3
+import subprocess
 import sys
+import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["airflow_program", "environment"]
+__all__ = ["airflow_program", "environment", "with_database"]
 
 
 def airflow_program() -> str:
@@ -27,3 +32,25 @@ def environment(home: Path, **more: str) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         **more,
     }
+
+
+def with_database(home: Path) -> Path:
+    """Give an AIRFLOW_HOME its database: a copy of one that this machine has migrated before, else of a new one."""
+    migrated = Path(tempfile.gettempdir()) / f"kart-migrated-{version('apache-airflow')}-{os.getuid()}.db"
+    if not migrated.exists():
+        with tempfile.TemporaryDirectory(prefix="kart-migrated-") as folder:
+            command = [airflow_program(), "db", "migrate"]
+            done = subprocess.run(
+                command, env=environment(Path(folder)), capture_output=True, text=True, timeout=240, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            # The database is in WAL mode: a copy of the file alone would miss what is in the log.
+            whole = Path(folder) / "whole.db"
+            source, copy = sqlite3.connect(Path(folder) / "airflow.db"), sqlite3.connect(whole)
+            source.backup(copy)
+            source.close()
+            copy.close()
+            shutil.copy(whole, migrated.with_suffix(f".{os.getpid()}"))
+            migrated.with_suffix(f".{os.getpid()}").rename(migrated)  # another process may be at it too
+    shutil.copy(migrated, home / "airflow.db")
+    return home

@@ -1,4 +1,4 @@
-"""One Airflow for all tests of this level."""
+"""One Airflow for the tests of this level, beside those that need one of their own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,20 @@ from harness.postgres import postgres
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "example_dags"
+PRELOAD = """
+import sys
+
+if "scheduler" in sys.argv:  # whose forks the tasks are: else each of hundreds imports them again
+    import airflow.sdk.execution_time.task_runner
+    import pandas
+    import sklearn.ensemble
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let two processes share the tests: one has this Airflow, the other those that tests start for themselves."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("shared" if "airflow" in getattr(item, "fixturenames", ()) else "own"))
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +43,8 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]
             "STORAGE_EMULATOR_HOST": gcs,
         }
         server = AirflowServer(home, database, environment)
+        (home / "config").mkdir()
+        (home / "config" / "airflow_local_settings.py").write_text(PRELOAD)
         example = EXAMPLES / "flight_delays.py"
         for file in [*HERE.glob("dags/*.py"), example]:
             shutil.copy(file, server.dags)

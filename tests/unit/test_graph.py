@@ -42,7 +42,7 @@ def test_consumers_are_direct_ones() -> None:
     graph = Graph.of([Root()])
     shared = Raw(n=9).unique_id
     assert set(graph.consumers[shared]) == {Middle(n=0).unique_id, Middle(n=1).unique_id, Root().unique_id}
-    assert graph.consumers[Root().unique_id] == ()
+    assert list(graph.consumers[Root().unique_id]) == []
 
 
 def test_downstream_is_what_requires_it() -> None:

@@ -300,6 +300,14 @@ class TestDynamicRequirements:
 
         assert build(Deep()) == "done"
 
+    def test_of_a_wrapper_are_what_it_groups(self) -> None:
+        class Grouping(TaskOnKart[list[int]]):
+            def run(self) -> Any:
+                found = yield {"all": AllNumbers()}
+                self.dump([*(target.load() for target in found["all"]["few"]), found["all"]["one"].load()])
+
+        assert build(Grouping()) == [0, 1, 7]
+
     def test_may_ask_for_more_themselves(self) -> None:
         class Outer(TaskOnKart[int]):
             def run(self) -> Any:

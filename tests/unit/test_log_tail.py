@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_kart import (
+    BoolParameter,
     DictParameter,
     IntParameter,
     ListParameter,
@@ -237,3 +238,46 @@ def test_a_run_within_a_run_keeps_its_lines(workspace: Path) -> None:
     build(Asks())
     assert tail(Threads(name="inner")) == ["inner: thread", "inner: pool", "inner: run"]
     assert tail(Asks()) == ["before", "after"]
+
+
+class Sends(TaskOnKart[int]):
+    fails: bool = BoolParameter(default=False)
+
+    def run(self) -> Any:
+        yield Fetch(token=TOKEN)
+        log.info("sent %s", TOKEN)
+        self.task_log["sent"] = TOKEN
+        self.dump(1, custom_labels={"token": TOKEN})
+        if self.fails:
+            raise ValueError(f"{TOKEN} is refused")
+
+
+def test_private_values_of_tasks_that_a_run_asks_for_are_replaced(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(Sends())
+    assert tail(Sends())[-1] == "sent ***"
+    assert content(Sends())["task_log"] == {"sent": "***"}
+    assert content(Sends())["artifact"]["labels"] == {"token": "***"}
+    with pytest.raises(ValueError, match="is refused"):
+        build(Sends(fails=True), progress=True)
+    told = capsys.readouterr().err
+    assert "ValueError: *** is refused" in told
+    assert TOKEN not in told
+
+
+class LongWords:
+    """Has words in which a secret stands across the thousandth character."""
+
+    def __str__(self) -> str:
+        return "x" * 990 + TOKEN
+
+
+def test_a_secret_in_the_midst_of_long_words_is_replaced(workspace: Path) -> None:
+    class Wordy(Fetch):
+        def run(self) -> None:
+            self.task_log["words"] = LongWords()
+            self.dump(1)
+
+    build(Wordy(token=TOKEN))
+    assert content(Wordy(token=TOKEN))["task_log"] == {"words": "x" * 990 + "***"}

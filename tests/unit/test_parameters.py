@@ -38,7 +38,7 @@ from airflow_kart.parameters import (
     StrParameter,
     TaskInstanceParameter,
 )
-from airflow_kart.tasks.provenance import task_parts
+from airflow_kart.tasks.provenance import TaskOwner
 
 
 class Colour(enum.Enum):
@@ -511,7 +511,7 @@ def test_a_parameter_type_of_ones_own_works() -> None:
     share = Task.get_parameters()["share"]
     assert share.read("25%", "Task", "share") == 0.25
     assert Task(share=0.25).unique_id != Task().unique_id
-    assert task_parts(Task(share=0.25), {})["task"]["parameters"]["share"]["value"] == "25%"
+    assert TaskOwner(Task(share=0.25)).describe({})["task"]["parameters"]["share"]["value"] == "25%"
     with pytest.raises(ParameterValueError, match=r"Task\.share: give a float from 0 to 1, not 2"):
         Task(share=2)
 

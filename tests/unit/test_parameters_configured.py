@@ -26,6 +26,7 @@ from airflow_kart.exceptions import MissingParameterError, ParameterError, Param
 from airflow_kart.operators.blueprint import RootSpec
 from airflow_kart.parameters import UNSET
 from airflow_kart.parameters.parametrized import Parametrized, configured_default
+from airflow_kart.tasks.graph import Graph
 
 
 class Train(TaskOnKart[int]):
@@ -141,6 +142,26 @@ def test_a_changed_file_counts_for_the_next_task(cfg: Any, clean_settings: Path)
     cfg("[kart.Train]\ndepth = 10\n")
     os.utime(clean_settings / "airflow.cfg", (1, 1))
     assert Train(name="a").depth == 10
+
+
+def test_one_graph_is_made_of_one_configuration(cfg: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading file and environment takes longer than making a task: a walk reads both once, the next walk again."""
+
+    class Step(TaskOnKart[int]):
+        n: int = IntParameter()
+        depth: int = IntParameter(default=6)
+
+        def requires(self) -> dict[str, TaskOnKart[int]]:
+            variable(monkeypatch, "STEP", "DEPTH", str(self.depth + 10))
+            return {"next": Step(n=self.n - 1)} if self.n else {}
+
+    def depths() -> set[int]:
+        root = Step(n=3)
+        return {node.task.depth for node in Graph.of([root]).nodes.values() if node.task is not root}  # type: ignore[attr-defined]
+
+    assert depths() == {16}
+    assert Step(n=0).depth == 26
+    assert depths() == {36}
 
 
 def test_a_wrong_value_names_task_section_and_variable(cfg: Any) -> None:

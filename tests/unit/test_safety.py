@@ -27,7 +27,7 @@ from airflow_kart import (
 )
 from airflow_kart.artifacts.publication import Publication
 from airflow_kart.exceptions import ConfigurationError, GraphError, MissingArtifactError, ParameterError
-from airflow_kart.tasks.provenance import task_parts
+from airflow_kart.tasks.provenance import TaskOwner
 
 INPUT: dict[str, Any] = {"value": "v1", "fail": False}
 
@@ -91,7 +91,7 @@ def test_an_interrupted_replacement_of_another_tasks_file_is_nobodys(workspace: 
         upload = publication._staged[target.uri].upload
         upload.publish = lambda *_expected: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
         with pytest.raises(KeyboardInterrupt):
-            publication.publish(task_parts(Shared(p=2), {}))
+            publication.publish(TaskOwner(Shared(p=2)).describe({}))
     for task in (Shared(p=1), Shared(p=2)):
         assert not task.complete()
         with pytest.raises(MissingArtifactError):

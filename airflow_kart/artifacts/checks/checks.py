@@ -10,8 +10,6 @@ from airflow_kart.artifacts.checks.schema import Schema, of_columns, validated
 from airflow_kart.exceptions import ColumnTypeError, EmptyDumpError
 from airflow_kart.formats import Description
 
-__all__ = ["Checks"]
-
 
 @dataclass(frozen=True)
 class Checks:

@@ -8,8 +8,6 @@ from typing import Any
 
 from airflow_kart.formats.table_kind import kind_of_table
 
-__all__ = ["wrong_columns"]
-
 
 def wrong_columns(obj: object, expected: Mapping[str, object]) -> list[str]:
     """Return a line for each column that has another type than expected; none for objects other than tables.

@@ -9,8 +9,6 @@ from typing import Any, Protocol, cast, get_args, get_origin
 from airflow_kart.exceptions import ConfigurationError, SchemaError
 from airflow_kart.formats import table_kind_of
 
-__all__ = ["Schema", "of_columns", "require_schema", "schema_in", "validated"]
-
 _LONGEST_TEXT = 2000
 _MOST_CASES = 10
 

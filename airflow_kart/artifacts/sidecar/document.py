@@ -20,17 +20,6 @@ from airflow_kart.artifacts.sidecar.validation import wrong_part
 from airflow_kart.exceptions import CorruptArtifactError
 from airflow_kart.storage import Expected, Lookup, Store
 
-__all__ = [
-    "SCHEMA_VERSION",
-    "SIDECAR_SUFFIX",
-    "ArtifactRecord",
-    "Publications",
-    "Sidecar",
-    "read_sidecar",
-    "sidecar_uri",
-    "write_sidecar",
-]
-
 SIDECAR_SUFFIX = ".kart.json"
 SCHEMA_VERSION = 2
 _READABLE = (1, 2)  # documents of version 1 have neither digest nor publication
@@ -130,14 +119,12 @@ class Sidecar:
     @property
     def unique_id(self) -> str | None:
         """The unique id of the task that made the artifact."""
-        found = self._part("task").get("unique_id")
-        return found if isinstance(found, str) else None
+        return self._part("task").get("unique_id")
 
     @property
     def seconds(self) -> float:
         """How long the task ran, in seconds; 0.0 without a measurement."""
-        found = self._part("run").get("seconds")
-        return float(found) if isinstance(found, (int, float)) else 0.0
+        return float(self._part("run").get("seconds") or 0.0)
 
     @property
     def published_at(self) -> str:
@@ -147,14 +134,8 @@ class Sidecar:
     @property
     def inputs(self) -> dict[str, str | None]:
         """The SHA-256 of each input artifact, by uri; ``None`` where the task did not load the input."""
-        upstream: Any = self.content.get("upstream")
-        required = [part for part in upstream if isinstance(part, Mapping)] if isinstance(upstream, list) else []
-        artifacts = [artifact for part in required for artifact in part.get("artifacts") or ()]
-        return {
-            artifact["uri"]: artifact.get("sha256")
-            for artifact in artifacts
-            if isinstance(artifact, Mapping) and "uri" in artifact
-        }
+        artifacts = [one for required in self.content.get("upstream") or () for one in required.get("artifacts") or ()]
+        return {artifact["uri"]: artifact.get("sha256") for artifact in artifacts}
 
     @property
     def airflow_run(self) -> tuple[str, str] | None:
@@ -164,8 +145,7 @@ class Sidecar:
         return (str(dag_id), str(run_id)) if dag_id and run_id else None
 
     def _part(self, name: str) -> Mapping[str, Any]:
-        part = self.content.get(name)
-        return part if isinstance(part, Mapping) else {}
+        return self.content.get(name) or {}
 
 
 def _as_line(name: str, part: object) -> str:

@@ -11,11 +11,9 @@ import sys
 from contextlib import suppress
 from types import ModuleType
 
-__all__ = ["environment", "imported_distributions", "peak_memory_bytes"]
-
 
 def environment() -> dict[str, object]:
-    """Return the part of a sidecar that describes the process; the same object as long as nothing has changed."""
+    """Return the part of a sidecar that describes the process; the same object until further imports."""
     return _environment(os.getpid(), len(sys.modules))
 
 
@@ -45,12 +43,6 @@ def _platform() -> str:
 
 def imported_distributions() -> dict[str, str]:
     """Return the versions of the installed distributions of which a module is imported, by name."""
-    return _imported(len(sys.modules))
-
-
-@functools.lru_cache(maxsize=1)
-def _imported(_modules: int) -> dict[str, str]:
-    """Look again only after further imports, which change the number of modules."""
     modules = [module for module in list(sys.modules.values()) if isinstance(module, ModuleType)]
     files = [file for module in modules if isinstance(file := vars(module).get("__file__"), str)]
     new = [file for file in files if file not in _known]
@@ -76,27 +68,22 @@ def _look_up(folder: str, files: list[str]) -> None:
     installed = [name for name in os.listdir(folder or ".") if name.endswith(".dist-info")]
     prefix = os.path.join(folder, "")
     inside = {os.fsencode(file[len(prefix) :]): file for file in files if installed and file.startswith(prefix)}
-    unknown: dict[bytes, set[bytes]] = {}
-    for path in inside:
-        if not _OF_NOBODY.match(path):
-            unknown.setdefault(_top(path), set()).add(path)
-    tops = [os.fsdecode(_ALIASES.get(top, top)).lower() for top in unknown]
+    unknown = {path for path in inside if not _OF_NOBODY.match(path)}
+    tops = [os.fsdecode(_ALIASES.get(top, top)).lower() for top in set(map(_top, unknown))]
     stems = {name: name.partition("-")[0].lower() for name in sorted(installed)}
     alike = {name for name, stem in stems.items() if any(top in stem or stem in top for top in tops)}
     for name in sorted(stems, key=lambda name: name not in alike):
-        left = [b"\n" + top for top, paths in unknown.items() if paths]
-        if not left:
+        if not unknown:
             return
         listed = b"\n" + _read(folder, name, "RECORD")
-        if name in alike or any(top in listed for top in left):
-            lines = set(_PATH.findall(listed))
-            if own := [path for paths in unknown.values() for path in paths & lines]:
-                metadata = _read(folder, name, "METADATA")
-                named, version = _NAME.search(metadata), _VERSION.search(metadata)
-                for path in own:
-                    unknown[_top(path)].remove(path)
-                    if named and version:
-                        _known[inside[path]] = named[1].decode(), version[1].decode()
+        if name not in alike and not any(b"\n" + top in listed for top in set(map(_top, unknown))):
+            continue
+        if own := unknown.intersection(_PATH.findall(listed)):
+            unknown -= own
+            metadata = _read(folder, name, "METADATA")
+            named, version = _NAME.search(metadata), _VERSION.search(metadata)
+            if named and version:
+                _known.update((inside[path], (named[1].decode(), version[1].decode())) for path in own)
 
 
 def _top(path: bytes) -> bytes:

@@ -8,12 +8,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-__all__ = ["Json", "as_json"]
-
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 """A value of JSON."""
 
-_LONGEST_TEXT = 1000
 _DEEPEST = 50
 
 
@@ -48,6 +45,6 @@ _SCALARS: tuple[tuple[type | tuple[type, ...], Callable[[Any], Json]], ...] = (
 
 def _as_text(value: object) -> str:
     try:
-        return str(value)[:_LONGEST_TEXT]
+        return str(value)  # whole: nobody recognises a part of a secret
     except Exception:  # noqa: BLE001 - a value's own __str__ may raise anything
         return f"<{type(value).__qualname__}>"

@@ -11,8 +11,6 @@ from pathlib import Path
 
 from airflow_kart.identity.code import fingerprint, fingerprint_parts
 
-__all__ = ["source_of"]
-
 
 def source_of(cls: type) -> dict[str, object]:
     """Return a class's file, line, the SHA-256 of its source text, and the state of the file's git checkout.

@@ -10,11 +10,8 @@ import math
 import re
 from collections.abc import Callable, Mapping
 
-__all__ = ["wrong_part"]
-
 _DEEPEST = 100
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_HEX32 = re.compile(r"[0-9a-f]{32}")
+_Check = Callable[[object], bool]
 
 
 def wrong_part(content: Mapping[str, object], brackets: int) -> str | None:
@@ -39,10 +36,6 @@ def wrong_part(content: Mapping[str, object], brackets: int) -> str | None:
     return f"its {wrong} is not as the schema says" + (f" ({inner})" if inner else "")
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
 def _is_count(value: object) -> bool:
     return type(value) is int and value >= 0
 
@@ -60,31 +53,31 @@ def _is_moment(value: object) -> bool:
         return False
 
 
-def _is_sha256(value: object) -> bool:
-    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
+def _of(kind: type) -> _Check:
+    return lambda value: isinstance(value, kind)
 
 
-def _is_hex32(value: object) -> bool:
-    return isinstance(value, str) and _HEX32.fullmatch(value) is not None
+def _hex(digits: int) -> _Check:
+    written = re.compile(f"[0-9a-f]{{{digits}}}")
+    return lambda value: isinstance(value, str) and written.fullmatch(value) is not None
 
 
-def _is_object(value: object) -> bool:
-    return isinstance(value, dict)
+_is_text, _is_object, _is_sha256, _is_hex32 = _of(str), _of(dict), _hex(64), _hex(32)
 
 
 def _is_texts(value: object) -> bool:
     return isinstance(value, dict) and all(map(_is_text, value.values()))
 
 
-def _or_null(is_right: Callable[[object], bool]) -> Callable[[object], bool]:
+def _or_null(is_right: _Check) -> _Check:
     return lambda value: value is None or is_right(value)
 
 
-def _list_of(is_right: Callable[[object], bool]) -> Callable[[object], bool]:
+def _list_of(is_right: _Check) -> _Check:
     return lambda value: isinstance(value, list) and all(map(is_right, value))
 
 
-def _with(**fields: Callable[[object], bool]) -> Callable[[object], bool]:
+def _with(**fields: _Check) -> _Check:
     """Return whether a value is an object whose fields of these names are right; all fields are optional."""
     return lambda value: (
         isinstance(value, dict) and all(name not in value or is_right(value[name]) for name, is_right in fields.items())
@@ -112,7 +105,7 @@ def _wrong_field(value: object) -> str | None:
     return next((name for name, is_right in _ARTIFACT.items() if not is_right(value[name])), None)
 
 
-_ARTIFACT: Mapping[str, Callable[[object], bool]] = {
+_ARTIFACT: Mapping[str, _Check] = {
     "uri": _is_text,
     "format": _is_text,
     "bytes": _is_count,
@@ -130,7 +123,7 @@ _IS_REQUIRED = _with(
     unique_id=_is_text,
     artifacts=_list_of(lambda value: isinstance(value, dict) and _is_text(value.get("uri")) and _IS_READ(value)),
 )
-_PARTS: Mapping[str, Callable[[object], bool]] = {
+_PARTS: Mapping[str, _Check] = {
     "schema_version": _is_count,
     "artifact": _is_artifact,
     "publication": _is_hex32,

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["ColumnarFormat", "arrow_source", "as_kind", "lazy_description"]
-
 
 @dataclass(frozen=True)
 class ColumnarFormat(ABC):

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from airflow_kart.formats.archive import Writes
 
-__all__ = ["CsvFormat", "tsv_format"]
-
 _ROWS = 1 << 16
 _IN_VALUES = frozenset(f"{string.ascii_letters}{string.digits}+-.: ")  # of numbers, booleans, dates and times
 _BLOCK = 1 << 20

@@ -13,8 +13,6 @@ from airflow_kart.streams import HashedStream
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["FeatherCompression", "FeatherFormat"]
-
 FeatherCompression = Literal["lz4", "zstd", "none"]
 _ROWS = 1 << 16
 

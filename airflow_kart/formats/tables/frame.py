@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["frame_of", "narrowed", "table_of"]
-
 _NOTES = b"airflow_kart"
 _CATEGORIES = b"airflow_kart.categories."
 _FLOATS_ARE_EXACT_BELOW = 2**53

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["exact_columns", "may_be_inexact"]
-
 _INTEGER = r"^(0|-?[1-9]\d*)$"
 _LONG = r"^[+-]?\d{16,}$"  # a float may not hold such an integer
 _CODE = r"^[+-]?0\d"  # leading zeros

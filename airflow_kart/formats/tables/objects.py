@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     Objects = np.ndarray[tuple[int, ...], np.dtype[np.object_]]
 
-__all__ = ["ObjectColumn", "is_exact", "is_kept", "missing", "same"]
-
 Missing: TypeAlias = Literal["None", "nan", "NA", "NaT"]
 
 # Columns whose values Arrow keeps, by pandas' names for them, and the class of the values.
@@ -77,6 +75,7 @@ class ObjectColumn:
     def read(self, column: pa.ChunkedArray) -> Objects:
         """Return a column of Arrow as a numpy array of objects."""
         import numpy as np
+        import pandas as pd
         import pyarrow as pa
 
         if self.values != "scalars" or pa.types.is_timestamp(column.type):
@@ -89,14 +88,9 @@ class ObjectColumn:
             objects = column.to_pandas(integer_object_nulls=True).to_numpy(dtype=object)
         if column.null_count:
             objects = objects.copy()  # Arrow may hold the same memory
-            objects[column.is_null().to_numpy()] = self._gap
+            gaps = {"None": None, "nan": math.nan, "NA": pd.NA, "NaT": pd.NaT}
+            objects[column.is_null().to_numpy()] = gaps[self.missing]
         return objects
-
-    @property
-    def _gap(self) -> object:
-        import pandas as pd
-
-        return {"None": None, "nan": math.nan, "NA": pd.NA, "NaT": pd.NaT}[self.missing]
 
 
 def _missing_kind(gaps: Iterable[object]) -> Missing:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-__all__ = ["ParquetCompression", "ParquetFormat"]
-
 _GAP = 64 << 10  # bytes between two ranges that are read rather than left out
 
 ParquetCompression = Literal["zstd", "snappy", "lz4", "gzip", "brotli", "none"]

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["PlainTable", "arrow_type", "as_written", "plain_schema", "table_from_plain"]
-
 _ADVICE = "convert it with astype() or cast(), or dump to a .parquet file"
 
 

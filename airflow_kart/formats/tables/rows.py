@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["Rows", "table_of_rows"]
-
 
 class Rows:
     """The texts of a table's row objects in JSON.

@@ -9,8 +9,6 @@ from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.base import Format, LoadsColumns, type_name
 from airflow_kart.formats.table_kind import import_polars, kind_of_table
 
-__all__ = ["load_columns", "places_of", "select_columns"]
-
 T = TypeVar("T")
 
 _MOST_NAMED = 50

@@ -12,14 +12,13 @@ from typing import BinaryIO
 from typing_extensions import Buffer
 
 from airflow_kart.exceptions import FormatError, KartError
-
-__all__ = ["Attempt", "Sink", "file_path", "reading", "writing"]
+from airflow_kart.streams import WriteOnly
 
 _SMALL = 64 << 10
 _GATHERED = 256 << 10
 
 
-class Sink(io.RawIOBase):
+class Sink(WriteOnly):
     """A stream for libraries that close their streams: the real one stays open.
 
     A sink gathers small pieces, and passes large ones on without a copy. Some libraries put an error of the stream into
@@ -27,14 +26,9 @@ class Sink(io.RawIOBase):
     """
 
     def __init__(self, stream: io.RawIOBase) -> None:
-        super().__init__()
         self._stream = stream
         self._gathered = bytearray()
         self.error: Exception | None = None
-
-    def writable(self) -> bool:
-        """Whether the stream takes bytes: always."""
-        return True
 
     def write(self, data: Buffer, /) -> int:
         """Write to the real stream, sooner or later."""

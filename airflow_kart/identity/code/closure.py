@@ -25,8 +25,6 @@ from airflow_kart.identity.code.definitions import Definitions, Named, Part
 from airflow_kart.identity.code.project import Project, project_of
 from airflow_kart.identity.encoding import digest
 
-__all__ = ["fingerprint", "fingerprint_parts"]
-
 _DOMAIN = b"airflow-kart/code/1"
 
 

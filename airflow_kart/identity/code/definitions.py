@@ -14,8 +14,6 @@ from airflow_kart.identity.encoding import Identified, digest, encode
 from airflow_kart.identity.lookup import find_class_named
 from airflow_kart.identity.names import PACKAGE
 
-__all__ = ["Definitions", "Named", "Part"]
-
 _DOMAIN = b"airflow-kart/code-part/1"
 
 

@@ -16,8 +16,6 @@ from airflow_kart.identity.code.references import (
     root_and_attributes,
 )
 
-__all__ = ["Definition", "Module"]
-
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
 _CHANGES_ITS_ARGUMENT = frozenset({"setattr", "delattr"})

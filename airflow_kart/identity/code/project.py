@@ -6,16 +6,13 @@ import functools
 import importlib.machinery
 import os
 import sys
-import sysconfig
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from airflow_kart.exceptions import IdentityError
 from airflow_kart.identity.code.module import Module
-from airflow_kart.identity.names import logical_module_name, own_folder
-
-__all__ = ["Project", "SourcePlace", "project_of", "read_module"]
+from airflow_kart.identity.names import is_of_python, logical_module_name, own_folder
 
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
@@ -91,13 +88,9 @@ def _logical_name(project: Project, file: str) -> str | None:
     if _INSTALLED.intersection(parts) or (project.package is not None and parts[0] != project.package):
         return None
     real = path.resolve()
-    if real.is_relative_to(own_folder().resolve()) or (_is_of_python(real) and project.package is None):
+    if real.is_relative_to(own_folder().resolve()) or (is_of_python(real) and project.package is None):
         return None
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
-
-
-def _is_of_python(path: Path) -> bool:
-    return any(path.is_relative_to(os.path.realpath(sysconfig.get_path(kind))) for kind in ("stdlib", "platstdlib"))
 
 
 _places: dict[tuple[str, tuple[str, ...] | None, tuple[str, ...]], SourcePlace] = {}

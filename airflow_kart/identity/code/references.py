@@ -9,8 +9,6 @@ from typing import TypeAlias
 
 from airflow_kart.identity.code.canonical import class_annotation, counts, keeps_annotations
 
-__all__ = ["Import", "Reference", "bound_names", "imports_of", "references_of", "root_and_attributes"]
-
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
