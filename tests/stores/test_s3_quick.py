@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ def fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> boo
 def plain_client(store: Any) -> Any:
     """Return a client of the store's connection that knows no quick ways."""
     client = type(store)(store.aws_conn_id).service._clients.get()[0]
-    client.meta.events.unregister("before-parse.s3.ListObjectsV2", read_listing)
+    client.meta.events.unregister("before-parse.s3.*", read_listing)
     return client
 
 
@@ -70,6 +71,7 @@ LISTING = (
     "<ListBucketResult><IsTruncated>{more}</IsTruncated><Contents><Key>a</Key><LastModified>{time}</LastModified>"
     "<ETag>e</ETag><Size>{size}</Size></Contents></ListBucketResult>"
 )
+LIST = SimpleNamespace(name="ListObjectsV2")
 GOOD = {"more": "false", "time": "2026-01-02T03:04:05.000Z", "size": "3"}
 
 
@@ -86,10 +88,10 @@ GOOD = {"more": "false", "time": "2026-01-02T03:04:05.000Z", "size": "3"}
 def test_an_odd_listing_is_left_to_botocore(kind: Kind, status: int, changes: dict[str, str]) -> None:
     body, found = LISTING.format(**{**GOOD, **changes}).encode(), dict[str, Any]()
     answer = {"status_code": status, "body": body}
-    read_listing(answer, found)
+    read_listing(LIST, answer, found)
     assert (answer["body"], found) == (body, {})
     answer = {"status_code": 200, "body": LISTING.format(**GOOD).encode()}
-    read_listing(answer, found)
+    read_listing(LIST, answer, found)
     assert [entry["Size"] for entry in found["Contents"]] == [3], "the same answer without the oddness is read"
 
 

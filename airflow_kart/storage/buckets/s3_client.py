@@ -88,7 +88,7 @@ def new_client(given: str | None) -> tuple[Any, str, QuickReads]:
         raise ConfigurationError(f"no S3 client could be made ({who}): {words}; correct the connection") from safe_cause(
             error
         )
-    client.meta.events.register_first("before-parse.s3.ListObjectsV2", read_listing)
+    client.meta.events.register_first("before-parse.s3.*", read_listing)  # goes before botocore's search for errors
     return client, f"{who}, {without_passwords(client.meta.endpoint_url)}", QuickReads(client)
 
 
