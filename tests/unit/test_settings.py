@@ -36,7 +36,7 @@ def cfg(clean_settings: Path) -> Any:
 
 
 def test_defaults_need_nothing(ask: Any, clean_settings: Path) -> None:
-    assert ask() == [str(clean_settings / "kart_workspace"), 32, False]
+    assert ask() == [str(clean_settings / "kart_workspace"), 128, False]
 
 
 def test_airflow_cfg_is_read(ask: Any, cfg: Any) -> None:

@@ -15,6 +15,7 @@ from airflow_kart.storage.base import ANY, Expected, ObjectStat, Removable
 from airflow_kart.storage.buckets.faults import ExpiredFault, LostUploadFault, MissingFault, RefusedFault, Retries
 from airflow_kart.storage.buckets.metadata import UPLOAD_KEY
 from airflow_kart.storage.buckets.s3_client import faults_of, new_client
+from airflow_kart.storage.buckets.s3_quick import QuickReads
 from airflow_kart.storage.buckets.service import BucketKey, Head, ListedObject, Page, Unfinished
 from airflow_kart.storage.buckets.store import BucketStore
 
@@ -47,7 +48,7 @@ class _S3:
     metadata_limit = 2 << 10
 
     def __init__(self, aws_conn_id: str | None) -> None:
-        self._clients: PerProcess[tuple[Any, str]] = PerProcess(lambda: new_client(aws_conn_id))
+        self._clients: PerProcess[tuple[Any, str, QuickReads]] = PerProcess(lambda: new_client(aws_conn_id))
 
     @property
     def who(self) -> str:
@@ -72,13 +73,14 @@ class _S3:
         return Head(stat, answer["Metadata"].get(UPLOAD_KEY, ""))
 
     def get(self, place: BucketKey, start: int = 0, stop: int | None = None, version: str | None = None) -> _S3Body:
-        client = self._client
+        client, _, quick = self._clients.get()
         options: dict[str, Any] = {"IfMatch": version} if version is not None else {}
         if stop is not None:
             options["Range"] = f"bytes={start}-{stop - 1}"
         with faults_of(client, place):
             try:
-                answer = client.get_object(Bucket=place.bucket, Key=place.key, **options)
+                found = None if options else quick.get(place)
+                answer = found or client.get_object(Bucket=place.bucket, Key=place.key, **options)
             except client.exceptions.ClientError as error:
                 if start or error.response["Error"]["Code"] not in ("InvalidRange", "416"):
                     raise

@@ -18,6 +18,7 @@ from airflow_kart.storage.buckets.faults import (
     RefusedFault,
     TransientFault,
 )
+from airflow_kart.storage.buckets.s3_quick import QuickReads, read_listing
 from airflow_kart.storage.buckets.service import BucketKey
 
 __all__ = ["faults_of", "new_client"]
@@ -54,8 +55,8 @@ _KINDS: dict[str, type[Fault]] = {
 }
 
 
-def new_client(given: str | None) -> tuple[Any, str]:
-    """Return a new boto3 client for S3, and its connection and endpoint in words.
+def new_client(given: str | None) -> tuple[Any, str, QuickReads]:
+    """Return a new boto3 client for S3, its connection and endpoint in words, and its quick reads.
 
     Args:
         given: the id of the connection that a DAG or a uri names.
@@ -87,7 +88,8 @@ def new_client(given: str | None) -> tuple[Any, str]:
         raise ConfigurationError(f"no S3 client could be made ({who}): {words}; correct the connection") from safe_cause(
             error
         )
-    return client, f"{who}, {without_passwords(client.meta.endpoint_url)}"
+    client.meta.events.register_first("before-parse.s3.*", read_listing)  # goes before botocore's search for errors
+    return client, f"{who}, {without_passwords(client.meta.endpoint_url)}", QuickReads(client)
 
 
 @contextlib.contextmanager

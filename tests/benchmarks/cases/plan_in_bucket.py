@@ -1,17 +1,15 @@
-"""Plan a graph of many tasks in a bucket: plan_in_bucket.py <fill, plan or ask> <tasks> <address>.
+"""Plan a graph of many tasks in a bucket: plan_in_bucket.py <fill, plan or ask> <tasks> <address or directory>.
 
-``fill`` puts the artifacts there, ``plan`` plans a run of a task that needs them all, and ``ask`` looks at them one after
-the other.
+``fill`` makes the artifacts in a directory, for the bucket to show; ``plan`` plans a run of a task that needs them all, and
+``ask`` looks at them one after the other.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from harness import s3_server
@@ -23,8 +21,6 @@ from airflow_kart.tasks.outputs import targets_of
 
 what, tasks, address = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 os.environ["AIRFLOW_CONN_KART"] = s3_server.s3_connection(address)
-with contextlib.suppress(OSError):
-    s3_server.make_bucket(address, "kart")
 
 
 class Part(TaskOnKart[int]):
@@ -41,14 +37,14 @@ class All(TaskOnKart[int]):
         return [Part(number=number) for number in range(self.count)]
 
 
-with Workspace("s3://kart/ws", aws_conn_id="kart"):
+with Workspace(address) if what == "fill" else Workspace("s3://kart/ws", aws_conn_id="kart"):
     graph = Graph.of([All(count=tasks)])
     parts = [node for node in graph.nodes.values() if isinstance(node.task, Part)]
     targets_of(graph.nodes[graph.roots[0]].task)[0][1].exists()  # connects
     started, cpu = time.perf_counter(), time.process_time()
     if what == "fill":
-        with ThreadPoolExecutor(16) as pool:
-            list(pool.map(lambda node: node.targets[0].dump(node.task.number), parts))
+        for node in parts:
+            node.targets[0].dump(node.task.number)
     elif what == "plan":
         plan = make_plan(graph, remember=True)
         counted = len(plan.with_outcome(Outcome.CACHED)), len(plan.with_outcome(Outcome.RUN))
