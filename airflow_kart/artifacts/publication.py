@@ -36,8 +36,6 @@ from airflow_kart.formats import Format, describe, options_of
 from airflow_kart.storage import Store
 from airflow_kart.storage.regular_file import refused_temporary_files
 
-__all__ = ["Publication"]
-
 _PATIENCE = 30.0  # seconds, for another run between artifact and sidecar: two requests
 _MOST_TRIES = 20
 

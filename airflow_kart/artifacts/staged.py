@@ -18,8 +18,6 @@ from airflow_kart.artifacts.sidecar import ArtifactRecord, Publications, Sidecar
 from airflow_kart.exceptions import ConflictError, CorruptArtifactError
 from airflow_kart.storage import Expected, ObjectStat, Store, Upload
 
-__all__ = ["Occupant", "StagedOutput", "mark_as_damaged", "mark_for_replacement", "sidecar_version"]
-
 
 @dataclass(frozen=True)
 class Occupant:

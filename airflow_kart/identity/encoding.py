@@ -26,19 +26,6 @@ from uuid import UUID
 from airflow_kart.exceptions import IdentityError
 from airflow_kart.identity.names import logical_class_name
 
-__all__ = [
-    "Canonical",
-    "Identified",
-    "TaskEncoder",
-    "digest",
-    "encode",
-    "encode_id",
-    "encode_items",
-    "parameter_digest",
-    "tagged",
-    "unique_id",
-]
-
 _UNIQUE_ID_DOMAIN = b"airflow-kart/unique-id/1"
 _PARAMETERS_DOMAIN = b"airflow-kart/parameters/1"
 

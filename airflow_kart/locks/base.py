@@ -20,8 +20,6 @@ from typing import Protocol
 
 from typing_extensions import Self
 
-__all__ = ["LONGEST_TEXT", "Holder", "Lease", "Locks", "Taken", "checked_name", "fields_of"]
-
 LONGEST_TEXT = 64 << 10
 """Bytes of a lock's text. Longer text describes no lock."""
 

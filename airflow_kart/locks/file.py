@@ -20,8 +20,6 @@ from airflow_kart.storage import LOCKS
 from airflow_kart.storage.lock_file import LockFile, place_of
 from airflow_kart.storage.regular_file import explained
 
-__all__ = ["FileLocks"]
-
 _TRIES = 50
 _LOCKLESS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 

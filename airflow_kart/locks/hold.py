@@ -12,8 +12,6 @@ from typing_extensions import Self
 from airflow_kart.exceptions import KartError, LockLostError
 from airflow_kart.locks.base import Lease
 
-__all__ = ["Hold"]
-
 log = logging.getLogger(__name__)
 
 

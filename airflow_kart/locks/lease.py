@@ -17,8 +17,6 @@ from airflow_kart.exceptions import ConflictError, LockError, LockLostError, Sto
 from airflow_kart.locks.base import Holder, Lease, Taken, checked_name, fields_of
 from airflow_kart.storage import LOCKS, Expected, Store
 
-__all__ = ["LONGEST_LIFE", "LeaseLocks"]
-
 LONGEST_LIFE = 3600
 """Seconds: a longer time to live, or none above zero, is not believed; the reader's own counts in its place."""
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from airflow_kart.locks.base import Holder, Lease, Taken, checked_name
 
-__all__ = ["NoLocks"]
-
 
 class NoLocks:
     """Locks that exclude nobody."""

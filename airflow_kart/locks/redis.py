@@ -15,8 +15,6 @@ from airflow_kart.locks.redis_client import RedisClient, new_client
 if TYPE_CHECKING:
     from redis.lock import Lock
 
-__all__ = ["RedisLocks"]
-
 log = logging.getLogger(__name__)
 
 

@@ -10,8 +10,6 @@ from typing import Any
 from airflow_kart.connections import require_connection
 from airflow_kart.exceptions import ConfigurationError, LockError
 
-__all__ = ["RedisClient", "new_client"]
-
 _LONGEST_ANSWER = 5.0
 _SHORTEST_ANSWER = 1.0
 _RETRIES = 2

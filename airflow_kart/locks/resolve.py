@@ -15,8 +15,6 @@ from airflow_kart.locks.redis import RedisLocks
 from airflow_kart.storage import KeepsFiles, Store
 from airflow_kart.storage.workspace import Workspace
 
-__all__ = ["LOCK_KINDS", "locks_for"]
-
 LOCK_KINDS = ("auto", "file", "lease", "redis", "none")
 _ONE_SCHEME = {"s3a": "s3", "gcs": "gs"}
 _SHORTEST_LIFE = 5

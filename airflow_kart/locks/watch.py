@@ -6,8 +6,6 @@ import time
 
 from airflow_kart.locks.base import Locks, Taken
 
-__all__ = ["LockWatch"]
-
 
 class LockWatch:
     """Watches one lock, and tells a dead holder from one that works.

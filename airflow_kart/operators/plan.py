@@ -16,8 +16,6 @@ from airflow_kart.operators.xcom import packed
 from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask, make_plan
 from airflow_kart.storage.workspace import Workspace
 
-__all__ = ["KartPlanOperator"]
-
 _MOST_WITH_URIS = 1000  # the unique ids in the uris do not compress
 
 

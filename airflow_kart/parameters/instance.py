@@ -13,13 +13,6 @@ from airflow_kart.identity.names import logical_class_name, logical_module_name
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
 from airflow_kart.parameters.optional import OptionalOf
 
-__all__ = [
-    "ListTaskInstanceParameter",
-    "OptionalListTaskInstanceParameter",
-    "OptionalTaskInstanceParameter",
-    "TaskInstanceParameter",
-]
-
 
 class TaskInstanceParameter(Parameter[Any]):
     """A task: an upstream that the caller chooses.

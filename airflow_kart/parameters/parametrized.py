@@ -21,18 +21,6 @@ from airflow_kart.parameters.former import advice_for
 from airflow_kart.parameters.private import keyed
 from airflow_kart.stored import with_values
 
-__all__ = [
-    "Parametrized",
-    "SharedParameters",
-    "State",
-    "configured_default",
-    "encoded_parameters",
-    "encoded_significant",
-    "held_tasks",
-    "private_parameters",
-    "state_of",
-]
-
 Other = TypeVar("Other", bound="Parametrized")
 
 

@@ -39,8 +39,6 @@ from airflow_kart.tasks.provenance import task_parts, upstream_part
 from airflow_kart.tasks.redaction import Redaction
 from airflow_kart.tasks.task import TaskOnKart
 
-__all__ = ["RunResult", "make_all", "run_task"]
-
 logger = logging.getLogger(__name__)
 
 _Asked = list[tuple[KeyPath, Task]]

@@ -21,8 +21,6 @@ import weakref
 
 from airflow_kart.storage.regular_file import open_lock_file
 
-__all__ = ["LockFile", "place_of"]
-
 _F_OFD_GETLK, _F_OFD_SETLK = 36, 37
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64 bits: type, whence, start, length, process
 _SLOTS = 1 << 10  # the last one is for all whose claim finds no other

@@ -21,8 +21,6 @@ from airflow_kart.storage.base import UPLOADS
 from airflow_kart.storage.lock_file import LockFile, place_of
 from airflow_kart.storage.regular_file import refused
 
-__all__ = ["turn_at"]
-
 _LOCK = "publishing.lock"
 _PATIENCE = 120.0  # seconds; a turn takes a few renames
 _SAY_AFTER = 5.0

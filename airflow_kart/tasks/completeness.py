@@ -21,8 +21,6 @@ from airflow_kart.tasks.graph import Node, upstream_first
 from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.outputs import needed_targets
 
-__all__ = ["Completeness", "asks_inputs", "completeness_of", "is_complete", "look_at", "with_inputs"]
-
 _FIRST_LOOKS = 4
 _SECONDS_OF_A_SLOW_LOOK = 0.002
 

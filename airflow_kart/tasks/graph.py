@@ -13,8 +13,6 @@ from airflow_kart.tasks.nesting import KeyPath
 from airflow_kart.tasks.outputs import own_targets, targets_of
 from airflow_kart.tasks.resolution import one_walk, resolve
 
-__all__ = ["Graph", "Node", "refuse_shared_files", "require_task", "upstream_first"]
-
 
 @dataclass(frozen=True)
 class Node:

@@ -23,8 +23,6 @@ from airflow_kart.tasks.declarations import refuse_async
 from airflow_kart.tasks.model import Resolution, Task, task_state
 from airflow_kart.tasks.nesting import KeyPath, NotALeafError, WrongKeyError, describe_path, leaves, map_leaves
 
-__all__ = ["one_walk", "required_by", "resolve"]
-
 _MANY_OBJECTS = 100_000
 
 

@@ -8,8 +8,6 @@ from typing import Protocol
 
 from airflow_kart.storage.buckets.faults import TransientFault
 
-__all__ = ["Body", "fill"]
-
 _CHUNK = 256 << 10
 _PATIENCE = 10.0
 _SLOWEST = 16 << 10

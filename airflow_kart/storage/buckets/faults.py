@@ -15,18 +15,6 @@ from typing import TypeVar
 from airflow_kart import settings
 from airflow_kart.connections import without_passwords
 
-__all__ = [
-    "BusyFault",
-    "ConflictFault",
-    "ExpiredFault",
-    "Fault",
-    "LostUploadFault",
-    "MissingFault",
-    "RefusedFault",
-    "Retries",
-    "TransientFault",
-]
-
 _T = TypeVar("_T")
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 10.0

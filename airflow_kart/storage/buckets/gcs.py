@@ -35,8 +35,6 @@ from airflow_kart.storage.buckets.service import BucketKey, Head, ListedObject, 
 from airflow_kart.storage.buckets.store import BucketStore
 from airflow_kart.storage.threads import Threads
 
-__all__ = ["GCSStore"]
-
 _COMPOSED_AT_ONCE = 32
 _THREADS = 8
 _TYPE = "application/octet-stream"

@@ -19,8 +19,6 @@ from airflow_kart.storage.buckets.faults import (
 )
 from airflow_kart.storage.buckets.service import BucketKey
 
-__all__ = ["GCSSession", "new_session"]
-
 _SECONDS = (10, 60)
 _THROTTLED = {"rateLimitExceeded", "userRateLimitExceeded"}
 

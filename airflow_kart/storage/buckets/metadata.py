@@ -6,8 +6,6 @@ import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
-__all__ = ["UPLOAD_KEY", "fitted"]
-
 UPLOAD_KEY = "kart-upload"
 """The name under which an object carries the token of its upload; a writer recognises its own object by the token."""
 

@@ -9,8 +9,6 @@ from typing import Any
 
 from airflow_kart.storage.threads import Threads
 
-__all__ = ["PART", "Parts", "part_size"]
-
 PART = 8 << 20
 """Length of a part in bytes; a longer object is a large one."""
 

@@ -20,8 +20,6 @@ import xxhash
 from airflow_kart.storage.threads import Threads
 from airflow_kart.streams import HashName
 
-__all__ = ["BLOCK", "Ranged", "RangedStream"]
-
 BLOCK = 8 << 20
 """Length of a block in bytes."""
 

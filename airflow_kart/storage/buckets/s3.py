@@ -19,8 +19,6 @@ from airflow_kart.storage.buckets.s3_quick import QuickReads
 from airflow_kart.storage.buckets.service import BucketKey, Head, ListedObject, Page, Unfinished
 from airflow_kart.storage.buckets.store import BucketStore
 
-__all__ = ["S3Store"]
-
 _WORDLESS = {"400", "403"}
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 

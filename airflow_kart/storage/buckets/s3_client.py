@@ -21,8 +21,6 @@ from airflow_kart.storage.buckets.faults import (
 from airflow_kart.storage.buckets.s3_quick import QuickReads, read_listing
 from airflow_kart.storage.buckets.service import BucketKey
 
-__all__ = ["faults_of", "new_client"]
-
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
 

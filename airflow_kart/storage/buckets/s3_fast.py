@@ -16,8 +16,6 @@ from typing import Any
 
 from airflow_kart.storage.buckets.faults import MissingFault
 
-__all__ = ["FastReads"]
-
 _LARGEST = 1 << 20
 _user: dict[str, int] = {}
 """The id of the process that uses obstore, whose threads do not survive a fork: a request of a child would wait for ever."""

@@ -15,8 +15,6 @@ from airflow_kart.storage.buckets.faults import MissingFault
 from airflow_kart.storage.buckets.s3_fast import FastReads
 from airflow_kart.storage.buckets.service import BucketKey
 
-__all__ = ["QuickReads", "read_listing"]
-
 _DONE = b"<ListBucketResult/>"
 
 

@@ -15,8 +15,6 @@ from airflow_kart.storage.base import ANY, Expected, ObjectStat, Removable
 from airflow_kart.storage.buckets.body import Body
 from airflow_kart.storage.buckets.faults import ExpiredFault
 
-__all__ = ["BucketKey", "Head", "ListedObject", "Page", "Service", "Unfinished", "bucket_key_of"]
-
 
 @dataclass(frozen=True)
 class Head:

@@ -34,8 +34,6 @@ from airflow_kart.storage.buckets.service import BucketKey, Page, Service, bucke
 from airflow_kart.storage.buckets.upload import ObjectUpload
 from airflow_kart.storage.threads import Threads
 
-__all__ = ["BucketStore"]
-
 _T = TypeVar("_T")
 _LOOKS_PER_PAGE = 20
 

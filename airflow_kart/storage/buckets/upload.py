@@ -27,8 +27,6 @@ from airflow_kart.storage.buckets.metadata import fitted
 from airflow_kart.storage.buckets.parts import Parts, part_size
 from airflow_kart.storage.buckets.service import BucketKey, Service, bucket_key_of
 
-__all__ = ["Caller", "ObjectUpload"]
-
 _T = TypeVar("_T")
 _OF_PUBLISHING = (ConflictFault, MissingFault, LostUploadFault, TransientFault)
 

@@ -39,17 +39,17 @@ class All(TaskOnKart[int]):
 
 with Workspace(address) if what == "fill" else Workspace("s3://kart/ws", aws_conn_id="kart"):
     graph = Graph.of([All(count=tasks)])
-    parts = [node for node in graph.nodes.values() if isinstance(node.task, Part)]
+    parts = [(node, node.task) for node in graph.nodes.values() if isinstance(node.task, Part)]
     targets_of(graph.nodes[graph.roots[0]].task)[0][1].exists()  # connects
     started, cpu = time.perf_counter(), time.process_time()
     if what == "fill":
-        for node in parts:
-            node.targets[0].dump(node.task.number)
+        for node, part in parts:
+            node.targets[0].dump(part.number)
     elif what == "plan":
         plan = make_plan(graph, remember=True)
         counted = len(plan.with_outcome(Outcome.CACHED)), len(plan.with_outcome(Outcome.RUN))
         print(counted, file=sys.stderr)
     else:
-        for node in parts:
+        for node, _ in parts:
             node.targets[0].exists()
 print(json.dumps({"seconds": time.perf_counter() - started, "cpu": time.process_time() - cpu}))
