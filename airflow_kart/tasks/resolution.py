@@ -72,8 +72,9 @@ def required_by(task: Task) -> object:
 def one_walk() -> Iterator[None]:
     """Read the configuration once, and pause the cyclic garbage collector.
 
-    The collector would look at each object of a growing graph again and again. The objects of a large graph live long, so they move to the oldest generation unseen: looking at all of them, in one
-    generation after the other, takes a sixth of the time of a walk.
+    The collector would look at each object of a growing graph again and again. The objects of a large graph live long, so
+    they move to the oldest generation unseen: looking at all of them, in one generation after the other, takes a sixth of
+    the time of a walk.
     """
     enabled = gc.isenabled()
     gc.disable()
