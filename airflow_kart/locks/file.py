@@ -12,7 +12,6 @@ import os
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from airflow_kart.exceptions import LockError, LockLostError
 from airflow_kart.locks.base import Holder, Lease, Taken, checked_name
@@ -81,16 +80,17 @@ class FileLocks:
         return None
 
 
-@dataclass
 class _FileLease:
     """A place of a lock file that this process has locked."""
 
-    holder: Holder
-    _path: str
-    _place: int
-    _file: LockFile | None
-    _idle: list[LockFile]
-    time_to_live: None = None
+    time_to_live = None
+
+    def __init__(self, holder: Holder, path: str, place: int, file: LockFile, idle: list[LockFile]) -> None:
+        self.holder = holder
+        self._path = path
+        self._place = place
+        self._file: LockFile | None = file
+        self._idle = idle
 
     def renew(self) -> None:
         """Check that the lock file still has its name."""
