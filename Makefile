@@ -21,9 +21,8 @@ demo: $(VENV)/.examples
 test: $(VENV)/.dev
 	.ci/system_packages
 	$(BIN)/python -m pytest tests/unit --numprocesses 3 --dist worksteal
-	$(BIN)/python -m pytest tests/typing
-	$(BIN)/python -m pytest tests/stores --numprocesses 4 --dist worksteal
-	$(BIN)/python -m pytest tests/airflow --numprocesses 3 --dist loadfile
+	$(BIN)/python -m pytest tests/typing tests/stores --numprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest tests/airflow --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest tests/scheduler --numprocesses 2 --dist loadgroup
 
 check: $(VENV)/.dev

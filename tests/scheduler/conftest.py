@@ -24,6 +24,7 @@ if "scheduler" in sys.argv:  # whose forks the tasks are: else each of hundreds 
 """
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let two processes share the tests: one has this Airflow, the other those that tests start for themselves."""
     for item in items:

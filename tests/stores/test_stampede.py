@@ -1,6 +1,6 @@
 """Sixteen processes want the same two hundred tasks, while some are killed, some are stopped, and services fail.
 
-In buckets there are half as many tasks, since a server on loopback takes a minute for the requests of a hundred.
+In buckets there are fewer tasks, since a server on loopback takes a minute for the requests of a hundred.
 """
 
 from __future__ import annotations
@@ -86,6 +86,6 @@ def test_in_a_bucket_in_a_storm(kind: Kind, log: Path, capsys: pytest.CaptureFix
             environment = {"AIRFLOW_CONN_AWS_DEFAULT": s3_server.s3_connection(proxy)}
         else:
             environment = {"AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": gcs_server.gcs_connection(), "STORAGE_EMULATOR_HOST": proxy}
-        counts = stampede(Plan(f"{kind.base}/ws", str(log), tasks=100, stopped_for=10.0), **environment)
-    check(f"leases in {kind.name}", counts, capsys, tasks=100)
+        counts = stampede(Plan(f"{kind.base}/ws", str(log), tasks=60, stopped_for=10.0), **environment)
+    check(f"leases in {kind.name}", counts, capsys, tasks=60)
     assert counts["locks left"] == 0

@@ -182,7 +182,7 @@ target = Target("a.pkl", format_for("a.pkl"), LocalStore())
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 if sys.argv[1] == "dump":
-    rows = 3_000_000
+    rows = 2_000_000
     def texts():
         array = np.empty(rows, dtype=object)
         for number in range(rows):
@@ -203,5 +203,5 @@ else:
 
 def test_a_frame_is_not_held_twice(python: Any, script: Any) -> None:
     path = script("peak.py", PEAK)
-    assert float(python(path, "dump")) < 100  # megabytes; the frame has 600
+    assert float(python(path, "dump")) < 100  # megabytes; the frame has 400
     assert float(python(path, "load")) < 150
