@@ -23,7 +23,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/unit --numprocesses 3 --dist worksteal
 	$(BIN)/python -m pytest tests/typing tests/stores --numprocesses 4 --dist worksteal
 	$(BIN)/python -m pytest tests/airflow --numprocesses 3 --dist loadfile --no-loadscope-reorder
-	$(BIN)/python -m pytest tests/scheduler --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest tests/scheduler --numprocesses 2
 
 check: $(VENV)/.dev
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync pyright mypy style

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness import gcs_server, s3_server
 from harness.airflow_server import AirflowServer
 from harness.checkout import pytest_sessionfinish, pytest_sessionstart, pytest_terminal_summary  # noqa: F401
 from harness.postgres import postgres
+from xdist.scheduler import LoadScopeScheduling
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "example_dags"
@@ -24,11 +26,15 @@ if "scheduler" in sys.argv:  # whose forks the tasks are: else each of hundreds 
 """
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let two processes share the tests: one has this Airflow, the other those that tests start for themselves."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("shared" if "airflow" in getattr(item, "fixturenames", ()) else "own"))
+class _TwoSets(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
+    """Gives one process the tests of this Airflow, and another those of the files that start one for themselves."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "own" if any(name in nodeid for name in ("test_canary.py", "test_single_flight.py")) else "shared"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _TwoSets(config, log)
 
 
 @pytest.fixture(scope="session")
