@@ -208,7 +208,7 @@ class AirflowServer:
             dead = [name for name, process in self._processes.items() if process.poll() is not None]
             if dead or time.monotonic() > deadline:
                 raise AssertionError(f"waited in vain for {what}; ended processes: {dead}\n{self._log_tails()}")
-            time.sleep(0.3)
+            time.sleep(0.5)
 
     def _log_tails(self) -> str:
         return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}" for log in self.home.glob("*.log"))
@@ -284,7 +284,7 @@ def _configuration(home: Path, port: int, database: str) -> dict[str, str]:
             "sql_alchemy_conn_async": f"postgresql+asyncpg://{database}",
         },
         "dag_processor": {"refresh_interval": 2, "min_file_process_interval": 300},
-        "scheduler": {"scheduler_idle_sleep_time": 0.2},
+        "scheduler": {"scheduler_idle_sleep_time": 0.5},
         "logging": {
             "logging_level": "INFO",
             "worker_log_server_port": free_port(),

@@ -16,7 +16,7 @@ def test_a_thousand_cached_tasks_take_little_longer_than_skipping_them_and_no_pr
     )
     airflow.wait_for_dags("layered", "layered_plain")
     runs, plain = [], []
-    for _ in range(3):
+    for _ in range(2):
         runs.append(airflow.run("layered"))
         plain.append(airflow.run("layered_plain"))
     for run in runs:
