@@ -162,7 +162,7 @@ class AirflowServer:
         """Wait until a condition gives something true; return that.
 
         Args:
-            condition: is asked several times in a second.
+            condition: is asked twice in a second.
             seconds: how long to wait at most.
             what: is waited for, in words.
             seen: says what there is instead, when it was waited for in vain.
