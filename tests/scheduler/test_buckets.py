@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-CONF = {"window_days": 2, "trees": 10}
+CONF = {"window_days": 1, "trees": 10}
 
 
 @pytest.mark.parametrize("scheme", ["s3", "gs"])

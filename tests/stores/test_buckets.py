@@ -346,7 +346,7 @@ def test_a_lost_upload_is_named(store: BucketStore, base: str) -> None:
     assert store.stat(f"{base}/a") is None
 
 
-@pytest.mark.parametrize(("rounds", "length"), [(200, 1000), (6, 9 * MB)], ids=["small", "large"])
+@pytest.mark.parametrize(("rounds", "length"), [(100, 1000), (6, 9 * MB)], ids=["small", "large"])
 def test_of_two_processes_that_expect_the_same_one_publishes(kind: Kind, rounds: int, length: int) -> None:
     store = kind.store()
     uri = f"{kind.base}/contested"
