@@ -38,20 +38,20 @@ class Redaction:
 
     def __init__(self, task: Task) -> None:
         self._tasks = [task]
+        self._known = 0  # of the tasks
+        self._texts: frozenset[str] = frozenset()
         self._pattern: re.Pattern[str] | None = None
         self._numbers: frozenset[str] = frozenset()
-        self._ready = False
 
     def include(self, tasks: Iterable[Task]) -> None:
         """Replace the private values of more tasks too, which ``run()`` asks for."""
+        before = len(self._tasks)
         self._tasks += tasks
-        self._ready = False
-        self.tell_airflow()
+        _tell_airflow(self._tasks[before:])
 
     def text(self, text: str) -> str:
         """Return a text without secrets."""
-        if not self._ready:
-            self._prepare()
+        self._prepare()
         found = text if self._pattern is None else self._pattern.sub(STARS, text)
         for redact in _of_maskers("redact"):
             found = str(redact(found))
@@ -59,10 +59,7 @@ class Redaction:
 
     def tell_airflow(self) -> None:
         """Let Airflow mask the private values in its own logs, where Airflow is loaded."""
-        if any(True for _ in _of_maskers("mask_secret")):
-            texts = {text for text in _private_texts(self._tasks) if len(text) >= _SHORT and text not in _PLAIN}
-            for form in {form for text in texts for form in _written(text)}:
-                _mask(form)
+        _tell_airflow(self._tasks)
 
     def json(self, value: Json) -> Json:
         """Return JSON with all texts, keys included, free of secrets; a number that is a secret becomes stars."""
@@ -74,17 +71,29 @@ class Redaction:
             return [self.json(item) for item in value]
         if value is None or isinstance(value, bool):
             return value
-        if not self._ready:
-            self._prepare()
+        self._prepare()
         return STARS if str(value) in self._numbers else value
 
     def _prepare(self) -> None:
-        texts = set(_private_texts(self._tasks))
-        self._numbers = frozenset(text for text in texts if len(text) > 3)
-        variants = sorted({variant for text in texts for variant in _variants(text)}, key=len, reverse=True)
-        if variants:
-            self._pattern = re.compile("|".join(map(_expression, variants)))
-        self._ready = True
+        """Learn the private values of the tasks that are new."""
+        count = len(self._tasks)
+        if count == self._known:
+            return
+        texts = self._texts.union(_private_texts(self._tasks[self._known : count]))
+        if texts != self._texts:
+            self._texts = texts
+            self._numbers = frozenset(text for text in texts if len(text) > 3)
+            variants = sorted({variant for text in texts for variant in _variants(text)}, key=len, reverse=True)
+            if variants:
+                self._pattern = re.compile("|".join(map(_expression, variants)))
+        self._known = count  # last: until then another thread prepares by itself
+
+
+def _tell_airflow(tasks: Iterable[Task]) -> None:
+    if any(True for _ in _of_maskers("mask_secret")):
+        texts = {text for text in _private_texts(tasks) if len(text) >= _SHORT and text not in _PLAIN}
+        for form in {form for text in texts for form in _written(text)}:
+            _mask(form)
 
 
 def _private_texts(tasks: Iterable[Task]) -> Iterator[str]:
