@@ -62,8 +62,12 @@ class FileLocks:
     def look(self, name: str) -> Taken | None:
         """Return the holder of a lock; the lock of a dead holder is free."""
         place, path = self._find(name)
-        with _refusals(path), contextlib.suppress(FileNotFoundError):
-            words = LockFile(path, create=False).look(place)
+        with (
+            _refusals(path),
+            contextlib.suppress(FileNotFoundError),
+            contextlib.closing(LockFile(path, create=False)) as file,
+        ):
+            words = file.look(place)
             return None if words is None else Taken(Holder.from_json(words))
         return None
 
