@@ -17,7 +17,7 @@ export PYTHONDONTWRITEBYTECODE =
 demo: $(VENV)/.examples
 	$(BIN)/python .ci/demo.py
 
-# Each level by itself, the fast ones first. Tests that wait for something leave room for one or two more than there are cores.
+# Each level by itself, but for typing, and the fast ones first. Tests that wait leave room for a process or two more than there are cores.
 test: $(VENV)/.dev
 	.ci/system_packages
 	$(BIN)/python -m pytest tests/unit --numprocesses 3 --dist worksteal
