@@ -13,14 +13,12 @@ import contextlib
 import hashlib
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape
 
-from harness.loopback import free_port
+from harness.loopback import free_port, wait_for_answer
 
 __all__ = ["far_bucket"]
 
@@ -36,14 +34,7 @@ def far_bucket(directory: Path, latency: float) -> Iterator[str]:
     address = f"http://127.0.0.1:{port}"
     server = subprocess.Popen([sys.executable, __file__, str(port), str(latency), str(directory)])
     try:
-        deadline = time.monotonic() + 120
-        while True:
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"{address}/kart?list-type=2&prefix=none", timeout=5).close()
-                break
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"the far bucket did not open (exit code {server.returncode})")
-            time.sleep(0.1)
+        wait_for_answer(f"{address}/kart?list-type=2&prefix=none", server, 120)
         yield address
     finally:
         server.kill()

@@ -12,7 +12,6 @@ import json
 import subprocess
 import tempfile
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator
 from importlib.resources import files
@@ -20,7 +19,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from harness import http_proxy
-from harness.loopback import free_port
+from harness.loopback import free_port, wait_for_answer
 
 __all__ = ["gcs_connection", "gcs_server", "make_bucket"]
 
@@ -36,7 +35,7 @@ def gcs_server(*, complete: bool = True) -> Iterator[str]:
     with tempfile.TemporaryFile() as log:
         server = subprocess.Popen(command, stdout=log, stderr=log)
         try:
-            _wait_for(f"http://{address}", server)
+            wait_for_answer(f"http://{address}/storage/v1/b?project=kart", server, 30)
             if not complete:
                 yield f"http://{address}"
                 return
@@ -73,17 +72,6 @@ def make_bucket(address: str, name: str) -> None:
     data, head = json.dumps({"name": name}).encode(), {"Content-Type": "application/json"}
     request = urllib.request.Request(f"{address}/storage/v1/b?project=kart", data, head)
     urllib.request.urlopen(request, timeout=30).close()
-
-
-def _wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"{address}/storage/v1/b?project=kart", timeout=5).close()
-            return
-        if server.poll() is not None or time.monotonic() > deadline:
-            raise AssertionError(f"fake-gcs-server did not start (exit code {server.returncode})")
-        time.sleep(0.05)
 
 
 class _Front(http_proxy.Handler):

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from harness.loopback import free_port
+from harness.loopback import free_port, wait_for_answer
 
 __all__ = ["make_bucket", "objects_in", "s3_connection", "s3_server"]
 
@@ -41,7 +41,7 @@ def s3_server(*, latency: float = 0.0) -> Iterator[str]:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         try:
             address = f"http://127.0.0.1:{port}"
-            _wait_for(address, server)
+            wait_for_answer(f"{address}/moto-api/", server, 60)
             yield address
         finally:
             server.kill()
@@ -70,17 +70,6 @@ def objects_in(address: str, bucket: str) -> Iterator[tuple[str, dict[str, str],
         for listed in page.get("Contents", []):
             found = client.get_object(Bucket=bucket, Key=listed["Key"])
             yield listed["Key"], found["Metadata"], found["Body"].read()
-
-
-def _wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"{address}/moto-api/", timeout=5).close()
-            return
-        if server.poll() is not None or time.monotonic() > deadline:
-            raise AssertionError(f"the S3 service did not start (exit code {server.returncode})")
-        time.sleep(0.1)
 
 
 _UPLOAD = re.compile(rb"<UploadId>(.+?)</UploadId>")
