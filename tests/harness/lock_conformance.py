@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from airflow_kart.exceptions import LockLostError
 from airflow_kart.locks import Hold, Holder, Lease, Locks, LockWatch, Taken
 from harness.lock_process import LockPlace, LockProcess, excluded_each_other
 
-__all__ = ["EveryLease", "EveryLock", "EveryLockThatExpires", "taken", "waited_for"]
+__all__ = ["EveryLease", "EveryLock", "EveryLockThatExpires", "looked_at", "seconds_of_a_lock", "taken", "waited_for"]
 
 NAME = "0123456789abcdef"
 
@@ -40,6 +40,37 @@ def waited_for(locks: Locks, name: str = NAME, task: str = "Waiter", seconds: fl
                 return found, time.monotonic() - began
         time.sleep(0.02)
     raise AssertionError("the lock was not to be had")
+
+
+@contextlib.contextmanager
+def looked_at(locks: Locks, threads: int) -> Iterator[None]:
+    """Have several threads look at the lock all the time."""
+    end = threading.Event()
+
+    def look() -> None:
+        while not end.is_set():
+            locks.look(NAME)
+
+    lookers = [threading.Thread(target=look) for _ in range(threads)]
+    for looker in lookers:
+        looker.start()
+    try:
+        yield
+    finally:
+        end.set()
+        for looker in lookers:
+            looker.join()
+
+
+def seconds_of_a_lock(locks: Locks, rounds: int) -> float:
+    """Return how long it takes to take a lock and let it go, at the best of twenty times so many rounds."""
+    best = 1.0
+    for _ in range(20):
+        began = time.perf_counter()
+        for _ in range(rounds):
+            taken(locks).release()
+        best = min(best, (time.perf_counter() - began) / rounds)
+    return best
 
 
 def at_once(work: Callable[[], None], threads: int) -> None:
@@ -137,22 +168,9 @@ class EveryLock:
         assert locks.look(NAME) is None
 
     def test_looking_keeps_nobody_out(self, locks: Locks) -> None:
-        end = threading.Event()
-
-        def look() -> None:
-            while not end.is_set():
-                locks.look(NAME)
-
-        lookers = [threading.Thread(target=look) for _ in range(3)]
-        for looker in lookers:
-            looker.start()
-        try:
+        with looked_at(locks, 3):
             for _ in range(10):
                 taken(locks).release()
-        finally:
-            end.set()
-            for looker in lookers:
-                looker.join()
 
     def test_processes_exclude_each_other(self, others: LockPlace, tmp_path: Path) -> None:
         with contextlib.ExitStack() as running:
@@ -164,6 +182,7 @@ class EveryLock:
 
     def test_a_killed_holder_lets_go(self, others: LockPlace) -> None:
         locks = others.locks()
+        assert locks.look(NAME) is None  # and connects, which takes longer than such a lock lives
         with LockProcess(others) as process:
             assert process.ask("acquire", NAME, "Killed") == "got"
             seen = locks.look(NAME)

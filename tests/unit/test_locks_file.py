@@ -6,14 +6,13 @@ import errno
 import fcntl
 import json
 import os
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.lock_conformance import NAME, EveryLock, at_once, taken
+from harness.lock_conformance import NAME, EveryLock, at_once, looked_at, seconds_of_a_lock, taken
 from harness.lock_process import LockPlace
 from harness.lock_words import Words
 from harness.obstacles import OBSTACLES
@@ -315,23 +314,11 @@ def test_a_lease_that_nobody_released_is_free_with_its_end(tmp_path: Path, locki
 
 @pytest.mark.usefixtures("ranges")
 def test_looking_at_ranges_gets_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    locks, end = FileLocks(str(tmp_path)), threading.Event()
+    locks = FileLocks(str(tmp_path))
     monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("had to try again"))
-
-    def look() -> None:
-        while not end.is_set():
-            locks.look(NAME)
-
-    lookers = [threading.Thread(target=look) for _ in range(2)]
-    for looker in lookers:
-        looker.start()
-    try:
+    with looked_at(locks, 2):
         for _ in range(300):
             taken(locks).release()
-    finally:
-        end.set()
-        for looker in lookers:
-            looker.join()
 
 
 def test_a_second_lease_is_held_across_a_fork_by_nobody_but_the_parent(
@@ -472,13 +459,7 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path, locking: str
 
 
 def test_locking_a_file_takes_less_than_a_millisecond(tmp_path: Path) -> None:
-    locks, best = FileLocks(str(tmp_path)), 1.0
-    for _ in range(20):
-        began = time.perf_counter()
-        for _ in range(20):
-            taken(locks).release()
-        best = min(best, (time.perf_counter() - began) / 20)
-    assert best < 0.001
+    assert seconds_of_a_lock(FileLocks(str(tmp_path)), 20) < 0.001
 
 
 def test_a_whole_file_that_others_only_look_at_is_tried_again_after_a_short_while(
