@@ -154,6 +154,13 @@ def _kart_options() -> dict[str, Any]:
             default="86400",
             example="3600",
         ),
+        "unknown_conf": _option(
+            "What a key of a run's conf does that is no field of the trigger form: error fails the run, warn logs the key, "
+            "ignore does nothing. In a DAG of the user's own, only a key that resembles a field of a compiled group counts.",
+            "string",
+            default="error",
+            example="warn",
+        ),
         "private_digest_key": _option(
             "Secret that keys the digests by which private parameters appear in sidecars and count in unique ids. "
             "Without a key a sidecar says only that the parameter was set, and a private parameter that counts is an "

@@ -90,7 +90,9 @@ def test_modules_that_airflow_does_not_parse_lend_their_classes_and_the_dags_tha
     monkeypatch.syspath_prepend(str(outside))
     (outside / "kart_churn_dags.py").write_text(CHURN)
     (folder / "scoring.py").write_text(SCORING)
-    (folder / "classes.py").write_text("from kart_churn_dags import Churn, Data\nfrom airflow_kart import KartDag\nKartDag('c', Data)")
+    (folder / "classes.py").write_text(
+        "from kart_churn_dags import Churn, Data\nfrom airflow_kart import KartDag\nKartDag('c', Data)"
+    )
     assert registered(folder / "scoring.py", folder) == {"scoring.py": OWN["scoring.py"] | {"churn_data"}}
     assert registered(folder / "classes.py", folder) == {"classes.py": {"c"}}
     shutil.rmtree(outside)
