@@ -16,8 +16,7 @@ from airflow.sdk import DAG
 from airflow_kart.compiler.compile import OnCached, Roots, compile_roots
 from airflow_kart.compiler.documentation import class_documentation
 from airflow_kart.compiler.form import add_form, name_fields
-from airflow_kart.exceptions import BindingError
-from airflow_kart.identity.names import own_folder
+from airflow_kart.exceptions import BindingError, KartError, calling_frame
 from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.parameters import UNSET
 from airflow_kart.storage.workspace import Workspace
@@ -86,9 +85,9 @@ class KartDag(DAG):
                     self.task_group, fields, on_cached=on_cached, plan=plan, operator_kwargs=operator_kwargs or {}
                 )
             add_form(self, compilation.binding, fields)
-        except BindingError as error:
+        except KartError as error:
             error.add_context(f"KartDag {dag_id!r}")
-            raise
+            raise error.in_users_code(saying=True) from None
 
     def validate(self) -> None:
         """Check the DAG, as Airflow does of each DAG that it finds in a file.
@@ -115,15 +114,6 @@ class KartDag(DAG):
         return (installed or not Path(self._home).is_relative_to(bundle)) and any(
             value is self for module in parsed for value in vars(module).values()
         )
-
-
-def calling_frame() -> FrameType:
-    """Return the nearest caller outside this package."""
-    package = f"{own_folder()}{os.sep}"
-    frame = sys._getframe(1)  # noqa: SLF001 - as Airflow's DAG does for its own fileloc
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
-        frame = frame.f_back
-    return frame
 
 
 def _home(frame: FrameType) -> str:
