@@ -18,6 +18,7 @@ DAYS = ("2013-03-01", "2013-03-02")
 RUNS = [(day, turn) for day in DAYS for turn in ("cold", "warm")][: int(os.environ.get("DEMO_RUNS", "4"))]
 REPORT = re.compile(r"Report: (?P<headline>.*)\n(?P<table>(?:\S.*\n)+)")
 CONFIGURATION = """[core]
+dagbag_import_timeout = 120
 load_examples = False
 simple_auth_manager_all_admins = True
 

@@ -48,54 +48,54 @@ def main() -> None:
     parser.add_argument("cells", nargs="*", metavar="CELL", help=f"today, or some of {', '.join(CELLS)}; by default all")
     parser.add_argument("--quick", action="store_true", help="one run of the demo's first day only")
     arguments = parser.parse_args()
-    today = CELLS[dt.date.today().toordinal() % len(CELLS)]
+    today = CELLS[dt.datetime.now(dt.timezone.utc).toordinal() % len(CELLS)]
     cells = [today if cell == "today" else cell for cell in arguments.cells] or CELLS
     if unknown := set(cells) - set(CELLS):
         parser.error(f"no such cell: {', '.join(sorted(unknown))}")
-    rows = [tried(cell, arguments.quick) for cell in cells]
-    heading = ("Airflow", "Python", "common.compat", *SHOWN[2:], "import", "demo")
-    lines = [heading, ("---",) * len(heading), *rows]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-    print(table)
-    if cells == CELLS and not arguments.quick:
+    whole = [tried(cell, 1 if arguments.quick else 4) for cell in cells]
+    if all((PLACE / cell / "row.json").exists() for cell in CELLS):
+        rows = [json.loads((PLACE / cell / "row.json").read_text()) for cell in CELLS]
+        heading = ["Airflow", "Python", "common.compat", *SHOWN[2:], "import", "demo"]
+        lines = [heading, ["---"] * len(heading), *rows]
+        table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
         PAGE.write_text(TABLE.sub(lambda _: table, PAGE.read_text()))
-    if any("failed" in cell for row in rows for cell in row):
-        sys.exit("some cells failed; what they printed is in " + str(PLACE))
+    if not all(whole):
+        sys.exit(f"some cells failed; what they printed is in {PLACE}")
 
 
-def tried(cell: str, quick: bool) -> tuple[str, ...]:
-    """Try one cell; return its row of the table. What the commands print goes to a file."""
+def tried(cell: str, runs: int) -> bool:
+    """Try one cell and keep its row of the table; return whether all went well. What the commands print goes to a file."""
     airflow, _, python = cell.partition("-")
     home = PLACE / cell
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
-    program = home / "venv" / "bin" / "python"
+    program = str(home / "venv" / "bin" / "python")
     wanted = [f"{ROOT}[examples]", f"apache-airflow=={airflow}.*", *PINS.get(airflow, [])]
+    row = [airflow, python, *[""] * len(SHOWN[1:]), "", ""]
     with (home / "log").open("w") as log:
-        steps = [
-            [UV, "venv", "--quiet", "--python", python, str(home / "venv")],
-            [UV, "pip", "install", "--quiet", "--python", str(program), *wanted],
-        ]
-        for step in steps:
-            if subprocess.run(step, stdout=log, stderr=log, check=False).returncode:
-                print(f"{cell}: not installable, see {log.name}", flush=True)
-                return (airflow, python, *["" for _ in SHOWN[1:]], "install failed", "")
-        started = time.monotonic()
-        script = f"SHOWN = {SHOWN!r}\n{IMPORT_ALL}"
-        found = subprocess.run([str(program), "-c", script], cwd=home, stdout=subprocess.PIPE, stderr=log, check=False)
-        if found.returncode:
-            print(f"{cell}: import failed, see {log.name}", flush=True)
-            return (airflow, python, *["" for _ in SHOWN[1:]], "failed", "")
-        versions = json.loads(found.stdout.splitlines()[-1])
-        imported = f"{time.monotonic() - started:.0f} s"
-        started = time.monotonic()
-        environment = {**os.environ, "DEMO_HOME": str(home / "demo"), "DEMO_RUNS": "1" if quick else "4"}
-        demo = subprocess.run(
-            [str(program), str(ROOT / ".ci" / "demo.py")], env=environment, stdout=log, stderr=log, check=False
-        )
-        outcome = f"{time.monotonic() - started:.0f} s" if demo.returncode == 0 else "failed"
-    print(f"{cell}: Airflow {versions[SHOWN[0]]}, Python {versions['Python']}: demo {outcome}", flush=True)
-    return (versions[SHOWN[0]], versions["Python"], *(versions[name] for name in SHOWN[1:]), imported, outcome)
+
+        def run(*command: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+            print("$", *command, file=log, flush=True)
+            return subprocess.run(
+                command, env={**os.environ, **environment}, cwd=home, stdout=subprocess.PIPE, stderr=log, check=True
+            )
+
+        try:
+            run(UV, "venv", "--quiet", "--python", python, str(home / "venv"))
+            run(UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", program, *wanted)
+            started = time.monotonic()
+            versions = json.loads(run(program, "-c", f"SHOWN = {SHOWN!r}\n{IMPORT_ALL}").stdout.splitlines()[-1])
+            row = [versions[SHOWN[0]], versions["Python"], *(versions[name] for name in SHOWN[1:])]
+            row.append(f"{time.monotonic() - started:.0f} s")
+            started = time.monotonic()
+            run(program, str(ROOT / ".ci" / "demo.py"), DEMO_HOME=str(home / "demo"), DEMO_RUNS=str(runs))
+            row.append(f"{runs} run{'s' if runs > 1 else ''}, {time.monotonic() - started:.0f} s")
+        except subprocess.CalledProcessError as error:
+            print(f"{cell} failed: {error}", (error.stdout or b"").decode()[-3000:], file=log)
+            row = [part or "failed" for part in (row + [""] * 2)[: len(SHOWN) + 3]]
+    (home / "row.json").write_text(json.dumps(row))
+    print(f"{cell}: {' | '.join(row)}", flush=True)
+    return "failed" not in row
 
 
 if __name__ == "__main__":
