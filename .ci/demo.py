@@ -30,11 +30,12 @@ To see this in Airflow's UI:
 
   {command}
 
-  1. Open http://localhost:8080 once the API server has started, and there Dags, flight_delays. The runs from here are listed.
-  2. A square of the grid is a task in a run. Dark green: the task ran. Pink: Airflow calls the task skipped, and the plan
-     skipped it: its artifact was there (cached), or no task that runs needs it (not needed). Red: the task failed.
-  3. The task report lists what became of each task, and why, in its Logs. Kart artifact, in a task's Details, leads to its files.
-  4. Trigger, at the top right, opens the form. Choose a day of 2013 from January 8 on; change trees to see what runs again.
+  1. Open http://localhost:8080 once the API server has started; there Dags, then flight_delays. The grid shows the second run of
+     each day: a second run of a day by `dags test` replaces the first.
+  2. A square of the grid is a task in a run. Green with a tick: the task ran. Pink: Airflow calls the task skipped. The plan
+     skipped it at once, as its artifact was there (cached), or as no task that runs needs it (not needed). Red: failed.
+  3. Trigger, at the top right, opens the form. Choose a logical date in 2013 from January 8 on, and change trees to see what
+     runs again. The log of the new run's task report says of each task what became of it, and why.
 """
 ROW = re.compile(r"^(\S+) +(ran|cached|not_needed|failed) ", re.MULTILINE)
 
@@ -63,7 +64,7 @@ def main() -> None:
     for headline in headlines:
         print(f"  {headline}")
     show_artifacts()
-    print(TO_SEE.format(command=f"AIRFLOW_HOME={HOME} {PROGRAM} standalone"))
+    print(TO_SEE.format(command=f"AIRFLOW_HOME={HOME} PATH={PROGRAM.parent}:$PATH airflow standalone"))
 
 
 def airflow(*arguments: str) -> str:

@@ -101,7 +101,7 @@ class KartDag(DAG):
         if self.fileloc not in (self._caller, self._home, None) and not self._is_adopted():
             logger.info("DAG %s belongs to %s, so %s does not register it again", self.dag_id, self._home, self.fileloc)
             raise AirflowClusterPolicySkipDag(f"DAG {self.dag_id} belongs to {self._home}")
-        super().validate()
+        super().validate()  # type: ignore[no-untyped-call]  # Airflow's is not annotated
 
     def _is_adopted(self) -> bool:
         """Whether the parsed file names the DAG, which a module outside the file's bundle makes, such as an installed package.

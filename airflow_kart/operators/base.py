@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import airflow
 import structlog
+from airflow.providers.common.compat.sdk import redact  # pyright: ignore[reportPrivateImportUsage]
 from airflow.sdk import BaseOperator
-from airflow.sdk.log import mask_secret, redact  # compat has mask_secret from 1.21 on, which needs Python 3.11
+from airflow.sdk.log import mask_secret  # compat has it from 1.21 on, which needs Python 3.11
 from jinja2.nativetypes import NativeEnvironment
 
 from airflow_kart.operators.workspace_field import WorkspaceField, given_workspace, workspace_from
