@@ -80,9 +80,9 @@ class KartDag(DAG):
                 self.blueprint = compilation.add_operators(
                     self.task_group, fields, on_cached=on_cached, plan=plan, operator_kwargs=operator_kwargs or {}
                 )
-            if plan:  # which tells of a run without any other task: Airflow makes none outside of start_date and end_date
-                first = self.task_dict[str(self.blueprint.plan_task_id)]
-                first.start_date, first.end_date = _EVER
+            if plan:  # a run outside of start_date and end_date has these two alone: the plan says so, and the run fails
+                for own in (str(self.blueprint.plan_task_id), "report"):
+                    self.task_dict[own].start_date, self.task_dict[own].end_date = _EVER
             add_form(self, compilation.binding, fields)
         except BindingError as error:
             error.add_context(f"KartDag {dag_id!r}")
