@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
-from airflow.providers.common.compat.sdk import DownstreamTasksSkipped, XCom
+from airflow.providers.common.compat.sdk import XCom
 
 from airflow_kart.locks import locks_for
 from airflow_kart.operators.assets import announce, has_assets, made_by_operator, with_alias
 from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint, RunGraph
+from airflow_kart.operators.bulk_skip import skip_in_bulk
 from airflow_kart.operators.metrics import count_outcomes
 from airflow_kart.operators.run_context import PLAN_XCOM, RunContext
 from airflow_kart.operators.table import text_table
@@ -87,7 +88,7 @@ class KartPlanOperator(KartBaseOperator):
         self._tell_of_cached(planned, plan, skipped=skipped, run=run, context=context, pulled=asked)
         if skipped:
             context["ti"].xcom_push(key="return_value", value=counts)
-            raise DownstreamTasksSkipped(tasks=skipped)  # type: ignore[no-untyped-call]  # Airflow's is not annotated
+            skip_in_bulk(skipped)
         return counts
 
     def _tell_of_cached(
