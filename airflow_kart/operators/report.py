@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowSkipException
 from airflow_kart.exceptions import TaskFailedError
 from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint
+from airflow_kart.operators.metrics import count_outcomes
 from airflow_kart.operators.run_context import RunContext
 from airflow_kart.operators.table import text_table
 from airflow_kart.operators.upstream_skips import skip_summary
@@ -99,12 +100,14 @@ class KartReportOperator(KartBaseOperator):
                 found[task_id] = PlannedTask(Outcome.NOT_NEEDED, "not part of the graph")
                 continue
             state, there = str(states.get(task_id)), next(present)
-            reason = str(plan.get(task_id, {}).get("reason") or there.reason)
             if state == "success" and there.complete:
                 outcome = Outcome.RAN if there.made_by == (ti.dag_id, ti.run_id) else Outcome.CACHED
+                why = plan.get(task_id, {}).get("reason") if outcome is Outcome.RAN else None
+                reason = str(why or there.reason)  # of an artifact that another run made meanwhile: by which, and when
             else:
                 outcome, reason = _as_its_operator_said(ti.xcom_pull(task_ids=task_id), state, there)
-            found[task_id] = PlannedTask(outcome, reason, there.seconds)
+            found[task_id] = PlannedTask(outcome, reason, there.seconds, made_by=there.made_by, artifacts=there.artifacts)
+        count_outcomes(ti.dag_id, (found[task_id] for task_id in unknown))  # the plan has counted the others
         return {task_id: found[task_id] for task_id in self.blueprint.nodes}
 
     def _publish(self, found: Mapping[str, PlannedTask], run_context: RunContext, context: Any) -> dict[str, Any]:
@@ -143,9 +146,14 @@ def _as_its_operator_said(summary: object, state: str, there: Completeness) -> t
     """
     said = summary if isinstance(summary, Mapping) else {}
     if said.get("outcome") in (Outcome.RAN.value, Outcome.CACHED.value):
-        return Outcome(said["outcome"]), str(said.get("reason"))
+        lost = "" if there.complete else f"; {said.get('host')} has it at {_uris(said)}, and here {there.reason}"
+        return Outcome(said["outcome"]), f"{said.get('reason')}{lost}"
     if state == "success":
         return Outcome.SKIPPED, f"it was marked as success, and its artifact is not there: {there.reason}"
     if state == "skipped":
         return Outcome.SKIPPED, skip_summary(summary)
     return Outcome.CACHED if there.complete else Outcome.NOT_NEEDED, there.reason
+
+
+def _uris(said: Mapping[str, Any]) -> str:
+    return ", ".join(str(artifact.get("uri")) for artifact in said.get("artifacts") or ())

@@ -139,7 +139,9 @@ def test_the_day_is_the_partitions_whatever_airflow_knows_of_it(of_run, day):
     assert rendered(run_date(tz="Asia/Tokyo", offset=dt.timedelta(days=-1)), **of_run) == str(day_before)
 
 
-@pytest.mark.parametrize(("of_key", "day"), [("2012-02-03", "2013-01-08"), ("2013-05-06", "2013-05-06"), ("2026", "2013-12-31")])
+@pytest.mark.parametrize(
+    ("of_key", "day"), [("2012-02-03", "2013-01-08"), ("2013-05-06", "2013-05-06"), ("2026", "2013-12-31")]
+)
 def test_a_day_outside_the_bounds_is_the_nearest_inside(of_key, day):
     bounded = run_date(earliest=dt.date(2013, 1, 8), latest=dt.date(2013, 12, 31))
     assert rendered(bounded, partition_key=of_key) == day
