@@ -113,6 +113,13 @@ def _kart_options() -> dict[str, Any]:
             default="google_cloud_default",
             example="google_artifacts",
         ),
+        "assets": _option(
+            "The Airflow asset of each task whose class names none in assets. The text may have the fields {class_name}, "
+            "{dag_id} and {unique_id}. Empty: no assets.",
+            "string",
+            default="",
+            example="kart://{dag_id}/{class_name}",
+        ),
         "storage_retries": _option(
             "How often a request to S3 or Google Cloud Storage is tried again after a transient failure (throttling, a "
             "broken connection, a service that is not well), with growing pauses and for about a minute at most.",
@@ -158,6 +165,13 @@ def _kart_options() -> dict[str, Any]:
             "integer",
             default="86400",
             example="3600",
+        ),
+        "clear": _option(
+            "What a cleared task instance does: rerun makes again what the task instance had made in the same DAG run, look looks "
+            "for the artifact as always.",
+            "string",
+            default="rerun",
+            example="look",
         ),
         "unknown_conf": _option(
             "What a key of a run's conf does that is no field of the trigger form: error fails the run, warn logs the key, "

@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowSkipException
 from airflow_kart.exceptions import TaskFailedError
 from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint
+from airflow_kart.operators.metrics import count_outcomes
 from airflow_kart.operators.run_context import RunContext
 from airflow_kart.operators.table import text_table
 from airflow_kart.operators.upstream_skips import skip_summary
@@ -61,7 +62,7 @@ class KartReportOperator(KartBaseOperator):
             raise AirflowSkipException(f"{plan_task_id} was skipped, and so was everything that it plans")
         with self.run_workspace():
             found = self._outcomes(run_context, states, ti)
-        summary = self._publish(found, context)
+        summary = self._publish(found, run_context, context)
         failed = [task_id for task_id, outcome in found.items() if outcome.outcome is Outcome.FAILED]
         if plan_task_id and states.get(plan_task_id) not in (None, "success"):
             failed.insert(0, plan_task_id)
@@ -99,15 +100,17 @@ class KartReportOperator(KartBaseOperator):
                 found[task_id] = PlannedTask(Outcome.NOT_NEEDED, "not part of the graph")
                 continue
             state, there = str(states.get(task_id)), next(present)
-            reason = str(plan.get(task_id, {}).get("reason") or there.reason)
             if state == "success" and there.complete:
                 outcome = Outcome.RAN if there.made_by == (ti.dag_id, ti.run_id) else Outcome.CACHED
+                why = plan.get(task_id, {}).get("reason") if outcome is Outcome.RAN else None
+                reason = str(why or there.reason)  # of an artifact that another run made meanwhile: by which, and when
             else:
                 outcome, reason = _as_its_operator_said(ti.xcom_pull(task_ids=task_id), state, there)
-            found[task_id] = PlannedTask(outcome, reason, there.seconds)
+            found[task_id] = PlannedTask(outcome, reason, there.seconds, made_by=there.made_by, artifacts=there.artifacts)
+        count_outcomes(ti.dag_id, (found[task_id] for task_id in unknown))  # the plan has counted the others
         return {task_id: found[task_id] for task_id in self.blueprint.nodes}
 
-    def _publish(self, found: Mapping[str, PlannedTask], context: Any) -> dict[str, Any]:
+    def _publish(self, found: Mapping[str, PlannedTask], run_context: RunContext, context: Any) -> dict[str, Any]:
         by_outcome = {
             outcome.value: [task_id for task_id, task in found.items() if task.outcome is outcome]
             for outcome in (Outcome.RAN, Outcome.CACHED, Outcome.NOT_NEEDED, Outcome.SKIPPED, Outcome.FAILED)
@@ -119,14 +122,17 @@ class KartReportOperator(KartBaseOperator):
         context["ti"].xcom_push(key=REPORT_XCOM, value=packed({**by_outcome, **times, "why": why}))
         counts = {outcome: len(task_ids) for outcome, task_ids in by_outcome.items()}
         table = text_table(
-            ("task", "outcome", "seconds", "why"),
-            [(task_id, task.outcome.value, f"{task.seconds:.2f}", task.reason) for task_id, task in found.items()],
+            ("task", "values", "outcome", "seconds", "why"),
+            [
+                (task_id, run_context.label_of(task_id), task.outcome.value, f"{task.seconds:.2f}", task.reason)
+                for task_id, task in found.items()
+            ],
         )
         headline = (
             f"{counts['ran']} ran ({ran:.1f} s), {counts['cached']} cached, {counts['not_needed']} not needed, "
             f"{counts['skipped']} skipped, {counts['failed']} failed; {saved:.1f} s of compute saved"
         )
-        self.log.info("Report: %s\n%s", headline, table)
+        self.log.info("Report of %s: %s\n%s", run_context.date_text(), headline, table)
         return {**counts, **times}
 
 
@@ -140,9 +146,14 @@ def _as_its_operator_said(summary: object, state: str, there: Completeness) -> t
     """
     said = summary if isinstance(summary, Mapping) else {}
     if said.get("outcome") in (Outcome.RAN.value, Outcome.CACHED.value):
-        return Outcome(said["outcome"]), str(said.get("reason"))
+        lost = "" if there.complete else f"; {said.get('host')} has it at {_uris(said)}, and here {there.reason}"
+        return Outcome(said["outcome"]), f"{said.get('reason')}{lost}"
     if state == "success":
         return Outcome.SKIPPED, f"it was marked as success, and its artifact is not there: {there.reason}"
     if state == "skipped":
         return Outcome.SKIPPED, skip_summary(summary)
     return Outcome.CACHED if there.complete else Outcome.NOT_NEEDED, there.reason
+
+
+def _uris(said: Mapping[str, Any]) -> str:
+    return ", ".join(str(artifact.get("uri")) for artifact in said.get("artifacts") or ())
