@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+
 from harness.dag_runs import clear, run_tasks
 from harness.pipeline import Judged, Noted, Window, ran
 

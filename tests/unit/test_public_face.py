@@ -86,7 +86,16 @@ PUBLIC = [
     "run_date",
     "run_partition",
 ]
-OF_AIRFLOW = {"KartDag", "KartOperator", "KartPlanOperator", "KartReportOperator", "KartTaskGroup", "kart_dag", "run_date", "run_partition"}
+OF_AIRFLOW = {
+    "KartDag",
+    "KartOperator",
+    "KartPlanOperator",
+    "KartReportOperator",
+    "KartTaskGroup",
+    "kart_dag",
+    "run_date",
+    "run_partition",
+}
 HEAVY = [
     "airflow",
     "pandas",
