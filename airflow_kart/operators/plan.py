@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
-from airflow.providers.common.compat.sdk import DownstreamTasksSkipped
-
 from airflow_kart.locks import locks_for
 from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint
+from airflow_kart.operators.bulk_skip import skip_in_bulk
 from airflow_kart.operators.run_context import PLAN_XCOM, RunContext
 from airflow_kart.operators.table import text_table
 from airflow_kart.operators.xcom import packed
@@ -76,7 +75,7 @@ class KartPlanOperator(KartBaseOperator):
         ]
         if skipped:
             context["ti"].xcom_push(key="return_value", value=counts)
-            raise DownstreamTasksSkipped(tasks=skipped)  # type: ignore[no-untyped-call]  # Airflow's is not annotated
+            skip_in_bulk(skipped)
         return counts
 
     def _of_operator(self, task_id: str, run_context: RunContext, plan: Plan) -> PlannedTask:

@@ -11,6 +11,7 @@ from harness.pipeline import Clean, Judged, Model, Raw, Window, ran
 from harness.stand_ins import context
 
 from airflow_kart import KartDag, KartOperator, KartTaskGroup, TaskOnKart, build, run_date
+from airflow_kart.operators import bulk_skip
 
 DAY = dt.date(2024, 5, 6)
 TASKS = {"raw__0", "raw__1", "clean__0", "clean__1", "window", "model", "judged"}
@@ -36,6 +37,15 @@ def test_cold_then_warm(run_dag):
     assert {warm.states[task] for task in TASKS} == {"skipped"}
     assert warm.states["plan"] == warm.states["report"] == "success"
     assert ran() == []
+
+
+def test_more_tasks_are_skipped_than_one_request_names(run_dag, monkeypatch):
+    monkeypatch.setattr(bulk_skip, "_MOST_AT_ONCE", 3)
+    dag = judged("outcome_requests")
+    run_dag(dag)
+    warm = run_dag(dag)
+    assert {warm.states[task] for task in TASKS} == {"skipped"}
+    assert warm.states["plan"] == warm.states["report"] == "success"
 
 
 def test_a_changed_value_reruns_its_task_and_what_is_below(run_dag):
