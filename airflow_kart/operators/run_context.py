@@ -16,6 +16,7 @@ from airflow_kart.exceptions import BindingError
 from airflow_kart.operators.blueprint import Blueprint, RunGraph
 from airflow_kart.operators.xcom import unpacked
 from airflow_kart.parameters.label import label
+from airflow_kart.runtime.plan import Outcome
 from airflow_kart.runtime.selection import unmatched
 from airflow_kart.settings import kart_choice
 from airflow_kart.tasks.completeness import Completeness, look_at
@@ -150,7 +151,8 @@ class RunContext:
         how = shlex.join(command)
         if lasts:
             how += f"\n    or clear {task_id} in the UI, with its downstream tasks"
-        if (state := self.states.get(task_id)) in ("success", "skipped"):
+        planned = self.plan_rows().get(task_id, {}).get("outcome")
+        if (state := self.states.get(task_id)) == "success" or (state == "skipped" and planned == Outcome.CACHED.value):
             summary = self._context["ti"].xcom_pull(task_ids=task_id)
             host = summary.get("host") if isinstance(summary, Mapping) else None
             where = f" on host {host}" if host else ""
@@ -221,7 +223,7 @@ class RunContext:
             raise BindingError(
                 f"this run's logical date is {date.isoformat()}, and the DAG's start_date and end_date allow "
                 f"{first.isoformat() if first else 'any'} to {last.isoformat() if last else 'any'}: Airflow makes no task for this "
-                "run but the plan. Trigger the DAG for a date in between"
+                "run but the plan and the report. Trigger the DAG for a date in between"
             )
 
     def date_text(self) -> str:
