@@ -115,7 +115,7 @@ def _kart_options() -> dict[str, Any]:
         ),
         "assets": _option(
             "The Airflow asset of each task whose class names none in assets. The text may have the fields {class_name}, "
-            "{dag_id} and {unique_id}. Empty: no assets.",
+            "{dag_id}, {unique_id}, and parameters that all classes have. Empty: no assets.",
             "string",
             default="",
             example="kart://{dag_id}/{class_name}",

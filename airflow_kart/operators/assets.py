@@ -11,7 +11,7 @@ from typing import Any
 from airflow.sdk import Asset, AssetAlias
 
 from airflow_kart.artifacts.state import Artifact
-from airflow_kart.exceptions import ConfigurationError, ParameterError
+from airflow_kart.exceptions import ParameterError
 from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.settings import kart_option
 from airflow_kart.tasks.declarations import public_values
@@ -46,8 +46,7 @@ def announce(task: Task, artifacts: Collection[Artifact], context: Any) -> bool:
         Whether there are events.
 
     Raises:
-        ParameterError: an asset of the class cannot be named with the values of the task.
-        ConfigurationError: ``[kart] assets`` names an unknown field.
+        ParameterError: an asset cannot be named with the values of the task.
     """
     about = {"unique_id": task.unique_id, "partition_key": getattr(context["dag_run"], "partition_key", None)}
     assets = list(_assets_of(task, context["ti"].dag_id))
@@ -60,20 +59,14 @@ def announce(task: Task, artifacts: Collection[Artifact], context: Any) -> bool:
 def _assets_of(task: Task, dag_id: str) -> Iterator[Any]:
     """Return the assets of a task: those that its class names, else that of ``[kart] assets``."""
     cls, rule = type(task), kart_option("assets")
-    fields = {"class_name": cls.__name__, "dag_id": dag_id, "unique_id": task.unique_id}
-    if not cls.assets and rule:
-        try:
-            yield Asset(rule.format(**fields))
-        except (KeyError, IndexError, ValueError, AttributeError) as error:
-            raise ConfigurationError(
-                f"[kart] assets is {rule!r}, which names no asset ({error!r}); use {', '.join(f'{{{name}}}' for name in fields)}"
-            ) from error
-    for given in cls.assets:
+    for given in cls.assets or [rule] * bool(rule):
+        fields = {**public_values(task), "class_name": cls.__name__, "dag_id": dag_id, "unique_id": task.unique_id}
         try:
             named = given(task) if callable(given) else given
-            yield Asset(named.format(**{**public_values(task), **fields})) if isinstance(named, str) else named
+            yield Asset(named.format(**fields)) if isinstance(named, str) else named
         except Exception as error:
             raise ParameterError(
-                f"{cls.__qualname__}.assets: {given!r} names no asset of {task!r}: {type(error).__name__}: {error}",
+                f"{given!r}, of {cls.__qualname__}.assets or [kart] assets, names no asset of {task!r}: "
+                f"{type(error).__name__}: {error}; there are the fields {', '.join(fields)}",
                 task=repr(task),
             ) from error

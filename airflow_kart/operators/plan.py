@@ -106,13 +106,7 @@ class KartPlanOperator(KartBaseOperator):
     ) -> None:
         """Push XComs, add the events of assets, and count metrics, for cached tasks that get no process.
 
-        Args:
-            planned: the outcome by task id.
-            plan: the outcome of each task, also of those without an operator.
-            skipped: the task ids.
-            run: the tasks of the run.
-            context: Airflow's.
-            pulled: the task ids that other tasks of the DAG name; ``None`` if the DAG has no other tasks.
+        ``pulled`` are the tasks that other tasks of the DAG name; ``None`` without other tasks.
         """
         ti = context["ti"]
         cached = {one: planned[one] for one in skipped if planned[one].outcome is Outcome.CACHED}
@@ -124,10 +118,11 @@ class KartPlanOperator(KartBaseOperator):
                 announce(task, found.artifacts, context)
         if pulled is None:
             return
+        operators: Mapping[str, Any] = self.dag.task_dict
         results = {one: result_of(run.tasks[one], found) for one, found in cached.items()}
         ti.xcom_push(key=RESULTS_XCOM, value=packed(results))
         for one in sorted(results.keys() & pulled):
-            if self.dag.task_dict[one].do_xcom_push:
+            if operators[one].do_xcom_push:
                 XCom.set("return_value", results[one], dag_id=ti.dag_id, task_id=one, run_id=ti.run_id)
 
     def _of_operator(self, task_id: str, run_context: RunContext, plan: Plan) -> PlannedTask:

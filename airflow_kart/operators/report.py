@@ -99,10 +99,15 @@ class KartReportOperator(KartBaseOperator):
             if task_id not in tasks:
                 found[task_id] = PlannedTask(Outcome.NOT_NEEDED, "not part of the graph")
                 continue
-            state, there = str(states.get(task_id)), next(present)
-            if state == "success" and there.complete:
+            state, there, planned = str(states.get(task_id)), next(present), plan.get(task_id, {})
+            if planned.get("outcome") == Outcome.RUN.value and state not in ("success", "skipped", "removed"):
+                outcome, reason = (
+                    Outcome.RUN,
+                    planned["reason"],
+                )  # for a task outside the graph only; the report need not wait
+            elif state == "success" and there.complete:
                 outcome = Outcome.RAN if there.made_by == (ti.dag_id, ti.run_id) else Outcome.CACHED
-                why = plan.get(task_id, {}).get("reason") if outcome is Outcome.RAN else None
+                why = planned.get("reason") if outcome is Outcome.RAN else None
                 reason = str(why or there.reason)  # of an artifact that another run made meanwhile: by which, and when
             else:
                 outcome, reason = _as_its_operator_said(ti.xcom_pull(task_ids=task_id), state, there)
@@ -112,8 +117,7 @@ class KartReportOperator(KartBaseOperator):
 
     def _publish(self, found: Mapping[str, PlannedTask], run_context: RunContext, context: Any) -> dict[str, Any]:
         by_outcome = {
-            outcome.value: [task_id for task_id, task in found.items() if task.outcome is outcome]
-            for outcome in (Outcome.RAN, Outcome.CACHED, Outcome.NOT_NEEDED, Outcome.SKIPPED, Outcome.FAILED)
+            outcome.value: [task_id for task_id, task in found.items() if task.outcome is outcome] for outcome in Outcome
         }
         ran = sum(task.seconds for task in found.values() if task.outcome is Outcome.RAN)
         saved = sum(task.seconds for task in found.values() if task.outcome is Outcome.CACHED)

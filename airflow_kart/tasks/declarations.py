@@ -50,8 +50,10 @@ def check_declarations(cls: type[Task]) -> None:
     for name in _SWITCHES:
         _require(cls, name, isinstance(getattr(cls, name), bool), "True or False")
     _require(cls, "column_types", _is_mapping_by_name(cls.column_types), "a dict of types by column name")
-    tuple_of_assets = isinstance(cls.assets, (list, tuple)) and all(map(_is_asset, cls.assets))
-    _require(cls, "assets", tuple_of_assets, "a tuple of assets, texts, or functions of the task")
+    named = isinstance(cls.assets, (list, tuple)) and all(
+        one and (callable(one) or hasattr(one, "format") or hasattr(one, "uri")) for one in cls.assets
+    )
+    _require(cls, "assets", named, "a tuple of assets, texts, or functions of the task")
     public = {name for name, parameter in cls.get_parameters().items() if not parameter.is_private}
     for name in (field for text in cls.assets if isinstance(text, str) for field in _fields(text)):
         _require(
@@ -72,10 +74,6 @@ ASSET_FIELDS = frozenset({"class_name", "dag_id", "unique_id"})
 def public_values(task: Task) -> dict[str, object]:
     """Return the values of a task's parameters that are not private."""
     return {name: getattr(task, name) for name, parameter in task.get_parameters().items() if not parameter.is_private}
-
-
-def _is_asset(value: object) -> bool:
-    return bool(value) and (isinstance(value, str) or callable(value) or (hasattr(value, "name") and hasattr(value, "uri")))
 
 
 def _fields(text: str) -> list[str]:

@@ -105,7 +105,7 @@ def emitted(tmp_path, monkeypatch):
     try:
         from airflow.sdk.listener import get_listener_manager
     except ImportError:  # Airflow 3.1
-        from airflow.listeners.listener import get_listener_manager
+        from airflow.listeners.listener import get_listener_manager  # type: ignore[assignment]
 
     file = tmp_path / "events.jsonl"
     transport = {"type": "file", "log_file_path": str(file), "append": True}
