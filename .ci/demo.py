@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,10 @@ simple_auth_manager_all_admins = True
 
 [api]
 host = 127.0.0.1
-"""  # without a login, so for this machine only
+
+[api_auth]
+jwt_secret = {secret}
+"""  # without a login, so for this machine only; Airflow's processes have to share the secret
 TO_SEE = """
 To see this in Airflow's UI:
 
@@ -44,7 +48,7 @@ def main() -> None:
     """Start from an empty Airflow home, run each day twice, show what was reused, and point at the artifacts."""
     shutil.rmtree(HOME, ignore_errors=True)
     shutil.copytree(ROOT / "example_dags", HOME / "dags")
-    (HOME / "airflow.cfg").write_text(CONFIGURATION)
+    (HOME / "airflow.cfg").write_text(CONFIGURATION.format(secret=secrets.token_hex(64)))
     print(f"Preparing Airflow (SQLite, in {HOME}) ...", flush=True)
     airflow("db", "migrate")
     outcomes: dict[str, list[str]] = {}

@@ -113,6 +113,13 @@ def _kart_options() -> dict[str, Any]:
             default="google_cloud_default",
             example="google_artifacts",
         ),
+        "assets": _option(
+            "The Airflow asset of each task whose class names none in assets. The text may have the fields {class_name}, "
+            "{dag_id}, {unique_id}, and parameters that all classes have. Empty: no assets.",
+            "string",
+            default="",
+            example="kart://{dag_id}/{class_name}",
+        ),
         "storage_retries": _option(
             "How often a request to S3 or Google Cloud Storage is tried again after a transient failure (throttling, a "
             "broken connection, a service that is not well), with growing pauses and for about a minute at most.",

@@ -51,6 +51,11 @@ class KartTaskGroup(TaskGroup):
         try:
             compilation = compile_roots(root, bind, workspace, workspace_directory)
             super().__init__(group_id, **group_kwargs)
+            if next(self.iter_mapped_task_groups(), None) is not None:
+                raise BindingError(
+                    "a mapped task group cannot hold a KartTaskGroup, whose plan decides for one run of each task; make one "
+                    "group for each value in a loop, or map one operator: KartOperator.partial(...).expand(bind=[...])"
+                )
             for name, (spec, default) in compilation.binding.form.items():
                 if default is UNSET and name not in self.dag.params:
                     raise BindingError(

@@ -44,6 +44,8 @@ class KartBaseOperator(BaseOperator):
 
     template_fields = ("bind", "workspace")
     _private_values: Mapping[str, Any] = MappingProxyType({})
+    _context: Any = None
+    """The context of the run, once the templates are rendered."""
     template_fields_renderers: ClassVar[dict[str, str]] = {"bind": "json", "workspace": "json"}
 
     def __init__(
@@ -68,6 +70,7 @@ class KartBaseOperator(BaseOperator):
             jinja_env = dag.get_template_env(force_sandboxed=True) if dag is not None else self.get_template_env()
         _mask_log_of_this_process()
         _warn_of_untested_airflow(airflow.__version__)
+        self._context = context
         super().render_template_fields(context, jinja_env)
         self._hide_private_values()
 

@@ -96,7 +96,7 @@ def test_the_form_has_types_ranges_and_descriptions():
     assert dag.params.get_param("day").description == "Day to judge on."
     assert not dag.params.get_param("day").has_value
     assert schema["days"] == {"type": "integer", "minimum": 0, "maximum": 9, "title": "days"}
-    assert dag.params.get_param("days").description.endswith("At least 0, at most 9.")
+    assert str(dag.params.get_param("days").description).endswith("At least 0, at most 9.")
     again = schema["kart_rerun"]
     assert (again["type"], again["items"]) == (["array", "null"], {"type": "string"})  # not marked as required
     assert again["examples"] == list(again["values_display"])

@@ -56,7 +56,7 @@ def registered(path, folder):
     sys.modules.pop("kart_churn_dags", None)  # as each file is parsed in a process of its own
     bag = DagBag(dag_folder=str(path), bundle_path=folder)
     assert bag.import_errors == {}
-    found = {}
+    found: dict[str, set[str]] = {}
     for dag in bag.dags.values():
         found.setdefault(dag.fileloc.rpartition("/")[2], set()).add(dag.dag_id)
     return found
