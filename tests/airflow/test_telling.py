@@ -316,7 +316,7 @@ def statsd(monkeypatch):
 
     def initialize():
         if Stats.__module__ == "airflow.stats":  # Airflow 3.1 reads its options when it makes the class
-            if (sender := getattr(Stats.instance, "statsd", None)) is not None:
+            if (sender := getattr(getattr(Stats, "instance", None), "statsd", None)) is not None:
                 sender.close()
             kind: Any = type(Stats)
             del kind.factory
