@@ -49,6 +49,7 @@ def _class_options() -> Iterator[tuple[str, str]]:
 
 def _static_info() -> dict[str, Any]:
     operators = [f"airflow_kart.operators.{module}" for module in ("task", "plan", "report")]
+    triggers = [f"airflow_kart.triggers.{module}" for module in ("external", "lock")]
     return {
         "package-name": "airflow-kart",
         "name": "Kart",
@@ -56,7 +57,11 @@ def _static_info() -> dict[str, Any]:
             "Compiles TaskOnKart class graphs into Airflow DAGs that recompute nothing they already have "
             "and record how each artifact was made."
         ),
+        "integrations": [
+            {"integration-name": "Kart", "external-doc-url": "https://pypi.org/project/airflow-kart/", "tags": ["software"]}
+        ],
         "operators": [{"integration-name": "Kart", "python-modules": operators}],
+        "triggers": [{"integration-name": "Kart", "python-modules": triggers}],
         "cli": ["airflow_kart.cli.definition.get_kart_commands"],
         "extra-links": ["airflow_kart.links.artifact.KartArtifactLink"],
         "config": {
@@ -160,6 +165,20 @@ def _kart_options() -> dict[str, Any]:
             "integer",
             default="86400",
             example="3600",
+        ),
+        "clear": _option(
+            "What a cleared task instance does: rerun makes again what the task instance had made in the same DAG run, look looks "
+            "for the artifact as always.",
+            "string",
+            default="rerun",
+            example="look",
+        ),
+        "unknown_conf": _option(
+            "What a key of a run's conf does that is no field of the trigger form: error fails the run, warn logs the key, "
+            "ignore does nothing. In a DAG of the user's own, only a key that resembles a field of a compiled group counts.",
+            "string",
+            default="error",
+            example="warn",
         ),
         "private_digest_key": _option(
             "Secret that keys the digests by which private parameters appear in sidecars and count in unique ids. "

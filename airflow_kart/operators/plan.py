@@ -16,6 +16,7 @@ from airflow_kart.operators.metrics import count_outcomes
 from airflow_kart.operators.run_context import PLAN_XCOM, RunContext
 from airflow_kart.operators.table import text_table
 from airflow_kart.operators.xcom import RESULTS_XCOM, packed, pulled_by, result_of
+from airflow_kart.parameters.label import label
 from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask, make_plan
 from airflow_kart.storage.workspace import Workspace
 
@@ -62,6 +63,7 @@ class KartPlanOperator(KartBaseOperator):
         """Make the plan; return the number of tasks of each outcome."""
         run_context = RunContext(self, self.blueprint, context)
         run_context.check_conf()
+        run_context.check_dates()
         nodes = self.blueprint.nodes
         outside = {task_id for task_id in nodes if run_context.outside(task_id)}
         operators: Mapping[str, Any] = self.dag.task_dict
@@ -70,7 +72,8 @@ class KartPlanOperator(KartBaseOperator):
         with self.run_workspace():
             run = run_context.run
             required = run.unique_ids(outside | pulled)
-            plan = make_plan(run.graph, rerun=run_context.rerun(), required=required, remember=True)
+            again = run_context.rerun() | run_context.cleared()
+            plan = make_plan(run.graph, rerun=again, required=required, remember=True)
             planned = {task_id: self._of_operator(task_id, run_context, plan) for task_id in self.blueprint.nodes}
             counts = {outcome.value: 0 for outcome in (Outcome.RUN, Outcome.CACHED, Outcome.NOT_NEEDED)}
             for found in planned.values():
@@ -141,22 +144,25 @@ class KartPlanOperator(KartBaseOperator):
     ) -> None:
         rows: dict[str, dict[str, Any]] = {}
         for task_id, found in planned.items():
+            task = run_context.run.tasks.get(task_id)
             row = rows[task_id] = {"outcome": found.outcome.value, "reason": found.reason}
+            row["label"] = label(task) if task is not None else ""
             if found.outcome is Outcome.CACHED:
                 row["seconds"] = round(found.seconds, 3)
             if found.forced:
                 row["forced"] = True
             if len(planned) <= _MOST_WITH_URIS:
-                task = run_context.run.tasks.get(task_id)
                 targets = plan.graph.nodes[task.unique_id].targets if task is not None else ()
                 row["uris"] = [one.uri for one in found.artifacts or targets]
         context["ti"].xcom_push(key=PLAN_XCOM, value=packed(rows))
         table = text_table(
-            ("task", "plan", "why"), [(task_id, row["outcome"], row["reason"]) for task_id, row in rows.items()]
+            ("task", "values", "plan", "why"),
+            [(task_id, row["label"], row["outcome"], row["reason"]) for task_id, row in rows.items()],
         )
         self.log.info(
-            "Plan: %d to run, %d cached, %d not needed, in %s\n%s",
+            "Plan: %d to run, %d cached, %d not needed, in %s, for %s\n%s",
             *counts.values(),
             Workspace.current().directory,
+            run_context.date_text(),
             table,
         )

@@ -6,7 +6,7 @@ import datetime as dt
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTaskTimeout
 
@@ -23,6 +23,7 @@ from airflow_kart.operators.run_context import RunContext, outside_consumers
 from airflow_kart.operators.upstream import UpstreamTasks
 from airflow_kart.operators.upstream_skips import reason_to_skip
 from airflow_kart.operators.xcom import result_of
+from airflow_kart.parameters.label import label
 from airflow_kart.runtime.plan import Outcome
 from airflow_kart.runtime.runner import RunResult, run_task
 from airflow_kart.runtime.session import Session
@@ -35,6 +36,10 @@ from airflow_kart.tasks.outputs import targets_of
 from airflow_kart.tasks.task import TaskOnKart
 from airflow_kart.triggers.external import ExternalArtifactTrigger
 from airflow_kart.triggers.lock import LockTrigger
+
+if TYPE_CHECKING:
+    import jinja2
+    from airflow.sdk import Context
 
 _GRACE_SECONDS = 60.0  # for the trigger's own error, which names the holder of the lock
 
@@ -102,6 +107,18 @@ class KartOperator(KartBaseOperator):
     def private_parameters(self) -> Collection[str]:
         """Return the names of the private parameters of the task, or of the compiled graph's roots."""
         return (self.blueprint or Blueprint.single(self.task_id, self.task)).private_parameters()
+
+    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
+        """Render the templates, and let the task's label name the task instance in Airflow, where the author names none."""
+        super().render_template_fields(context, jinja_env)
+        if self.map_index_template is None:
+            context["map_index_template"] = "{{ task.values_in(params) }}"
+
+    def values_in(self, params: Mapping[str, Any]) -> str:
+        """Return the values that tell this run's task apart, such as ``day=2024-05-06``."""
+        blueprint = self.blueprint or Blueprint.single(self.task_id, self.task)
+        task = blueprint.for_run(self.run_bind(), params).task(self.task_id)
+        return label(task) if task is not None else ""
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Make the artifact; return outcome and uris."""

@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
+from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 from airflow_kart.storage.workspace import Workspace
+
+__all__ = ["SHORTEST_DEFERRAL", "BaseTrigger", "TriggerEvent", "in_thread", "workspace_of_trigger"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

@@ -6,11 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
-
 from airflow_kart import settings
 from airflow_kart.storage.workspace import Workspace
-from airflow_kart.triggers.deferral import SHORTEST_DEFERRAL, in_thread, workspace_of_trigger
+from airflow_kart.triggers.deferral import SHORTEST_DEFERRAL, BaseTrigger, TriggerEvent, in_thread, workspace_of_trigger
 
 __all__ = ["ExternalArtifactTrigger"]
 

@@ -9,15 +9,13 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
-
 from airflow_kart import settings
 from airflow_kart.artifacts.staged import sidecar_version
 from airflow_kart.exceptions import KartError
 from airflow_kart.locks import LockWatch, Taken, locks_for
 from airflow_kart.runtime.single_flight import timeout_message
 from airflow_kart.storage.workspace import Workspace
-from airflow_kart.triggers.deferral import SHORTEST_DEFERRAL, in_thread, workspace_of_trigger
+from airflow_kart.triggers.deferral import SHORTEST_DEFERRAL, BaseTrigger, TriggerEvent, in_thread, workspace_of_trigger
 
 __all__ = ["LockTrigger"]
 
