@@ -7,10 +7,11 @@ from typing import Any, Literal
 
 from airflow.providers.common.compat.sdk import DownstreamTasksSkipped
 
-from airflow_kart.locks import locks_for
+from airflow_kart.locks import locks_for, remove_forgotten
 from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.operators.run_context import PLAN_XCOM, RunContext
+from airflow_kart.operators.several_hosts import several_hosts_advice
 from airflow_kart.operators.table import text_table
 from airflow_kart.operators.xcom import packed
 from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask, make_plan
@@ -64,7 +65,9 @@ class KartPlanOperator(KartBaseOperator):
             if counts[Outcome.RUN.value]:
                 workspace = Workspace.current()
                 workspace.store.check_writable(workspace.directory)
-                locks_for(workspace)  # an unknown kind of locks is an error of the plan, not of each task
+                remove_forgotten(locks_for(workspace))  # an unknown kind of locks is an error of the plan, not of each task
+                if advice := several_hosts_advice(workspace):
+                    self.log.warning("%s", advice)
                 plan.begin_reruns()
             self._publish(planned, plan, run_context, context, counts)
         skipped = [
