@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_kart.artifacts.target import Target
-    from airflow_kart.compiler.binding import run_date
+    from airflow_kart.compiler.binding import run_date, run_partition
     from airflow_kart.compiler.dag import KartDag
     from airflow_kart.compiler.decorator import kart_dag
     from airflow_kart.compiler.group import KartTaskGroup
@@ -98,6 +98,7 @@ __all__ = [
     "build",
     "kart_dag",
     "run_date",
+    "run_partition",
 ]
 
 # Where each public name is defined: loaded when first used, so that importing the package costs next to nothing.
@@ -117,6 +118,7 @@ _HOMES = {
     "build": "airflow_kart.runtime.build",
     "kart_dag": "airflow_kart.compiler.decorator",
     "run_date": "airflow_kart.compiler.binding",
+    "run_partition": "airflow_kart.compiler.binding",
 }
 
 

@@ -162,6 +162,13 @@ def _kart_options() -> dict[str, Any]:
             default="86400",
             example="3600",
         ),
+        "clear": _option(
+            "What a cleared task instance does: rerun makes again what the task instance had made in the same DAG run, look looks "
+            "for the artifact as always.",
+            "string",
+            default="rerun",
+            example="look",
+        ),
         "private_digest_key": _option(
             "Secret that keys the digests by which private parameters appear in sidecars and count in unique ids. "
             "Without a key a sidecar says only that the parameter was set, and a private parameter that counts is an "

@@ -17,7 +17,7 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -218,6 +218,18 @@ def kart_int(option: str, least: int = 1) -> int:
         return int(text)
     wanted = "above zero" if least == 1 else f"from {least} up"
     raise ConfigurationError(f"[kart] {option} is {text!r}; set it to a whole number {wanted}")
+
+
+def kart_choice(option: str, choices: Sequence[str]) -> str:
+    """Return a ``[kart]`` option that is one of a few words.
+
+    Raises:
+        ConfigurationError: the option is another word.
+    """
+    text = kart_option(option).strip().lower()
+    if text in choices:
+        return text
+    raise ConfigurationError(f"[kart] {option} is {text!r}; set it to one of {', '.join(choices)}")
 
 
 ONE_SLASH = re.compile(r"(abfss?|file|gcs|gs|https?|memory|s3a?):/(?!/)", re.IGNORECASE)

@@ -12,17 +12,28 @@ from airflow_kart.operators.blueprint import RootSpec, is_template, refuse_priva
 from airflow_kart.parameters import UNSET, Parameter, ParameterVisibility
 
 
-def run_date(tz: str | None = None, offset: dt.timedelta | None = None) -> str:
-    """Return a template for a run's day, ``YYYY-MM-DD``: of the logical date, or of the start of a run without one.
+def run_date(
+    tz: str | None = None,
+    offset: dt.timedelta | None = None,
+    *,
+    earliest: dt.date | None = None,
+    latest: dt.date | None = None,
+) -> str:
+    """Return a template for a run's day, ``YYYY-MM-DD``.
+
+    The day is that of the run's partition; without a partition that of the logical date; without both, of the run's start.
+    The schedule, a backfill, an asset and a person thus give one day to one partition. Airflow 3.2 knows a partition by its
+    key alone: a key that begins with a day, ``2024-05-06``, names the day in whatever zone.
 
     Args:
         tz: IANA name of the day's time zone, such as ``"America/New_York"``; by default UTC.
         offset: added to the moment; ``timedelta(days=-1)`` gives the day before.
+        earliest: the day of all runs before this day.
+        latest: the day of all runs after this day, such as the last day that there is data of.
 
     Raises:
         BindingError: nobody knows a time zone of this name, or an argument is of another type.
     """
-    moment = "(dag_run.logical_date or dag_run.run_after)"
     given: tuple[object, object] = (tz, offset)  # of any type, where no type checker looks
     if not isinstance(given[0], (str, type(None))):
         name = getattr(tz, "key", None)
@@ -33,6 +44,10 @@ def run_date(tz: str | None = None, offset: dt.timedelta | None = None) -> str:
         raise BindingError(
             f"run_date(offset={offset!r}): give a datetime.timedelta, such as timedelta(days=-1)", parameter="offset"
         )
+    for name, day in (("earliest", earliest), ("latest", latest)):
+        if not isinstance(day, (dt.date, type(None))) or isinstance(day, dt.datetime):
+            raise BindingError(f"run_date({name}={day!r}): give a datetime.date", parameter=name)
+    zone = ""
     if tz is not None:
         try:
             ZoneInfo(tz)
@@ -41,10 +56,25 @@ def run_date(tz: str | None = None, offset: dt.timedelta | None = None) -> str:
                 f"run_date(tz={tz!r}): there is no such time zone; use a name such as 'Europe/Paris'",
                 parameter="tz",
             ) from error
-        moment = f"{moment}.astimezone(macros.dateutil.tz.gettz('{tz}'))"
-    if offset is not None:
-        moment = f"({moment} + macros.timedelta(seconds={offset.total_seconds()!r}))"
-    return f"{{{{ {moment} | ds }}}}"
+        zone = f".astimezone(macros.dateutil.tz.gettz('{tz}'))"
+    shift = f" + macros.timedelta(seconds={offset.total_seconds()!r})" if offset is not None else ""
+    day_text = f"(moment{shift}) | ds"
+    if earliest is not None:
+        day_text = f"[{day_text}, '{earliest}'] | max"
+    if latest is not None:
+        day_text = f"[{day_text}, '{latest}'] | min"
+    return (
+        "{% set date, key = dag_run.partition_date | default(none), (dag_run.partition_key | default(none)) or '' %}"
+        "{% if not date and key[4:5] == '-' == key[7:8] %}"
+        "{% set moment = macros.datetime.strptime(key[:10], '%Y-%m-%d') %}"
+        f"{{% else %}}{{% set moment = (date or dag_run.logical_date or dag_run.run_after){zone} %}}{{% endif %}}"
+        f"{{{{ {day_text} }}}}"
+    )
+
+
+def run_partition() -> str:
+    """Return a template for the key of a run's partition, which Airflow knows from 3.2 on. A run without a key fails."""
+    return "{{ (dag_run.partition_key | default(none)) or this_run_has_no_partition_key }}"
 
 
 @dataclass(frozen=True)

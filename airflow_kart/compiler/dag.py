@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import sys
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from airflow_kart.identity.names import own_folder
 from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.parameters import UNSET
 from airflow_kart.storage.workspace import Workspace
+
+_EVER = (dt.datetime(1900, 1, 1, tzinfo=dt.timezone.utc), dt.datetime(2900, 1, 1, tzinfo=dt.timezone.utc))
 
 
 class KartDag(DAG):
@@ -77,6 +80,9 @@ class KartDag(DAG):
                 self.blueprint = compilation.add_operators(
                     self.task_group, fields, on_cached=on_cached, plan=plan, operator_kwargs=operator_kwargs or {}
                 )
+            if plan:  # a run outside of start_date and end_date has these two alone: the plan says so, and the run fails
+                for own in (str(self.blueprint.plan_task_id), "report"):
+                    self.task_dict[own].start_date, self.task_dict[own].end_date = _EVER
             add_form(self, compilation.binding, fields)
         except BindingError as error:
             error.add_context(f"KartDag {dag_id!r}")

@@ -136,7 +136,7 @@ class VerifiesColumns(LoadsColumns, Protocol):
 def reader_for(target_format: Format, dumped: str | None, columns: Mapping[str, str] | None = None) -> Format:
     """Return the format to read with, given the class of the dumped object and, for a table, its column types."""
     reader = target_format
-    if dumped is not None and isinstance(reader, ReadsByType):
+    if dumped is not None and hasattr(reader, "for_type") and isinstance(reader, ReadsByType):  # the protocol alone is slow
         reader = reader.for_type(dumped)
     if columns is not None and isinstance(reader, ReadsByColumns):
         reader = reader.for_columns(columns)

@@ -11,7 +11,6 @@ from airflow_kart.locks.base import Locks
 from airflow_kart.locks.file import FileLocks
 from airflow_kart.locks.lease import LONGEST_LIFE, LeaseLocks
 from airflow_kart.locks.none import NoLocks
-from airflow_kart.locks.redis import RedisLocks
 from airflow_kart.storage import KeepsFiles, Store
 from airflow_kart.storage.workspace import Workspace
 
@@ -88,7 +87,9 @@ def _one_spelling(directory: str, store: Store) -> str:
 
 
 @functools.lru_cache(maxsize=128)
-def _redis_locks(conn_id: str, prefix: str, time_to_live: float) -> RedisLocks:
+def _redis_locks(conn_id: str, prefix: str, time_to_live: float) -> Locks:
+    from airflow_kart.locks.redis import RedisLocks
+
     return RedisLocks(conn_id, prefix, time_to_live)
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
-from airflow.providers.common.compat.sdk import DownstreamTasksSkipped
-
 from airflow_kart.locks import locks_for, remove_forgotten
 from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint
+from airflow_kart.operators.bulk_skip import skip_in_bulk
 from airflow_kart.operators.run_context import PLAN_XCOM, RunContext
 from airflow_kart.operators.several_hosts import several_hosts_advice
 from airflow_kart.operators.table import text_table
 from airflow_kart.operators.xcom import packed
+from airflow_kart.parameters.label import label
 from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask, make_plan
 from airflow_kart.storage.workspace import Workspace
 
@@ -54,10 +54,13 @@ class KartPlanOperator(KartBaseOperator):
         """Make the plan; return the number of tasks of each outcome."""
         run_context = RunContext(self, self.blueprint, context)
         run_context.check_conf()
+        run_context.check_dates()
         outside = {task_id for task_id in self.blueprint.nodes if run_context.outside(task_id)}
         with self.run_workspace():
             run = run_context.run
-            plan = make_plan(run.graph, rerun=run_context.rerun(), required=run.unique_ids(outside), remember=True)
+            plan = make_plan(
+                run.graph, rerun=run_context.rerun() | run_context.cleared(), required=run.unique_ids(outside), remember=True
+            )
             planned = {task_id: self._of_operator(task_id, run_context, plan) for task_id in self.blueprint.nodes}
             counts = {outcome.value: 0 for outcome in (Outcome.RUN, Outcome.CACHED, Outcome.NOT_NEEDED)}
             for found in planned.values():
@@ -75,7 +78,7 @@ class KartPlanOperator(KartBaseOperator):
         ]
         if skipped:
             context["ti"].xcom_push(key="return_value", value=counts)
-            raise DownstreamTasksSkipped(tasks=skipped)  # type: ignore[no-untyped-call]  # Airflow's is not annotated
+            skip_in_bulk(skipped)
         return counts
 
     def _of_operator(self, task_id: str, run_context: RunContext, plan: Plan) -> PlannedTask:
@@ -97,21 +100,24 @@ class KartPlanOperator(KartBaseOperator):
     ) -> None:
         rows: dict[str, dict[str, Any]] = {}
         for task_id, found in planned.items():
+            task = run_context.run.tasks.get(task_id)
             row = rows[task_id] = {"outcome": found.outcome.value, "reason": found.reason}
+            row["label"] = label(task) if task is not None else ""
             if found.outcome is Outcome.CACHED:
                 row["seconds"] = round(found.seconds, 3)
             if found.forced:
                 row["forced"] = True
             if len(planned) <= _MOST_WITH_URIS:
-                task = run_context.run.tasks.get(task_id)
                 row["uris"] = [target.uri for target in plan.graph.nodes[task.unique_id].targets] if task is not None else []
         context["ti"].xcom_push(key=PLAN_XCOM, value=packed(rows))
         table = text_table(
-            ("task", "plan", "why"), [(task_id, row["outcome"], row["reason"]) for task_id, row in rows.items()]
+            ("task", "values", "plan", "why"),
+            [(task_id, row["label"], row["outcome"], row["reason"]) for task_id, row in rows.items()],
         )
         self.log.info(
-            "Plan: %d to run, %d cached, %d not needed, in %s\n%s",
+            "Plan: %d to run, %d cached, %d not needed, in %s, for %s\n%s",
             *counts.values(),
             Workspace.current().directory,
+            run_context.date_text(),
             table,
         )

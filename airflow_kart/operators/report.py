@@ -61,7 +61,7 @@ class KartReportOperator(KartBaseOperator):
             raise AirflowSkipException(f"{plan_task_id} was skipped, and so was everything that it plans")
         with self.run_workspace():
             found = self._outcomes(run_context, states, ti)
-        summary = self._publish(found, context)
+        summary = self._publish(found, run_context, context)
         failed = [task_id for task_id, outcome in found.items() if outcome.outcome is Outcome.FAILED]
         if plan_task_id and states.get(plan_task_id) not in (None, "success"):
             failed.insert(0, plan_task_id)
@@ -107,7 +107,7 @@ class KartReportOperator(KartBaseOperator):
             found[task_id] = PlannedTask(outcome, reason, there.seconds)
         return {task_id: found[task_id] for task_id in self.blueprint.nodes}
 
-    def _publish(self, found: Mapping[str, PlannedTask], context: Any) -> dict[str, Any]:
+    def _publish(self, found: Mapping[str, PlannedTask], run_context: RunContext, context: Any) -> dict[str, Any]:
         by_outcome = {
             outcome.value: [task_id for task_id, task in found.items() if task.outcome is outcome]
             for outcome in (Outcome.RAN, Outcome.CACHED, Outcome.NOT_NEEDED, Outcome.SKIPPED, Outcome.FAILED)
@@ -119,14 +119,17 @@ class KartReportOperator(KartBaseOperator):
         context["ti"].xcom_push(key=REPORT_XCOM, value=packed({**by_outcome, **times, "why": why}))
         counts = {outcome: len(task_ids) for outcome, task_ids in by_outcome.items()}
         table = text_table(
-            ("task", "outcome", "seconds", "why"),
-            [(task_id, task.outcome.value, f"{task.seconds:.2f}", task.reason) for task_id, task in found.items()],
+            ("task", "values", "outcome", "seconds", "why"),
+            [
+                (task_id, run_context.label_of(task_id), task.outcome.value, f"{task.seconds:.2f}", task.reason)
+                for task_id, task in found.items()
+            ],
         )
         headline = (
             f"{counts['ran']} ran ({ran:.1f} s), {counts['cached']} cached, {counts['not_needed']} not needed, "
             f"{counts['skipped']} skipped, {counts['failed']} failed; {saved:.1f} s of compute saved"
         )
-        self.log.info("Report: %s\n%s", headline, table)
+        self.log.info("Report of %s: %s\n%s", run_context.date_text(), headline, table)
         return {**counts, **times}
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import json
+import shlex
+import socket
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -11,7 +14,11 @@ from typing import Any
 from airflow_kart.exceptions import BindingError
 from airflow_kart.operators.blueprint import Blueprint, RunGraph
 from airflow_kart.operators.xcom import unpacked
+from airflow_kart.parameters.label import label
 from airflow_kart.runtime.selection import unmatched
+from airflow_kart.settings import kart_choice
+from airflow_kart.tasks.completeness import Completeness, look_at
+from airflow_kart.tasks.graph import Node
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.outputs import targets_of
 
@@ -20,6 +27,9 @@ PLAN_XCOM = "plan"
 
 RERUN_PARAM = "kart_rerun"
 """The Airflow param that names tasks to run again."""
+
+_TEMPORARY_RUN = "__airflow_temporary_run"  # of `airflow tasks test`, which removes the run
+_NOT_GIVEN = object()
 
 
 class RunContext:
@@ -99,6 +109,10 @@ class RunContext:
 
     def plan_rows(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the plan's rows by task id; none without a plan, and none before the plan has ended."""
+        return self._plan_rows
+
+    @cached_property
+    def _plan_rows(self) -> Mapping[str, Mapping[str, Any]]:
         plan = self._blueprint.plan_task_id
         rows = unpacked(self._context["ti"].xcom_pull(task_ids=plan, key=PLAN_XCOM)) if plan is not None else None
         return rows if isinstance(rows, Mapping) else {}
@@ -108,13 +122,106 @@ class RunContext:
         return outside_consumers(self._operator.dag.task_dict[task_id], self._blueprint.nodes)
 
     def how_to_make(self, task: Task) -> str:
-        """Return the command that makes a task's artifact."""
+        """Return how to make a task's artifact with this run's values, and what Airflow says of its operator in this run."""
         task_id = self.run.task_ids.get(task.unique_id)
         if task_id is None:
             return f"build({task!r}) in Python"
+        dag_run, run_id = self._context["dag_run"], self._context["ti"].run_id
+        lasts = not run_id.startswith(_TEMPORARY_RUN)
+        date = dag_run.logical_date or (None if lasts else dag_run.run_after)  # only its run knows a partition
+        command = ["airflow", "tasks", "test", self._operator.dag.dag_id, task_id, date.isoformat() if date else run_id]
+        if given := self._given_params():
+            command += ["-t", json.dumps(given, default=str)]
+        how = shlex.join(command)
+        if lasts:
+            how += f"\n    or clear {task_id} in the UI, with its downstream tasks"
+        if (state := self.states.get(task_id)) in ("success", "skipped"):
+            summary = self._context["ti"].xcom_pull(task_ids=task_id)
+            host = summary.get("host") if isinstance(summary, Mapping) else None
+            where = f" on host {host}" if host else ""
+            how += (
+                f"\n    {task_id} ended as {state} in this run{where}; this is host {socket.gethostname()}. All hosts have to see "
+                "one workspace: a bucket, or a shared volume"
+            )
+        return how
+
+    def _given_params(self) -> dict[str, Any]:
+        """Return the run's params that differ from the DAG's."""
+        own = self._operator.dag.params
+        params = (self._context.get("params") or {}).items()
+        defaults = {name: own.get_param(name).value for name in own}
+        return {name: value for name, value in params if name != RERUN_PARAM and value != defaults.get(name, _NOT_GIVEN)}
+
+    @cached_property
+    def states(self) -> Mapping[str, str | None]:
+        """The states in Airflow of this blueprint's task instances in this run; ``None`` of one that is to begin."""
+        ti, task_ids = self._context["ti"], [*self._blueprint.nodes]
+        found: Mapping[str, Any] = ti.get_task_states(dag_id=ti.dag_id, task_ids=task_ids, run_ids=[ti.run_id])
+        return {task_id: state and str(state) for task_id, state in found.get(ti.run_id, {}).items()}
+
+    @cached_property
+    def first_try(self) -> int:
+        """The number of the task instance's first try since somebody cleared the task instance; 0 if nobody did.
+
+        Clearing raises Airflow's ``max_tries`` to the tries so far and the retries. With ``[kart] clear = look``, 0.
+        """
+        ti = self._context["ti"]
+        first: int = getattr(ti, "max_tries", 0) - self._operator.retries + 1
+        rerun = kart_choice("clear", ("rerun", "look")) == "rerun"
+        return first if rerun and 1 < first <= ti.try_number else 0
+
+    def made_before_clear(self, found: Completeness) -> bool:
+        """Whether this task instance has made an artifact, in a try before somebody cleared the task instance."""
+        ti = self._context["ti"]
+        made_at = found.made_at if found.complete and found.made_by == (ti.dag_id, ti.run_id) else None
+        return made_at is not None and made_at[:2] == (ti.task_id, ti.map_index) and made_at[2] < self.first_try
+
+    def cleared(self) -> set[str]:
+        """Return the unique ids of the tasks to run again since somebody cleared the plan with their operators.
+
+        These are the tasks that this run made and whose operators have no state now: the plan comes first.
+        """
+        if not self.first_try:
+            return set()
+        ti = self._context["ti"]
+        tasks = {task_id: task for task_id, task in self.run.tasks.items() if self.states.get(task_id) is None}
+        found = look_at([Node(task) for task in tasks.values()])
+        return {
+            task.unique_id
+            for task, there in zip(tasks.values(), found, strict=True)
+            if there.complete and there.made_by == (ti.dag_id, ti.run_id)
+        }
+
+    def check_dates(self) -> None:
+        """Refuse a run whose date is outside the dates of all tasks: Airflow makes only the plan for this run.
+
+        Raises:
+            BindingError: the run has no task to make anything.
+        """
+        date, dag = self._context["dag_run"].logical_date, self._operator.dag
+        limits = [(dag.task_dict[task_id].start_date, dag.task_dict[task_id].end_date) for task_id in self._blueprint.nodes]
+        outside = [date is not None and bool((first and date < first) or (last and last < date)) for first, last in limits]
+        if all(outside) and not self.states:
+            first, last = limits[0]
+            raise BindingError(
+                f"this run's logical date is {date.isoformat()}, and the DAG's start_date and end_date allow "
+                f"{first.isoformat() if first else 'any'} to {last.isoformat() if last else 'any'}: Airflow makes no task for this "
+                "run but the plan. Trigger the DAG for a date in between"
+            )
+
+    def date_text(self) -> str:
+        """Return the run's partition, logical date or start, whichever Airflow knows first, as text."""
         dag_run = self._context["dag_run"]
-        moment = dag_run.logical_date or dag_run.run_after
-        return f"airflow tasks test {self._operator.dag.dag_id} {task_id} {moment.isoformat()}"
+        key = getattr(dag_run, "partition_key", None)
+        return f"partition {key}" if key else (dag_run.logical_date or dag_run.run_after).isoformat()
+
+    def label_of(self, task_id: str) -> str:
+        """Return the label of one operator's task, from the plan if it has one; empty for a task that this run does not have."""
+        row = self.plan_rows().get(task_id, {})
+        if "label" in row:
+            return str(row["label"])
+        task = self.run.task(task_id)
+        return label(task) if task is not None else ""
 
     def coordinates(self) -> dict[str, Any]:
         """Return where in Airflow this happens, as JSON for the sidecar."""
@@ -125,6 +232,7 @@ class RunContext:
             "run_after": dag_run.run_after,
             "data_interval_start": dag_run.data_interval_start,
             "data_interval_end": dag_run.data_interval_end,
+            "partition_date": getattr(dag_run, "partition_date", None),
         }
         return {
             "dag_id": ti.dag_id,
@@ -134,6 +242,7 @@ class RunContext:
             "try_number": ti.try_number,
             "run_type": str(getattr(dag_run.run_type, "value", dag_run.run_type)),
             **{name: moment.isoformat() if moment is not None else None for name, moment in moments.items()},
+            "partition_key": getattr(dag_run, "partition_key", None),
             "dag_version_id": _text(getattr(ti, "dag_version_id", None)),
             "bundle_name": _text(getattr(bundle, "name", None)),
             "bundle_version": _text(getattr(bundle, "version", None)),

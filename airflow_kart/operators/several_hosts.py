@@ -13,6 +13,7 @@ from airflow_kart.storage import KeepsFiles
 from airflow_kart.storage.workspace import Workspace
 
 _OF_ONE_HOST = ("LocalExecutor", "SequentialExecutor")
+_MOUNTS = "/proc/self/mounts"
 _DISKS = frozenset({"apfs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"})
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def warn_while_parsing(workspace: Workspace) -> None:
 def _is_disk(path: str) -> bool:
     """Whether a directory, or its nearest parent that exists, is on a file system of one host, as far as the kernel tells."""
     try:
-        with open("/proc/self/mounts", encoding="utf-8") as lines:
+        with open(_MOUNTS, encoding="utf-8") as lines:
             mounts = dict(line.split(" ")[1:3] for line in lines)
     except (OSError, ValueError):
         return True

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Collection, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTaskTimeout
 
@@ -19,7 +20,8 @@ from airflow_kart.operators.run_context import RunContext, outside_consumers
 from airflow_kart.operators.several_hosts import several_hosts_advice
 from airflow_kart.operators.upstream import UpstreamTasks
 from airflow_kart.operators.upstream_skips import reason_to_skip
-from airflow_kart.operators.waiting import Blocked, Waits, check_event, check_time, time_is_over, wait, way_to_wait
+from airflow_kart.operators.waiting import Blocked, Waits, blocks, check_event, check_time, time_is_over, wait, way_to_wait
+from airflow_kart.parameters.label import label
 from airflow_kart.runtime.plan import Outcome
 from airflow_kart.runtime.runner import RunResult, run_task
 from airflow_kart.runtime.session import Session
@@ -32,6 +34,10 @@ from airflow_kart.tasks.outputs import targets_of
 from airflow_kart.tasks.task import TaskOnKart
 from airflow_kart.triggers.external import ExternalArtifactTrigger
 from airflow_kart.triggers.lock import LockTrigger
+
+if TYPE_CHECKING:
+    import jinja2
+    from airflow.sdk import Context
 
 
 class KartOperator(KartBaseOperator):
@@ -81,6 +87,18 @@ class KartOperator(KartBaseOperator):
     def private_parameters(self) -> Collection[str]:
         """Return the names of the private parameters of the task, or of the compiled graph's roots."""
         return (self.blueprint or Blueprint.single(self.task_id, self.task)).private_parameters()
+
+    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
+        """Render the templates, and let the task's label name the task instance in Airflow, where the author names none."""
+        super().render_template_fields(context, jinja_env)
+        if self.map_index_template is None:
+            context["map_index_template"] = "{{ task.values_in(params) }}"
+
+    def values_in(self, params: Mapping[str, Any]) -> str:
+        """Return the values that tell this run's task apart, such as ``day=2024-05-06``."""
+        blueprint = self.blueprint or Blueprint.single(self.task_id, self.task)
+        task = blueprint.for_run(self.run_bind(), params).task(self.task_id)
+        return label(task) if task is not None else ""
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Make the artifact; return outcome and uris."""
@@ -158,10 +176,7 @@ class KartOperator(KartBaseOperator):
             upstream = UpstreamTasks(task, run_context, context)
             if absent := upstream.absent(task):
                 return self._wait_for(absent, context, waits, blocked)
-            way = way_to_wait(context["ti"])
-            session = Session(
-                run_context.coordinates(), run_context.how_to_make, waits=way == "block", dead=dead, listener=blocked
-            )
+            session = Session(run_context.coordinates(), run_context.how_to_make, blocks(), dead, blocked)
             try:
                 made = upstream.make(session)
                 result = run_task(
@@ -248,5 +263,6 @@ def _summary(task: Task, result: RunResult) -> dict[str, Any]:
         "task": repr(task),
         "unique_id": task.unique_id,
         "seconds": round(result.seconds, 3),
+        "host": socket.gethostname(),
         "artifacts": [{"uri": target.uri, "sidecar": sidecar_uri(target.uri)} for target in result.targets],
     }

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 from airflow_kart.operators.run_context import RunContext
-from airflow_kart.runtime.plan import ASKED_AGAIN, NEEDS_AGAIN, Outcome, Plan, make_plan
+from airflow_kart.runtime.plan import ASKED_AGAIN, CLEARED, NEEDS_AGAIN, Outcome, Plan, make_plan
 from airflow_kart.runtime.runner import make_all
 from airflow_kart.runtime.session import Session
 from airflow_kart.tasks.completeness import Completeness, look_at
@@ -36,7 +36,9 @@ class UpstreamTasks:
         if run_context.patterns or not run_context.run.has_operators(run_context.task_id, task):
             self._look_at_the_graph(task, run_context, context)
         elif named := {found.unique_id for found in upstream_first([task]) if found.rerun}:
-            self._force_if(not _made_here(look_at([Node(task)])[0], context), task, named)
+            self._force_if(not _made_here(look_at([Node(task)])[0], run_context, context), task, named)
+        if run_context.first_try and run_context.made_before_clear(look_at([Node(task)])[0]):
+            self.forced, self.reason = True, self.reason or CLEARED
 
     def _force_if(self, forced: bool, task: Task, named: Collection[str]) -> None:
         if forced:
@@ -48,6 +50,10 @@ class UpstreamTasks:
         self._others = {*others, task.unique_id}
         makes_more = any(required.unique_id not in others for _, required in resolve(task).inputs)
         named = run_context.rerun() | (run_context.run.graph.always_run if makes_more else set())
+        if makes_more and run_context.first_try:
+            own = [node for unique_id, node in Graph.of([task]).nodes.items() if unique_id not in others]
+            found = zip(own, look_at(own), strict=True)
+            named |= {node.unique_id for node, there in found if run_context.made_before_clear(there)}
         again = _to_run_again(named, others, run_context, context)
         self._force_if(task.unique_id in again, task, named)
         if makes_more:
@@ -86,11 +92,14 @@ def _to_run_again(named: set[str], others: Collection[str], run_context: RunCont
         return set()
     graph = run_context.run.graph
     nodes = [graph.nodes[unique_id] for unique_id in graph.with_downstream(named).difference(others)]
-    return {node.unique_id for node, found in zip(nodes, look_at(nodes), strict=True) if not _made_here(found, context)}
+    found = zip(nodes, look_at(nodes), strict=True)
+    return {node.unique_id for node, there in found if not _made_here(there, run_context, context)}
 
 
-def _made_here(found: Completeness, context: Any) -> bool:
-    """Whether this DAG run has made an artifact since its start, or since it was cleared."""
+def _made_here(found: Completeness, run_context: RunContext, context: Any) -> bool:
+    """Whether this DAG run has made an artifact since its start, or since somebody cleared it or the task instance."""
+    if run_context.made_before_clear(found):
+        return False
     started: dt.datetime | None = context["dag_run"].start_date  # of `airflow tasks test` it may be years ago
     if not found.complete or found.made_by != (context["ti"].dag_id, context["ti"].run_id):
         return False

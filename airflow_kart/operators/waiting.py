@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_kart import settings
-from airflow_kart.exceptions import ConfigurationError, LockTimeoutError
+from airflow_kart.exceptions import LockTimeoutError
 from airflow_kart.runtime.progress import Event
 from airflow_kart.triggers.deferral import WaitTrigger, varied
 from airflow_kart.triggers.health import airflow_health, runs_in_process
@@ -32,18 +32,22 @@ _LONGEST_ABSENCE = 300.0
 _GRACE_SECONDS = 60.0  # for the trigger's own error, which names the lock holder
 
 
+def blocks() -> bool:
+    """Whether an operator waits for a lock in its process.
+
+    Raises:
+        ConfigurationError: ``[kart] lock_wait`` names no way.
+    """
+    return settings.kart_choice("lock_wait", _WAYS) == "block"
+
+
 def way_to_wait(ti: Any) -> Way:
     """Return how an operator waits, as ``[kart] lock_wait`` says.
 
     ``auto`` means ``defer`` where a triggerer runs. Where nobody tells, ``auto`` means ``reschedule`` for an operator that finds
     20 task instances of its DAG deferred: a deferred operator of a crowd may come back too early for Airflow.
-
-    Raises:
-        ConfigurationError: the option names no way.
     """
-    asked = settings.kart_option("lock_wait").strip().lower()
-    if asked not in _WAYS:
-        raise ConfigurationError(f"[kart] lock_wait is {asked!r}; set it to {', '.join(_WAYS[:-1])} or {_WAYS[-1]}")
+    asked = settings.kart_choice("lock_wait", _WAYS)
     if runs_in_process():  # without a scheduler nobody starts an operator again
         return "block" if asked == "block" else "defer"
     if asked != "auto":

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar, cast
 from typing_extensions import TypedDict, Unpack
 
 from airflow_kart.exceptions import KartError, ParameterError, ParameterValueError
+from airflow_kart.parameters.label import class_and_label
 from airflow_kart.stored import blank, make, named
 
 T = TypeVar("T")
@@ -215,11 +216,13 @@ class Parameter(Generic[V]):
     # The package calls these.
 
     def shown(self, value: Any) -> str:
-        """Return a value for the text of a task: tasks without their parameters, and a private value not at all."""
+        """Return a value for the text of a task: tasks with their labels, and a private value not at all."""
         if self.is_private:
             return "***"
         if self.holds_tasks and value is not None:
-            return f"[{len(value)} tasks]" if isinstance(value, tuple) else f"{type(value).__qualname__}(...)"
+            if isinstance(value, tuple):
+                return f"[{len(value)} tasks{f' from {class_and_label(value[0])}' if value else ''}]"
+            return class_and_label(value)
         plain = value is None or isinstance(value, (str, int, float))
         text = repr(value) if plain else self.serialize(cast(V, value))
         return text if len(text) <= 80 else f"{text[:77]}..."

@@ -235,7 +235,7 @@ class Parametrized:
         return hash(self.parameter_digest)
 
     def __repr__(self) -> str:
-        """Return class and parameters; tasks inside are named without theirs, private values not at all."""
+        """Return class and parameters; tasks inside with their labels, private values not at all."""
         own = self.__dict__
         parts = [f"{name}={parameter.shown(own.get(name))}" for name, parameter in self._parameters.items()]
         return f"{type(self).__qualname__}({', '.join(parts)})"

@@ -15,7 +15,6 @@ from airflow_kart.runtime.runner import make_all
 from airflow_kart.runtime.selection import Named, select
 from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.skipping import Skips
-from airflow_kart.runtime.workers import make_in_processes
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.graph import Graph, Node, require_task
 from airflow_kart.tasks.kinds import ExternalTask
@@ -105,6 +104,8 @@ def _carry_out(task: Task, plan: Plan, workers: int, progress: bool | None) -> N
         if workers == 1 or len(todo) < 2:
             make_all(plan, session=Session(listener=shown), skips=skips)
         else:
+            from airflow_kart.runtime.workers import make_in_processes
+
             make_in_processes(plan, workers, shown, skips)
     if skips.first is not None:  # all that runs is upstream of the task, so the task was skipped too
         logger.warning("%r has no value: %s", task, skips.reasons[task.unique_id])

@@ -25,7 +25,8 @@ def input_checksums(task: Task, session: Session) -> dict[str, str]:
                 checksums[target.uri] = state.sha256
             continue
         count += 1
-        missing.append(f"  {describe_path(path)} {required!r}\n    at {target.uri}: {state.reason}")
+        places = "\n    nor at ".join([f"at {target.uri}: {state.reason}", *(other.uri for other in target.others)])
+        missing.append(f"  {describe_path(path)} {required!r}\n    {places}")
         if session.how_to_make is not None:
             missing.append(f"    make it with: {session.how_to_make(required)}")
     if missing:

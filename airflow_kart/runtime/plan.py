@@ -11,6 +11,7 @@ from airflow_kart.tasks.graph import Graph, Node, refuse_shared_files
 
 ASKED_AGAIN = "asked to run again"
 NEEDS_AGAIN = "something it needs runs again"
+CLEARED = "somebody cleared the task instance that made it"
 
 
 class Outcome(str, enum.Enum):

@@ -16,7 +16,7 @@ from typing import Any
 
 from airflow_kart.artifacts.publication import Publication
 from airflow_kart.artifacts.sidecar.environment import peak_memory_bytes
-from airflow_kart.artifacts.sidecar.source import source_of
+from airflow_kart.artifacts.sidecar.source import of_bundle, source_of
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import CycleError, OutputNotDumpedError, RequirementError
 from airflow_kart.locks import Hold
@@ -217,6 +217,7 @@ def _make(
         described["upstream"] += [
             upstream_part(path, required, publication.input_checksums, dynamic=True) for path, required in yielded
         ]
+        described["source"] = of_bundle(described["source"], (session.coordinates or {}).get("bundle_version"))
         hold.check()
         publication.publish(
             {

@@ -6,6 +6,9 @@ format, no sidecar and no task.
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING
+
 from airflow_kart.storage.base import (
     ANY,
     HIDDEN,
@@ -22,14 +25,16 @@ from airflow_kart.storage.base import (
     UnfinishedUpload,
     Upload,
 )
-from airflow_kart.storage.buckets.gcs import GCSStore
-from airflow_kart.storage.buckets.s3 import S3Store
-from airflow_kart.storage.buckets.store import BucketStore
 from airflow_kart.storage.local import LocalStore
 from airflow_kart.storage.memory import MemoryStore
 from airflow_kart.storage.object_path import ObjectPathStore
 from airflow_kart.storage.resolve import join_uri, register_store, store_for
 from airflow_kart.storage.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from airflow_kart.storage.buckets.gcs import GCSStore
+    from airflow_kart.storage.buckets.s3 import S3Store
+    from airflow_kart.storage.buckets.store import BucketStore
 
 __all__ = [
     "ANY",
@@ -57,3 +62,20 @@ __all__ = [
     "register_store",
     "store_for",
 ]
+
+# The module of each store in buckets, imported at first use: a fifth of the time that the package takes to import.
+_HOMES = {"BucketStore": "store", "GCSStore": "gcs", "S3Store": "s3"}
+
+
+def __getattr__(name: str) -> object:
+    """Load a store in buckets."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.buckets.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return list(__all__)

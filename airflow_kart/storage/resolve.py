@@ -12,8 +12,6 @@ from urllib.parse import quote
 from airflow_kart import settings
 from airflow_kart.exceptions import ConfigurationError, TargetPathError
 from airflow_kart.storage.base import HIDDEN, Store
-from airflow_kart.storage.buckets.gcs import GCSStore
-from airflow_kart.storage.buckets.s3 import S3Store
 from airflow_kart.storage.local import LocalStore, is_file_uri
 from airflow_kart.storage.memory import MemoryStore
 from airflow_kart.storage.object_path import ObjectPathStore, is_known_scheme
@@ -62,8 +60,12 @@ def store_for(uri: str, *, aws_conn_id: str | None = None, gcp_conn_id: str | No
     scheme = match[1].lower() if match else "file"
     in_uri = uri.partition("://")[2].partition("/")[0].rpartition("@")[0]
     if scheme in ("s3", "s3a"):
+        from airflow_kart.storage.buckets.s3 import S3Store
+
         return _one(S3Store, in_uri or aws_conn_id or settings.kart_option("aws_conn_id"))
     if scheme in ("gs", "gcs"):
+        from airflow_kart.storage.buckets.gcs import GCSStore
+
         return _one(GCSStore, in_uri or gcp_conn_id or settings.kart_option("gcp_conn_id"))
     if scheme == "memory":
         memory = _one(MemoryStore)

@@ -38,6 +38,8 @@ class Completeness:
     """Of a complete task: when its artifact was published (ISO 8601, UTC)."""
     made_by: tuple[str, str] | None = None
     """Of a complete task that ran in Airflow: the DAG id and the run id."""
+    made_at: tuple[object, object, int] | None = None
+    """Of a complete task that ran in Airflow: the task id, the map index and the try of its operator."""
 
 
 def is_complete(task: Task) -> Completeness:
@@ -135,7 +137,7 @@ class _Look(NamedTuple):
             return cls(state.complete, state.reason)
         when = found.published_at[:19].replace("T", " ")
         words = f"made {when} UTC" + (f" by {' '.join(found.airflow_run)}" if found.airflow_run else "")
-        made = Completeness(True, words, found.seconds, found.published_at, found.airflow_run)
+        made = Completeness(True, words, found.seconds, found.published_at, found.airflow_run, found.airflow_try)
         return cls(True, state.reason, found.publication, made)
 
 

@@ -13,6 +13,7 @@ from airflow_kart.artifacts.sidecar.jsonable import as_json
 from airflow_kart.artifacts.sidecar.source import source_of
 from airflow_kart.identity.names import logical_class_name
 from airflow_kart.parameters import Parameter, ParameterVisibility
+from airflow_kart.parameters.label import label
 from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.nesting import KeyPath
 from airflow_kart.tasks.outputs import read_targets
@@ -58,6 +59,7 @@ def task_parts(task: Task, input_checksums: Mapping[str, str], redaction: Redact
             "class": logical_class_name(cls),
             "unique_id": task.unique_id,
             "code_version": cls.code_version,
+            "label": label(task),
             "parameters": _parameters(task),
         },
         "upstream": [upstream_part(path, required, input_checksums) for path, required in resolve(task).inputs],

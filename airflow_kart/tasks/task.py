@@ -10,7 +10,6 @@ from typing_extensions import Never, Self
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import KartError, TargetError
 from airflow_kart.formats import Format, ReadsInParts
-from airflow_kart.formats.large_frame import LargeFrameFormat
 from airflow_kart.formats.model import ModelFormat
 from airflow_kart.identity.encoding import Identified
 from airflow_kart.parameters.parametrized import Parametrized, State
@@ -205,6 +204,8 @@ class TaskOnKart(Parametrized, Identified, Flags, Generic[T]):
         """
         if relative_file_path is not None:
             require_zip(type(self), relative_file_path)
+        from airflow_kart.formats.large_frame import LargeFrameFormat
+
         return self._target(relative_file_path, ".zip", use_unique_id, LargeFrameFormat(max_byte), schema)
 
     def _target(

@@ -79,22 +79,32 @@ class Run:
 
 
 @pytest.fixture
-def run_dag() -> Callable[..., Run]:
-    """Run a DAG that was made in the test."""
+def store_dag() -> Callable[[Any], Any]:
+    """Write a DAG that was made in the test to Airflow's database; return the DAG as the scheduler has it."""
 
-    def run(dag: Any, **options: Any) -> Run:
+    def store(dag: Any) -> Any:
         from airflow.dag_processing.bundles.manager import DagBundlesManager
         from airflow.dag_processing.collection import update_dag_parsing_results_in_db
         from airflow.serialization.serialized_objects import LazyDeserializedDAG
         from airflow.utils.session import create_session
 
         dag.relative_fileloc = dag.relative_fileloc or f"{dag.dag_id}.py"
+        serialized = LazyDeserializedDAG.from_dag(dag)
         with create_session() as session:
             DagBundlesManager().sync_bundles_to_db(session=session)
             session.commit()
-            update_dag_parsing_results_in_db(
-                "dags-folder", None, [LazyDeserializedDAG.from_dag(dag)], {}, None, set(), session=session
-            )
+            update_dag_parsing_results_in_db("dags-folder", None, [serialized], {}, None, set(), session=session)
+        return serialized._real_dag
+
+    return store
+
+
+@pytest.fixture
+def run_dag(store_dag: Callable[[Any], Any]) -> Callable[..., Run]:
+    """Run a DAG that was made in the test."""
+
+    def run(dag: Any, **options: Any) -> Run:
+        store_dag(dag)
         return Run(dag.test(**options))
 
     return run

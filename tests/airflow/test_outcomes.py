@@ -11,6 +11,7 @@ from harness.pipeline import Clean, Judged, Model, Raw, Window, ran
 from harness.stand_ins import context
 
 from airflow_kart import KartDag, KartOperator, KartTaskGroup, TaskOnKart, build, run_date
+from airflow_kart.operators import bulk_skip
 
 DAY = dt.date(2024, 5, 6)
 TASKS = {"raw__0", "raw__1", "clean__0", "clean__1", "window", "model", "judged"}
@@ -36,6 +37,15 @@ def test_cold_then_warm(run_dag):
     assert {warm.states[task] for task in TASKS} == {"skipped"}
     assert warm.states["plan"] == warm.states["report"] == "success"
     assert ran() == []
+
+
+def test_more_tasks_are_skipped_than_one_request_names(run_dag, monkeypatch):
+    monkeypatch.setattr(bulk_skip, "_MOST_AT_ONCE", 3)
+    dag = judged("outcome_requests")
+    run_dag(dag)
+    warm = run_dag(dag)
+    assert {warm.states[task] for task in TASKS} == {"skipped"}
+    assert warm.states["plan"] == warm.states["report"] == "success"
 
 
 def test_a_changed_value_reruns_its_task_and_what_is_below(run_dag):
@@ -321,10 +331,10 @@ def test_the_plan_counts_and_the_report_says_why(run_dag, capfd):
     said = "".join(capfd.readouterr())
     assert "Plan: 2 to run, 1 cached, 4 not needed, in " in said
     assert " s), 1 cached, 4 not needed, 0 skipped, 0 failed; " in said
-    assert re.search(r"^task +outcome +seconds +why$", said, re.MULTILINE)
-    assert re.search(r"^raw__0 +not_needed +\d\.\d\d +nothing that needs it runs$", said, re.MULTILINE)
-    assert re.search(r"^judged +ran +\d\.\d\d +no artifact\b", said, re.MULTILINE)
-    assert re.search(r"^model +run +no artifact$", said, re.MULTILINE)
+    assert re.search(r"^task +values +outcome +seconds +why$", said, re.MULTILINE)
+    assert re.search(r"^raw__0 +day=2024-05-0[56] +not_needed +\d\.\d\d +nothing that needs it runs$", said, re.MULTILINE)
+    assert re.search(r"^judged +day=2024-05-06 +ran +\d\.\d\d +no artifact\b", said, re.MULTILINE)
+    assert re.search(r"^model +day=2024-05-06 +run +no artifact$", said, re.MULTILINE)
 
 
 def test_the_report_says_what_failed_and_what_could_not_run(run_dag, monkeypatch):

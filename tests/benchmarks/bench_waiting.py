@@ -50,7 +50,9 @@ import sys
 import time
 
 if "scheduler" in sys.argv:
-    import airflow.sdk.execution_time.task_runner
+    import airflow.sdk.execution_time.task_runner  # the tasks are forks of this process
+    import airflow_kart.operators.task
+    import pandas
     from airflow.executors.local_executor import LocalExecutor
 
     as_it_is = LocalExecutor.sync
@@ -70,7 +72,7 @@ def main() -> int:
     parser.add_argument("--waiters", type=int, default=30)
     parser.add_argument("--way", default="defer", help="[kart] lock_wait")
     parser.add_argument("--delay", type=float, default=12, help="seconds added to each round of the scheduler's loop")
-    parser.add_argument("--slots", type=int, default=32)
+    parser.add_argument("--slots", type=int, default=16)
     parser.add_argument("--held", type=float, default=60, help="seconds for which the lock is held once all wait")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as ending:
@@ -81,6 +83,7 @@ def main() -> int:
             "AIRFLOW__KART__LOCK_WAIT": arguments.way,
             "AIRFLOW__CORE__PARALLELISM": str(arguments.slots),
             "AIRFLOW__SCHEDULER__MAX_TIS_PER_QUERY": "0",
+            "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "600",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "600",  # the machine is busy
         }
         server = AirflowServer(home, ending.enter_context(postgres()), environment, triggerer=True)

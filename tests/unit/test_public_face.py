@@ -85,8 +85,18 @@ PUBLIC = [
     "build",
     "kart_dag",
     "run_date",
+    "run_partition",
 ]
-OF_AIRFLOW = {"KartDag", "KartOperator", "KartPlanOperator", "KartReportOperator", "KartTaskGroup", "kart_dag", "run_date"}
+OF_AIRFLOW = {
+    "KartDag",
+    "KartOperator",
+    "KartPlanOperator",
+    "KartReportOperator",
+    "KartTaskGroup",
+    "kart_dag",
+    "run_date",
+    "run_partition",
+}
 HEAVY = [
     "airflow",
     "pandas",

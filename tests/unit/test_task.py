@@ -119,7 +119,7 @@ def test_a_repr_is_short() -> None:
         options: Any = DictParameter(default={"a": [1]})
 
     assert repr(Number()) == "Number(n=1)"
-    assert repr(Sum()) == "Sum(one=Number(...), more=[2 tasks], label='sum')"
+    assert repr(Sum()) == "Sum(one=Number(n=1), more=[2 tasks from Number(n=2)], label='sum')"
     assert repr(Long()).endswith("""options={"a": [1]})""")
     assert len(repr(Long())) < 200
 

@@ -144,6 +144,13 @@ class Sidecar:
         dag_id, run_id = part.get("dag_id"), part.get("run_id")
         return (str(dag_id), str(run_id)) if dag_id and run_id else None
 
+    @property
+    def airflow_try(self) -> tuple[object, object, int] | None:
+        """The task id, map index and try of the task instance that made the artifact; ``None`` outside Airflow."""
+        part = self._part("airflow")
+        number = part.get("try_number")
+        return (part.get("task_id"), part.get("map_index"), number) if isinstance(number, int) else None
+
     def _part(self, name: str) -> Mapping[str, Any]:
         return self.content.get(name) or {}
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from airflow_kart.identity.code import fingerprint, fingerprint_parts
@@ -22,6 +24,19 @@ def source_of(cls: type) -> dict[str, object]:
         return _source_of(cls)
     # The fingerprint of the unique id: computed anew after a reload of the module, even for an unchanged class.
     return {**_source_of(cls), "fingerprint": fingerprint(cls), "parts": fingerprint_parts(cls)}
+
+
+def of_bundle(source: Mapping[str, object], version: object) -> Mapping[str, object]:
+    """Return a class's source with the commit of Airflow's GitDagBundle, whose checkout of a version has no ``.git``.
+
+    Args:
+        source: from :func:`source_of`.
+        version: the version of the DAG's bundle: for GitDagBundle the commit, which names the checkout's folder too.
+    """
+    is_commit = isinstance(version, str) and re.fullmatch("[0-9a-f]{40}", version) is not None
+    if source["git"] is None and is_commit and version in Path(str(source["file"])).parts:
+        return {**source, "git": {"commit": version, "dirty": False}}
+    return source
 
 
 @functools.lru_cache(maxsize=4096)
