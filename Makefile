@@ -2,6 +2,7 @@
 # make test   all tests, with what they need set up first
 # make check  formatters, linters, import contracts, rooms and floors, type checkers, the voice
 # make bench  the benchmarks, against gokart and against plain Airflow
+# make matrix  the demo with each supported Airflow on each supported Python: make matrix CELLS='3.1-3.10 3.3-3.13'
 # make mutants  a mutation run over the core, for hours: make mutants MUTANTS='--jobs 2 --sample 20 locks/lease.py'
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ SOURCES := airflow_kart example_dags tests .ci
 # Compiled modules are kept, whatever the surroundings say: without them each process compiles Airflow anew.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test check style mypy pyright bench mutants clean
+.PHONY: demo test check style mypy pyright bench matrix mutants clean
 
 demo: $(VENV)/.examples
 	$(BIN)/python .ci/demo.py
@@ -49,8 +50,11 @@ bench: $(VENV)/.dev $(VENV)/.bench
 mutants: $(VENV)/.dev $(VENV)-mutants/.done
 	$(VENV)-mutants/bin/python .ci/mutants.py $(CURDIR)/$(BIN)/python $(MUTANTS)
 
+matrix: $(VENV)/.uv
+	$(BIN)/python .ci/matrix.py $(CELLS)
+
 clean:
-	rm -rf $(VENV) $(VENV)-mutants .demo .mutants
+	rm -rf $(VENV) $(VENV)-mutants .demo .matrix .mutants
 
 $(VENV)/.uv:
 	.ci/make_venv $(PYTHON) $(VENV)

@@ -40,6 +40,11 @@ The classes below say which of them their errors carry.
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from types import FrameType, TracebackType
+
 __all__ = [
     "ArtifactError",
     "BindingError",
@@ -110,6 +115,66 @@ class KartError(Exception):
         self.task = self.task or task
         self.uri = self.uri or uri
         self.parameter = self.parameter or parameter
+
+    def in_users_code(self, *, saying: bool = False) -> KartError:
+        """Return the error with one traceback of the user's code: the call of this package first, the mistake last.
+
+        The traceback holds the frames of the causes too: an error that is raised ``from None`` shows them all.
+
+        Args:
+            saying: whether the message shall end with the place.
+        """
+        caller = calling_frame()
+        places = [(caller, caller.f_lasti, caller.f_lineno), *_users_frames(self)]
+        lines = [(frame.f_code, line) for frame, _, line in places]
+        traceback: TracebackType | None = None
+        for (frame, instruction, line), before in reversed(list(zip(places, [None, *lines[:-1]], strict=True))):
+            if (frame.f_code, line) != before:
+                traceback = TracebackType(traceback, frame, instruction, line)
+        if saying:
+            at = _described(places[-1][0], places[-1][2]) if len(places) > 1 else self._method_of_task(caller)
+            self.args = (f"{self} [{at}]",)
+        return self.with_traceback(traceback)
+
+    def _method_of_task(self, caller: FrameType) -> str:
+        """Return the place of the method that declares what is wrong; of the call, if the caller's module lacks the class."""
+        name = "output" if isinstance(self, TargetError) else "requires"
+        cls = caller.f_globals.get((self.task or "").partition("(")[0])
+        code = getattr(getattr(cls, name, None), "__code__", None)
+        if code is None or _is_own(code.co_filename):
+            return _described(caller, caller.f_lineno)
+        return f"{self.task.partition('(')[0]}.{name}, {code.co_filename}, line {code.co_firstlineno}"  # type: ignore[union-attr]
+
+
+def calling_frame() -> FrameType:
+    """Return the nearest caller outside this package."""
+    frame = sys._getframe(1)  # noqa: SLF001 - as Airflow's DAG does for its own fileloc
+    while frame.f_back is not None and _is_own(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame
+
+
+def _users_frames(error: BaseException) -> Iterator[tuple[FrameType, int, int]]:
+    """Yield the frames of an error and its causes, without those of this package and of Python's library."""
+    traceback = error.__traceback__
+    while traceback is not None:
+        file = traceback.tb_frame.f_code.co_filename
+        if not _is_own(file) and not file.startswith(os.path.dirname(os.__file__) + os.sep):
+            yield traceback.tb_frame, traceback.tb_lasti, traceback.tb_lineno
+        traceback = traceback.tb_next
+    if error.__cause__ is not None:
+        yield from _users_frames(error.__cause__)
+
+
+def _is_own(file: str) -> bool:
+    return file.startswith(os.path.dirname(__file__) + os.sep)
+
+
+def _described(frame: FrameType, line: int) -> str:
+    owner = frame.f_locals.get("self")
+    name = frame.f_code.co_name
+    method = "" if name == "<module>" else f"{type(owner).__qualname__}.{name}, " if owner is not None else f"{name}, "
+    return f"{method}{frame.f_code.co_filename}, line {line}"
 
 
 class ConfigurationError(KartError):

@@ -49,6 +49,7 @@ def _class_options() -> Iterator[tuple[str, str]]:
 
 def _static_info() -> dict[str, Any]:
     operators = [f"airflow_kart.operators.{module}" for module in ("task", "plan", "report")]
+    triggers = [f"airflow_kart.triggers.{module}" for module in ("external", "lock")]
     return {
         "package-name": "airflow-kart",
         "name": "Kart",
@@ -56,7 +57,11 @@ def _static_info() -> dict[str, Any]:
             "Compiles TaskOnKart class graphs into Airflow DAGs that recompute nothing they already have "
             "and record how each artifact was made."
         ),
+        "integrations": [
+            {"integration-name": "Kart", "external-doc-url": "https://pypi.org/project/airflow-kart/", "tags": ["software"]}
+        ],
         "operators": [{"integration-name": "Kart", "python-modules": operators}],
+        "triggers": [{"integration-name": "Kart", "python-modules": triggers}],
         "cli": ["airflow_kart.cli.definition.get_kart_commands"],
         "extra-links": ["airflow_kart.links.artifact.KartArtifactLink"],
         "config": {
@@ -107,6 +112,13 @@ def _kart_options() -> dict[str, Any]:
             "string",
             default="google_cloud_default",
             example="google_artifacts",
+        ),
+        "assets": _option(
+            "The Airflow asset of each task whose class names none in assets. The text may have the fields {class_name}, "
+            "{dag_id}, {unique_id}, and parameters that all classes have. Empty: no assets.",
+            "string",
+            default="",
+            example="kart://{dag_id}/{class_name}",
         ),
         "storage_retries": _option(
             "How often a request to S3 or Google Cloud Storage is tried again after a transient failure (throttling, a "
@@ -168,6 +180,13 @@ def _kart_options() -> dict[str, Any]:
             "string",
             default="rerun",
             example="look",
+        ),
+        "unknown_conf": _option(
+            "What a key of a run's conf does that is no field of the trigger form: error fails the run, warn logs the key, "
+            "ignore does nothing. In a DAG of the user's own, only a key that resembles a field of a compiled group counts.",
+            "string",
+            default="error",
+            example="warn",
         ),
         "private_digest_key": _option(
             "Secret that keys the digests by which private parameters appear in sidecars and count in unique ids. "

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from airflow_kart.artifacts.loading import Loaded, Loading
-from airflow_kart.artifacts.state import TargetState
+from airflow_kart.artifacts.state import Artifact, TargetState
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import TargetError
 from airflow_kart.storage import Lookup
@@ -27,7 +27,8 @@ class ExternalTarget(Target):
         stat = lookup.stat(self.uri)
         if stat is None:
             return TargetState(False, "it is made elsewhere, and not there yet")
-        return TargetState(True, f"put there {stat.modified:%Y-%m-%d %H:%M:%S} UTC", modified=stat.modified)
+        found = Artifact(self.uri, stat.size)
+        return TargetState(True, f"put there {stat.modified:%Y-%m-%d %H:%M:%S} UTC", modified=stat.modified, artifact=found)
 
     def _load(self, loading: Loading, columns: Sequence[str] | None) -> Loaded:
         return loading.unverified(columns)

@@ -5,11 +5,26 @@ from __future__ import annotations
 import datetime as dt
 import posixpath
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar
+from airflow_kart.artifacts.sidecar import ArtifactRecord, Sidecar, read_sidecar
 from airflow_kart.exceptions import CorruptArtifactError
 from airflow_kart.formats import Format
 from airflow_kart.storage import Lookup
+
+
+class Artifact(NamedTuple):
+    """A complete artifact. Thousands of whole sidecars would fill the memory."""
+
+    uri: str
+    bytes: int | None = None
+    sha256: str | None = None
+    rows: int | None = None
+
+    @classmethod
+    def of(cls, record: ArtifactRecord, uri: str) -> Artifact:
+        """Return the artifact of a sidecar's record; a moved workspace has another uri than the record."""
+        return cls(uri, record.bytes, record.sha256, record.rows)
 
 
 @dataclass(frozen=True)
@@ -23,6 +38,8 @@ class TargetState:
     """Whether artifact and sidecar disagree. They also do for a moment while a writer replaces the artifact."""
     modified: dt.datetime | None = field(default=None, repr=False)
     """When a complete artifact was published, with a time zone."""
+    artifact: Artifact | None = field(default=None, repr=False)
+    """The artifact, where complete: in the target's workspace, or in another one that is read too."""
 
     @property
     def readable(self) -> bool:
@@ -66,7 +83,7 @@ def look_at(lookup: Lookup, uri: str, target_format: Format, unique_id: str | No
     elif stat.size != sidecar.artifact.bytes:
         wrong = f"the artifact has {stat.size} bytes, its sidecar says {sidecar.artifact.bytes}"
     else:
-        return TargetState(True, "complete", sidecar, modified=stat.modified)
+        return TargetState(True, "complete", sidecar, modified=stat.modified, artifact=Artifact.of(sidecar.artifact, uri))
     return TargetState(False, wrong, sidecar, mismatched=True)
 
 

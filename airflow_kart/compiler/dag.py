@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
+from airflow.exceptions import AirflowClusterPolicySkipDag
 from airflow.sdk import DAG
 
 from airflow_kart.compiler.compile import OnCached, Roots, compile_roots
 from airflow_kart.compiler.documentation import class_documentation
 from airflow_kart.compiler.form import add_form, name_fields
-from airflow_kart.exceptions import BindingError
-from airflow_kart.identity.names import own_folder
+from airflow_kart.exceptions import BindingError, KartError, calling_frame
 from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.parameters import UNSET
 from airflow_kart.storage.workspace import Workspace
 
 _EVER = (dt.datetime(1900, 1, 1, tzinfo=dt.timezone.utc), dt.datetime(2900, 1, 1, tzinfo=dt.timezone.utc))
+logger = logging.getLogger(__name__)
 
 
 class KartDag(DAG):
@@ -74,7 +78,9 @@ class KartDag(DAG):
                     )
             dag_kwargs.setdefault("doc_md", class_documentation(compilation.roots[0].cls))
             super().__init__(dag_id, **dag_kwargs)
-            self.fileloc = _calling_file()
+            caller = calling_frame()
+            self._caller = self.fileloc = caller.f_code.co_filename
+            self._home = _home(caller)
             fields = name_fields(self, compilation.binding, None)
             with self:
                 self.blueprint = compilation.add_operators(
@@ -84,15 +90,40 @@ class KartDag(DAG):
                 for own in (str(self.blueprint.plan_task_id), "report"):
                     self.task_dict[own].start_date, self.task_dict[own].end_date = _EVER
             add_form(self, compilation.binding, fields)
-        except BindingError as error:
+        except KartError as error:
             error.add_context(f"KartDag {dag_id!r}")
-            raise
+            raise error.in_users_code(saying=True) from None
+
+    def validate(self) -> None:
+        """Check the DAG, as Airflow does of each DAG that it finds in a file.
+
+        A DAG belongs to the file whose module body makes the DAG. Airflow also finds DAGs of files that the parsed file
+        imports: importing a class would register the DAG of the class's file a second time.
+
+        Raises:
+            AirflowClusterPolicySkipDag: the DAG belongs to another file; Airflow then leaves the DAG out, without an error.
+        """
+        if self.fileloc not in (self._caller, self._home, None) and not self._is_adopted():
+            logger.info("DAG %s belongs to %s, so %s does not register it again", self.dag_id, self._home, self.fileloc)
+            raise AirflowClusterPolicySkipDag(f"DAG {self.dag_id} belongs to {self._home}")
+        super().validate()  # type: ignore[no-untyped-call]  # Airflow's is not annotated
+
+    def _is_adopted(self) -> bool:
+        """Whether the parsed file names the DAG, which a module outside the file's bundle makes, such as an installed package.
+
+        Airflow parses no module there. So nobody else registers the DAG.
+        """
+        bundle = Path(self.fileloc.removesuffix(self.relative_fileloc or "") or os.path.dirname(self.fileloc))
+        installed = "site-packages" in Path(self._home).parts
+        parsed = (module for module in list(sys.modules.values()) if getattr(module, "__file__", None) == self.fileloc)
+        return (installed or not Path(self._home).is_relative_to(bundle)) and any(
+            value is self for module in parsed for value in vars(module).values()
+        )
 
 
-def _calling_file() -> str:
-    """Return the file that makes the DAG: the nearest caller outside this package."""
-    package = f"{own_folder()}{os.sep}"
-    frame = sys._getframe(1)  # noqa: SLF001 - as Airflow's DAG does for its own fileloc
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
-        frame = frame.f_back
-    return frame.f_code.co_filename
+def _home(frame: FrameType) -> str:
+    """Return the file of the innermost module body that runs: of the file that makes the DAG, be it by a function of another."""
+    innermost: FrameType | None = frame
+    while innermost is not None and innermost.f_code.co_name != "<module>":
+        innermost = innermost.f_back
+    return str((innermost or frame).f_globals.get("__file__", frame.f_code.co_filename))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from airflow.sdk import DAG, Param
 
 from airflow_kart.compiler.binding import Binding
-from airflow_kart.operators.run_context import RERUN_PARAM, kart_task_ids
+from airflow_kart.operators.run_context import RERUN_PARAM, kart_classes
 from airflow_kart.parameters import UNSET
 
 _SECTION = "Kart"
 _FIELDS = "_kart_form_fields"
 _MOST_EXAMPLES = 200
 _OWN_KEYS = ("default", "description", "title")
+_BOUNDS = {"minimum": "at least", "exclusiveMinimum": "more than", "maximum": "at most", "exclusiveMaximum": "less than"}
 
 
 def name_fields(dag: DAG, binding: Binding, group_id: str | None) -> dict[str, str]:
@@ -46,34 +47,49 @@ def add_form(dag: DAG, binding: Binding, fields: Mapping[str, str]) -> None:
     for name, field in fields.items():
         if field not in dag.params:
             dag.params[field] = ours[field] = _field(binding, name)
-    dag.params[RERUN_PARAM] = _rerun_param(kart_task_ids(dag))  # of all groups that the DAG has by now
+    dag.params[RERUN_PARAM] = _rerun_param(kart_classes(dag))  # of all groups that the DAG has by now
 
 
 def _field(binding: Binding, name: str) -> Param:
     root, default = binding.form[name]
-    parameter = root.cls.get_parameters()[name]
+    parameter = copy.copy(root.cls.get_parameters()[name])
+    parameter.default = default  # the root's own value, which the field has to take
     value = {} if default is UNSET else {"default": parameter.to_json(default)}
     schema = {
         key: item for key, item in parameter.json_schema().items() if key not in _OWN_KEYS
     }  # a user's own parameter may have these
-    return Param(**value, description=parameter.description or None, title=name, **schema)
+    bounds = ", ".join(f"{words} {schema[key]}" for key, words in _BOUNDS.items() if key in schema)
+    description = " ".join(filter(None, (_sentence(parameter.description), _sentence(bounds))))
+    return Param(**value, description=description or None, title=name, **schema)
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text and text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def _same(one: Param, other: Param) -> bool:
     return one.has_value == other.has_value and one.value == other.value and one.schema == other.schema
 
 
-def _rerun_param(task_ids: Collection[str]) -> Param:
-    """Return the field that names tasks to run again."""
-    options: dict[str, Any] = {}
-    if len(task_ids) <= _MOST_EXAMPLES:
-        options["examples"] = sorted(task_ids)
+def _rerun_param(classes: Mapping[str, Collection[str]]) -> Param:
+    """Return the field that names tasks to run again: one of all tasks, of classes, of single tasks.
+
+    Airflow offers a picker for an array with ``examples``, and takes only these there. Of many tasks the picker has the
+    classes. An emptied picker gives ``null``.
+    """
+    labels = {"*": "All tasks", **{name: f"{name} (class)" for name in sorted(classes)}}
+    ids = {task_id: f"{task_id} ({name})" for name, task_ids in classes.items() for task_id in task_ids}
+    if len(ids) <= _MOST_EXAMPLES:
+        labels.update(sorted(ids.items()))
     return Param(
         [],
-        description="Task ids, class names, or globs of these, to run again with everything downstream, although the artifacts are there.",
+        description="Tasks to run again, with everything downstream, although their artifacts are there: classes or single "
+        "tasks. The run's conf also takes globs such as `features*`.",
         title="Run again",
-        type="array",
+        type=["array", "null"],
         items={"type": "string"},
         section=_SECTION,
-        **options,
+        examples=list(labels),
+        values_display=labels,
     )

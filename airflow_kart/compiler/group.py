@@ -9,7 +9,7 @@ from airflow.sdk import TaskGroup
 
 from airflow_kart.compiler.compile import OnCached, Roots, compile_roots
 from airflow_kart.compiler.form import add_form, name_fields
-from airflow_kart.exceptions import BindingError
+from airflow_kart.exceptions import BindingError, KartError
 from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.parameters import UNSET
 from airflow_kart.storage.workspace import Workspace
@@ -51,6 +51,11 @@ class KartTaskGroup(TaskGroup):
         try:
             compilation = compile_roots(root, bind, workspace, workspace_directory)
             super().__init__(group_id, **group_kwargs)
+            if next(self.iter_mapped_task_groups(), None) is not None:
+                raise BindingError(
+                    "a mapped task group cannot hold a KartTaskGroup, whose plan decides for one run of each task; make one "
+                    "group for each value in a loop, or map one operator: KartOperator.partial(...).expand(bind=[...])"
+                )
             for name, (spec, default) in compilation.binding.form.items():
                 if default is UNSET and name not in self.dag.params:
                     raise BindingError(
@@ -63,6 +68,6 @@ class KartTaskGroup(TaskGroup):
                 self, fields, on_cached=on_cached, plan=plan, operator_kwargs=operator_kwargs or {}
             )
             add_form(self.dag, compilation.binding, fields)
-        except BindingError as error:
+        except KartError as error:
             error.add_context(f"KartTaskGroup {group_id!r}")
-            raise
+            raise error.in_users_code(saying=True) from None

@@ -8,9 +8,11 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import airflow
 import structlog
-from airflow.providers.common.compat.sdk import mask_secret, redact  # pyright: ignore[reportPrivateImportUsage]
+from airflow.providers.common.compat.sdk import redact  # pyright: ignore[reportPrivateImportUsage]
 from airflow.sdk import BaseOperator
+from airflow.sdk.log import mask_secret  # compat has it from 1.21 on, which needs Python 3.11
 from jinja2.nativetypes import NativeEnvironment
 
 from airflow_kart.operators.workspace_field import WorkspaceField, given_workspace, workspace_from
@@ -19,6 +21,11 @@ from airflow_kart.storage.workspace import Workspace
 if TYPE_CHECKING:
     import jinja2
     from airflow.sdk import Context
+
+TESTED_AIRFLOW = ("3.1", "3.2", "3.3")
+"""The minor versions of Airflow that the tests run with."""
+
+logger = logging.getLogger(__name__)
 
 
 class KartBaseOperator(BaseOperator):
@@ -37,6 +44,8 @@ class KartBaseOperator(BaseOperator):
 
     template_fields = ("bind", "workspace")
     _private_values: Mapping[str, Any] = MappingProxyType({})
+    _context: Any = None
+    """The context of the run, once the templates are rendered."""
     template_fields_renderers: ClassVar[dict[str, str]] = {"bind": "json", "workspace": "json"}
 
     def __init__(
@@ -62,6 +71,8 @@ class KartBaseOperator(BaseOperator):
             dag = self.get_dag()
             jinja_env = dag.get_template_env(force_sandboxed=True) if dag is not None else self.get_template_env()
         _mask_log_of_this_process()
+        _warn_of_untested_airflow(airflow.__version__)
+        self._context = context
         super().render_template_fields(context, jinja_env)
         self._hide_private_values()
 
@@ -97,6 +108,17 @@ def _retry_policy() -> Any:
     from airflow_kart.operators.retries import KartRetryPolicy  # which Airflow before 3.3 cannot import
 
     return KartRetryPolicy()
+
+
+@functools.cache
+def _warn_of_untested_airflow(version: str) -> None:
+    """Warn, once per process, of a minor version of Airflow that this package is not tested with."""
+    if ".".join(version.split(".")[:2]) not in TESTED_AIRFLOW:
+        logger.warning(
+            "This package is tested with Airflow %s; this is Airflow %s. docs/compatibility.md says what is known",
+            ", ".join(TESTED_AIRFLOW),
+            version,
+        )
 
 
 def _mask_log_of_this_process() -> None:

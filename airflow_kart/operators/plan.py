@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
+from airflow.providers.common.compat.sdk import XCom
+
 from airflow_kart.locks import locks_for, remove_forgotten
+from airflow_kart.operators.assets import announce, has_assets, made_by_operator, with_alias
 from airflow_kart.operators.base import KartBaseOperator
-from airflow_kart.operators.blueprint import Blueprint
+from airflow_kart.operators.blueprint import Blueprint, RunGraph
 from airflow_kart.operators.bulk_skip import skip_in_bulk
+from airflow_kart.operators.metrics import count_outcomes
 from airflow_kart.operators.run_context import PLAN_XCOM, RunContext
 from airflow_kart.operators.several_hosts import several_hosts_advice
 from airflow_kart.operators.table import text_table
-from airflow_kart.operators.xcom import packed
+from airflow_kart.operators.xcom import RESULTS_XCOM, packed, pulled_by, result_of
 from airflow_kart.parameters.label import label
 from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask, make_plan
 from airflow_kart.storage.workspace import Workspace
@@ -26,6 +30,9 @@ class KartPlanOperator(KartBaseOperator):
     The plan is in its log, and under the XCom key ``plan`` by task id: outcome, reason, of a cached task also the seconds that
     making the artifact took, and of at most 1,000 tasks the uris. :mod:`airflow_kart.operators.xcom` says how a long plan is
     written.
+
+    A task that a task outside the graph names in an ``xcom_pull`` has its XCom in a warm run too: the plan pushes that of a
+    cached one. If the DAG has other tasks, the plan's XCom ``results`` holds the results of all tasks skipped as cached.
 
     Args:
         blueprint: the compiled structure.
@@ -42,6 +49,9 @@ class KartPlanOperator(KartBaseOperator):
         on_cached: Literal["skip", "success"] = "skip",
         **kwargs: Any,
     ) -> None:
+        made = (task for node in blueprint.nodes.values() for task in made_by_operator(node.task, blueprint))
+        if any(task.assets_when_cached and has_assets(task) for task in made):
+            kwargs["outlets"] = with_alias(kwargs.get("outlets"))
         super().__init__(**kwargs)
         self.blueprint = blueprint
         self.on_cached = on_cached
@@ -55,12 +65,16 @@ class KartPlanOperator(KartBaseOperator):
         run_context = RunContext(self, self.blueprint, context)
         run_context.check_conf()
         run_context.check_dates()
-        outside = {task_id for task_id in self.blueprint.nodes if run_context.outside(task_id)}
+        nodes = self.blueprint.nodes
+        outside = {task_id for task_id in nodes if run_context.outside(task_id)}
+        operators: Mapping[str, Any] = self.dag.task_dict
+        others = [one for one in operators.values() if getattr(one, "blueprint", None) is not self.blueprint]
+        pulled = pulled_by(others, nodes)
         with self.run_workspace():
             run = run_context.run
-            plan = make_plan(
-                run.graph, rerun=run_context.rerun() | run_context.cleared(), required=run.unique_ids(outside), remember=True
-            )
+            required = run.unique_ids(outside | pulled)
+            again = run_context.rerun() | run_context.cleared()
+            plan = make_plan(run.graph, rerun=again, required=required, remember=True)
             planned = {task_id: self._of_operator(task_id, run_context, plan) for task_id in self.blueprint.nodes}
             counts = {outcome.value: 0 for outcome in (Outcome.RUN, Outcome.CACHED, Outcome.NOT_NEEDED)}
             for found in planned.values():
@@ -76,10 +90,43 @@ class KartPlanOperator(KartBaseOperator):
         skipped = [
             task_id for task_id, found in planned.items() if task_id not in outside and self._is_skipped(found.outcome)
         ]
+        asked = pulled if others else None
+        self._tell_of_cached(planned, plan, skipped=skipped, run=run, context=context, pulled=asked)
         if skipped:
             context["ti"].xcom_push(key="return_value", value=counts)
             skip_in_bulk(skipped)
         return counts
+
+    def _tell_of_cached(
+        self,
+        planned: Mapping[str, PlannedTask],
+        plan: Plan,
+        *,
+        skipped: Collection[str],
+        run: RunGraph,
+        context: Any,
+        pulled: Collection[str] | None,
+    ) -> None:
+        """Push XComs, add the events of assets, and count metrics, for cached tasks that get no process.
+
+        ``pulled`` are the tasks that other tasks of the DAG name; ``None`` without other tasks.
+        """
+        ti = context["ti"]
+        cached = {one: planned[one] for one in skipped if planned[one].outcome is Outcome.CACHED}
+        count_outcomes(ti.dag_id, cached.values())
+        nobodys = {None, *cached}
+        for unique_id, found in plan.tasks.items():
+            task = plan.graph.nodes[unique_id].task
+            if found.outcome is Outcome.CACHED and task.assets_when_cached and run.task_ids.get(unique_id) in nobodys:
+                announce(task, found.artifacts, context)
+        if pulled is None:
+            return
+        operators: Mapping[str, Any] = self.dag.task_dict
+        results = {one: result_of(run.tasks[one], found) for one, found in cached.items()}
+        ti.xcom_push(key=RESULTS_XCOM, value=packed(results))
+        for one in sorted(results.keys() & pulled):
+            if operators[one].do_xcom_push:
+                XCom.set("return_value", results[one], dag_id=ti.dag_id, task_id=one, run_id=ti.run_id)
 
     def _of_operator(self, task_id: str, run_context: RunContext, plan: Plan) -> PlannedTask:
         task = run_context.run.tasks.get(task_id)
@@ -108,7 +155,8 @@ class KartPlanOperator(KartBaseOperator):
             if found.forced:
                 row["forced"] = True
             if len(planned) <= _MOST_WITH_URIS:
-                row["uris"] = [target.uri for target in plan.graph.nodes[task.unique_id].targets] if task is not None else []
+                targets = plan.graph.nodes[task.unique_id].targets if task is not None else ()
+                row["uris"] = [one.uri for one in found.artifacts or targets]
         context["ti"].xcom_push(key=PLAN_XCOM, value=packed(rows))
         table = text_table(
             ("task", "values", "plan", "why"),

@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowSkipException
 from airflow_kart.exceptions import TaskFailedError
 from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint
+from airflow_kart.operators.metrics import count_outcomes
 from airflow_kart.operators.run_context import RunContext
 from airflow_kart.operators.table import text_table
 from airflow_kart.operators.upstream_skips import skip_summary
@@ -98,19 +99,25 @@ class KartReportOperator(KartBaseOperator):
             if task_id not in tasks:
                 found[task_id] = PlannedTask(Outcome.NOT_NEEDED, "not part of the graph")
                 continue
-            state, there = str(states.get(task_id)), next(present)
-            reason = str(plan.get(task_id, {}).get("reason") or there.reason)
-            if state == "success" and there.complete:
+            state, there, planned = str(states.get(task_id)), next(present), plan.get(task_id, {})
+            if planned.get("outcome") == Outcome.RUN.value and state not in ("success", "skipped", "removed"):
+                outcome, reason = (
+                    Outcome.RUN,
+                    planned["reason"],
+                )  # for a task outside the graph only; the report need not wait
+            elif state == "success" and there.complete:
                 outcome = Outcome.RAN if there.made_by == (ti.dag_id, ti.run_id) else Outcome.CACHED
+                why = planned.get("reason") if outcome is Outcome.RAN else None
+                reason = str(why or there.reason)  # of an artifact that another run made meanwhile: by which, and when
             else:
                 outcome, reason = _as_its_operator_said(ti.xcom_pull(task_ids=task_id), state, there)
-            found[task_id] = PlannedTask(outcome, reason, there.seconds)
+            found[task_id] = PlannedTask(outcome, reason, there.seconds, made_by=there.made_by, artifacts=there.artifacts)
+        count_outcomes(ti.dag_id, (found[task_id] for task_id in unknown))  # the plan has counted the others
         return {task_id: found[task_id] for task_id in self.blueprint.nodes}
 
     def _publish(self, found: Mapping[str, PlannedTask], run_context: RunContext, context: Any) -> dict[str, Any]:
         by_outcome = {
-            outcome.value: [task_id for task_id, task in found.items() if task.outcome is outcome]
-            for outcome in (Outcome.RAN, Outcome.CACHED, Outcome.NOT_NEEDED, Outcome.SKIPPED, Outcome.FAILED)
+            outcome.value: [task_id for task_id, task in found.items() if task.outcome is outcome] for outcome in Outcome
         }
         ran = sum(task.seconds for task in found.values() if task.outcome is Outcome.RAN)
         saved = sum(task.seconds for task in found.values() if task.outcome is Outcome.CACHED)
@@ -143,9 +150,14 @@ def _as_its_operator_said(summary: object, state: str, there: Completeness) -> t
     """
     said = summary if isinstance(summary, Mapping) else {}
     if said.get("outcome") in (Outcome.RAN.value, Outcome.CACHED.value):
-        return Outcome(said["outcome"]), str(said.get("reason"))
+        lost = "" if there.complete else f"; {said.get('host')} has it at {_uris(said)}, and here {there.reason}"
+        return Outcome(said["outcome"]), f"{said.get('reason')}{lost}"
     if state == "success":
         return Outcome.SKIPPED, f"it was marked as success, and its artifact is not there: {there.reason}"
     if state == "skipped":
         return Outcome.SKIPPED, skip_summary(summary)
     return Outcome.CACHED if there.complete else Outcome.NOT_NEEDED, there.reason
+
+
+def _uris(said: Mapping[str, Any]) -> str:
+    return ", ".join(str(artifact.get("uri")) for artifact in said.get("artifacts") or ())

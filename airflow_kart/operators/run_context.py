@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import json
+import logging
 import shlex
 import socket
 from collections.abc import Collection, Mapping, Sequence
@@ -15,6 +16,7 @@ from airflow_kart.exceptions import BindingError
 from airflow_kart.operators.blueprint import Blueprint, RunGraph
 from airflow_kart.operators.xcom import unpacked
 from airflow_kart.parameters.label import label
+from airflow_kart.runtime.plan import Outcome
 from airflow_kart.runtime.selection import unmatched
 from airflow_kart.settings import kart_choice
 from airflow_kart.tasks.completeness import Completeness, look_at
@@ -30,6 +32,10 @@ RERUN_PARAM = "kart_rerun"
 
 _TEMPORARY_RUN = "__airflow_temporary_run"  # of `airflow tasks test`, which removes the run
 _NOT_GIVEN = object()
+_CONF_OF_AIRFLOW = ("airflow/", "openlineage")
+"""The beginnings of keys that Airflow and its OpenLineage provider add to a run's ``conf``."""
+
+logger = logging.getLogger(__name__)
 
 
 class RunContext:
@@ -73,7 +79,7 @@ class RunContext:
         inline = self.run.inline_tasks() if self._blueprint.inline else []
         named: set[str] = {task.unique_id for task in [*self.run.tasks.values(), *inline] if task.rerun}
         for pattern in self.patterns:
-            known = kart_task_ids(self._operator.dag) | class_names(self._operator.dag)
+            known = kart_task_ids(self._operator.dag) | kart_classes(self._operator.dag).keys()
             nodes = self.run.graph.nodes.values()
             of_classes = {node.unique_id for node in nodes if fnmatch.fnmatchcase(type(node.task).__name__, pattern)}
             if not (_matching(pattern, known) or of_classes):
@@ -82,23 +88,33 @@ class RunContext:
         return named
 
     def check_conf(self) -> None:
-        """Refuse a misspelt field of the trigger form, which Airflow would ignore.
+        """Refuse keys of the run's ``conf`` that nobody reads, as ``[kart] unknown_conf`` says; Airflow ignores them.
+
+        In a DAG of the user's own with compiled groups, any task may read the ``conf``. So only a key that looks like a
+        misspelt field of the form counts there.
 
         Raises:
-            BindingError: the run's ``conf`` has a key that is no param, and looks like one of the compiled graph.
+            BindingError: the ``conf`` has such a key, and the option is ``error``.
         """
+        how = kart_choice("unknown_conf", ("error", "warn", "ignore"))
         conf = getattr(self._context.get("dag_run"), "conf", None)
-        own = [*self._blueprint.form.values(), RERUN_PARAM]
-        bound = {name for root in self._blueprint.roots for name in root.cls.get_parameters()}
-        known = {*self._operator.dag.params, *bound, *own}
-        for key in conf if isinstance(conf, Mapping) else ():
-            close = difflib.get_close_matches(str(key), own, 1)
-            if close and key not in known:
-                raise BindingError(
-                    f"the run's conf has {key!r}, which is no field of the trigger form; did you mean {close[0]!r}? Declare "
-                    f"{key!r} in the DAG's params if it is for another task",
-                    parameter=close[0],
-                )
+        dag = self._operator.dag
+        form = [RERUN_PARAM, *(field for blueprint in kart_blueprints(dag) for field in blueprint.form.values())]
+        bound = (name for one in kart_blueprints(dag) for root in one.roots for name in root.cls.get_parameters())
+        known = {*dag.params, *bound, *form}
+        for key in map(str, conf) if isinstance(conf, Mapping) and how != "ignore" else ():
+            close = difflib.get_close_matches(key, form, 1)
+            own_conf = hasattr(dag, "blueprint")  # a KartDag's
+            if key in known or key.startswith(_CONF_OF_AIRFLOW) or not (close or own_conf):
+                continue
+            hint = f"did you mean {close[0]!r}?" if close else f"the form has {', '.join(form)}."
+            message = (
+                f"the run's conf has {key!r}, which is no field of the trigger form; {hint} Declare {key!r} in the DAG's params if "
+                "it is for another task, or set [kart] unknown_conf to warn or ignore"
+            )
+            if how == "error":
+                raise BindingError(message, parameter=close[0] if close else key)
+            logger.warning("%s", message)
 
     def planned_reason(self, task: Task) -> str:
         """Return why the plan lets a task run although its artifact is still readable; empty if the plan says nothing."""
@@ -135,7 +151,8 @@ class RunContext:
         how = shlex.join(command)
         if lasts:
             how += f"\n    or clear {task_id} in the UI, with its downstream tasks"
-        if (state := self.states.get(task_id)) in ("success", "skipped"):
+        planned = self.plan_rows().get(task_id, {}).get("outcome")
+        if (state := self.states.get(task_id)) == "success" or (state == "skipped" and planned == Outcome.CACHED.value):
             summary = self._context["ti"].xcom_pull(task_ids=task_id)
             host = summary.get("host") if isinstance(summary, Mapping) else None
             where = f" on host {host}" if host else ""
@@ -206,7 +223,7 @@ class RunContext:
             raise BindingError(
                 f"this run's logical date is {date.isoformat()}, and the DAG's start_date and end_date allow "
                 f"{first.isoformat() if first else 'any'} to {last.isoformat() if last else 'any'}: Airflow makes no task for this "
-                "run but the plan. Trigger the DAG for a date in between"
+                "run but the plan and the report. Trigger the DAG for a date in between"
             )
 
     def date_text(self) -> str:
@@ -266,12 +283,18 @@ def kart_task_ids(dag: Any) -> set[str]:
     return {task_id for task_id, operator in dag.task_dict.items() if getattr(operator, "makes_artifact", False)}
 
 
-def class_names(dag: Any) -> set[str]:
-    """Return the class names of the tasks of a DAG, also of those without an operator of their own."""
-    operators = list(dag.task_dict.values())
-    blueprints = {id(found): found for operator in operators if (found := getattr(operator, "blueprint", None)) is not None}
-    inline = {name for blueprint in blueprints.values() for name in blueprint.inline}
-    return inline | {type(operator.task).__name__ for operator in operators if getattr(operator, "makes_artifact", False)}
+def kart_classes(dag: Any) -> dict[str, list[str]]:
+    """Return the class names of a DAG's tasks with their task ids; tasks without an operator of their own have none."""
+    classes: dict[str, list[str]] = {name: [] for blueprint in kart_blueprints(dag) for name in blueprint.inline}
+    for task_id in kart_task_ids(dag):
+        classes.setdefault(type(dag.task_dict[task_id].task).__name__, []).append(task_id)
+    return classes
+
+
+def kart_blueprints(dag: Any) -> list[Blueprint]:
+    """Return the compiled structures of a DAG's groups and single operators."""
+    found = (getattr(operator, "blueprint", None) for operator in dag.task_dict.values())
+    return list({id(blueprint): blueprint for blueprint in found if blueprint is not None}.values())
 
 
 def _matching(pattern: str, task_ids: Collection[str]) -> set[str]:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTaskTimeout
 
-from airflow_kart.artifacts.sidecar import sidecar_uri
 from airflow_kart.artifacts.staged import sidecar_version
 from airflow_kart.exceptions import MissingInputError
 from airflow_kart.links.artifact import KartArtifactLink
 from airflow_kart.locks import Taken
+from airflow_kart.operators.assets import announce, has_assets, made_by_operator, with_alias
 from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint, check_single
+from airflow_kart.operators.metrics import count, count_outcomes
 from airflow_kart.operators.run_context import RunContext, outside_consumers
 from airflow_kart.operators.several_hosts import several_hosts_advice
 from airflow_kart.operators.upstream import UpstreamTasks
 from airflow_kart.operators.upstream_skips import reason_to_skip
 from airflow_kart.operators.waiting import Blocked, Waits, blocks, check_event, check_time, time_is_over, wait, way_to_wait
+from airflow_kart.operators.xcom import result_of
 from airflow_kart.parameters.label import label
 from airflow_kart.runtime.plan import Outcome
 from airflow_kart.runtime.runner import RunResult, run_task
@@ -65,6 +66,7 @@ class KartOperator(KartBaseOperator):
     ui_color = "#e8f0fb"
     makes_artifact = True
     _at_work = False
+    _result: Mapping[str, Any] | None = None
 
     def __init__(
         self,
@@ -77,6 +79,8 @@ class KartOperator(KartBaseOperator):
         blueprint: Blueprint | None = None,
         **kwargs: Any,
     ) -> None:
+        if isinstance(task, TaskOnKart) and any(map(has_assets, made_by_operator(task, blueprint))):
+            kwargs["outlets"] = with_alias(kwargs.get("outlets"))
         super().__init__(bind=bind, workspace=workspace, workspace_directory=workspace_directory, **kwargs)
         if blueprint is None:
             check_single(self.task_id, task, bind)
@@ -188,14 +192,43 @@ class KartOperator(KartBaseOperator):
                 if is_skip(error):
                     self._push_skip(context, task, skip_reason(task, error))
                 raise
-        summary = {**_summary(task, result), "made_upstream": made}
+        return self._end(task, result, made, context)
+
+    def _end(self, task: Task, result: RunResult, made: list[RunResult], context: Any) -> dict[str, Any]:
+        """Tell others of the results: metrics, assets, the log; return the XCom.
+
+        Raises:
+            AirflowSkipException: the artifact was there, and nobody waits for the task.
+        """
+        if self.blueprint is None:  # else the report counts
+            count_outcomes(self.dag_id, [*made, result])
+        news = [announce(one.task, one.artifacts, context) for one in [*made, result] if _is_news(one, context["ti"])]
+        self._result = summary = result_of(task, result, sum(one.outcome is Outcome.RAN for one in made))
         if result.outcome is Outcome.CACHED:
-            where = ", ".join(artifact["uri"] for artifact in summary["artifacts"])
+            where = ", ".join(artifact.uri for artifact in result.artifacts)
             self.log.info("%r is cached (%s)%s", task, result.reason, f"; its artifact is {where}" if where else "")
-            if self.on_cached == "skip" and not outside_consumers(self, blueprint.nodes):
+            inside = self.blueprint.nodes if self.blueprint is not None else ()
+            if self.on_cached == "skip" and not any(news) and not outside_consumers(self, inside):
                 context["ti"].xcom_push(key="return_value", value=summary)
                 raise AirflowSkipException("the artifact is there")
         return summary
+
+    def get_openlineage_facets_on_start(self) -> Any:
+        """Return the inputs and outputs for Airflow's OpenLineage provider, which calls this."""
+        from airflow_kart.operators.openlineage import lineage_of
+
+        blueprint = self.blueprint or Blueprint.single(self.task_id, self.task)
+        task = RunContext(self, blueprint, self._context).run.resolved(self.task_id)
+        if task is None:
+            return None
+        with self.run_workspace():
+            return lineage_of(task, self._result)
+
+    def get_openlineage_facets_on_complete(self, ti: object) -> Any:  # noqa: ARG002 - the provider's signature
+        """Return the same, with versions, schemas and the result."""
+        return self.get_openlineage_facets_on_start()
+
+    get_openlineage_facets_on_failure = get_openlineage_facets_on_complete
 
     def _push_skip(self, context: Any, task: Task, reason: str) -> None:
         self.log.info("%r is skipped: %s", task, reason)
@@ -229,6 +262,8 @@ class KartOperator(KartBaseOperator):
     def _wait_for_lock(self, elsewhere: TakenElsewhere, context: Any, waits: Waits) -> dict[str, Any]:
         """Wait until another run has made the task, or has died."""
         task = elsewhere.task
+        if waits.since is None:
+            count(self.dag_id, "waits")
         self.log.info("Waiting, as %s", elsewhere)
         trigger = LockTrigger(
             task=repr(task),
@@ -256,13 +291,7 @@ class KartOperator(KartBaseOperator):
         return self._execute(context, dead, waits)
 
 
-def _summary(task: Task, result: RunResult) -> dict[str, Any]:
-    return {
-        "outcome": result.outcome.value,
-        "reason": result.reason,
-        "task": repr(task),
-        "unique_id": task.unique_id,
-        "seconds": round(result.seconds, 3),
-        "host": socket.gethostname(),
-        "artifacts": [{"uri": target.uri, "sidecar": sidecar_uri(target.uri)} for target in result.targets],
-    }
+def _is_news(result: RunResult, ti: Any) -> bool:
+    """Whether an artifact changed in this DAG run, perhaps in an earlier try, or its class announces every artifact."""
+    in_this_run = result.outcome is Outcome.RAN or result.made_by == (ti.dag_id, ti.run_id)
+    return in_this_run or (result.outcome is Outcome.CACHED and result.task.assets_when_cached)

@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_kart.operators.run_context import RunContext
 from airflow_kart.runtime.plan import ASKED_AGAIN, CLEARED, NEEDS_AGAIN, Outcome, Plan, make_plan
-from airflow_kart.runtime.runner import make_all
+from airflow_kart.runtime.runner import RunResult, make_all
 from airflow_kart.runtime.session import Session
 from airflow_kart.tasks.completeness import Completeness, look_at
 from airflow_kart.tasks.graph import Graph, Node, upstream_first
@@ -71,16 +71,15 @@ class UpstreamTasks:
         external = [found for found in [task, *to_make] if isinstance(found, ExternalTask)]
         return [found for found in external if not found.complete()]
 
-    def make(self, session: Session) -> int:
-        """Make the tasks; return how many ran.
+    def make(self, session: Session) -> list[RunResult]:
+        """Make the tasks; return their results.
 
         Raises:
             TakenElsewhere: another run holds the lock of one of them.
         """
         if self._plan is None:
-            return 0
-        results = make_all(self._plan, except_for=self._others, session=session)
-        return sum(result.outcome is Outcome.RAN for result in results)
+            return []
+        return make_all(self._plan, except_for=self._others, session=session)
 
 
 def _to_run_again(named: set[str], others: Collection[str], run_context: RunContext, context: Any) -> set[str]:

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar, cast
 from typing_extensions import TypedDict, Unpack
 
 from airflow_kart.exceptions import KartError, ParameterError, ParameterValueError
+from airflow_kart.identity.names import is_own
 from airflow_kart.parameters.label import class_and_label
 from airflow_kart.stored import blank, make, named
 
@@ -120,6 +121,13 @@ class Parameter(Generic[V]):
 
     @classmethod
     def _declare(cls, default: object, options: Options, **specifics: object) -> Any:
+        try:
+            return cls._declared(default, options, **specifics)
+        except ParameterError as error:
+            raise error.in_users_code() from error.__cause__
+
+    @classmethod
+    def _declared(cls, default: object, options: Options, **specifics: object) -> Any:
         unknown = sorted(set(options) - cls._options.__annotations__.keys())
         if unknown:
             raise ParameterError(f"{cls.__name__} takes no option {', '.join(unknown)}")
@@ -133,7 +141,7 @@ class Parameter(Generic[V]):
         try:
             parameter.check_options()
         except (ValueError, TypeError, OverflowError) as error:
-            raise ParameterError(f"{cls.__name__}: {error}") from error
+            raise ParameterError(f"{cls.__name__}: {error}") from (None if is_own(cls) else error)
         return parameter
 
     @property
@@ -261,7 +269,8 @@ class Parameter(Generic[V]):
             return convert(value)
         except (ValueError, TypeError, OverflowError) as error:
             if not self.is_private:
-                raise ParameterValueError(f"{owner}.{name}{note}: {error}", task=owner, parameter=name) from error
+                cause = None if is_own(type(self)) else error  # the message has all that a parameter of this package knows
+                raise ParameterValueError(f"{owner}.{name}{note}: {error}", task=owner, parameter=name) from cause
         except KartError as error:  # of a task that is the value
             if not self.is_private:
                 error.add_context(f"{owner}.{name}{note}", task=owner, parameter=name)

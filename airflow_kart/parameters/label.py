@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
-
-if TYPE_CHECKING:
-    from airflow_kart.parameters.base import Parameter
+from typing import Any, Protocol
 
 
 class Labelled(Protocol):
     """A task, as far as labels go."""
 
     @classmethod
-    def get_parameters(cls) -> Mapping[str, Parameter[Any]]:
+    def get_parameters(cls) -> Mapping[str, Any]:
         """Return the parameters by name."""
         ...
 

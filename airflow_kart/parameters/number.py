@@ -6,7 +6,7 @@ import contextlib
 import math
 import numbers
 import re
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from typing_extensions import Unpack
 
@@ -27,6 +27,14 @@ class Bounds(Options, Generic[N], total=False):
     """The upper bound."""
 
 
+class FloatBounds(Bounds[float], total=False):
+    """The options of a parameter of floats."""
+
+    allow_inf_nan: bool
+    """Whether the trigger form takes ``nan``, ``inf`` and ``-inf``; ``False`` refuses these everywhere. By default code and
+    templates may give them, and the form only where the default is one of them."""
+
+
 class Range(Bounds[N], total=False):
     """The options of a number from a range."""
 
@@ -34,6 +42,8 @@ class Range(Bounds[N], total=False):
     """Whether the lower bound itself is allowed (default: yes)."""
     include_max: bool
     """Whether the upper bound itself is allowed (default: no)."""
+    allow_inf_nan: bool
+    """See :class:`FloatBounds`; for floats only."""
 
 
 class _Number(Parameter[N]):
@@ -44,7 +54,8 @@ class _Number(Parameter[N]):
     max_value: N | None = None
     include_min: bool = True
     include_max: bool = True
-    _options = Bounds
+    allow_inf_nan: bool | None = None
+    _options: ClassVar[type] = Bounds
 
     def check_options(self) -> None:
         """Check that the bounds are numbers, and that a number lies between them."""
@@ -60,8 +71,8 @@ class _Number(Parameter[N]):
                 if math.isnan(bound):
                     raise ValueError(f"{name} is nan; give a number")
                 setattr(self, name, bound)
-        for name in ("include_min", "include_max"):
-            if not isinstance(getattr(self, name), bool):
+        for name in ("include_min", "include_max", "allow_inf_nan"):
+            if getattr(self, name) is not None and not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name}: give True or False, not {described(getattr(self, name))}")
         try:
             _Number.sample(self)
@@ -75,6 +86,8 @@ class _Number(Parameter[N]):
             ValueError: the value is no number, is out of bounds, or is not exactly a float.
         """
         number = self._number(value)
+        if self.allow_inf_nan is False and not math.isfinite(number):
+            raise ValueError(f"{number!r} is not finite; give a finite number")
         if self.min_value is not None and not (number >= self.min_value if self.include_min else number > self.min_value):
             limit = "is below the smallest allowed value," if self.include_min else "is not above"
             raise ValueError(f"{number!r} {limit} {self.min_value}")
@@ -118,9 +131,12 @@ class _Number(Parameter[N]):
         return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
 
     def json_schema(self) -> dict[str, object]:
-        """Return an ``integer`` or ``number`` schema with the bounds; the latter takes ``nan`` and ``inf`` as text."""
-        schema: dict[str, object] = {"type": "integer"}
-        if self.var_type is float:
+        """Return an ``integer`` or ``number`` schema with the bounds.
+
+        Where the form may give ``nan`` and ``inf``, the schema takes them as text. The form then has a field for text.
+        """
+        schema: dict[str, object] = {"type": "integer" if self.var_type is int else "number"}
+        if self.allow_inf_nan or (isinstance(self.default, float) and not math.isfinite(self.default)):
             schema = {"type": ["number", "string"], "pattern": r"^(nan|-?inf)$"}
         low = "minimum" if self.include_min else "exclusiveMinimum"
         high = "maximum" if self.include_max else "exclusiveMaximum"
@@ -178,17 +194,18 @@ class FloatParameter(_Number[float]):
     """A ``float``, optionally within inclusive bounds; an int becomes one."""
 
     var_type = float
+    _options = FloatBounds
 
-    def __new__(cls, *, default: float = UNSET, **options: Unpack[Bounds[float]]) -> float:  # type: ignore[misc]
-        """Declare a number; the bounds are inclusive. See :class:`Bounds`."""
+    def __new__(cls, *, default: float = UNSET, **options: Unpack[FloatBounds]) -> float:  # type: ignore[misc]
+        """Declare a number; the bounds are inclusive. See :class:`FloatBounds`."""
         return cls._declare(default, options)  # type: ignore[no-any-return]
 
 
 class OptionalFloatParameter(OptionalOf[float], FloatParameter):
     """A ``float``, optionally within inclusive bounds, or ``None``."""
 
-    def __new__(cls, *, default: float | None = UNSET, **options: Unpack[Bounds[float]]) -> float | None:  # type: ignore[misc]
-        """Declare a number or ``None``; the bounds are inclusive. See :class:`Bounds`."""
+    def __new__(cls, *, default: float | None = UNSET, **options: Unpack[FloatBounds]) -> float | None:  # type: ignore[misc]
+        """Declare a number or ``None``; the bounds are inclusive. See :class:`FloatBounds`."""
         return cls._declare(default, options)  # type: ignore[no-any-return]
 
 

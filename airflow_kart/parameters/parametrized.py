@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 from typing_extensions import Self, dataclass_transform
 
 from airflow_kart import parameters, settings
-from airflow_kart.exceptions import IdentityError, MissingParameterError, ParameterError
+from airflow_kart.exceptions import IdentityError, KartError, MissingParameterError, ParameterError
 from airflow_kart.identity import encoding
 from airflow_kart.identity.appearance import encode_parameter
 from airflow_kart.identity.names import is_own, logical_class_name
@@ -106,6 +106,13 @@ class Parametrized:
     def __init_subclass__(cls, **kwargs: object) -> None:
         """Collect and check the class's parameters."""
         super().__init_subclass__(**kwargs)
+        try:
+            cls._collect_parameters()
+        except KartError as error:
+            raise error.in_users_code() from error.__cause__
+
+    @classmethod
+    def _collect_parameters(cls) -> None:
         found: dict[str, Parameter[Any]] = {}
         declaring: dict[str, type] = {}
         for base in reversed(cls.__mro__):
@@ -155,7 +162,13 @@ class Parametrized:
             ParameterValueError: a value does not fit its parameter.
             ParameterError: there are too many values, or two for one parameter.
         """
-        cls = type(self)
+        try:
+            self.__dict__.update(self._checked_values(positional, values))
+        except KartError as error:
+            raise error.in_users_code() from error.__cause__
+
+    @classmethod
+    def _checked_values(cls, positional: tuple[object, ...], values: dict[str, object]) -> dict[str, object]:
         if positional:
             values = by_name(cls.__qualname__, cls._parameters, cls._positional, positional, values)
         if not values.keys() <= cls._parameters.keys():
@@ -163,7 +176,7 @@ class Parametrized:
         options = settings.class_options() if len(values) < len(cls._parameters) else None
         if options is not None:
             check_options(cls, Parametrized, options)
-        made = {}
+        made: dict[str, object] = {}
         for name, parameter in cls._parameters.items():
             if options is None or name in values:
                 made[name] = parameter.accept(values[name], cls.__qualname__, name)
@@ -175,7 +188,7 @@ class Parametrized:
                     task=cls.__qualname__,
                     parameter=name,
                 )
-        self.__dict__.update(made)
+        return made
 
     @classmethod
     def get_parameters(cls) -> Mapping[str, Parameter[Any]]:

@@ -6,6 +6,7 @@ import enum
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from airflow_kart.artifacts.state import Artifact
 from airflow_kart.tasks.completeness import Completeness, asks_inputs, look_at, with_inputs
 from airflow_kart.tasks.graph import Graph, Node, refuse_shared_files
 
@@ -48,13 +49,15 @@ class PlannedTask:
     """For a cached task: when its artifact was published (ISO 8601, UTC)."""
     made_by: tuple[str, str] | None = None
     """For a cached task: the DAG id and run id that made its artifact, where Airflow did."""
+    artifacts: tuple[Artifact, ...] = ()
+    """For a cached task: its artifacts, where they are."""
 
     @classmethod
     def of(cls, found: Completeness, *, forced: bool = False) -> PlannedTask:
         """Return the outcome of a complete or an incomplete task."""
         if not found.complete:
             return cls(Outcome.RUN, found.reason, forced=forced)
-        return cls(Outcome.CACHED, found.reason, found.seconds, finished_at=found.finished_at, made_by=found.made_by)
+        return cls(Outcome.CACHED, found.reason, found.seconds, False, found.finished_at, found.made_by, found.artifacts)
 
 
 @dataclass(frozen=True)

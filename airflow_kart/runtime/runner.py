@@ -17,6 +17,7 @@ from typing import Any
 from airflow_kart.artifacts.publication import Publication
 from airflow_kart.artifacts.sidecar.environment import peak_memory_bytes
 from airflow_kart.artifacts.sidecar.source import of_bundle, source_of
+from airflow_kart.artifacts.state import Artifact
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import CycleError, OutputNotDumpedError, RequirementError
 from airflow_kart.locks import Hold
@@ -49,11 +50,19 @@ _Asked = list[tuple[KeyPath, Task]]
 class RunResult:
     """The result of one task."""
 
+    task: Task
     outcome: Outcome
     reason: str
     seconds: float
     """The duration of the task's run, of a cached task its run of then."""
-    targets: tuple[Target, ...]
+    artifacts: tuple[Artifact, ...] = ()
+    made_by: tuple[str, str] | None = None
+    """For a cached task: the DAG id and run id that made its artifact, where Airflow did."""
+
+    @classmethod
+    def cached(cls, task: Task, found: Completeness) -> RunResult:
+        """Return the result of a complete task."""
+        return cls(task, Outcome.CACHED, found.reason, found.seconds, found.artifacts, found.made_by)
 
 
 def run_task(
@@ -115,7 +124,7 @@ def _plan_steps(
                 raise
             for task, reason in skips.add(node.task, error):
                 session.listener.happens(Event("skipped", task.unique_id, repr(task), reason))
-                results.append(RunResult(Outcome.SKIPPED, reason, 0.0, plan.graph.nodes[task.unique_id].targets))
+                results.append(RunResult(task, Outcome.SKIPPED, reason, 0.0))
     return results
 
 
@@ -140,18 +149,18 @@ def _task_steps(
             input_checksums(task, session)
             if kind_of(task).external:
                 task.run()  # says that it is made elsewhere
-        return RunResult(Outcome.CACHED, found.reason, found.seconds, targets)
+        return RunResult.cached(task, found)
     if not (force or planned):
         found = is_complete(task)
         if found.complete:
-            return RunResult(Outcome.CACHED, found.reason, found.seconds, targets)
+            return RunResult.cached(task, found)
     listener, words, redaction = session.listener, repr(task), Redaction(task)
     with holding(task, session) as hold:
         if not force:  # another run may have made it in the meantime
             found = _look(task, own_only=planned)
             if found.complete:
                 listener.happens(Event("cached", task.unique_id, words, found.reason))
-                return RunResult(Outcome.CACHED, found.reason, found.seconds, targets)
+                return RunResult.cached(task, found)
             reason = reason or found.reason
         reason = reason or ASKED_AGAIN
         listener.happens(Event("runs", task.unique_id, words, reason))
@@ -164,7 +173,10 @@ def _task_steps(
             _tell_end(listener, task, error, redaction)
             raise
         listener.happens(Event("ran", task.unique_id, words))
-        return replace(result, targets=targets)
+        made = {artifact.uri: artifact for artifact in result.artifacts}
+        passed_on = (target.state().artifact for target in targets if target.uri not in made)  # the targets of its inputs
+        made |= {artifact.uri: artifact for artifact in passed_on if artifact is not None}
+        return replace(result, artifacts=tuple(made[target.uri] for target in targets if target.uri in made))
 
 
 def _tell_end(listener: Listener, task: Task, error: BaseException, redaction: Redaction) -> None:
@@ -219,7 +231,7 @@ def _make(
         ]
         described["source"] = of_bundle(described["source"], (session.coordinates or {}).get("bundle_version"))
         hold.check()
-        publication.publish(
+        published = publication.publish(
             {
                 **described,
                 "run": {
@@ -236,7 +248,8 @@ def _make(
         )
     done = "left the artifacts of another run in place:" if publication.adopted else "published"
     logger.info("%r ran in %.2f s and %s %s", task, seconds, done, ", ".join(target.uri for target in targets))
-    return RunResult(Outcome.RAN, reason, seconds, targets)
+    artifacts = tuple(Artifact.of(sidecar.artifact, sidecar.artifact.uri) for sidecar in published)
+    return RunResult(task, Outcome.RAN, reason, seconds, artifacts)
 
 
 def _run(

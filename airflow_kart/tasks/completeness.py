@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from airflow_kart import settings
+from airflow_kart.artifacts.state import Artifact
 from airflow_kart.artifacts.target import TargetState
 from airflow_kart.storage import Snapshot
 from airflow_kart.storage.threads import Threads
@@ -40,6 +41,8 @@ class Completeness:
     """Of a complete task that ran in Airflow: the DAG id and the run id."""
     made_at: tuple[object, object, int] | None = None
     """Of a complete task that ran in Airflow: the task id, the map index and the try of its operator."""
+    artifacts: tuple[Artifact, ...] = ()
+    """Of a complete task: its artifacts, in the order of ``output()``."""
 
 
 def is_complete(task: Task) -> Completeness:
@@ -129,16 +132,18 @@ class _Look(NamedTuple):
     publication: str | None = None
     made: Completeness | None = None
     """Of a complete artifact with a sidecar: when, how long and by which run the artifact was made."""
+    artifact: Artifact | None = None
 
     @classmethod
     def of(cls, state: TargetState) -> _Look:
         found = state.sidecar if state.complete else None
         if found is None:
-            return cls(state.complete, state.reason)
+            return cls(state.complete, state.reason, artifact=state.artifact)
         when = found.published_at[:19].replace("T", " ")
         words = f"made {when} UTC" + (f" by {' '.join(found.airflow_run)}" if found.airflow_run else "")
+        words += f", {state.reason}" if state.reason != "complete" else ""  # in another workspace
         made = Completeness(True, words, found.seconds, found.published_at, found.airflow_run, found.airflow_try)
-        return cls(True, state.reason, found.publication, made)
+        return cls(True, state.reason, found.publication, made, state.artifact)
 
 
 def _of_looks(looks: list[_Look]) -> Completeness:
@@ -149,10 +154,12 @@ def _of_looks(looks: list[_Look]) -> Completeness:
         return Completeness(False, incomplete.reason)
     if len({look.publication for look in looks if look.publication is not None}) > 1:
         return Completeness(False, "its outputs are of different runs, the last of which was interrupted")
+    artifacts = tuple(look.artifact for look in looks if look.artifact is not None)
     made = [look.made for look in looks if look.made is not None]
     if not made:
-        return Completeness(True, looks[0].reason)
-    return replace(made[0], seconds=max(one.seconds for one in made), finished_at=min(one.finished_at for one in made))
+        return Completeness(True, looks[0].reason, artifacts=artifacts)
+    longest, first = max(one.seconds for one in made), min(one.finished_at for one in made)
+    return replace(made[0], seconds=longest, finished_at=first, artifacts=artifacts)
 
 
 def _changed_input(node: Node) -> str | None:

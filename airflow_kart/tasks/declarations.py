@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+import string
 from collections.abc import Mapping
 
 from airflow_kart.exceptions import ParameterError
@@ -24,7 +26,7 @@ _FORMER = (
     "complete_check_at_run",
 )
 _FORMER_METHODS = ("make_unique_id", "load_data_frame", "get_task_log", "get_task_params", "get_processing_time")
-_SWITCHES = ("inline", "rerun", "strict_check", "modification_time_check", "fail_on_empty_dump")
+_SWITCHES = ("assets_when_cached", "inline", "rerun", "strict_check", "modification_time_check", "fail_on_empty_dump")
 
 
 def check_declarations(cls: type[Task]) -> None:
@@ -48,12 +50,38 @@ def check_declarations(cls: type[Task]) -> None:
     for name in _SWITCHES:
         _require(cls, name, isinstance(getattr(cls, name), bool), "True or False")
     _require(cls, "column_types", _is_mapping_by_name(cls.column_types), "a dict of types by column name")
+    named = isinstance(cls.assets, (list, tuple)) and all(
+        one and (callable(one) or hasattr(one, "format") or hasattr(one, "uri")) for one in cls.assets
+    )
+    _require(cls, "assets", named, "a tuple of assets, texts, or functions of the task")
+    public = {name for name, parameter in cls.get_parameters().items() if not parameter.is_private}
+    for name in (field for text in cls.assets if isinstance(text, str) for field in _fields(text)):
+        _require(
+            cls, "assets", name in public | ASSET_FIELDS, f"fields of {sorted(public | ASSET_FIELDS)}, which lack {name!r}"
+        )
     names = cls.seed_functions
     dotted = isinstance(names, tuple) and all(isinstance(name, str) and "." in name for name in names)
     _require(cls, "seed_functions", dotted, 'a tuple of dotted names, such as ("torch.manual_seed",)')
     value = cls.seed_value
     number = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32
     _require(cls, "seed_value", value is None or number, "an int from 0 to 2**32 - 1, or None")
+
+
+ASSET_FIELDS = frozenset({"class_name", "dag_id", "unique_id"})
+"""The fields that the text of an asset may have besides parameters."""
+
+
+def public_values(task: Task) -> dict[str, object]:
+    """Return the values of a task's parameters that are not private."""
+    return {name: getattr(task, name) for name, parameter in task.get_parameters().items() if not parameter.is_private}
+
+
+def _fields(text: str) -> list[str]:
+    """Return the names of the fields in a text; a broken text is a field itself, which nobody knows."""
+    try:
+        return [re.split(r"[.\[]", name)[0] for _, name, _, _ in string.Formatter().parse(text) if name is not None]
+    except ValueError:
+        return [text]
 
 
 def refuse_async(cls: type[Task]) -> None:

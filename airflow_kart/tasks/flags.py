@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol, TypeAlias
+
+
+class NamedAsset(Protocol):
+    """Airflow's ``Asset``, which this floor does not import."""
+
+    name: str
+    uri: str
+
+
+Asset: TypeAlias = "str | NamedAsset | Callable[[Any], str | NamedAsset]"
+"""An asset, its name or uri with fields such as ``{day}``, or a function of the task that returns one of these."""
 
 
 class Flags:
@@ -11,6 +22,13 @@ class Flags:
 
     operator_kwargs: ClassVar[Mapping[str, Any]] = {}
     """Arguments for this class's Airflow operators: pool, retries, queue, executor_config, ..."""
+    assets: ClassVar[Sequence[Asset]] = ()
+    """The Airflow assets that an artifact of this class changes.
+
+    Texts may have fields: public parameters, ``{class_name}``, ``{dag_id}``, ``{unique_id}``.
+    """
+    assets_when_cached: ClassVar[bool] = False
+    """Whether the assets get their events also from a run that found the artifact."""
     code_version: ClassVar[str | None] = None
     """A version that counts in the unique id: another version makes this task and everything downstream run again.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, cast
@@ -13,6 +13,7 @@ from airflow_kart.artifacts.target import Target
 from airflow_kart.identity.encoding import Identified
 from airflow_kart.parameters import Parameter
 from airflow_kart.parameters.parametrized import Parametrized, State, state_of
+from airflow_kart.tasks.flags import Asset
 from airflow_kart.tasks.nesting import KeyPath
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class Task(Protocol):
     """
 
     operator_kwargs: ClassVar[Mapping[str, Any]]
+    assets: ClassVar[Sequence[Asset]]
+    assets_when_cached: ClassVar[bool]
     code_version: ClassVar[str | None]
     inline: ClassVar[bool]
     rerun: ClassVar[bool]

@@ -8,6 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from airflow.sdk import DAG
 from harness.pipeline import Judged, Raw, Window, ran
 
 from airflow_kart import (
@@ -17,6 +18,7 @@ from airflow_kart import (
     IntParameter,
     KartDag,
     KartOperator,
+    KartTaskGroup,
     ListParameter,
     ListTaskInstanceParameter,
     NumericalParameter,
@@ -91,11 +93,29 @@ def test_the_form_has_types_ranges_and_descriptions():
     dag = KartDag("bind_form", Judged, schedule=None, bind={"kind": "x"})
     schema = {name: dag.params.get_param(name).schema for name in dag.params}
     assert schema["day"] == {"type": "string", "format": "date", "title": "day"}
-    assert dag.params.get_param("day").description == "Day to judge on"
+    assert dag.params.get_param("day").description == "Day to judge on."
     assert not dag.params.get_param("day").has_value
     assert schema["days"] == {"type": "integer", "minimum": 0, "maximum": 9, "title": "days"}
-    assert schema["kart_rerun"]["items"] == {"type": "string"}
-    assert "judged" in schema["kart_rerun"]["examples"]
+    assert str(dag.params.get_param("days").description).endswith("At least 0, at most 9.")
+    again = schema["kart_rerun"]
+    assert (again["type"], again["items"]) == (["array", "null"], {"type": "string"})  # not marked as required
+    assert again["examples"] == list(again["values_display"])
+    assert [again["values_display"][name] for name in ("*", "Judged", "judged", "raw__0")] == [
+        "All tasks",
+        "Judged (class)",
+        "judged (Judged)",
+        "raw__0 (Raw)",
+    ]
+
+
+def test_an_emptied_picker_runs_nothing_again(run_dag):
+    dag = KartDag("bind_emptied", Raw(day=dt.date(2024, 1, 1)), schedule=None)
+    assert run_dag(dag, run_conf={"kart_rerun": None}).state == "success"
+    ran()
+    assert run_dag(dag, run_conf={"kart_rerun": None}).state == "success"
+    assert ran() == []
+    assert run_dag(dag, run_conf={"kart_rerun": ["*"]}).state == "success"
+    assert ran() == ["Raw"]
 
 
 def test_a_template_that_renders_to_nonsense_fails_with_its_parameter(run_dag, caplog):
@@ -239,8 +259,29 @@ def test_a_misspelt_field_in_the_conf_of_a_run_fails_it(run_dag, plan, capfd):
         capfd.readouterr()
     )
     assert ran() == []
-    assert run_dag(dag, run_conf={"unlike": 1, "deys": 2}).state == "success"
+    assert run_dag(dag, run_conf={"airflow/dagrun_parent_trace_context": {}, "deys": 2}).state == "success"
     assert ran() == ["Raw"]
+
+
+@pytest.mark.parametrize(
+    ("how", "state"), [("error", "failed"), ("warn", "success"), ("ignore", "success"), ("no", "failed")]
+)
+def test_an_unknown_key_of_the_conf_does_what_the_option_says(run_dag, monkeypatch, capfd, caplog, how, state):
+    monkeypatch.setenv("AIRFLOW__KART__UNKNOWN_CONF", how)
+    dag = KartDag(f"bind_unknown_{how}", Raw(day=dt.date(2024, 1, 1)), schedule=None)
+    assert run_dag(dag, run_conf={"unlike": 1}).state == state
+    said = "".join((*capfd.readouterr(), caplog.text))
+    assert ("'unlike', which is no field of the trigger form; the form has kart_rerun, day" in said) == (
+        how in ("error", "warn")
+    )
+    assert ("[kart] unknown_conf is 'no'; set it to one of error, warn, ignore" in said) == (how == "no")
+
+
+def test_in_a_dag_of_the_users_own_other_tasks_may_read_the_conf(run_dag):
+    with DAG("bind_unknown_group", schedule=None) as dag:
+        KartTaskGroup("kart", Raw(day=dt.date(2024, 1, 1)))
+    assert run_dag(dag, run_conf={"unlike": 1}).state == "success"
+    assert run_dag(dag, run_conf={"dya": "2024-02-02"}).states["kart.plan"] == "failed"
 
 
 def test_an_unknown_kind_of_locks_is_an_error_of_the_file_or_of_the_plan(run_dag, tmp_path):

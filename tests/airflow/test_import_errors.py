@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import pytest
 
 WRONG = {
@@ -152,3 +154,45 @@ def test_wrong_files_are_import_errors_that_say_why(parse, case):
     assert bag.dags == {}
     (error,) = bag.import_errors.values()
     assert message in error
+
+
+PLACES = {
+    "requires fails": ("def requires(self)", "A.requires"),
+    "a cycle": ("KartDag(", "A.requires"),
+    "unknown extension": ("def output(self)", "A.output"),
+    "two outputs at one path": ("KartDag(", "A.output"),
+    "a wrong value": ('KartDag("wrong", A(n="1")', None),
+    "a wrong default": ("class A", None),
+    "a sample that does not suit": ("def requires(self)", "A.requires"),
+}
+
+
+@pytest.mark.parametrize("case", PLACES)
+def test_an_import_error_is_one_traceback_of_the_users_code(parse, monkeypatch, case):
+    """The UI shows the last two frames only, unless told otherwise."""
+    source, _ = WRONG[case]
+    (short,) = parse(source).import_errors.values()
+    monkeypatch.setenv("AIRFLOW__CORE__DAGBAG_IMPORT_ERROR_TRACEBACK_DEPTH", "99")
+    (whole,) = parse(source).import_errors.values()
+    line, method = PLACES[case]
+    for error in (short, whole):
+        assert error.count("Traceback (most recent call last)") == 1
+        *_, last = [part for part in error.split('  File "') if part]
+        assert "pipeline.py" in last.splitlines()[0]
+        assert last.splitlines()[1].strip().startswith(line)
+        assert method is None or error.splitlines()[-1].rpartition(" [")[2].startswith(f"{method}, ")
+
+
+def test_the_traceback_goes_through_the_users_functions(parse):
+    source = """
+    def market(name):
+        return {}[name]
+    class A(TaskOnKart[int]):
+        def requires(self): return market("x")
+    with DAG("own", schedule=None):
+        KartTaskGroup("group", A())
+    """
+    (error,) = parse("from airflow.sdk import DAG\n" + textwrap.dedent(source)).import_errors.values()
+    frames = [part.splitlines()[0].rpartition(", in ")[2] for part in error.split('  File "')[1:]]
+    assert frames == ["requires", "market"]
+    assert "KartTaskGroup 'group': A().requires() failed: KeyError: 'x' [market, " in error

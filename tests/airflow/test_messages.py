@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import shlex
 import shutil
+from typing import Any, cast
 
 import pytest
 from airflow.sdk import Param
@@ -31,7 +32,7 @@ def test_the_command_for_a_missing_input_makes_the_same_artifact():
         given["dag_run"] = DagRunStandIn()
         given["dag_run"].logical_date = logical_date
         with pytest.raises(MissingInputError) as missing:
-            dag.get_task("window").execute(given)
+            cast(Any, dag.get_task("window")).execute(given)
         (line,) = [line for line in str(missing.value).splitlines() if "airflow tasks test" in line]
         assert ("or clear clean__0 in the UI" in str(missing.value)) == (not ti_run_id.startswith("__"))
         return shlex.split(line.partition("make it with: ")[2])
@@ -50,7 +51,8 @@ def test_a_missing_input_lists_all_workspaces_and_the_host_on_which_its_task_end
     host = run.xcom("raw")["host"]
     shutil.rmtree(own)  # as on a host that has another disk
     clear(dag, run.dag_run.run_id, "clean")
-    dag.get_task("clean").execute = told = Told(dag.get_task("clean"))
+    operator: Any = dag.get_task("clean")
+    operator.execute = told = Told(operator)
     assert run_tasks(dag, run.dag_run.run_id)["clean"] == "failed"
     message = str(told.error)
     relative = Raw(day=DAY).output().uri.rpartition("harness/")[2]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from airflow.exceptions import ParamValidationError
+from airflow.providers.common.compat.sdk import ParamValidationError
 
 from airflow_kart import (
     ChoiceListParameter,
@@ -19,11 +20,13 @@ from airflow_kart import (
     DateParameter,
     DictParameter,
     EnumListParameter,
+    FloatParameter,
     KartDag,
     MonthParameter,
     NumericalParameter,
     OptionalChoiceParameter,
     OptionalEnumParameter,
+    OptionalFloatParameter,
     OptionalIntParameter,
     OptionalYearParameter,
     OptionalZonedDateSecondParameter,
@@ -109,3 +112,36 @@ def test_airflow_takes_what_the_form_offers(form):
 def test_airflow_refuses_a_wrong_value(form, name):
     with pytest.raises(ParamValidationError):
         form[name].resolve(WRONG[name])
+
+
+class Floats(TaskOnKart[int]):
+    rate: float = FloatParameter(default=0.5, min_value=0, max_value=1, description="what the state takes")
+    free: float = FloatParameter(default=1.0)
+    rate_or: float | None = OptionalFloatParameter(default=None, max_value=2)
+    above: float = NumericalParameter(var_type=float, default=1.0, min_value=0.0, max_value=3.0, include_min=False)
+    bare: float = FloatParameter(default=2.0, description="Ready?")
+    endless: float = FloatParameter(default=math.inf)
+    missing: float = FloatParameter(default=1.0, allow_inf_nan=True)
+    missing_or: float | None = OptionalFloatParameter(default=None, allow_inf_nan=True)
+
+
+def test_a_float_is_a_number_field_with_its_bounds_unless_it_may_be_nan_or_inf():
+    params = KartDag("form_floats", Floats, schedule=None).params
+    schema = {name: params.get_param(name).schema for name in Floats.get_parameters()}
+    text = {"type": ["number", "string"], "pattern": r"^(nan|-?inf)$"}
+    assert schema["rate"] == {"type": "number", "minimum": 0, "maximum": 1, "title": "rate"}
+    assert schema["free"]["type"] == "number"
+    assert schema["rate_or"]["type"] == ["number", "null"]
+    assert schema["endless"] == {**text, "title": "endless"} and schema["missing"] == {**text, "title": "missing"}
+    assert schema["missing_or"]["type"] == ["number", "string", "null"]
+    assert [params.get_param(name).description for name in ("rate", "free", "rate_or", "above", "bare")] == [
+        "What the state takes. At least 0.0, at most 1.0.",
+        None,
+        "At most 2.0.",
+        "More than 0.0, less than 3.0.",
+        "Ready?",
+    ]
+    with pytest.raises(ParamValidationError):
+        params.get_param("free").resolve("nan")
+    given = KartDag("form_floats_given", Floats(free=-math.inf), schedule=None).params.get_param("free")
+    assert (given.resolve(), given.resolve("nan"), given.resolve(3.0)) == ("-inf", "nan", 3.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,7 +14,7 @@ from airflow.sdk import Asset
 from harness.dag_runs import run_tasks
 from harness.pipeline import Noted, Raw, ran
 
-from airflow_kart import KartDag, StrParameter, Workspace, run_date, run_partition
+from airflow_kart import KartDag, StrParameter, run_date, run_partition
 
 DAY = dt.date(2024, 3, 10)  # on which summer time begins in New York
 ZONES = ("UTC", "Asia/Tokyo", "America/New_York")
@@ -92,7 +91,9 @@ def test_four_triggers_three_offsets_and_three_zones_give_one_id(store_dag, capf
                     run_tasks(dag, how)
     assert days == [str(DAY)] * 36
     assert ran() == ["Raw"]  # by the first of the four runs: the others found its artifact
-    part = json.loads(Workspace.current().store.read(f"{Raw(day=DAY).output().uri}.kart.json").data)["airflow"]
+    found = Raw(day=DAY).output().sidecar()
+    assert found is not None
+    part = found.content["airflow"]
     assert (part["partition_key"], part["partition_date"]) == ("2024-03-10T00:00:00", "2024-03-10T05:00:00+00:00")
     assert "Report of partition 2024-03-10" in "".join(capfd.readouterr())
 

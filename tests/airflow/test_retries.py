@@ -107,6 +107,7 @@ class TestPolicy:
 
     def test_a_failing_check_is_not_tried_again_and_a_store_is(self, run_dag):
         options = {"retries": 1, "retry_delay": dt.timedelta(0)}
+        RAN.clear()
         for task, tries in ((Broken(), 1), (Flaky(), 2)):
             name = type(task).__name__.lower()
             run = run_dag(KartDag(name, task, schedule=None, plan=False, operator_kwargs=options))

@@ -404,7 +404,9 @@ class TestWayToWait:
 
     def test_an_unknown_one(self, monkeypatch):
         monkeypatch.setenv("AIRFLOW__KART__LOCK_WAIT", "never")
-        with pytest.raises(ConfigurationError, match=r"lock_wait is 'never'; set it to one of auto, defer, reschedule, block"):
+        with pytest.raises(
+            ConfigurationError, match=r"lock_wait is 'never'; set it to one of auto, defer, reschedule, block"
+        ):
             way_to_wait(self.Instance())
 
 

@@ -123,16 +123,25 @@ class AirflowServer:
             lambda: set(dag_ids) <= {dag["dag_id"] for dag in self.call("GET", "/dags?limit=100")["dags"]}, 120, dag_ids
         )
 
-    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None, day: str | None = None) -> str:
-        """Trigger a run, without a logical date unless a day is given; return its id."""
-        logical_date = f"{day}T00:00:00+00:00" if day else None
-        return str(
-            self.call("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": logical_date, "conf": conf or {}})["dag_run_id"]
-        )
+    def trigger(
+        self, dag_id: str, conf: dict[str, Any] | None = None, day: str | None = None, start: str | None = None
+    ) -> str:
+        """Trigger a run, without a logical date unless a day is given; ``start`` is a day not to start before. Return its id."""
+        body = {"logical_date": f"{day}T00:00:00+00:00" if day else None, "conf": conf or {}}
+        if start is not None:
+            body["run_after"] = f"{start}T00:00:00+00:00"
+        return str(self.call("POST", f"/dags/{dag_id}/dagRuns", body)["dag_run_id"])
 
-    def run(self, dag_id: str, conf: dict[str, Any] | None = None, day: str | None = None, timeout: float = 240) -> DagRun:
+    def run(
+        self,
+        dag_id: str,
+        conf: dict[str, Any] | None = None,
+        day: str | None = None,
+        timeout: float = 240,
+        start: str | None = None,
+    ) -> DagRun:
         """Trigger a run and wait for its end."""
-        return self.finished(dag_id, self.trigger(dag_id, conf, day), timeout)
+        return self.finished(dag_id, self.trigger(dag_id, conf, day, start), timeout)
 
     def clear(self, dag_id: str, run_id: str, *task_ids: str) -> DagRun:
         """Clear a finished run, or some of its tasks, as the UI does; wait for its end."""

@@ -43,10 +43,20 @@ def test_each_artifact_says_where_it_comes_from(airflow):
     assert found["task"]["parameters"]["day"]["value"] == "2024-02-01"
 
 
-def test_the_same_run_again_runs_nothing(airflow, ledger):
+def test_a_cleared_run_makes_again_what_it_made(airflow, ledger):
     run = airflow.run("shop", day="2024-02-02")
     assert ledger.new_entries() == ["Forecast", "Revenue", "Sales"]
     run = airflow.clear("shop", run.run_id)
+    assert ledger.new_entries() == ["Forecast", "Revenue", "Sales"]
+    assert run.states["prices"] == "skipped"  # the first run had made it
+    assert {run.states[task] for task in (*ALL, "plan", "report") if task != "prices"} == {"success"}
+    run = airflow.clear("shop", run.run_id, "revenue")  # and a task by itself, once more
+    assert ledger.new_entries() == ["Revenue"]
+    assert run.tasks["revenue"]["rendered_map_index"] == "day=2024-02-02"
+
+
+def test_the_same_day_again_runs_nothing(airflow, ledger):
+    run = airflow.run("shop", start="2024-02-02")
     assert ledger.new_entries() == []
     assert run.states["plan"] == run.states["report"] == "success"
     assert {run.states[task] for task in ALL} == {"skipped"}
@@ -108,7 +118,7 @@ def test_rerun_of_an_unknown_task_says_which_there_are(airflow, ledger):
 def test_a_missing_intermediate_of_complete_consumers_stays_missing(airflow, ledger):
     file = _sales_file(airflow, "2024-02-01")
     file.unlink()
-    run = airflow.clear("shop", _run_of(airflow, "2024-02-01"))
+    run = airflow.run("shop", start="2024-02-01")
     assert ledger.new_entries() == []
     assert run.xcom("plan", "plan")["sales"]["outcome"] == "not_needed"
     assert not file.exists()
@@ -122,15 +132,16 @@ def test_one_task_cleared_by_itself_makes_what_is_missing(airflow, ledger):
 
 
 def test_one_cached_task_cleared_by_itself_stays_cached(airflow, ledger):
-    run = airflow.clear("shop", _run_of(airflow, "2024-02-01"), "revenue")
+    run = airflow.clear("shop", _run_of(airflow, "2024-02-01", "run_after"), "revenue")
     assert run.states["revenue"] == "skipped"
     assert "is cached" in run.log("revenue")
     assert ledger.new_entries() == []
 
 
-def _run_of(airflow, day):
+def _run_of(airflow, day, moment="logical_date"):
     runs = airflow.call("GET", "/dags/shop/dagRuns?limit=100")["dag_runs"]
-    return next(run["dag_run_id"] for run in runs if (run["logical_date"] or "").startswith(day))
+    others = (run for run in runs if run["logical_date"] is None or moment == "logical_date")
+    return next(run["dag_run_id"] for run in others if (run[moment] or "").startswith(day))
 
 
 def _sales_file(airflow, day):

@@ -100,7 +100,7 @@ class Everything(TaskOnKart[str]):
     text: str = StrParameter()
     plain: str = Parameter()
     whole: int = IntParameter(min_value=0, max_value=10)
-    number: float = FloatParameter(min_value=0.5)
+    number: float = FloatParameter(min_value=0.5, allow_inf_nan=True)
     switch: bool = BoolParameter()
     day: dt.date = DateParameter()
     colour: Colour = EnumParameter(enum=Colour)

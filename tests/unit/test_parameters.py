@@ -217,7 +217,14 @@ def test_the_schema_takes_the_json_form(case: tuple[Any, Any]) -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_the_schema_takes_the_json_form_of_numbers_that_json_lacks(value: float) -> None:
-    jsonschema.validate(FLOAT.to_json(value), FLOAT.json_schema())
+    allowing: Any = FloatParameter(allow_inf_nan=True)
+    refusing: Any = FloatParameter(allow_inf_nan=False)
+    jsonschema.validate(allowing.to_json(value), allowing.json_schema())
+    for parameter in (FLOAT, refusing):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(FLOAT.to_json(value), parameter.json_schema())
+    with pytest.raises(ValueError, match=r"is not finite; give a finite number"):
+        refusing.normalize(value)
 
 
 @given(any_case.filter(lambda case: not case[0].holds_tasks))

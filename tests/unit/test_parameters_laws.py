@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import enum
 import inspect
@@ -426,7 +427,9 @@ def test_json_reads_back_and_satisfies_the_schema(case: tuple[Any, Any]) -> None
     value = parameter.normalize(value)
     written = json.loads(json.dumps(parameter.to_json(value), allow_nan=False))
     checker = jsonschema.FormatChecker()
-    jsonschema.validate(written, parameter.json_schema(), jsonschema.Draft202012Validator, format_checker=checker)
+    field = copy.copy(parameter)
+    field.default = value  # as in a form that offers the value
+    jsonschema.validate(written, field.json_schema(), jsonschema.Draft202012Validator, format_checker=checker)
     if not parameter.holds_tasks:
         assert same(parameter.read(written, "Owner", "knob"), value)
 
@@ -572,6 +575,7 @@ WRONG_DECLARATIONS: list[tuple[type, dict[str, Any], str]] = [
     (IntParameter, {"min_value": "1"}, "min_value: give an int, not str '1'"),
     (IntParameter, {"max_value": 1.5}, "max_value: give an int"),
     (FloatParameter, {"min_value": math.nan}, "min_value is nan"),
+    (FloatParameter, {"allow_inf_nan": 1}, "allow_inf_nan: give True or False"),
     (FloatParameter, {"min_value": 1, "max_value": 0.5}, "no number lies between"),
     (NumericalParameter, {"var_type": str}, "give int or float"),
     (NumericalParameter, {"var_type": int, "min_value": 1, "max_value": 1}, "no number lies between"),

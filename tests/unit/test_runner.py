@@ -64,7 +64,8 @@ def test_a_task_runs_once() -> None:
     assert (first.outcome, first.reason) == (Outcome.RAN, "no artifact")
     assert second.outcome is Outcome.CACHED
     assert second.seconds == first.seconds or second.seconds == pytest.approx(first.seconds)
-    assert first.targets == second.targets == (Number().output(),)
+    assert first.artifacts == second.artifacts
+    assert [one.uri for one in first.artifacts] == [Number().output().uri]
 
 
 def test_a_forced_task_runs_again() -> None:

@@ -27,14 +27,14 @@ def source_of(cls: type) -> dict[str, object]:
 
 
 def of_bundle(source: Mapping[str, object], version: object) -> Mapping[str, object]:
-    """Return a class's source with the commit of Airflow's GitDagBundle, whose checkout of a version has no ``.git``.
+    """Return a class's source with the commit of Airflow's GitDagBundle, whose folder of a version has no ``.git``.
 
     Args:
         source: from :func:`source_of`.
         version: the version of the DAG's bundle: for GitDagBundle the commit, which names the checkout's folder too.
     """
     is_commit = isinstance(version, str) and re.fullmatch("[0-9a-f]{40}", version) is not None
-    if source["git"] is None and is_commit and version in Path(str(source["file"])).parts:
+    if is_commit and version in Path(str(source["file"])).parts:
         return {**source, "git": {"commit": version, "dirty": False}}
     return source
 

@@ -1,8 +1,8 @@
-"""A group in a DAG of somebody's own, with tasks behind the group and behind one of its tasks."""
+"""A group in a DAG of somebody's own, with tasks behind the group and behind one of its tasks, and a DAG on its asset."""
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG, Asset, task
 
 from airflow_kart import KartTaskGroup, TaskInstanceParameter, TaskOnKart
 
@@ -20,6 +20,7 @@ class Flour(TaskOnKart[str]):
 
 
 class Bread(TaskOnKart[str]):
+    assets = ("bakery/bread",)
     flour: TaskOnKart[str] = TaskInstanceParameter(default=Flour())
 
     def run(self):
@@ -27,8 +28,8 @@ class Bread(TaskOnKart[str]):
 
 
 @task
-def notify():
-    return "all is done"
+def notify(ti=None):
+    return ti.xcom_pull(task_ids="bakery.bread")
 
 
 @task
@@ -36,7 +37,15 @@ def weigh():
     return "flour is there"
 
 
+@task
+def sell(triggering_asset_events=None):
+    return [event.extra for event in triggering_asset_events[Asset("bakery/bread")]]
+
+
 with DAG("notified", schedule=None):
     bakery = KartTaskGroup("bakery", Bread())
     bakery >> notify()
     bakery.children["bakery.flour"] >> weigh()
+
+with DAG("selling", schedule=[Asset("bakery/bread")]):
+    sell()

@@ -1,0 +1,102 @@
+"""Try the package with each supported Airflow on each supported Python: install, import, run the demo.
+
+.venv/bin/python .ci/matrix.py                  # all cells; writes the table of docs/compatibility.md
+.venv/bin/python .ci/matrix.py 3.1-3.10         # one cell: Airflow 3.1 on Python 3.10
+.venv/bin/python .ci/matrix.py --quick today    # today's cell, without the demo's second day
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PLACE = Path(os.environ.get("MATRIX_HOME", ROOT / ".matrix"))
+PAGE = ROOT / "docs" / "compatibility.md"
+TABLE = re.compile(r"(?<=<!-- matrix -->\n).*(?=<!-- end of matrix -->)", re.DOTALL)
+UV = str(Path(sys.executable).parent / "uv")
+PINS = {"3.2": ["fastapi==0.136.3", "cadwyn==7.0.0", "svcs<26.2"]}  # newer ones break the API of this Airflow
+CELLS = [f"{airflow}-{python}" for airflow in ("3.1", "3.2", "3.3") for python in ("3.10", "3.11", "3.12", "3.13")]
+SHOWN = ("apache-airflow", "apache-airflow-providers-common-compat", "numpy", "pandas", "pyarrow", "scikit-learn")
+IMPORT_ALL = """
+import importlib, json, pkgutil, platform, warnings
+from importlib.metadata import version
+warnings.filterwarnings("error", module=r"airflow_kart")
+import airflow_kart
+optional = ("boto3", "google", "obstore", "redis", "pandera", "polars", "airflow.providers.amazon", "airflow.providers.google", "matplotlib")
+for found in pkgutil.walk_packages(airflow_kart.__path__, "airflow_kart."):
+    try:
+        importlib.import_module(found.name)
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith(optional):
+            raise
+print(json.dumps({"Python": platform.python_version(), **{name: version(name) for name in SHOWN}}))
+"""
+
+
+def main() -> None:
+    """Try the cells of the command line; fail if one of them fails."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cells", nargs="*", metavar="CELL", help=f"today, or some of {', '.join(CELLS)}; by default all")
+    parser.add_argument("--quick", action="store_true", help="one run of the demo's first day only")
+    arguments = parser.parse_args()
+    today = CELLS[dt.datetime.now(dt.timezone.utc).toordinal() % len(CELLS)]
+    cells = [today if cell == "today" else cell for cell in arguments.cells] or CELLS
+    if unknown := set(cells) - set(CELLS):
+        parser.error(f"no such cell: {', '.join(sorted(unknown))}")
+    whole = [tried(cell, 1 if arguments.quick else 4) for cell in cells]
+    if all((PLACE / cell / "row.json").exists() for cell in CELLS):
+        rows = [json.loads((PLACE / cell / "row.json").read_text()) for cell in CELLS]
+        heading = ["Airflow", "Python", "common.compat", *SHOWN[2:], "import", "demo"]
+        lines = [heading, ["---"] * len(heading), *rows]
+        table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+        PAGE.write_text(TABLE.sub(lambda _: table, PAGE.read_text()))
+    if not all(whole):
+        sys.exit(f"some cells failed; what they printed is in {PLACE}")
+
+
+def tried(cell: str, runs: int) -> bool:
+    """Try one cell and keep its row of the table; return whether all went well. What the commands print goes to a file."""
+    airflow, _, python = cell.partition("-")
+    home = PLACE / cell
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    program = str(home / "venv" / "bin" / "python")
+    wanted = [f"{ROOT}[examples]", f"apache-airflow=={airflow}.*", *PINS.get(airflow, [])]
+    row = [airflow, python, *[""] * len(SHOWN[1:]), "", ""]
+    with (home / "log").open("w") as log:
+
+        def run(*command: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+            print("$", *command, file=log, flush=True)
+            return subprocess.run(
+                command, env={**os.environ, **environment}, cwd=home, stdout=subprocess.PIPE, stderr=log, check=True
+            )
+
+        try:
+            run(UV, "venv", "--quiet", "--python", python, str(home / "venv"))
+            run(UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", program, *wanted)
+            started = time.monotonic()
+            versions = json.loads(run(program, "-c", f"SHOWN = {SHOWN!r}\n{IMPORT_ALL}").stdout.splitlines()[-1])
+            row = [versions[SHOWN[0]], versions["Python"], *(versions[name] for name in SHOWN[1:])]
+            row.append(f"{time.monotonic() - started:.0f} s")
+            started = time.monotonic()
+            run(program, str(ROOT / ".ci" / "demo.py"), DEMO_HOME=str(home / "demo"), DEMO_RUNS=str(runs))
+            row.append(f"{runs} run{'s' if runs > 1 else ''}, {time.monotonic() - started:.0f} s")
+        except subprocess.CalledProcessError as error:
+            print(f"{cell} failed: {error}", (error.stdout or b"").decode()[-3000:], file=log)
+            row = [part or "failed" for part in (row + [""] * 2)[: len(SHOWN) + 3]]
+    (home / "row.json").write_text(json.dumps(row))
+    print(f"{cell}: {' | '.join(row)}", flush=True)
+    return "failed" not in row
+
+
+if __name__ == "__main__":
+    main()
