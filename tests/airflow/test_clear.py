@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+import pytest
 from harness.dag_runs import clear, run_tasks
 from harness.pipeline import Judged, Noted, Window, ran
 
@@ -11,6 +12,11 @@ from airflow_kart import IntParameter, KartDag, KartOperator, build
 
 DAY = dt.date(2024, 5, 6)
 MOMENT = dt.datetime(2024, 5, 6, tzinfo=dt.timezone.utc)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_noted() -> None:
+    ran()
 
 
 def first_run(run_dag, dag):

@@ -22,6 +22,11 @@ OFFSETS = (-1, 0, 1)
 partition_dates = pytest.mark.skipif(not hasattr(sdk, "FanOutMapper"), reason="Airflow knows partition dates from 3.3 on")
 
 
+@pytest.fixture(autouse=True)
+def _nothing_noted() -> None:
+    ran()
+
+
 def run_info(dag: Any, how: str, offset: int) -> Any:
     """Return what Airflow makes a run of: key, date, start."""
     from airflow.api_fastapi.core_api.datamodels.dag_run import TriggerDAGRunPostBody

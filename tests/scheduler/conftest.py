@@ -52,12 +52,17 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]
         server = AirflowServer(home, database, environment)
         (home / "config").mkdir()
         (home / "config" / "airflow_local_settings.py").write_text(PRELOAD)
-        example = EXAMPLES / "flight_delays.py"
-        for file in [*HERE.glob("dags/*.py"), example]:
+        for file in HERE.glob("dags/*.py"):
             shutil.copy(file, server.dags)
-        for scheme in ("s3", "gs"):  # the example as it is, but for where its artifacts are
+        # The example as it is, but for the end of its schedule, which would make runs of today, and where artifacts are.
+        example = (EXAMPLES / "flight_delays.py").read_text()
+        ended = "catchup=False,\n    end_date=dt.datetime(2013, 12, 31, tzinfo=dt.timezone.utc),"
+        assert "catchup=False," in example
+        example = example.replace("catchup=False,", ended)
+        (server.dags / "flight_delays.py").write_text(example)
+        for scheme in ("s3", "gs"):
             where = f'workspace=Workspace("{scheme}://kart/flights", aws_conn_id="kart_s3", gcp_conn_id="kart_gcs")'
-            text = example.read_text().replace('dag_id="flight_delays"', f'dag_id="flight_delays_{scheme}", {where}')
+            text = example.replace('dag_id="flight_delays"', f'dag_id="flight_delays_{scheme}", {where}')
             text = text.replace("from airflow_kart import (", "from airflow_kart import (\n    Workspace,")
             (server.dags / f"flight_delays_{scheme}.py").write_text(text)
         try:
