@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from airflow_kart.compiler.group import KartTaskGroup
     from airflow_kart.operators.plan import KartPlanOperator
     from airflow_kart.operators.report import KartReportOperator
+    from airflow_kart.operators.retries import KartRetryPolicy
     from airflow_kart.operators.task import KartOperator
     from airflow_kart.parameters import *
     from airflow_kart.parameters.parametrized import SharedParameters
@@ -44,6 +45,7 @@ __all__ = [
     "KartOperator",
     "KartPlanOperator",
     "KartReportOperator",
+    "KartRetryPolicy",
     "KartTaskGroup",
     "ListParameter",
     "ListTaskInstanceParameter",
@@ -106,6 +108,7 @@ _HOMES = {
     "KartOperator": "airflow_kart.operators.task",
     "KartPlanOperator": "airflow_kart.operators.plan",
     "KartReportOperator": "airflow_kart.operators.report",
+    "KartRetryPolicy": "airflow_kart.operators.retries",
     "KartTaskGroup": "airflow_kart.compiler.group",
     "SharedParameters": "airflow_kart.parameters.parametrized",
     "Target": "airflow_kart.artifacts.target",

@@ -160,6 +160,14 @@ def _kart_options() -> dict[str, Any]:
             default="60",
             example="300",
         ),
+        "lock_wait": _option(
+            "How an operator waits for another run that makes the same artifact, or for a file: defer (the triggerer "
+            "looks), reschedule (the operator starts again from time to time, without a triggerer), or block (the operator keeps "
+            "its worker slot). auto means defer where a triggerer runs, else reschedule.",
+            "string",
+            default="auto",
+            example="reschedule",
+        ),
         "lock_timeout": _option(
             "Seconds that a task waits at most for another run that makes the same artifact.",
             "integer",

@@ -204,7 +204,8 @@ class Reading:
 def _in_a_file(stream: BinaryIO) -> Iterator[tuple[BinaryIO, str]]:
     """Yield a file, or memory, with the bytes of a stream, rewound, and their XXH3."""
     if not isinstance(stream, io.BytesIO) and not _is_file(stream):
-        with tempfile.NamedTemporaryFile(prefix="kart-") as copy, open(copy.name, "rb") as file:
+        with tempfile.NamedTemporaryFile(prefix="kart-", delete=False) as copy, open(copy.name, "rb") as file:
+            os.unlink(copy.name)  # the bytes stay until both are closed, also in a process that is killed
             shutil.copyfileobj(stream, copy, _PIECE)
             copy.flush()
             with Checksum(file) as checksum:

@@ -18,6 +18,7 @@ from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint, BlueprintNode, RootSpec, Route
 from airflow_kart.operators.plan import KartPlanOperator
 from airflow_kart.operators.report import KartReportOperator
+from airflow_kart.operators.several_hosts import warn_while_parsing
 from airflow_kart.operators.task import KartOperator
 from airflow_kart.operators.workspace_field import given_workspace, workspace_to_compile_in
 from airflow_kart.storage.workspace import Workspace
@@ -131,7 +132,8 @@ def compile_roots(
         raise BindingError("root is empty; give a task, a task class, or a list of these")
     roots = tuple(RootSpec.of(one) for one in given)
     binding = make_binding(roots, bind or {})
-    with workspace_to_compile_in(given_workspace(workspace, workspace_directory)):
+    with workspace_to_compile_in(given_workspace(workspace, workspace_directory)) as compiled_in:
+        warn_while_parsing(compiled_in)
         structure = make_structure(roots, binding)
     return Compilation(
         roots, binding, structure, task_ids(structure.nodes), workspace_directory if workspace is None else workspace

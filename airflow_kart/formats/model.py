@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, BinaryIO
 
 from airflow_kart.exceptions import FormatError
 from airflow_kart.formats.archive import MOST_BYTES, add_member, check_members, check_size, reading_archive, writing_archive
+from airflow_kart.formats.scratch import scratch_folder
 
 _FILE = "model.pkl"
 
@@ -31,7 +31,7 @@ class ModelFormat:
 
     def dump(self, obj: object, stream: io.RawIOBase) -> None:
         """Save an object and put the saved files into an archive, one after the other."""
-        with tempfile.TemporaryDirectory(prefix="kart-model-") as folder:
+        with scratch_folder() as folder:
             self.save_function(obj, os.path.join(folder, _FILE))
             files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
             if not files:
@@ -45,7 +45,7 @@ class ModelFormat:
 
     def load(self, stream: BinaryIO) -> object:
         """Unpack the archive and load the object."""
-        with tempfile.TemporaryDirectory(prefix="kart-model-") as folder:
+        with scratch_folder() as folder:
             with reading_archive(stream) as archive:
                 check_members(archive, MOST_BYTES, portable=False)
                 archive.extractall(folder)

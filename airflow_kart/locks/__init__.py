@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from airflow_kart.locks.base import Holder, Lease, Locks, Taken
 from airflow_kart.locks.hold import Hold
+from airflow_kart.locks.lease import remove_forgotten
 from airflow_kart.locks.resolve import LOCK_KINDS, locks_for
 from airflow_kart.locks.watch import LockWatch
 
-__all__ = ["LOCK_KINDS", "Hold", "Holder", "Lease", "LockWatch", "Locks", "Taken", "locks_for"]
+__all__ = ["LOCK_KINDS", "Hold", "Holder", "Lease", "LockWatch", "Locks", "Taken", "locks_for", "remove_forgotten"]

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -88,6 +89,14 @@ class Taken:
     """Changes with each renewal by the holder; empty for a lock that needs no renewal."""
     time_to_live: float | None = None
     """Seconds with the same version after which others may take the lock over; ``None``: the system frees a dead holder's lock."""
+    renewed: float | None = None
+    """The time of the latest renewal by the clock of the holder's host (Unix time), where the lock tells."""
+
+    @property
+    def silent(self) -> bool:
+        """Whether the holder may be dead, to judge by two clocks: then look for a renewal. Nobody takes over because of it."""
+        late = self.renewed is None or self.time_to_live is None or abs(time.time() - self.renewed) > self.time_to_live / 2
+        return self.time_to_live is not None and late
 
 
 class Lease(Protocol):

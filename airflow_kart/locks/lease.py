@@ -9,18 +9,26 @@ version. No run compares clocks of machines.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
+import itertools
+import logging
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from airflow_kart.exceptions import ConflictError, LockError, LockLostError, StorageError
-from airflow_kart.locks.base import Holder, Lease, Taken, checked_name, fields_of
+from airflow_kart.locks.base import Holder, Lease, Locks, Taken, checked_name, fields_of
 from airflow_kart.storage import LOCKS, Expected, Store
 
 LONGEST_LIFE = 3600
 """Seconds: a longer time to live, or none above zero, is not believed; the reader's own counts in its place."""
 
 _TRIES = 5
+_FORGOTTEN = dt.timedelta(seconds=2 * LONGEST_LIFE)
+_MOST_LOOKED_AT = 100
+
+log = logging.getLogger(__name__)
 
 
 class LeaseLocks:
@@ -70,8 +78,13 @@ class LeaseLocks:
         found = self.store.read(uri)
         return None if found is None else _Seen.of(found.data, found.version, self.time_to_live)
 
+    @property
+    def folder(self) -> str:
+        """The uri of the folder that keeps the locks."""
+        return f"{self._directory.rstrip('/')}/{LOCKS}/"
+
     def _uri(self, name: str) -> str:
-        return f"{self._directory.rstrip('/')}/{LOCKS}/{checked_name(name)}.json"
+        return f"{self.folder}{checked_name(name)}.json"
 
 
 @dataclass(frozen=True)
@@ -88,6 +101,8 @@ class _Seen:
     """The number of leases so far, this one included, of which each took over the one before."""
     released: bool = False
     """Whether the holder has released the lock in place of removing the object."""
+    renewed: float | None = None
+    """By the clock of the holder's host."""
 
     @classmethod
     def of(cls, data: bytes, version: str, time_to_live: float) -> _Seen:
@@ -97,11 +112,13 @@ class _Seen:
         if not isinstance(stays, (int, float)) or not isinstance(token, int) or not isinstance(lease, str):
             return cls(version, None, time_to_live)
         believed = float(stays) if 0 < stays <= LONGEST_LIFE else time_to_live
-        return cls(version, Holder.from_json(data), believed, lease, token, said.get("released") is True)
+        renewed = said.get("renewed")
+        by_holder = float(renewed) if isinstance(renewed, (int, float)) else None
+        return cls(version, Holder.from_json(data), believed, lease, token, said.get("released") is True, by_holder)
 
     @property
     def taken(self) -> Taken:
-        return Taken(self.holder, self.version, self.time_to_live)
+        return Taken(self.holder, self.version, self.time_to_live, self.renewed)
 
 
 class _StoreLease:
@@ -170,7 +187,12 @@ class _StoreLease:
         # The count makes the bytes others each time, and with them S3's entity tag.
         self._count += 1
         said = self.holder.to_json(
-            lease=self.id, token=self._token, count=self._count, time_to_live=self.time_to_live, released=released
+            lease=self.id,
+            token=self._token,
+            count=self._count,
+            time_to_live=self.time_to_live,
+            released=released,
+            renewed=round(time.time(), 3),
         )
         upload = self._locks.store.upload(self._uri)
         try:
@@ -178,6 +200,25 @@ class _StoreLease:
             self.version = upload.publish(expected)
         finally:
             upload.discard()
+
+
+def remove_forgotten(locks: Locks) -> int:
+    """Remove the objects of runs that died two hours ago and more, and that nobody has asked for since; return their number.
+
+    Only leases need this: the system or a server removes other locks. The holder of a lease renews it four times an hour at
+    least. A holder on a host whose clock is hours wrong makes its object anew with the next renewal.
+    """
+    removed = 0
+    if isinstance(locks, LeaseLocks):
+        try:
+            for uri in itertools.islice(locks.store.list(locks.folder), _MOST_LOOKED_AT):
+                stat = locks.store.stat(uri) if uri.endswith(".json") else None
+                if stat is not None and dt.datetime.now(dt.timezone.utc) - stat.modified > _FORGOTTEN:
+                    with contextlib.suppress(ConflictError):
+                        removed += locks.store.remove(uri, stat.version)
+        except StorageError as error:  # such as a user who may not list: the locks work all the same
+            log.info("Could not look for locks of dead runs in %s: %s", locks.folder, error)
+    return removed
 
 
 @contextlib.contextmanager

@@ -57,6 +57,8 @@ class KartBaseOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if self.retries and getattr(self, "retry_policy", self) is None:  # Airflow before 3.3 has none
+            self.retry_policy = _retry_policy()
         self.bind = bind
         self.workspace: WorkspaceField | None = given_workspace(workspace, workspace_directory)
 
@@ -98,6 +100,14 @@ class KartBaseOperator(BaseOperator):
     def run_workspace(self) -> Workspace:
         """Return the workspace of a run, to be entered. Airflow has rendered its templates by then."""
         return workspace_from(self.workspace)
+
+
+@functools.cache
+def _retry_policy() -> Any:
+    """Return the policy that all kart operators share."""
+    from airflow_kart.operators.retries import KartRetryPolicy  # which Airflow before 3.3 cannot import
+
+    return KartRetryPolicy()
 
 
 @functools.cache

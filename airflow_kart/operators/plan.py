@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 from airflow.providers.common.compat.sdk import XCom
 
-from airflow_kart.locks import locks_for
+from airflow_kart.locks import locks_for, remove_forgotten
 from airflow_kart.operators.assets import announce, has_assets, made_by_operator, with_alias
 from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint, RunGraph
 from airflow_kart.operators.bulk_skip import skip_in_bulk
 from airflow_kart.operators.metrics import count_outcomes
 from airflow_kart.operators.run_context import PLAN_XCOM, RunContext
+from airflow_kart.operators.several_hosts import several_hosts_advice
 from airflow_kart.operators.table import text_table
 from airflow_kart.operators.xcom import RESULTS_XCOM, packed, pulled_by, result_of
 from airflow_kart.parameters.label import label
@@ -81,7 +82,9 @@ class KartPlanOperator(KartBaseOperator):
             if counts[Outcome.RUN.value]:
                 workspace = Workspace.current()
                 workspace.store.check_writable(workspace.directory)
-                locks_for(workspace)  # an unknown kind of locks is an error of the plan, not of each task
+                remove_forgotten(locks_for(workspace))  # an unknown kind of locks is an error of the plan, not of each task
+                if advice := several_hosts_advice(workspace):
+                    self.log.warning("%s", advice)
                 plan.begin_reruns()
             self._publish(planned, plan, run_context, context, counts)
         skipped = [
@@ -155,11 +158,11 @@ class KartPlanOperator(KartBaseOperator):
                 row["uris"] = [one.uri for one in found.artifacts or targets]
         context["ti"].xcom_push(key=PLAN_XCOM, value=packed(rows))
         table = text_table(
-            ("task", "values", "plan", "why"),
-            [(task_id, row["label"], row["outcome"], row["reason"]) for task_id, row in rows.items()],
+            ("task", "plan", "values", "why"),
+            [(task_id, row["outcome"], row["label"], row["reason"]) for task_id, row in rows.items()],
         )
         self.log.info(
-            "Plan: %d to run, %d cached, %d not needed, in %s, for %s\n%s",
+            "Plan: %d to run, %d cached, %d not needed, in %s; for %s\n%s",
             *counts.values(),
             Workspace.current().directory,
             run_context.date_text(),

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTaskTimeout
 
-from airflow_kart import settings
 from airflow_kart.artifacts.staged import sidecar_version
-from airflow_kart.exceptions import LockTimeoutError
+from airflow_kart.exceptions import MissingInputError
 from airflow_kart.links.artifact import KartArtifactLink
 from airflow_kart.locks import Taken
 from airflow_kart.operators.assets import announce, has_assets, made_by_operator, with_alias
@@ -20,8 +17,10 @@ from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint, check_single
 from airflow_kart.operators.metrics import count, count_outcomes
 from airflow_kart.operators.run_context import RunContext, outside_consumers
+from airflow_kart.operators.several_hosts import several_hosts_advice
 from airflow_kart.operators.upstream import UpstreamTasks
 from airflow_kart.operators.upstream_skips import reason_to_skip
+from airflow_kart.operators.waiting import Blocked, Waits, blocks, check_event, check_time, time_is_over, wait, way_to_wait
 from airflow_kart.operators.xcom import result_of
 from airflow_kart.parameters.label import label
 from airflow_kart.runtime.plan import Outcome
@@ -40,21 +39,6 @@ from airflow_kart.triggers.lock import LockTrigger
 if TYPE_CHECKING:
     import jinja2
     from airflow.sdk import Context
-
-_GRACE_SECONDS = 60.0  # for the trigger's own error, which names the holder of the lock
-
-
-@dataclass(frozen=True)
-class Waits:
-    """Since when an operator has been at its task, in all its processes (Unix times)."""
-
-    began: float
-    since: float | None = None
-    """The start of the wait for another run; ``None`` without a wait."""
-
-    def end_of(self, limit: dt.timedelta | None) -> float | None:
-        """Return when a limit ends (Unix time); ``None`` without a limit."""
-        return None if limit is None else self.began + limit.total_seconds()
 
 
 class KartOperator(KartBaseOperator):
@@ -122,7 +106,10 @@ class KartOperator(KartBaseOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Make the artifact; return outcome and uris."""
-        return self._execute(context, {}, Waits(began=time.time()))
+        waits = Waits.of_first_process(context)
+        if waits.since is not None:
+            check_time(self.task_id, waits, waits.end_of(self.execution_timeout), "as the log of its earlier starts says")
+        return self._execute(context, {}, waits)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any) -> Any:
         """Go on after a deferral.
@@ -163,13 +150,22 @@ class KartOperator(KartBaseOperator):
             dead: by unique id, the locks of dead runs.
             waits: since when the operator has been at its task, and has waited for another run.
         """
-        self._at_work = True
+        self._at_work, blocked = True, Blocked()
         try:
-            return self._make(context, dead, waits)
+            return self._make(context, dead, waits, blocked)
+        except MissingInputError as error:
+            with self.run_workspace() as workspace:
+                if advice := several_hosts_advice(workspace):
+                    error.args = (f"{error}\nOr another worker has made them: {advice}",)
+            raise
+        except AirflowTaskTimeout as error:
+            if blocked.words:
+                error.args = (time_is_over(self.task_id, waits, blocked.words),)
+            raise
         finally:
             self._at_work = False
 
-    def _make(self, context: Any, dead: Mapping[str, Taken], waits: Waits) -> dict[str, Any]:
+    def _make(self, context: Any, dead: Mapping[str, Taken], waits: Waits, blocked: Blocked) -> dict[str, Any]:
         blueprint = self.blueprint or Blueprint.single(self.task_id, self.task)
         run_context = RunContext(self, blueprint, context)
         if blueprint.plan_task_id is None:
@@ -183,15 +179,15 @@ class KartOperator(KartBaseOperator):
                 raise AirflowSkipException(why)
             upstream = UpstreamTasks(task, run_context, context)
             if absent := upstream.absent(task):
-                self._wait_for(absent, waits)
-            session = Session(run_context.coordinates(), run_context.how_to_make, waits=False, dead=dead)
+                return self._wait_for(absent, context, waits, blocked)
+            session = Session(run_context.coordinates(), run_context.how_to_make, blocks(), dead, blocked)
             try:
                 made = upstream.make(session)
                 result = run_task(
                     task, force=upstream.forced, reason=upstream.reason or run_context.planned_reason(task), session=session
                 )
             except TakenElsewhere as elsewhere:
-                self._wait_for_lock(elsewhere, waits)
+                return self._wait_for_lock(elsewhere, context, waits)
             except Exception as error:
                 if is_skip(error):
                     self._push_skip(context, task, skip_reason(task, error))
@@ -239,75 +235,60 @@ class KartOperator(KartBaseOperator):
         summary = {"outcome": Outcome.SKIPPED.value, "reason": reason, "task": repr(task), "unique_id": task.unique_id}
         context["ti"].xcom_push(key="return_value", value=summary)
 
-    def _wait_for(self, external: list[ExternalTask[Any]], waits: Waits) -> NoReturn:
-        """Free the worker slot until external artifacts are there."""
-        uris = [target.uri for task in external for _, target in targets_of(task)]
-        timeouts = [task.timeout for task in external if task.timeout is not None]
-        self.log.info("Waiting for what is made elsewhere: %s", ", ".join(uris))
-        self.defer(
-            trigger=ExternalArtifactTrigger(
-                uris=uris,
-                poll_seconds=min(task.poll_seconds for task in external),
-                workspace=Workspace.current(),
-            ),
-            method_name="execute_when_there",
-            kwargs={"began": waits.began},
-            timeout=_time_left(*(waits.end_of(limit) for limit in (self.execution_timeout, *timeouts))),
+    def _wait_for(self, external: list[ExternalTask[Any]], context: Any, waits: Waits, blocked: Blocked) -> dict[str, Any]:
+        """Wait until external artifacts are there."""
+        trigger = ExternalArtifactTrigger(
+            uris=[target.uri for task in external for _, target in targets_of(task)],
+            poll_seconds=min(task.poll_seconds for task in external),
+            workspace=Workspace.current(),
+            until=waits.end_of(self.execution_timeout, *(task.timeout for task in external)),
         )
+        blocked.words = f"for what is made elsewhere, {', '.join(trigger.uris)}"
+        self.log.info("Waiting for what is made elsewhere: %s", ", ".join(trigger.uris))
+        event = wait(self, trigger, way_to_wait(context["ti"]), "execute_when_there", waits)
+        return self.execute_when_there(context, event, waits.began)
 
     def execute_when_there(self, context: Any, event: Mapping[str, Any], began: float | None = None) -> dict[str, Any]:
-        """Go on after waiting, or wait again for artifacts that are still missing."""
-        self.log.info("There now: %s", ", ".join(event["uris"]))
-        return self._execute(context, {}, Waits(began or time.time()))
+        """Go on after waiting, or wait again for artifacts that are still missing.
 
-    def _wait_for_lock(self, elsewhere: TakenElsewhere, waits: Waits) -> NoReturn:
-        """Give the worker slot up until another run has made the task, or has died."""
+        Raises:
+            AirflowTaskTimeout: the wait took too long.
+        """
+        waits = Waits(began or time.time())
+        check_event(self.task_id, event, waits)
+        self.log.info("There now: %s", ", ".join(event["uris"]))
+        return self._execute(context, {}, waits)
+
+    def _wait_for_lock(self, elsewhere: TakenElsewhere, context: Any, waits: Waits) -> dict[str, Any]:
+        """Wait until another run has made the task, or has died."""
         task = elsewhere.task
         if waits.since is None:
             count(self.dag_id, "waits")
-        since = waits.since or time.time()
         self.log.info("Waiting, as %s", elsewhere)
-        self.defer(
-            trigger=LockTrigger(
-                task=repr(task),
-                unique_id=task.unique_id,
-                sidecars={target.uri: sidecar_version(target.store, target.uri) for _, target in targets_of(task)},
-                since=since,
-                workspace=Workspace.current(),
-            ),
-            method_name="execute_when_free",
-            kwargs={"began": waits.began},
-            timeout=_time_left(
-                waits.end_of(self.execution_timeout), since + settings.kart_int("lock_timeout") + _GRACE_SECONDS
-            ),
+        trigger = LockTrigger(
+            task=repr(task),
+            unique_id=task.unique_id,
+            sidecars={target.uri: sidecar_version(target.store, target.uri) for _, target in targets_of(task)},
+            since=waits.since or time.time(),
+            workspace=Workspace.current(),
+            until=waits.end_of(self.execution_timeout),
         )
+        trigger.taken = elsewhere.taken
+        event = wait(self, trigger, way_to_wait(context["ti"]), "execute_when_free", waits)
+        return self.execute_when_free(context, event, waits.began)
 
     def execute_when_free(self, context: Any, event: Mapping[str, Any], began: float | None = None) -> dict[str, Any]:
         """Go on after waiting for another run: take its artifact, or make the artifact.
 
         Raises:
             LockTimeoutError: the wait took too long.
+            AirflowTaskTimeout: the operator's own time is over.
         """
-        if event["failed"]:
-            raise LockTimeoutError(event["failed"])
+        waits = Waits(began or event["since"], event["since"])
+        check_event(self.task_id, event, waits)
         self.log.info("Going on after %.0f s: %s", time.time() - event["since"], event["reason"])
         dead = {event["unique_id"]: Taken(None, **event["dead"])} if event["dead"] else {}
-        return self._execute(context, dead, Waits(began or event["since"], event["since"]))
-
-
-def _time_left(*ends: float | None) -> dt.timedelta | None:
-    """Return how long an operator may wait until the first of some ends; ``None`` without any.
-
-    Raises:
-        AirflowTaskTimeout: no time is left.
-    """
-    given = [end for end in ends if end is not None]
-    if not given:
-        return None
-    left = dt.timedelta(seconds=min(given) - time.time())
-    if left <= dt.timedelta(0):
-        raise AirflowTaskTimeout("the task would have to wait, and the time that it may take is over")
-    return left
+        return self._execute(context, dead, waits)
 
 
 def _is_news(result: RunResult, ti: Any) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 from typing import TypeVar
 
 from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError, MissingInputError
+from airflow_kart.locks import locks_for, remove_forgotten
 from airflow_kart.runtime.plan import Outcome, Plan, make_plan
 from airflow_kart.runtime.progress import showing
 from airflow_kart.runtime.runner import make_all
@@ -95,6 +96,7 @@ def _carry_out(task: Task, plan: Plan, workers: int, progress: bool | None) -> N
     _require_external([node.task for node in todo])
     plan.begin_reruns()
     if todo:
+        remove_forgotten(locks_for(Workspace.current()))
         cached = len(plan.with_outcome(Outcome.CACHED))
         logger.info("%d of %d tasks to run, %d reused", len(todo), len(plan.graph.nodes), cached)
     skips = Skips(plan.graph)

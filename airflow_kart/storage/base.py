@@ -185,7 +185,7 @@ class Store(Lookup, Protocol):
         ...
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Return the uris below a prefix that ends with ``/``, in no order."""
+        """Return the uris below a prefix that ends with ``/``, in no order; those in hidden folders only where the prefix ends with one."""
         ...
 
     def check_writable(self, uri: str) -> None:

@@ -76,8 +76,8 @@ class MemoryStore:
         """Return the uris below a prefix at this moment, without uploads and locks."""
         below = _key(prefix)
         with self._lock:
-            keys = [key for key in self._objects if key.startswith(below) and not set(HIDDEN).intersection(key.split("/"))]
-        return (prefix + key[len(below) :] for key in keys)
+            keys = [key[len(below) :] for key in self._objects if key.startswith(below)]
+        return (prefix + key for key in keys if not set(HIDDEN).intersection(key.split("/")))
 
     def check_writable(self, uri: str) -> None:
         """Check the uri; memory can be written to."""

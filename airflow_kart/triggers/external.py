@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_kart import settings
 from airflow_kart.storage.workspace import Workspace
-from airflow_kart.triggers.deferral import SHORTEST_DEFERRAL, BaseTrigger, TriggerEvent, in_thread, workspace_of_trigger
+from airflow_kart.triggers.deferral import WaitTrigger, workspace_of_trigger
 
 __all__ = ["ExternalArtifactTrigger"]
 
 
-class ExternalArtifactTrigger(BaseTrigger):
+class ExternalArtifactTrigger(WaitTrigger):
     """Fires when all objects exist.
 
     Args:
@@ -21,6 +20,7 @@ class ExternalArtifactTrigger(BaseTrigger):
         poll_seconds: seconds between two looks.
         workspace: whose connections reach the objects: a :class:`~airflow_kart.Workspace`, or its fields as JSON; by default
             those of ``[kart]``.
+        until: as for every trigger here.
         aws_conn_id: the connection for S3, in arguments that an earlier version wrote.
         gcp_conn_id: the connection for Google Cloud Storage, likewise.
     """
@@ -30,11 +30,12 @@ class ExternalArtifactTrigger(BaseTrigger):
         uris: Sequence[str],
         poll_seconds: float,
         workspace: Workspace | Mapping[str, object] | None = None,
+        until: float | None = None,
         *,
         aws_conn_id: str | None = None,
         gcp_conn_id: str | None = None,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's is not annotated
+        super().__init__(until)
         self.uris = list(uris)
         self.poll_seconds = poll_seconds
         earlier = {"directory": settings.workspace_directory(), "aws_conn_id": aws_conn_id, "gcp_conn_id": gcp_conn_id}
@@ -46,15 +47,24 @@ class ExternalArtifactTrigger(BaseTrigger):
             "uris": self.uris,
             "poll_seconds": self.poll_seconds,
             "workspace": self.workspace.as_written(),
+            "until": self.until,
         }
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look until all objects exist."""
-        await asyncio.sleep(SHORTEST_DEFERRAL)
-        while absent := [uri for uri in self.uris if not await in_thread(self._is_there, uri)]:
+    def look(self) -> dict[str, Any] | None:
+        """Look for the objects."""
+        absent = self._absent()
+        if absent:
             self.log.info("Still missing: %s", ", ".join(absent))
-            await asyncio.sleep(self.poll_seconds)
-        yield TriggerEvent({"uris": self.uris})  # type: ignore[no-untyped-call]  # as above
+            return None
+        return self.event(uris=self.uris)
 
-    def _is_there(self, uri: str) -> bool:
-        return self.workspace.store_of(uri).stat(uri) is not None
+    def pause(self) -> float:
+        """Return the external task's own."""
+        return self.poll_seconds
+
+    def waits_for(self) -> str:
+        """Return the missing objects."""
+        return f"for what is made elsewhere, {', '.join(self._absent())}"
+
+    def _absent(self) -> list[str]:
+        return [uri for uri in self.uris if self.workspace.store_of(uri).stat(uri) is None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import http.server
 import json
 import os
 import re
@@ -24,9 +25,10 @@ from harness.redis_server import RedisServer
 from harness.stand_ins import context
 
 from airflow_kart import KartDag, KartOperator, StrParameter, Workspace, build
+from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.locks import Holder, Taken, locks_for
-from airflow_kart.runtime.single_flight import TakenElsewhere
-from airflow_kart.triggers import external as external_module
+from airflow_kart.operators.waiting import AirflowRescheduleException, way_to_wait
+from airflow_kart.triggers import deferral, health
 from airflow_kart.triggers import lock as lock_module
 from airflow_kart.triggers.external import ExternalArtifactTrigger
 from airflow_kart.triggers.lock import LockTrigger
@@ -233,7 +235,7 @@ class TestTriggerWithoutItsServer:
     def redis(self, tmp_path, monkeypatch):
         with RedisServer(tmp_path) as server:
             monkeypatch.setenv("AIRFLOW_CONN_LOCKS", server.connection())
-            monkeypatch.setattr(lock_module, "SHORTEST_DEFERRAL", 0.0)
+            monkeypatch.setattr(deferral, "UNSEEN_DEFERRAL", 0.0)
             monkeypatch.setattr(lock_module, "_POLL_SECONDS", 0.1)
             yield server
 
@@ -287,28 +289,125 @@ class TestTriggerWithoutItsServer:
         assert RAN == []
 
 
+class HealthServer:
+    """Answers as Airflow's API server does, with a scheduler whose heartbeat the test sets."""
+
+    def __init__(self) -> None:
+        self.beat, self.triggerer = 0, "healthy"
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                assert self.path == "/api/v2/monitor/health"
+                text = json.dumps(
+                    {
+                        "scheduler": {"status": "healthy", "latest_scheduler_heartbeat": f"beat {outer.beat}"},
+                        "triggerer": {"status": outer.triggerer},
+                    }
+                ).encode()
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(text)
+
+            def log_message(self, *_words):
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}/execution/"
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def airflow_services(monkeypatch):
+    server = HealthServer()
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTION_API_SERVER_URL", server.url)
+    monkeypatch.setattr(health, "_SECONDS_OF_ONE_ANSWER", 0.01)
+    yield server
+    server.stop()
+
+
 class TestShortestDeferral:
-    """Airflow may fail an operator that is back before the scheduler knows that it was gone."""
+    """Airflow fails an operator that is back before the scheduler has read the end of its first process."""
 
-    @pytest.fixture(autouse=True)
-    def short(self, monkeypatch):
-        for module in (lock_module, external_module):
-            monkeypatch.setattr(module, "SHORTEST_DEFERRAL", 1.5)
+    def free_lock(self, workspace):
+        return LockTrigger(task="Slow()", unique_id="c", sidecars={}, since=time.time(), workspace=Workspace(str(workspace)))
 
-    def test_of_a_lock_that_is_free(self, workspace):
-        trigger = LockTrigger(
-            task="Slow()", unique_id="c", sidecars={}, since=time.time(), workspace=Workspace(str(workspace))
-        )
-        began = time.monotonic()
-        event = asyncio.run(anext_of(trigger.run()))
-        assert event.payload["reason"] == "the other run has ended"
-        assert 1.5 <= time.monotonic() - began < 10
-
-    def test_of_a_file_that_is_there(self, tmp_path):
+    @pytest.fixture(params=["lock", "file"])
+    def trigger(self, request, workspace, tmp_path):
         (tmp_path / "delivered").touch()
+        if request.param == "lock":
+            return self.free_lock(workspace)
+        return ExternalArtifactTrigger([str(tmp_path / "delivered")], 1)
+
+    def test_lasts_for_a_round_of_the_scheduler_however_slow(self, trigger, airflow_services, monkeypatch):
+        monkeypatch.setattr(deferral, "SHORTEST_DEFERRAL", 0.1)
+
+        async def watch():
+            event = asyncio.ensure_future(anext_of(trigger.run()))
+            for beat in (1, 2):
+                await asyncio.sleep(2.5)
+                assert not event.done()
+                airflow_services.beat = beat
+            return await asyncio.wait_for(event, 10)
+
+        assert asyncio.run(watch()).payload["failed"] == ""
+
+    def test_where_nobody_tells(self, trigger, monkeypatch):
+        monkeypatch.setattr(deferral, "UNSEEN_DEFERRAL", 1.5)
         began = time.monotonic()
-        asyncio.run(anext_of(ExternalArtifactTrigger([str(tmp_path / "delivered")], 1).run()))
+        asyncio.run(anext_of(trigger.run()))
         assert 1.5 <= time.monotonic() - began < 10
+
+    def test_ends_with_the_time_of_the_operator(self, workspace, monkeypatch):
+        monkeypatch.setattr(deferral, "UNSEEN_DEFERRAL", 0.0)
+        here = Workspace(str(workspace))
+        lease = locks_for(here).acquire("c", Holder("Slow()", {"dag_id": "other", "run_id": "its", "task_id": "t"}))
+        trigger = LockTrigger(
+            task="Slow()", unique_id="c", sidecars={}, since=time.time(), until=time.time() + 1, workspace=here
+        )
+        event = asyncio.run(anext_of(trigger.run()))
+        assert "as Slow() is being made by dag other, run its, task t" in event.payload["over"]
+        lease.release()
+        missing = ExternalArtifactTrigger([str(workspace / "absent")], 1, until=time.time() + 1)
+        assert str(workspace / "absent") in asyncio.run(anext_of(missing.run())).payload["over"]
+
+
+class TestWayToWait:
+    class Instance:
+        dag_id = "crowd"
+
+        def __init__(self, deferred=0):
+            self.deferred = deferred
+
+        def get_ti_count(self, *, dag_id, states):
+            assert (dag_id, states) == ("crowd", ["deferred"])
+            return self.deferred
+
+    def test_auto_defers_where_a_triggerer_runs(self, airflow_services):
+        assert way_to_wait(self.Instance(500)) == "defer"
+        airflow_services.triggerer = None
+        time.sleep(0.05)
+        assert way_to_wait(self.Instance()) == "reschedule"
+
+    def test_auto_counts_the_crowd_where_nobody_tells(self):
+        assert way_to_wait(self.Instance(19)) == "defer"
+        assert way_to_wait(self.Instance(20)) == "reschedule"
+
+    @pytest.mark.parametrize("way", ["defer", "reschedule", "block"])
+    def test_a_given_one(self, way, monkeypatch):
+        monkeypatch.setenv("AIRFLOW__KART__LOCK_WAIT", f" {way.upper()}")
+        assert way_to_wait(self.Instance()) == way
+
+    def test_an_unknown_one(self, monkeypatch):
+        monkeypatch.setenv("AIRFLOW__KART__LOCK_WAIT", "never")
+        with pytest.raises(
+            ConfigurationError, match=r"lock_wait is 'never'; set it to one of auto, defer, reschedule, block"
+        ):
+            way_to_wait(self.Instance())
 
 
 class TestArguments:
@@ -348,21 +447,25 @@ async def anext_of(events):
 
 
 class TestTimeoutsOfWaiting:
-    """A deferral ends when execution_timeout or [kart] lock_timeout does, also where no triggerer runs."""
+    """A wait ends when execution_timeout or [kart] lock_timeout does, whichever way the operator waits."""
 
-    HELD = Taken(Holder("Slow()"))
+    HELD = Taken(Holder("Slow()", {"dag_id": "other", "run_id": "its", "task_id": "t"}))
+
+    @pytest.fixture(autouse=True)
+    def held(self, monkeypatch, workspace):
+        """Another run holds the lock; the operator defers."""
+        monkeypatch.setenv("AIRFLOW__KART__LOCK_WAIT", "defer")
+        lease = locks_for(Workspace(str(workspace))).acquire(Stopped(name="waits").unique_id, self.HELD.holder)
+        yield
+        lease.release()
 
     def operator(self, **options):
         with DAG("timeouts", schedule=None):
             return KartOperator(task_id="waits", task=Stopped(name="waits"), **options)
 
-    def deferred(self, operator, monkeypatch, began=None):
-        def taken(*_args, **_options):
-            raise TakenElsewhere(operator.task, self.HELD)
-
-        monkeypatch.setattr("airflow_kart.operators.task.run_task", taken)
-        event = {"failed": "", "since": began, "reason": "the other run has ended", "dead": None}
-        with pytest.raises(TaskDeferred) as raised:
+    def deferred(self, operator, began=None, error=TaskDeferred):
+        event = {"failed": "", "since": began, "reason": "the other run has ended", "dead": None, "unique_id": "u"}
+        with pytest.raises(error) as raised:
             if began is None:
                 operator.execute(context())
             else:
@@ -371,24 +474,49 @@ class TestTimeoutsOfWaiting:
 
     def test_the_shorter_one_counts(self, monkeypatch):
         monkeypatch.setenv("AIRFLOW__KART__LOCK_TIMEOUT", "600")
-        seconds = self.deferred(self.operator(), monkeypatch).timeout.total_seconds()
-        assert 600 < seconds <= 660  # with a minute for the trigger's own, clearer error
-        short = self.operator(execution_timeout=dt.timedelta(seconds=100))
-        assert 90 < self.deferred(short, monkeypatch).timeout.total_seconds() <= 100
+        deferral = self.deferred(self.operator())
+        assert 600 < deferral.timeout.total_seconds() <= 660  # with a minute for the trigger's own, clearer error
+        assert deferral.trigger.until is None
+        deferral = self.deferred(self.operator(execution_timeout=dt.timedelta(seconds=100)))
+        assert 100 < deferral.timeout.total_seconds() <= 160
+        assert 90 < deferral.trigger.until - time.time() <= 100
 
     def test_they_go_on_over_several_waits(self, monkeypatch):
         monkeypatch.setenv("AIRFLOW__KART__LOCK_TIMEOUT", "600")
         began = time.time() - 80
-        deferral = self.deferred(self.operator(execution_timeout=dt.timedelta(seconds=100)), monkeypatch, began)
-        assert 10 < deferral.timeout.total_seconds() <= 20
+        deferral = self.deferred(self.operator(execution_timeout=dt.timedelta(seconds=100)), began)
+        assert deferral.trigger.until == began + 100
         assert deferral.kwargs == {"began": began}
         assert deferral.trigger.since == began
-        assert 500 < self.deferred(self.operator(), monkeypatch, began).timeout.total_seconds() <= 580
+        assert 500 < self.deferred(self.operator(), began).timeout.total_seconds() <= 580
 
-    def test_nobody_waits_longer(self, monkeypatch):
+    def test_nobody_waits_longer(self):
         operator = self.operator(execution_timeout=dt.timedelta(seconds=100))
-        with pytest.raises(AirflowTaskTimeout, match="the time that it may take is over"):
-            self.deferred(operator, monkeypatch, time.time() - 101)
+        error = self.deferred(operator, time.time() - 101, AirflowTaskTimeout)
+        assert re.search(r"waits began 10\d s ago and waits, as .* is being made by dag other, run its, task t", str(error))
+
+    def test_of_an_operator_that_comes_back_by_itself(self, monkeypatch):
+        monkeypatch.setenv("AIRFLOW__KART__LOCK_WAIT", "reschedule")
+        operator = self.operator(execution_timeout=dt.timedelta(seconds=100))
+        absence = self.absence(operator, seconds_ago=None)
+        assert 20 < absence < 40
+        assert 5 < self.absence(operator, seconds_ago=90) <= 10  # the time that is left
+        assert 200 < self.absence(self.operator(), seconds_ago=10_000) < 400
+        with pytest.raises(AirflowTaskTimeout, match=r"waits began 10\d s ago and waits"):
+            operator.execute(self.rescheduled(101))
+
+    def absence(self, operator, seconds_ago):
+        with pytest.raises(AirflowRescheduleException) as raised:
+            operator.execute(context() if seconds_ago is None else self.rescheduled(seconds_ago))
+        return (raised.value.reschedule_date - dt.datetime.now(dt.timezone.utc)).total_seconds()
+
+    def rescheduled(self, seconds_ago):
+        """Return the context of an operator that was rescheduled first so long ago."""
+        found = context()
+        first = dt.datetime.now(dt.timezone.utc) - dt.timedelta(seconds=seconds_ago)
+        found["ti"].get_first_reschedule_date = lambda given: first if given is found else None
+        found["task_reschedule_count"] = 3
+        return found
 
     def test_what_is_over_says_so(self):
         with pytest.raises(Exception, match="waits has waited for too long, for a file or for another run") as error:
@@ -403,3 +531,24 @@ class TestTimeoutsOfWaiting:
         operator.execute_when_free(context(), {"failed": "", "since": 5.0, "reason": "r", "dead": None})
         assert made[0].since is None
         assert (made[1].began, made[1].since) == (5.0, 5.0)
+
+
+class Impatient(Noted):
+    """Is made elsewhere, for longer than its consumers wait."""
+
+
+@pytest.mark.parametrize("way", ["defer", "block"])
+def test_execution_timeout_ends_a_wait_as_a_failure(run_dag, workspace, monkeypatch, capfd, way):
+    monkeypatch.setenv("AIRFLOW__KART__LOCK_WAIT", way)
+    holder = Holder("Impatient()", {"dag_id": "other", "run_id": "its_run", "task_id": "its_task"})
+    lease = locks_for(Workspace(str(workspace))).acquire(Impatient().unique_id, holder)
+    options = {"execution_timeout": dt.timedelta(seconds=3)}
+    began = time.monotonic()
+    run = run_dag(KartDag(f"timed_{way}", Impatient(), schedule=None, operator_kwargs=options))
+    assert 3 <= time.monotonic() - began < 15
+    lease.release()
+    assert run.states["impatient"] == "failed"
+    said = " ".join("".join(capfd.readouterr()).split())
+    assert "AirflowTaskTimeout" in said
+    assert "impatient began" in said and "is being made by dag other, run its_run, task its_task" in said
+    assert ran() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import os
 import signal
 import threading
@@ -10,12 +11,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from airflow_kart.exceptions import LockLostError
-from airflow_kart.locks import Hold, Holder, Lease, Locks, LockWatch, Taken
+from airflow_kart.locks import Hold, Holder, Lease, Locks, LockWatch, Taken, remove_forgotten
+from airflow_kart.locks import lease as lease_module
 from harness.lock_process import LockPlace, LockProcess, excluded_each_other
 
 __all__ = ["EveryLease", "EveryLock", "EveryLockThatExpires", "looked_at", "seconds_of_a_lock", "taken", "waited_for"]
@@ -299,3 +302,27 @@ class EveryLease(EveryLockThatExpires):
         assert isinstance(locks.acquire(NAME, Holder("Other")), Taken)
         lease.release()
         assert locks.look(NAME) is None
+
+    def test_the_object_of_a_dead_run_is_removed_after_hours(
+        self, locks: Locks, place: LockPlace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        uri = f"{place.arguments[1]}/.kart-locks/{NAME}.json"
+        lease = taken(locks)
+        assert remove_forgotten(locks) == 0
+        monkeypatch.setattr(lease_module, "_FORGOTTEN", dt.timedelta(seconds=-10))  # hours later
+        assert remove_forgotten(locks) == 1
+        assert locks.store.stat(uri) is None  # type: ignore[attr-defined]
+        lease.renew()  # a living holder, whose host's clock is wrong, does not lose its lock
+        assert isinstance(locks.acquire(NAME, Holder("Other")), Taken)
+        lease.release()
+        assert remove_forgotten(locks) == 0
+
+    def test_a_renewal_says_when(self, locks: Locks) -> None:
+        lease = taken(locks)
+        seen = locks.look(NAME)
+        assert seen is not None and seen.renewed is not None
+        assert abs(seen.renewed - time.time()) < 30
+        assert not replace(seen, renewed=time.time()).silent
+        assert replace(seen, renewed=seen.renewed - 3600).silent
+        assert replace(seen, renewed=None).silent
+        lease.release()

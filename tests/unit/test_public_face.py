@@ -32,6 +32,7 @@ PUBLIC = [
     "KartOperator",
     "KartPlanOperator",
     "KartReportOperator",
+    "KartRetryPolicy",
     "KartTaskGroup",
     "ListParameter",
     "ListTaskInstanceParameter",

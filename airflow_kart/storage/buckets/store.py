@@ -201,7 +201,7 @@ class BucketStore:
         """Return the uris below a prefix, page by page, without parts of uploads and locks."""
         base, place = _base_and_key(prefix)
         for entry in self._entries("list", prefix, partial(self.service.list, place)):
-            if not set(HIDDEN).intersection(entry.key.split("/")):
+            if not set(HIDDEN).intersection(entry.key[len(place.key) :].split("/")):
                 yield base + entry.key
 
 
