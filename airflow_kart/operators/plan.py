@@ -121,11 +121,10 @@ class KartPlanOperator(KartBaseOperator):
                 announce(task, found.artifacts, context)
         if pulled is None:
             return
-        operators: Mapping[str, Any] = self.dag.task_dict
         results = {one: result_of(run.tasks[one], found) for one, found in cached.items()}
         ti.xcom_push(key=RESULTS_XCOM, value=packed(results))
         for one in sorted(results.keys() & pulled):
-            if operators[one].do_xcom_push:
+            if getattr(self.dag.task_dict[one], "do_xcom_push", True):
                 XCom.set("return_value", results[one], dag_id=ti.dag_id, task_id=one, run_id=ti.run_id)
 
     def _of_operator(self, task_id: str, run_context: RunContext, plan: Plan) -> PlannedTask:

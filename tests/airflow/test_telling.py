@@ -235,7 +235,7 @@ def test_an_artifact_that_changes_is_an_event_and_a_cached_one_is_none(run_dag, 
     assert len(events(before)) == 3
 
 
-@pytest.mark.parametrize("options", [{}, {"plan": False}, {"on_cached": "success"}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"plan": False}], ids=str)
 def test_a_class_may_announce_cached_artifacts_too(run_dag, monkeypatch, options):
     monkeypatch.setattr(Table, "assets_when_cached", True)
     monkeypatch.setattr(Table, "assets", ("always",))

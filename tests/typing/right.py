@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import pandas as pd
-from airflow.sdk import DAG
+from airflow.sdk import DAG, Asset
 from typing_extensions import assert_type
 
 from airflow_kart import (
@@ -480,6 +480,8 @@ class Shared(TaskOnKart[str]):
     """What a class may set besides parameters."""
 
     operator_kwargs = {"pool": "gpu", "retries": 2}
+    assets = (Asset("shop"), "shop/{day}", lambda task: f"shop/{task.unique_id}")
+    assets_when_cached = True
     code_version = "2"
     inline = True
     rerun = True

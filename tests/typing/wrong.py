@@ -389,6 +389,8 @@ class WronglyBound(TaskOnKart[int]):
 
 class WrongClass(TaskOnKart[int]):
     operator_kwargs = ["pool"]  # wrong
+    assets = (3,)  # wrong
+    assets_when_cached = "yes"  # wrong
     code_version = 2  # wrong
     inline = "yes"  # wrong
     rerun = "no"  # wrong
