@@ -159,11 +159,11 @@ class KartPlanOperator(KartBaseOperator):
                 row["uris"] = [one.uri for one in found.artifacts or targets]
         context["ti"].xcom_push(key=PLAN_XCOM, value=packed(rows))
         table = text_table(
-            ("task", "values", "plan", "why"),
-            [(task_id, row["label"], row["outcome"], row["reason"]) for task_id, row in rows.items()],
+            ("task", "plan", "values", "why"),
+            [(task_id, row["outcome"], row["label"], row["reason"]) for task_id, row in rows.items()],
         )
         self.log.info(
-            "Plan: %d to run, %d cached, %d not needed, in %s, for %s\n%s",
+            "Plan: %d to run, %d cached, %d not needed, in %s; for %s\n%s",
             *counts.values(),
             Workspace.current().directory,
             run_context.date_text(),

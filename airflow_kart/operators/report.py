@@ -126,9 +126,9 @@ class KartReportOperator(KartBaseOperator):
         context["ti"].xcom_push(key=REPORT_XCOM, value=packed({**by_outcome, **times, "why": why}))
         counts = {outcome: len(task_ids) for outcome, task_ids in by_outcome.items()}
         table = text_table(
-            ("task", "values", "outcome", "seconds", "why"),
+            ("task", "outcome", "seconds", "values", "why"),
             [
-                (task_id, run_context.label_of(task_id), task.outcome.value, f"{task.seconds:.2f}", task.reason)
+                (task_id, task.outcome.value, f"{task.seconds:.2f}", run_context.label_of(task_id), task.reason)
                 for task_id, task in found.items()
             ],
         )
@@ -136,7 +136,7 @@ class KartReportOperator(KartBaseOperator):
             f"{counts['ran']} ran ({ran:.1f} s), {counts['cached']} cached, {counts['not_needed']} not needed, "
             f"{counts['skipped']} skipped, {counts['failed']} failed; {saved:.1f} s of compute saved"
         )
-        self.log.info("Report of %s: %s\n%s", run_context.date_text(), headline, table)
+        self.log.info("Report: %s; of %s\n%s", headline, run_context.date_text(), table)
         return {**counts, **times}
 
 

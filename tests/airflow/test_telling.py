@@ -188,13 +188,13 @@ def test_names_in_pulls_are_found_and_other_words_are_not():
     assert pulled_by(dag.tasks, set("abcdefghijk")) - {"h"} == set("abdegj")
 
 
-def test_the_results_of_ten_thousand_tasks_are_one_xcom():
+def test_the_results_of_many_tasks_are_one_xcom():
     from airflow_kart.artifacts.state import Artifact
     from airflow_kart.operators.xcom import packed, result_of
     from airflow_kart.runtime.plan import Outcome, PlannedTask
 
     results = {}
-    for number in range(10_000):
+    for number in range(1000):
         one = Table(day=dt.date(1990, 1, 1) + dt.timedelta(days=number))
         artifact = Artifact(f"s3://shop/ws/table_{one.unique_id}.parquet", 1000 + number, one.unique_id * 2, number)
         planned: Any = one
@@ -202,7 +202,7 @@ def test_the_results_of_ten_thousand_tasks_are_one_xcom():
         results[f"table__{number}"] = result_of(planned, found)
     text = packed(results)
     assert unpacked(text) == results
-    assert len(text) < 1_000_000
+    assert len(text) < 100_000
 
 
 # Assets.
@@ -316,7 +316,7 @@ def statsd(monkeypatch):
 
     def initialize():
         if Stats.__module__ == "airflow.stats":  # Airflow 3.1 reads its options when it makes the class
-            if (sender := getattr(Stats.instance, "statsd", None)) is not None:
+            if (sender := getattr(getattr(Stats, "instance", None), "statsd", None)) is not None:
                 sender.close()
             kind: Any = type(Stats)
             del kind.factory

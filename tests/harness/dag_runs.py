@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["clear", "run_tasks"]
+__all__ = ["as_scheduled", "clear", "run_tasks"]
+
+
+def as_scheduled(dag: Any) -> Any:
+    """Return a DAG as the scheduler has it."""
+    from airflow.serialization import serialized_objects
+
+    found: Any = serialized_objects
+    serialization = getattr(found, "DagSerialization", None) or found.SerializedDAG  # the latter in Airflow 3.1
+    return serialization.deserialize_dag(serialization.serialize_dag(dag))
 
 
 def run_tasks(dag: Any, run_id: str) -> dict[str, str]:
     """Run what Airflow would schedule of a run, until nothing is left; return the states."""
     from airflow.models.dagrun import DagRun
     from airflow.sdk.definitions.dag import _run_task
-    from airflow.serialization.serialized_objects import DagSerialization
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
     with create_session() as session:
         run = session.scalars(select(DagRun).where(DagRun.dag_id == dag.dag_id, DagRun.run_id == run_id)).one()
-        run.dag = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+        run.dag = as_scheduled(dag)
         while True:
             session.expire_all()
             ready, _ = run.update_state(session=session)
