@@ -253,7 +253,10 @@ class TestExternal:
             operator = KartOperator(task_id="late", task=Late())
         with pytest.raises(TaskDeferred) as deferred:
             operator.execute(context())
-        assert dt.timedelta(seconds=0.5) < deferred.value.timeout <= dt.timedelta(seconds=1)
+        trigger = deferred.value.trigger
+        assert -10 < trigger.until - time.time() <= 1
+        late = deferred.value.timeout - dt.timedelta(seconds=trigger.until - time.time())
+        assert dt.timedelta(seconds=55) < late < dt.timedelta(seconds=70)  # where no triggerer runs
         path, arguments = deferred.value.trigger.serialize()
         assert path == "airflow_kart.triggers.external.ExternalArtifactTrigger"
         assert json.loads(json.dumps(arguments))["poll_seconds"] == 0.1

@@ -14,7 +14,7 @@ from airflow_kart.exceptions import FormatError, LockLostError, SchemaError, Sto
 try:
     from airflow.providers.common.compat.sdk import RetryAction, RetryDecision, RetryPolicy
 except ImportError:  # Airflow before 3.3
-    RetryPolicy = None
+    RetryPolicy = None  # type: ignore[assignment,misc]
 
 FINAL = {
     "BindingError",

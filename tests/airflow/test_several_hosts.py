@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 from harness.pipeline import Noted
@@ -73,8 +74,9 @@ def test_the_parse_and_a_missing_input_say_so(celery, caplog):
     assert ["the workers of CeleryExecutor run on several hosts" in record.getMessage() for record in caplog.records] == [
         True
     ]
+    last: Any = dag.task_dict["last"]
     with pytest.raises(MissingInputError, match=r"Or another worker has made them: the workers of CeleryExecutor"):
-        dag.task_dict["last"].execute(context())
+        last.execute(context())
 
 
 def test_the_plan_says_so(celery, run_dag, capfd):

@@ -24,10 +24,15 @@ from harness.pipeline import RAN, Noted, ran
 from harness.redis_server import RedisServer
 from harness.stand_ins import context
 
+try:
+    from airflow.sdk.exceptions import AirflowRescheduleException
+except ImportError:  # Airflow 3.1
+    from airflow.exceptions import AirflowRescheduleException
+
 from airflow_kart import KartDag, KartOperator, StrParameter, Workspace, build
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.locks import Holder, Taken, locks_for
-from airflow_kart.operators.waiting import AirflowRescheduleException, way_to_wait
+from airflow_kart.operators.waiting import way_to_wait
 from airflow_kart.triggers import deferral, health
 from airflow_kart.triggers import lock as lock_module
 from airflow_kart.triggers.external import ExternalArtifactTrigger
@@ -366,6 +371,7 @@ class TestShortestDeferral:
         monkeypatch.setattr(deferral, "UNSEEN_DEFERRAL", 0.0)
         here = Workspace(str(workspace))
         lease = locks_for(here).acquire("c", Holder("Slow()", {"dag_id": "other", "run_id": "its", "task_id": "t"}))
+        assert not isinstance(lease, Taken)
         trigger = LockTrigger(
             task="Slow()", unique_id="c", sidecars={}, since=time.time(), until=time.time() + 1, workspace=here
         )
@@ -449,13 +455,14 @@ async def anext_of(events):
 class TestTimeoutsOfWaiting:
     """A wait ends when execution_timeout or [kart] lock_timeout does, whichever way the operator waits."""
 
-    HELD = Taken(Holder("Slow()", {"dag_id": "other", "run_id": "its", "task_id": "t"}))
+    HOLDER = Holder("Slow()", {"dag_id": "other", "run_id": "its", "task_id": "t"})
 
     @pytest.fixture(autouse=True)
     def held(self, monkeypatch, workspace):
         """Another run holds the lock; the operator defers."""
         monkeypatch.setenv("AIRFLOW__KART__LOCK_WAIT", "defer")
-        lease = locks_for(Workspace(str(workspace))).acquire(Stopped(name="waits").unique_id, self.HELD.holder)
+        lease = locks_for(Workspace(str(workspace))).acquire(Stopped(name="waits").unique_id, self.HOLDER)
+        assert not isinstance(lease, Taken)
         yield
         lease.release()
 
@@ -542,6 +549,7 @@ def test_execution_timeout_ends_a_wait_as_a_failure(run_dag, workspace, monkeypa
     monkeypatch.setenv("AIRFLOW__KART__LOCK_WAIT", way)
     holder = Holder("Impatient()", {"dag_id": "other", "run_id": "its_run", "task_id": "its_task"})
     lease = locks_for(Workspace(str(workspace))).acquire(Impatient().unique_id, holder)
+    assert not isinstance(lease, Taken)
     options = {"execution_timeout": dt.timedelta(seconds=3)}
     began = time.monotonic()
     run = run_dag(KartDag(f"timed_{way}", Impatient(), schedule=None, operator_kwargs=options))

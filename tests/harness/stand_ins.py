@@ -16,6 +16,9 @@ class Ti:
     def get_task_states(self, **_asked: Any) -> dict[str, Any]:
         return {}
 
+    def get_ti_count(self, **_asked: Any) -> int:
+        return 0
+
     def xcom_pull(self, **_asked: Any) -> None:
         return None
 

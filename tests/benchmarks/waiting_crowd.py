@@ -1,6 +1,6 @@
 """Many operators of one run that wait for one lock, under a scheduler whose loop is slowed down; and no task fails.
 
-Run by hand, as a crowd takes minutes of two processors: ``PYTHONPATH=tests python tests/benchmarks/bench_waiting.py --waiters 300``.
+Run by hand, as a crowd takes minutes of two processors: ``PYTHONPATH=tests python tests/benchmarks/waiting_crowd.py --waiters 300``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from harness.airflow_server import AirflowServer
@@ -84,6 +85,7 @@ def main() -> int:
             "AIRFLOW__CORE__PARALLELISM": str(arguments.slots),
             "AIRFLOW__SCHEDULER__MAX_TIS_PER_QUERY": "0",
             "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "600",
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "120",  # else a start whose request is not answered in 5 s is a failure
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "600",  # the machine is busy
         }
         server = AirflowServer(home, ending.enter_context(postgres()), environment, triggerer=True)
@@ -110,7 +112,7 @@ def crowd(server: AirflowServer, arguments: argparse.Namespace) -> int:
             if len(found) >= page["total_entries"]:
                 return collections.Counter(found)
 
-    def watch(until, limit: float) -> None:
+    def watch(until: Callable[[collections.Counter[str]], bool], limit: float) -> None:
         nonlocal most
         deadline = time.monotonic() + limit
         while not until(found := counts()):
