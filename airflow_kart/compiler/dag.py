@@ -88,7 +88,7 @@ class KartDag(DAG):
                 )
             if plan:  # a run outside of start_date and end_date has these two alone: the plan says so, and the run fails
                 for own in (str(self.blueprint.plan_task_id), "report"):
-                    self.task_dict[own].start_date, self.task_dict[own].end_date = _EVER
+                    vars(self.task_dict[own]).update(zip(("start_date", "end_date"), _EVER, strict=True))
             add_form(self, compilation.binding, fields)
         except KartError as error:
             error.add_context(f"KartDag {dag_id!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import glob
 import os
@@ -14,11 +15,6 @@ from collections.abc import Iterator
 _PREFIX = "kart-model-"
 _SECONDS_TO_LOCK = 60.0
 
-try:
-    import fcntl
-except ImportError:  # Windows, where nobody can tell whose process lives
-    fcntl = None  # type: ignore[assignment]
-
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[str]:
@@ -27,11 +23,9 @@ def scratch_folder() -> Iterator[str]:
     The process locks the folder. The kernel frees the lock of a killed process, so the next process finds and removes its
     folder.
     """
-    if fcntl is not None:
-        _remove_abandoned(tempfile.gettempdir())
+    _remove_abandoned(tempfile.gettempdir())
     with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder, contextlib.ExitStack() as ending:
-        if fcntl is not None:
-            _lock(folder, ending)
+        _lock(folder, ending)
         yield folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import difflib
 import fnmatch
 import json
@@ -215,9 +216,12 @@ class RunContext:
         Raises:
             BindingError: the run has no task to make anything.
         """
-        date, dag = self._context["dag_run"].logical_date, self._operator.dag
+        date: dt.datetime | None = self._context["dag_run"].logical_date
+        if date is None:
+            return
+        dag = self._operator.dag
         limits = [(dag.task_dict[task_id].start_date, dag.task_dict[task_id].end_date) for task_id in self._blueprint.nodes]
-        outside = [date is not None and bool((first and date < first) or (last and last < date)) for first, last in limits]
+        outside = (bool((first and date < first) or (last and last < date)) for first, last in limits)
         if all(outside) and not self.states:
             first, last = limits[0]
             raise BindingError(

@@ -37,9 +37,9 @@ def label(task: Labelled) -> str:
             plain = "[" not in way and found.get(name, text) == text
             found.setdefault(name if plain else f"{way}{name}", text)
         for name, parameter in one.get_parameters().items():
-            held = vars(one).get(name) if parameter.holds_tasks else None
-            if isinstance(held, tuple) and held:
-                ways.append((f"{way}{name}[0].", held[0]))
+            held: Any = vars(one).get(name) if parameter.holds_tasks else None
+            if isinstance(held, tuple):
+                ways.extend((f"{way}{name}[0].", first) for first in held[:1])
             elif held:
                 ways.append((f"{way}{name}.", held))
     shown = ", ".join(f"{name}={text}" for name, text in [*(found or _values(task, telling=False)).items()][:_MOST_VALUES])

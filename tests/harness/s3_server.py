@@ -61,7 +61,7 @@ def make_bucket(address: str, name: str) -> None:
 
 def objects_in(address: str, bucket: str) -> Iterator[tuple[str, dict[str, str], bytes]]:
     """Return all objects of a bucket: key, metadata, content."""
-    import boto3  # type: ignore[import-untyped]
+    import boto3
 
     client = boto3.client(
         "s3", endpoint_url=address, aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1"

@@ -26,7 +26,7 @@ with scratch_folder() as folder:
 
 
 @pytest.fixture(autouse=True)
-def temporary(tmp_path, monkeypatch):
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(scratch, "_SECONDS_TO_LOCK", -1.0)
@@ -34,7 +34,7 @@ def temporary(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_killed_process_leaves_a_folder_that_the_next_one_removes(temporary):
+def test_a_killed_process_leaves_a_folder_that_the_next_one_removes(temporary: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", HELD], stdout=subprocess.PIPE, text=True, env=dict(os.environ))
     assert process.stdout is not None
     left = Path(process.stdout.readline().strip())
@@ -51,7 +51,9 @@ def test_a_killed_process_leaves_a_folder_that_the_next_one_removes(temporary):
     assert list(temporary.iterdir()) == []
 
 
-def test_a_young_folder_stays_as_its_process_may_be_about_to_lock_it(temporary, monkeypatch):
+def test_a_young_folder_stays_as_its_process_may_be_about_to_lock_it(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(scratch, "_SECONDS_TO_LOCK", 60.0)
     young, old = temporary / "kart-model-young", temporary / "kart-model-old"
     for folder in (young, old):
@@ -61,7 +63,7 @@ def test_a_young_folder_stays_as_its_process_may_be_about_to_lock_it(temporary, 
         assert young.exists() and not old.exists()
 
 
-def test_what_only_looks_like_a_folder_of_ours_stays(temporary):
+def test_what_only_looks_like_a_folder_of_ours_stays(temporary: Path) -> None:
     target = temporary / "elsewhere"
     target.mkdir()
     (target / "precious").touch()
