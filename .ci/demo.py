@@ -41,7 +41,7 @@ To see this in Airflow's UI:
   3. Trigger, at the top right, opens the form. A run of today takes the last day of the data, 2013-12-31; trigger a second one
      with other trees to see what runs again. The log of a run's task report says what became of each task, and why.
 """
-ROW = re.compile(r"^(\S+) +(ran|cached|not_needed|failed) ", re.MULTILINE)
+ROW = re.compile(r"^(\S+) +(?:\S.*? )?(ran|cached|not_needed|failed) ", re.MULTILINE)
 
 
 def main() -> None:
