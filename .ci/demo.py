@@ -17,7 +17,7 @@ HOME = Path(os.environ.get("DEMO_HOME", ROOT / ".demo"))
 PROGRAM = Path(sys.executable).parent / "airflow"
 DAYS = ("2013-03-01", "2013-03-02")
 RUNS = [(day, turn) for day in DAYS for turn in ("cold", "warm")][: int(os.environ.get("DEMO_RUNS", "4"))]
-REPORT = re.compile(r"Report: (?P<headline>.*)\n(?P<table>(?:\S.*\n)+)")
+REPORT = re.compile(r"Report(?: of \S+)?: (?P<headline>.*)\n(?P<table>(?:\S.*\n)+)")
 CONFIGURATION = """[core]
 dagbag_import_timeout = 120
 load_examples = False
@@ -41,7 +41,7 @@ To see this in Airflow's UI:
   3. Trigger, at the top right, opens the form. A run of today takes the last day of the data, 2013-12-31; trigger a second one
      with other trees to see what runs again. The log of a run's task report says what became of each task, and why.
 """
-ROW = re.compile(r"^(\S+) +(ran|cached|not_needed|failed) ", re.MULTILINE)
+ROW = re.compile(r"^(\S+) +(?:\S.*? )?(ran|cached|not_needed|failed) ", re.MULTILINE)
 
 
 def main() -> None:
