@@ -46,8 +46,10 @@ def check(name: str, counts: dict[str, Any], capsys: pytest.CaptureFixture[str],
 def test_in_a_directory(lock: str, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     counts = stampede(Plan(str(tmp_path / "ws"), str(log)), AIRFLOW__KART__LOCK=lock)
     check(f"{lock} locks in a directory", counts, capsys)
-    assert counts["locks left"] == 0
-    if lock == "lease":
+    if lock == "file":
+        assert counts["locks left"] == 0
+    else:
+        assert counts["locks left"] <= counts["kills"]  # of processes killed after they published; nobody asks for these
         assert counts.get("took over", 0) > 0
 
 
@@ -89,4 +91,4 @@ def test_in_a_bucket_in_a_storm(kind: Kind, log: Path, capsys: pytest.CaptureFix
         plan = Plan(f"{kind.base}/ws", str(log), tasks=60, processes=8, kills=10, stopped_for=10.0)
         counts = stampede(plan, **environment)
     check(f"leases in {kind.name}", counts, capsys, tasks=60, kills=10)
-    assert counts["locks left"] == 0
+    assert counts["locks left"] <= counts["kills"]  # as in a directory
