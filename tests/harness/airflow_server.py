@@ -293,7 +293,7 @@ def _configuration(home: Path, port: int, database: str) -> dict[str, str]:
             "sql_alchemy_conn_async": f"postgresql+asyncpg://{database}",
         },
         "dag_processor": {"refresh_interval": 2, "min_file_process_interval": 300},
-        "scheduler": {"scheduler_idle_sleep_time": 0.5},
+        "scheduler": {"scheduler_idle_sleep_time": 0.5, "scheduler_heartbeat_sec": 1},
         "logging": {
             "logging_level": "INFO",
             "worker_log_server_port": free_port(),
