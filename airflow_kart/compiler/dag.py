@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
 import os
 import sys
@@ -22,7 +21,6 @@ from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.parameters import UNSET
 from airflow_kart.storage.workspace import Workspace
 
-_EVER = (dt.datetime(1900, 1, 1, tzinfo=dt.timezone.utc), dt.datetime(2900, 1, 1, tzinfo=dt.timezone.utc))
 logger = logging.getLogger(__name__)
 
 
@@ -86,9 +84,6 @@ class KartDag(DAG):
                 self.blueprint = compilation.add_operators(
                     self.task_group, fields, on_cached=on_cached, plan=plan, operator_kwargs=operator_kwargs or {}
                 )
-            if plan:  # a run outside of start_date and end_date has these two alone: the plan says so, and the run fails
-                for own in (str(self.blueprint.plan_task_id), "report"):
-                    vars(self.task_dict[own]).update(zip(("start_date", "end_date"), _EVER, strict=True))
             add_form(self, compilation.binding, fields)
         except KartError as error:
             error.add_context(f"KartDag {dag_id!r}")

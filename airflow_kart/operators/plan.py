@@ -64,7 +64,6 @@ class KartPlanOperator(KartBaseOperator):
         """Make the plan; return the number of tasks of each outcome."""
         run_context = RunContext(self, self.blueprint, context)
         run_context.check_conf()
-        run_context.check_dates()
         nodes = self.blueprint.nodes
         outside = {task_id for task_id in nodes if run_context.outside(task_id)}
         operators: Mapping[str, Any] = self.dag.task_dict

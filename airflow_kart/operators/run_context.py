@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import difflib
 import fnmatch
 import json
@@ -209,26 +208,6 @@ class RunContext:
             for task, there in zip(tasks.values(), found, strict=True)
             if there.complete and there.made_by == (ti.dag_id, ti.run_id)
         }
-
-    def check_dates(self) -> None:
-        """Refuse a run whose date is outside the dates of all tasks: Airflow makes only the plan for this run.
-
-        Raises:
-            BindingError: the run has no task to make anything.
-        """
-        date: dt.datetime | None = self._context["dag_run"].logical_date
-        if date is None:
-            return
-        dag = self._operator.dag
-        limits = [(dag.task_dict[task_id].start_date, dag.task_dict[task_id].end_date) for task_id in self._blueprint.nodes]
-        outside = (bool((first and date < first) or (last and last < date)) for first, last in limits)
-        if all(outside) and not self.states:
-            first, last = limits[0]
-            raise BindingError(
-                f"this run's logical date is {date.isoformat()}, and the DAG's start_date and end_date allow "
-                f"{first.isoformat() if first else 'any'} to {last.isoformat() if last else 'any'}: Airflow makes no task for this "
-                "run but the plan and the report. Trigger the DAG for a date in between"
-            )
 
     def date_text(self) -> str:
         """Return the run's partition, logical date or start, whichever Airflow knows first, as text."""
