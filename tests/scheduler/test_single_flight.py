@@ -154,7 +154,7 @@ def test_the_death_of_scheduler_and_workers(server):
     server.hold("single_lease", "power")
     waiting = server.queue("single_lease", "power")
     server.kill("scheduler")  # with its workers and their tasks
-    assert not alive(server.entries("power")[0][0])
+    server.wait(lambda: not alive(server.entries("power")[0][0]), 20, "the process to end")
     server.start_scheduler(WIDE)
     began = time.time()
     server.wait(lambda: len(server.entries("power")) == 2, 90, "another run to take over")
