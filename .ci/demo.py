@@ -38,7 +38,7 @@ To see this in Airflow's UI:
      each day: a second run of a day by `dags test` replaces the first.
   2. A square of the grid is a task in a run. Green with a tick: the task ran. Pink: Airflow calls the task skipped. The plan
      skipped it at once, as its artifact was there (cached), or as no task that runs needs it (not needed). Red: failed.
-  3. Trigger, at the top right, opens the form. A run of today takes the last day of the data, 2013-12-31; trigger a second one
+  3. Trigger, at the top right, opens the form. A run of today takes the last day of the data, 2013-12-30; trigger a second one
      with other trees to see what runs again. The log of a run's task report says what became of each task, and why.
 """
 ROW = re.compile(r"^(\S+) +(?:\S.*? )?(ran|cached|not_needed|failed) ", re.MULTILINE)
