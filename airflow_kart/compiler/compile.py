@@ -28,6 +28,8 @@ from airflow_kart.tasks.task import TaskOnKart
 OnCached = Literal["skip", "success"]
 Roots = TaskOnKart[Any] | type[TaskOnKart[Any]] | Sequence[TaskOnKart[Any] | type[TaskOnKart[Any]]]
 
+_RETRIES = ("retries", "retry_delay", "retry_exponential_backoff", "max_retry_delay")
+"""The arguments for all tasks' operators that the plan gets too: a plan that dies would end the run before any task."""
 _OURS = frozenset({"task", "task_id", "blueprint", "on_cached", "dag", "task_group", *KartBaseOperator.template_fields})
 
 
@@ -58,7 +60,8 @@ class Compilation:
             fields: the trigger form's field for each parameter in the form.
             on_cached: how the operator of a cached task ends: ``"skip"`` or ``"success"``.
             plan: whether the group has a plan.
-            operator_kwargs: arguments for the operators of all tasks; a class's own ``operator_kwargs`` win.
+            operator_kwargs: arguments for the operators of all tasks; a class's own ``operator_kwargs`` win. The plan has
+                the same retries.
 
         Raises:
             BindingError: ``on_cached`` or ``operator_kwargs`` is wrong.
@@ -91,7 +94,8 @@ class Compilation:
             for consumer in {consumer for consumer, _ in node.routes if consumer is not None}:
                 _connect(operators[key], operators[consumer])
         common: dict[str, Any] = {"task_group": group, "dag": group.dag, "blueprint": blueprint, **shared}
-        first = KartPlanOperator(task_id="plan", on_cached=on_cached, **common) if plan else None
+        retries: dict[str, Any] = {name: operator_kwargs[name] for name in _RETRIES if name in operator_kwargs}
+        first = KartPlanOperator(task_id="plan", on_cached=on_cached, **retries, **common) if plan else None
         last = KartReportOperator(task_id="report", trigger_rule="all_done", retries=0, **common)
         for key, node in self.structure.nodes.items():
             if not any(consumer for consumer, _ in node.routes):

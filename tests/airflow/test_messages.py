@@ -81,6 +81,16 @@ def test_the_dates_of_a_dag_are_those_of_all_its_operators():
     assert {(one.start_date, one.end_date) for one in dag.tasks} == {(start, end)}
 
 
+def test_the_plan_is_tried_as_often_as_the_tasks():
+    minute = dt.timedelta(minutes=1)
+    dag = KartDag(
+        "outcome_tries", Raw(day=DAY), schedule=None, operator_kwargs={"retries": 2, "retry_delay": minute, "pool": "x"}
+    )
+    plan = dag.task_dict["plan"]
+    assert (plan.retries, plan.retry_delay, plan.pool) == (2, minute, "default_pool")
+    assert (dag.task_dict["raw"].retries, dag.task_dict["report"].retries) == (2, 0)
+
+
 def test_each_task_instance_has_the_name_of_its_values(run_dag):
     class Told(Raw):
         operator_kwargs = {"map_index_template": "mine"}
