@@ -108,9 +108,9 @@ def tried(cell: str, runs: int) -> bool:
 
 
 def _interpreter(python: str) -> str:
-    """Return a Python of this version: on the path, from pyenv, or whatever uv finds or installs."""
+    """Return a Python of this version: from pyenv, whose shims on the path may be for another one, or what uv finds or installs."""
     pyenv = sorted(Path.home().glob(f".pyenv/versions/{python}.*/bin/python"))
-    return shutil.which(f"python{python}") or (str(pyenv[-1]) if pyenv else python)
+    return str(pyenv[-1]) if pyenv else python
 
 
 if __name__ == "__main__":
