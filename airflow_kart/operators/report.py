@@ -81,7 +81,7 @@ class KartReportOperator(KartBaseOperator):
         return summary
 
     def _outcomes(self, run_context: RunContext, states: Mapping[str, Any], ti: Any) -> dict[str, PlannedTask]:
-        plan = run_context.plan_rows()
+        plan = run_context.plan_rows
         found: dict[str, PlannedTask] = {}
         unknown: list[str] = []  # only their artifacts tell
         for task_id in self.blueprint.nodes:
@@ -101,10 +101,8 @@ class KartReportOperator(KartBaseOperator):
                 continue
             state, there, planned = str(states.get(task_id)), next(present), plan.get(task_id, {})
             if planned.get("outcome") == Outcome.RUN.value and state not in ("success", "skipped", "removed"):
-                outcome, reason = (
-                    Outcome.RUN,
-                    planned["reason"],
-                )  # for a task outside the graph only; the report need not wait
+                # for a task outside the graph only; the report need not wait
+                outcome, reason = Outcome.RUN, planned["reason"]
             elif state == "success" and there.complete:
                 outcome = Outcome.RAN if there.made_by == (ti.dag_id, ti.run_id) else Outcome.CACHED
                 why = planned.get("reason") if outcome is Outcome.RAN else None

@@ -98,11 +98,14 @@ class RunContext:
         """
         how = kart_choice("unknown_conf", ("error", "warn", "ignore"))
         conf = getattr(self._context.get("dag_run"), "conf", None)
+        if not conf or not isinstance(conf, Mapping) or how == "ignore":
+            return
         dag = self._operator.dag
-        form = [RERUN_PARAM, *(field for blueprint in kart_blueprints(dag) for field in blueprint.form.values())]
-        bound = (name for one in kart_blueprints(dag) for root in one.roots for name in root.cls.get_parameters())
+        blueprints = kart_blueprints(dag)
+        form = [RERUN_PARAM, *(field for blueprint in blueprints for field in blueprint.form.values())]
+        bound = (name for blueprint in blueprints for root in blueprint.roots for name in root.cls.get_parameters())
         known = {*dag.params, *bound, *form}
-        for key in map(str, conf) if isinstance(conf, Mapping) and how != "ignore" else ():
+        for key in map(str, conf):
             close = difflib.get_close_matches(key, form, 1)
             own_conf = hasattr(dag, "blueprint")  # a KartDag's
             if key in known or key.startswith(_CONF_OF_AIRFLOW) or not (close or own_conf):
@@ -120,15 +123,12 @@ class RunContext:
         """Return why the plan lets a task run although its artifact is still readable; empty if the plan says nothing."""
         if self._blueprint.plan_task_id is None or not any(target.state().readable for _, target in targets_of(task)):
             return ""
-        row = self.plan_rows().get(self.task_id, {})
+        row = self.plan_rows.get(self.task_id, {})
         return str(row["reason"]) if row.get("forced") else ""
 
-    def plan_rows(self) -> Mapping[str, Mapping[str, Any]]:
-        """Return the plan's rows by task id; none without a plan, and none before the plan has ended."""
-        return self._plan_rows
-
     @cached_property
-    def _plan_rows(self) -> Mapping[str, Mapping[str, Any]]:
+    def plan_rows(self) -> Mapping[str, Mapping[str, Any]]:
+        """The plan's rows by task id; none without a plan, and none before the plan has ended."""
         plan = self._blueprint.plan_task_id
         rows = unpacked(self._context["ti"].xcom_pull(task_ids=plan, key=PLAN_XCOM)) if plan is not None else None
         return rows if isinstance(rows, Mapping) else {}
@@ -151,7 +151,7 @@ class RunContext:
         how = shlex.join(command)
         if lasts:
             how += f"\n    or clear {task_id} in the UI, with its downstream tasks"
-        planned = self.plan_rows().get(task_id, {}).get("outcome")
+        planned = self.plan_rows.get(task_id, {}).get("outcome")
         if (state := self.states.get(task_id)) == "success" or (state == "skipped" and planned == Outcome.CACHED.value):
             summary = self._context["ti"].xcom_pull(task_ids=task_id)
             host = summary.get("host") if isinstance(summary, Mapping) else None
@@ -217,7 +217,7 @@ class RunContext:
 
     def label_of(self, task_id: str) -> str:
         """Return the label of one operator's task, from the plan if it has one; empty for a task that this run does not have."""
-        row = self.plan_rows().get(task_id, {})
+        row = self.plan_rows.get(task_id, {})
         if "label" in row:
             return str(row["label"])
         task = self.run.task(task_id)
