@@ -93,7 +93,7 @@ class KartPlanOperator(KartBaseOperator):
         self._tell_of_cached(planned, plan, skipped=skipped, run=run, context=context, pulled=asked)
         if skipped:
             context["ti"].xcom_push(key="return_value", value=counts)
-            skip_in_bulk(skipped)
+            skip_in_bulk(skipped, operators)
         return counts
 
     def _tell_of_cached(

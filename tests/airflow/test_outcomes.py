@@ -48,6 +48,18 @@ def test_more_tasks_are_skipped_than_one_request_names(run_dag, monkeypatch):
     assert warm.states["plan"] == warm.states["report"] == "success"
 
 
+def test_no_task_is_skipped_while_the_scheduler_could_start_one_downstream_of_it(monkeypatch):
+    monkeypatch.setattr(bulk_skip, "_MOST_AT_ONCE", 2)
+    operators = judged("outcome_order").task_dict
+    requests = bulk_skip.requests_of(TASKS, operators)
+    assert sorted(task for request in requests for task in request) == sorted(TASKS)
+    settled: set[str] = set()
+    for request in requests:
+        settled.update(request)
+        for task in request:
+            assert operators[task].downstream_task_ids & TASKS <= settled, requests
+
+
 def test_a_changed_value_reruns_its_task_and_what_is_below(run_dag):
     dag = judged("outcome_changed")
     run_dag(dag)
