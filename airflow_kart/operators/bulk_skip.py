@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from graphlib import TopologicalSorter
 from typing import Any, NoReturn
 
@@ -30,11 +30,11 @@ def skip_in_bulk(task_ids: Collection[str], operators: Mapping[str, Any]) -> NoR
         from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
         for some in others:
-            SUPERVISOR_COMMS.send(SkipDownstreamTasks(tasks=some))
-    raise DownstreamTasksSkipped(tasks=last)  # type: ignore[no-untyped-call]  # Airflow's is not annotated
+            SUPERVISOR_COMMS.send(SkipDownstreamTasks(tasks=list(some)))
+    raise DownstreamTasksSkipped(tasks=list(last))  # type: ignore[no-untyped-call]  # Airflow's is not annotated
 
 
-def requests_of(task_ids: Collection[str], operators: Mapping[str, Any]) -> list[list[str]]:
+def requests_of(task_ids: Collection[str], operators: Mapping[str, Any]) -> Sequence[Sequence[str]]:
     """Return the tasks request by request, each after everything downstream of it.
 
     The scheduler works between two requests, and starts a task once all upstream of it is skipped: such a task has to be

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
@@ -186,6 +186,8 @@ def test_csv_reads_back(frame: pd.DataFrame) -> None:
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
+@example([-0.0])
+@example([-0.0, 7.0])
 def test_csv_keeps_floats(numbers: list[float]) -> None:
     np.testing.assert_allclose(again(".csv", pd.DataFrame({"a": numbers}))["a"], numbers, rtol=1e-15, atol=1e-320)
 

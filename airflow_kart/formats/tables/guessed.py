@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _INTEGER = r"^(0|-?[1-9]\d*)$"
+_FLOAT = r"^-?(0|[1-9]\d{0,14})$"  # also the float -0.0, which is written as -0
 _LONG = r"^[+-]?\d{16,}$"  # a float may not hold such an integer
 _CODE = r"^[+-]?0\d"  # leading zeros
 
@@ -39,7 +40,9 @@ def _exact(guessed: pa.ChunkedArray, text: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_boolean(guessed.type):
         return text if _any(text, "^[01]$") else guessed
     if pa.types.is_integer(guessed.type):
-        return guessed if _all(text, _INTEGER) else text
+        if _all(text, _INTEGER):
+            return guessed
+        return text.cast(pa.float64()) if _all(text, _FLOAT) else text
     if _all(text, _INTEGER):  # too large for int64
         try:
             return text.cast(pa.uint64())
