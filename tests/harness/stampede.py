@@ -37,9 +37,9 @@ class Plan:
     workspace: str
     log: str
     """A directory for what the processes write down."""
-    tasks: int = 200
+    tasks: int = 100
     processes: int = 16
-    kills: int = 20
+    kills: int = 10
     stops: int = 4
     stopped_for: float = 8.0
     """Seconds; longer than a lock's time to live."""

@@ -96,7 +96,7 @@ def test_every_operation_goes_on_with_new_credentials(kind: Kind, good_for: int)
     a, b = f"{kind.base}/a", f"{kind.base}/b"
     with started(kind, Rule("token", times=good_for)) as front:
         store = store_by_role(kind, front)
-        for _ in range(3):
+        for _ in range(2):
             assert store.stat(a) is None
             assert store.read(a) is None
             put(store, a, b"x")
@@ -113,7 +113,7 @@ def test_every_operation_goes_on_with_new_credentials(kind: Kind, good_for: int)
             store.check_writable(kind.base)
             assert store.remove(a) and store.remove(b)
             assert not store.remove(a)
-        assert len(facts(front)) > 10, "tokens"
+        assert len(facts(front)) > 6, "tokens"
 
 
 def test_a_connection_that_was_given_new_credentials_is_used_anew(kind: Kind) -> None:

@@ -30,7 +30,7 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "log"
 
 
-def check(name: str, counts: dict[str, Any], capsys: pytest.CaptureFixture[str], tasks: int = 200, kills: int = 20) -> None:
+def check(name: str, counts: dict[str, Any], capsys: pytest.CaptureFixture[str], tasks: int = 100, kills: int = 10) -> None:
     losers = counts.get("adopted", 0) + counts.get("LockLostError", 0)
     told = {"runs": counts["run"], "takeovers": counts.get("took over", 0), "fenced losers": losers}
     with capsys.disabled():
