@@ -13,7 +13,7 @@ from typing import Any
 from airflow.exceptions import AirflowClusterPolicySkipDag
 from airflow.sdk import DAG
 
-from airflow_kart.compiler.compile import OnCached, Roots, compile_roots
+from airflow_kart.compiler.compile import OnCached, OnChangedCode, Roots, compile_roots
 from airflow_kart.compiler.documentation import class_documentation
 from airflow_kart.compiler.form import add_form, name_fields
 from airflow_kart.exceptions import BindingError, KartError, calling_frame
@@ -37,6 +37,9 @@ class KartDag(DAG):
             texts may be templates. A relative path is taken from ``AIRFLOW_HOME``.
         workspace_directory: a path or uri; the short form of ``workspace``.
         on_cached: ``"skip"`` shows cached tasks as skipped, ``"success"`` as successful, at the cost of a process each.
+        on_changed_code: what becomes of an artifact whose class, or a class upstream, has other code now: ``"warn"`` says so in
+            plan and report, ``"rerun"`` makes the artifact again, ``"ignore"`` reuses it silently; by default ``[kart]
+            on_changed_code``.
         plan: whether the DAG starts with a plan, which skips at once all tasks that need not run.
         operator_kwargs: arguments for every task's operator, such as ``pool`` or ``retries``; a class's own
             ``operator_kwargs`` win.
@@ -59,12 +62,13 @@ class KartDag(DAG):
         workspace: str | Workspace | None = None,
         workspace_directory: str | None = None,
         on_cached: OnCached = "skip",
+        on_changed_code: OnChangedCode | None = None,
         plan: bool = True,
         operator_kwargs: Mapping[str, object] | None = None,
         **dag_kwargs: Any,
     ) -> None:
         try:
-            compilation = compile_roots(root, bind, workspace, workspace_directory)
+            compilation = compile_roots(root, bind, workspace, workspace_directory, on_changed_code)
             scheduled = dag_kwargs.get("schedule") is not None
             for name, (spec, default) in compilation.binding.form.items():
                 if scheduled and default is UNSET:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from airflow_kart.compiler.compile import OnCached
+from airflow_kart.compiler.compile import OnCached, OnChangedCode
 from airflow_kart.compiler.dag import KartDag
 from airflow_kart.exceptions import BindingError
 from airflow_kart.runtime.selection import snake_case
@@ -22,6 +22,7 @@ def kart_dag(
     workspace: str | Workspace | None = None,
     workspace_directory: str | None = None,
     on_cached: OnCached = "skip",
+    on_changed_code: OnChangedCode | None = None,
     plan: bool = True,
     operator_kwargs: Mapping[str, object] | None = None,
     **dag_kwargs: Any,
@@ -34,6 +35,7 @@ def kart_dag(
         workspace: see :class:`~airflow_kart.KartDag`.
         workspace_directory: see :class:`~airflow_kart.KartDag`.
         on_cached: see :class:`~airflow_kart.KartDag`.
+        on_changed_code: see :class:`~airflow_kart.KartDag`.
         plan: see :class:`~airflow_kart.KartDag`.
         operator_kwargs: see :class:`~airflow_kart.KartDag`.
         dag_kwargs: everything ``airflow.sdk.DAG`` takes.
@@ -51,6 +53,7 @@ def kart_dag(
             workspace=workspace,
             workspace_directory=workspace_directory,
             on_cached=on_cached,
+            on_changed_code=on_changed_code,
             plan=plan,
             operator_kwargs=operator_kwargs,
             **dag_kwargs,

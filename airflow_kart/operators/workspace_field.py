@@ -11,6 +11,7 @@ from airflow_kart.locks import LOCK_KINDS
 from airflow_kart.operators.blueprint import is_template
 from airflow_kart.settings import below_airflow_home
 from airflow_kart.storage.workspace import Workspace
+from airflow_kart.tasks.changed_code import ON_CHANGED_CODE
 
 WorkspaceField: TypeAlias = "Mapping[str, str | list[str]]"
 """The fields of a workspace that were given, as JSON. Airflow renders its templates and shows it in the UI."""
@@ -32,18 +33,32 @@ def given_workspace(workspace: object, workspace_directory: object) -> Workspace
             "default_args); give one of them"
         )
     given = workspace_directory if workspace is None else workspace
-    if given is None:
-        return None
+    if given is None or isinstance(given, Mapping):  # a compiled DAG's
+        return given
     if isinstance(given, Workspace):
         if given.lock and not is_template(given.lock) and given.lock.strip().lower() not in LOCK_KINDS:
             raise BindingError(
                 f"lock is {given.lock!r}; use {', '.join(LOCK_KINDS[:-1])} or {LOCK_KINDS[-1]}", parameter="lock"
             )
-        return given.as_written()
+        return with_changed_code(given.as_written(), given.on_changed_code)
     if isinstance(given, (str, os.PathLike)):
         return {"directory": os.fspath(given)} if os.fspath(given) else None
     name = "workspace_directory" if workspace is None else "workspace"
     raise BindingError(f"{name} is {given!r}; give a path, a uri, or a Workspace(...)")
+
+
+def with_changed_code(field: WorkspaceField | None, on_changed_code: str | None) -> WorkspaceField | None:
+    """Return a workspace that says what becomes of an artifact whose code has changed since.
+
+    Raises:
+        BindingError: the word is unknown.
+    """
+    if on_changed_code is None:
+        return field
+    if on_changed_code not in ON_CHANGED_CODE and not is_template(on_changed_code):
+        words = f"{', '.join(ON_CHANGED_CODE[:-1])} or {ON_CHANGED_CODE[-1]}"
+        raise BindingError(f"on_changed_code is {on_changed_code!r}; use {words}", parameter="on_changed_code")
+    return {**(field or {"directory": ""}), "on_changed_code": on_changed_code}
 
 
 def workspace_from(field: WorkspaceField | None) -> Workspace:
@@ -65,6 +80,6 @@ def workspace_from(field: WorkspaceField | None) -> Workspace:
 def workspace_to_compile_in(field: WorkspaceField | None) -> Workspace:
     """Return a workspace for the targets of sample tasks. Compiling looks nothing up there."""
     directory = None if field is None else str(field["directory"])
-    if directory is None or is_template(directory):
+    if not directory or is_template(directory):
         return Workspace.current()
     return Workspace(below_airflow_home(directory))

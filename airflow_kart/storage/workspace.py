@@ -35,6 +35,8 @@ class Workspace:
         lock: the kind of locks by which one run at a time makes an artifact: ``auto``, ``file``, ``lease``, ``redis`` or
             ``none``; by default ``[kart] lock``.
         redis_conn_id: id of the Airflow connection for locks in Redis; by default ``[kart] redis_conn_id``.
+        on_changed_code: what becomes of an artifact whose code has changed since: ``warn``, ``rerun`` or ``ignore``; by
+            default ``[kart] on_changed_code``.
     """
 
     directory: str
@@ -43,6 +45,7 @@ class Workspace:
     read_from: tuple[str, ...] | None = None
     lock: str | None = None
     redis_conn_id: str | None = None
+    on_changed_code: str | None = None
     _written: dict[str, str | list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -60,7 +63,7 @@ class Workspace:
         given: dict[str, str | list[str]] = {"directory": os.fspath(self.directory)}
         if self.read_from is not None:
             given["read_from"] = [os.fspath(other) for other in self.read_from]
-        for name in ("aws_conn_id", "gcp_conn_id", "lock", "redis_conn_id"):
+        for name in ("aws_conn_id", "gcp_conn_id", "lock", "redis_conn_id", "on_changed_code"):
             value: str | None = getattr(self, name)
             if value is not None:
                 given[name] = value

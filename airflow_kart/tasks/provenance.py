@@ -11,6 +11,7 @@ from typing import Any
 from airflow_kart import settings
 from airflow_kart.artifacts.sidecar.jsonable import as_json
 from airflow_kart.artifacts.sidecar.source import source_of
+from airflow_kart.identity.code import code_version_of
 from airflow_kart.identity.names import logical_class_name
 from airflow_kart.parameters import Parameter, ParameterVisibility
 from airflow_kart.parameters.label import label
@@ -58,7 +59,7 @@ def task_parts(task: Task, input_checksums: Mapping[str, str], redaction: Redact
         "task": {
             "class": logical_class_name(cls),
             "unique_id": task.unique_id,
-            "code_version": cls.code_version,
+            "code_version": code_version_of(cls),
             "label": label(task),
             "parameters": _parameters(task),
         },

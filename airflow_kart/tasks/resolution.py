@@ -15,7 +15,7 @@ from typing import cast
 
 from airflow_kart import settings
 from airflow_kart.exceptions import CycleError, GraphError, IdentityError, KartError, RequirementError
-from airflow_kart.identity.code import fingerprint
+from airflow_kart.identity.code import AUTO, code_version_of, fingerprint
 from airflow_kart.identity.encoding import Identified, encode, unique_id
 from airflow_kart.identity.names import logical_class_name
 from airflow_kart.parameters.parametrized import Parametrized, encoded_significant, held_tasks
@@ -97,7 +97,7 @@ def _resolve(root: Task, first_of: dict[bytes, Task]) -> None:
         return
     classes: dict[type[Task], str] = {}
     _add_class(classes, type(root))
-    fingerprints: dict[type[Task], str] = {}
+    versions: dict[type[Task], str | None] = {}
     visits = [_visit(root)]
     open_digests = {root.parameter_digest}
     limit = 0  # read where a task requires others
@@ -127,7 +127,7 @@ def _resolve(root: Task, first_of: dict[bytes, Task]) -> None:
                 break
         else:
             name = classes[type(visit.task)]
-            task_state(visit.task).resolution = _resolution(visit, first_of, name, _code_version(visit.task, fingerprints))
+            task_state(visit.task).resolution = _resolution(visit, first_of, name, _code_version(type(visit.task), versions))
             open_digests.discard(visits.pop().task.parameter_digest)
 
 
@@ -175,14 +175,12 @@ def _visit(task: Task) -> _Visit:
     return _Visit(task, requirements, inputs, iter(pending))
 
 
-def _code_version(task: Task, fingerprints: dict[type[Task], str]) -> str | None:
+def _code_version(cls: type[Task], versions: dict[type[Task], str | None]) -> str | None:
     """Return the code version that counts in the unique id; for ``"auto"`` a fingerprint."""
-    cls, version = type(task), task.code_version
-    if version != "auto":
-        return version
-    if cls not in fingerprints:
-        fingerprints[cls] = f"auto {fingerprint(cls)}"
-    return fingerprints[cls]
+    if cls not in versions:
+        version = code_version_of(cls)
+        versions[cls] = f"{AUTO} {fingerprint(cls)}" if version == AUTO else version
+    return versions[cls]
 
 
 def _resolution(visit: _Visit, first_of: Mapping[bytes, Task], class_name: str, code_version: str | None) -> Resolution:

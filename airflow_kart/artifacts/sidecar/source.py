@@ -11,19 +11,32 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from airflow_kart.identity.code import fingerprint, fingerprint_parts
+from airflow_kart.identity.code import AUTO, code_version_of, fingerprint, fingerprint_parts
+
+_MOST_PARTS = 300
+"""Parts of the code in a sidecar, each some fifty bytes."""
 
 
 def source_of(cls: type) -> dict[str, object]:
     """Return a class's file, line, the SHA-256 of its source text, and the state of the file's git checkout.
 
-    The part also holds the fingerprint of the code, ``None`` for code without one, and for ``code_version = "auto"`` the
-    digests that the fingerprint is made of.
+    The part also holds the fingerprint of the code, ``None`` for code without one, and the digests that the fingerprint is
+    made of, unless these are too many.
     """
-    if getattr(cls, "code_version", None) != "auto":
-        return _source_of(cls)
-    # The fingerprint of the unique id: computed anew after a reload of the module, even for an unchanged class.
-    return {**_source_of(cls), "fingerprint": fingerprint(cls), "parts": fingerprint_parts(cls)}
+    return _source_of(cls, _fingerprint_in_ids(cls))
+
+
+def code_of(cls: type) -> Mapping[str, str]:
+    """Return the digests that the fingerprint of a class's code is made of, under the empty name the fingerprint itself.
+
+    There are none for code without a fingerprint.
+    """
+    return _code_of(cls, _fingerprint_in_ids(cls))
+
+
+def _fingerprint_in_ids(cls: type) -> str | None:
+    """Return the fingerprint of ``code_version = "auto"``: computed anew after a reload, even for an unchanged class."""
+    return fingerprint(cls) if code_version_of(cls) == AUTO else None
 
 
 def of_bundle(source: Mapping[str, object], version: object) -> Mapping[str, object]:
@@ -40,27 +53,30 @@ def of_bundle(source: Mapping[str, object], version: object) -> Mapping[str, obj
 
 
 @functools.lru_cache(maxsize=4096)
-def _source_of(cls: type) -> dict[str, object]:
+def _source_of(cls: type, in_ids: str | None) -> dict[str, object]:
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     try:
         lines, line = inspect.getsourcelines(cls)
     except Exception:  # noqa: BLE001 - a notebook, or a file that was edited meanwhile: never a reason to lose a run
-        return {"file": file, "line": None, "sha256": None, "git": None, "fingerprint": None}
+        return {"file": file, "line": None, "sha256": None, "git": None, "fingerprint": in_ids}
     text = "".join(lines)
+    parts = dict(_code_of(cls, in_ids))
     return {
         "file": file,
         "line": line,
         "sha256": hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest(),
         "git": _git_state(str(Path(file).parent)) if file else None,
-        "fingerprint": _fingerprint_of(cls),
+        "fingerprint": parts.pop("", None),
+        **({"parts": parts} if 0 < len(parts) <= _MOST_PARTS else {}),
     }
 
 
-def _fingerprint_of(cls: type) -> str | None:
+@functools.lru_cache(maxsize=4096)
+def _code_of(cls: type, in_ids: str | None) -> Mapping[str, str]:
     try:
-        return fingerprint(cls)
+        return {"": in_ids or fingerprint(cls), **fingerprint_parts(cls)}
     except Exception:  # noqa: BLE001 - where it counts, the unique id has raised it; elsewhere no reason to lose a run
-        return None
+        return {}
 
 
 @functools.lru_cache(maxsize=64)
