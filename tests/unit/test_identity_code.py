@@ -657,7 +657,7 @@ def test_a_sidecar_leaves_out_parts_that_are_too_many(workspace: Path, monkeypat
 
     monkeypatch.setattr(source, "_MOST_PARTS", 1)
     build(Large())
-    assert "parts" not in Large().output().sidecar().content["source"]  # type: ignore[union-attr]
+    assert "parts" not in Large().output().sidecar().content["source"]
 
 
 @pytest.mark.parametrize(
