@@ -39,6 +39,7 @@ from airflow_kart.tasks.nesting import KeyPath, NotALeafError, leaves, map_leave
 from airflow_kart.tasks.outputs import own_targets, read_targets, targets_of
 from airflow_kart.tasks.provenance import task_parts, upstream_part
 from airflow_kart.tasks.redaction import Redaction
+from airflow_kart.tasks.resolution import resolve
 from airflow_kart.tasks.task import TaskOnKart
 
 logger = logging.getLogger(__name__)
@@ -205,7 +206,7 @@ def _make(
     asked_by: tuple[Task, ...],
 ) -> Steps[RunResult]:
     """Call ``run()``, and publish the dumped outputs."""
-    source_of(type(task))  # read now and remembered: the file may be edited while the task runs
+    source_of(type(task), resolve(task).fingerprint)  # read now and remembered: the file may be edited while the task runs
     logger.info("%r runs: %s", task, reason)
     task.task_log.clear()
     redaction.tell_airflow()

@@ -93,6 +93,8 @@ class Resolution(NamedTuple):
     """The result of ``requires()``, with lists for tuples."""
     inputs: tuple[tuple[KeyPath, Task], ...]
     """Each required task with its path of keys."""
+    fingerprint: str | None = None
+    """Of the code, where the fingerprint counts in the unique id."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import gc
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 from airflow_kart import settings
 from airflow_kart.exceptions import CycleError, GraphError, IdentityError, KartError, RequirementError
@@ -97,7 +97,7 @@ def _resolve(root: Task, first_of: dict[bytes, Task]) -> None:
         return
     classes: dict[type[Task], str] = {}
     _add_class(classes, type(root))
-    versions: dict[type[Task], str | None] = {}
+    versions: dict[type[Task], _Version] = {}
     visits = [_visit(root)]
     open_digests = {root.parameter_digest}
     limit = 0  # read where a task requires others
@@ -175,15 +175,22 @@ def _visit(task: Task) -> _Visit:
     return _Visit(task, requirements, inputs, iter(pending))
 
 
-def _code_version(cls: type[Task], versions: dict[type[Task], str | None]) -> str | None:
-    """Return the code version that counts in the unique id; for ``"auto"`` a fingerprint."""
+class _Version(NamedTuple):
+    """The code version that counts in the unique id, and for ``"auto"`` the fingerprint in it."""
+
+    text: str | None
+    fingerprint: str | None = None
+
+
+def _code_version(cls: type[Task], versions: dict[type[Task], _Version]) -> _Version:
     if cls not in versions:
         version = code_version_of(cls)
-        versions[cls] = f"{AUTO} {fingerprint(cls)}" if version == AUTO else version
+        found = fingerprint(cls) if version == AUTO else None
+        versions[cls] = _Version(version if found is None else f"{AUTO} {found}", found)
     return versions[cls]
 
 
-def _resolution(visit: _Visit, first_of: Mapping[bytes, Task], class_name: str, code_version: str | None) -> Resolution:
+def _resolution(visit: _Visit, first_of: Mapping[bytes, Task], class_name: str, version: _Version) -> Resolution:
     task = visit.task
     parameters = encoded_significant(cast(Parametrized, task))  # an equal task that came first has lent its id
     inputs = tuple([(path, first_of[found.parameter_digest]) for path, found in visit.inputs])
@@ -194,7 +201,7 @@ def _resolution(visit: _Visit, first_of: Mapping[bytes, Task], class_name: str, 
     except IdentityError as error:
         error.add_context(f"{task!r}.requires()", task=repr(task))
         raise
-    return Resolution(unique_id(class_name, code_version, parameters, required), requirements, inputs)
+    return Resolution(unique_id(class_name, version.text, parameters, required), requirements, inputs, version.fingerprint)
 
 
 def _cycle_message(path: list[Task], again: Task) -> str:

@@ -85,7 +85,7 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workspace: Path) -> It
         sys.modules.pop(name, None)
 
 
-EDITED = ("value + 1", "value + 2")
+EDITED = ("value + 1", "value + 1 + 1")  # of another length: Python tells files by size and second
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import zip_longest
 from typing import Any, TypeAlias
 
@@ -127,7 +128,7 @@ class Sidecar:
         """The logical name of the class of the task that made the artifact."""
         return self._part("task").get("class")
 
-    @property
+    @cached_property
     def made_with(self) -> MadeWith:
         """The code that made the artifact."""
         return MadeWith.of(self._part("source"), self._part("upstream_code"))

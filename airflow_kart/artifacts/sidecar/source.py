@@ -17,43 +17,17 @@ _MOST_PARTS = 300
 """Parts of the code in a sidecar, each some fifty bytes."""
 
 
-def source_of(cls: type) -> dict[str, object]:
+@functools.lru_cache(maxsize=4096)
+def source_of(cls: type, in_ids: str | None = None) -> dict[str, object]:
     """Return a class's file, line, the SHA-256 of its source text, and the state of the file's git checkout.
 
     The part also holds the fingerprint of the code, ``None`` for code without one, and the digests that the fingerprint is
-    made of, unless these are too many.
-    """
-    return _source_of(cls, _fingerprint_in_ids(cls))
-
-
-def code_of(cls: type) -> Mapping[str, str]:
-    """Return the digests that the fingerprint of a class's code is made of, under the empty name the fingerprint itself.
-
-    There are none for code without a fingerprint.
-    """
-    return _code_of(cls, _fingerprint_in_ids(cls))
-
-
-def _fingerprint_in_ids(cls: type) -> str | None:
-    """Return the fingerprint of ``code_version = "auto"``: computed anew after a reload, even for an unchanged class."""
-    return fingerprint(cls) if code_version_of(cls) == AUTO else None
-
-
-def of_bundle(source: Mapping[str, object], version: object) -> Mapping[str, object]:
-    """Return a class's source with the commit of Airflow's GitDagBundle, whose folder of a version has no ``.git``.
+    made of, unless these are too many. The first answer stays: an edit of the file does not change the running code.
 
     Args:
-        source: from :func:`source_of`.
-        version: the version of the DAG's bundle: for GitDagBundle the commit, which names the checkout's folder too.
+        cls: the class.
+        in_ids: the fingerprint, where it counts in unique ids.
     """
-    is_commit = isinstance(version, str) and re.fullmatch("[0-9a-f]{40}", version) is not None
-    if is_commit and version in Path(str(source["file"])).parts:
-        return {**source, "git": {"commit": version, "dirty": False}}
-    return source
-
-
-@functools.lru_cache(maxsize=4096)
-def _source_of(cls: type, in_ids: str | None) -> dict[str, object]:
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     try:
         lines, line = inspect.getsourcelines(cls)
@@ -69,6 +43,28 @@ def _source_of(cls: type, in_ids: str | None) -> dict[str, object]:
         "fingerprint": parts.pop("", None),
         **({"parts": parts} if 0 < len(parts) <= _MOST_PARTS else {}),
     }
+
+
+def code_of(cls: type) -> Mapping[str, str]:
+    """Return the digests that the fingerprint of a class's code is made of, under the empty name the fingerprint itself.
+
+    There are none for code without a fingerprint. Where the code counts in unique ids, its fingerprint is computed anew after
+    a reload, even for an unchanged class.
+    """
+    return _code_of(cls, fingerprint(cls) if code_version_of(cls) == AUTO else None)
+
+
+def of_bundle(source: Mapping[str, object], version: object) -> Mapping[str, object]:
+    """Return a class's source with the commit of Airflow's GitDagBundle, whose folder of a version has no ``.git``.
+
+    Args:
+        source: from :func:`source_of`.
+        version: the version of the DAG's bundle: for GitDagBundle the commit, which names the checkout's folder too.
+    """
+    is_commit = isinstance(version, str) and re.fullmatch("[0-9a-f]{40}", version) is not None
+    if is_commit and version in Path(str(source["file"])).parts:
+        return {**source, "git": {"commit": version, "dirty": False}}
+    return source
 
 
 @functools.lru_cache(maxsize=4096)
