@@ -195,6 +195,13 @@ def _kart_options() -> dict[str, Any]:
             default="warn",
             example="rerun",
         ),
+        "reuse_equal_inputs": _option(
+            "Whether a task that would run takes the artifact of an equal run in its place: of the same class and code, with equal "
+            "parameters and equal bytes of all inputs.",
+            "boolean",
+            default="True",
+            example="False",
+        ),
         "unknown_conf": _option(
             "What a key of a run's conf does that is no field of the trigger form: error fails the run, warn logs the key, "
             "ignore does nothing. In a DAG of the user's own, only a key that resembles a field of a compiled group counts.",

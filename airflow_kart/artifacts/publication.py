@@ -10,11 +10,12 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import posixpath
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from typing_extensions import Self
 
@@ -27,17 +28,19 @@ from airflow_kart.artifacts.staged import Occupant, StagedOutput, sidecar_versio
 from airflow_kart.exceptions import (
     ConfigurationError,
     ConflictError,
+    CorruptArtifactError,
     FormatError,
     KartError,
     ObjectChangedError,
     StorageError,
 )
 from airflow_kart.formats import Format, describe, options_of
-from airflow_kart.storage import Store
+from airflow_kart.storage import CopiesFast, Store
 from airflow_kart.storage.regular_file import refused_temporary_files
 
 _PATIENCE = 30.0  # seconds, for another run between artifact and sidecar: two requests
 _MOST_TRIES = 20
+_BUFFER = 1 << 20
 
 logger = logging.getLogger(__name__)
 
@@ -203,6 +206,36 @@ class Publication:
             **asdict(description),
         )
         self._staged[uri] = StagedOutput(store, upload, record)
+
+    def stage_copy(self, uri: str, store: Store, source: Store, record: ArtifactRecord) -> None:
+        """Stage the bytes of an artifact that is there already, with its record: by a link or inside the store where that works.
+
+        Args:
+            uri: the uri to publish at.
+            store: keeps the uri.
+            source: keeps the artifact.
+            record: the artifact's, with its uri.
+
+        Raises:
+            CorruptArtifactError: the bytes are not those of the record.
+            FileNotFoundError: the artifact is gone.
+            StorageError: a store refused.
+        """
+        upload = store.copied(record.uri, uri) if source is store and isinstance(store, CopiesFast) else None
+        if upload is None:
+            upload = store.upload(uri)
+            try:
+                with closing(ChecksumStream(upload)) as stream, source.open(record.uri) as opened:
+                    shutil.copyfileobj(opened, stream, _BUFFER)
+                    upload.finish()
+                if stream.hexdigest != record.sha256:
+                    raise CorruptArtifactError(
+                        f"{record.uri} is damaged: its bytes are not those of its sidecar", uri=record.uri
+                    )
+            except BaseException:
+                upload.discard()
+                raise
+        self._staged[uri] = StagedOutput(store, upload, replace(record, uri=uri))
 
     def publish(self, parts: Mapping[str, object], *, of_run: bool = True) -> list[Sidecar]:
         """Make every staged output visible, each with a sidecar of its record and the given parts.

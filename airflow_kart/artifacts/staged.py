@@ -133,12 +133,17 @@ class StagedOutput:
         return old.publications
 
 
-def mark_for_replacement(store: Store, sidecar: Sidecar) -> None:
+def mark_for_replacement(store: Store, sidecar: Sidecar, *, named: bool = False) -> None:
     """Mark a complete artifact for recomputation: it stays readable, but is no longer complete.
+
+    Args:
+        store: keeps the artifact.
+        sidecar: the artifact's.
+        named: whether somebody asked for this very task, so that no equal run stands in for it, whichever run makes it again.
 
     A conflict is ignored: the other writer has begun, or even finished, a replacement.
     """
-    _rewrite(store, sidecar, sidecar.replacing(sidecar.publications))
+    _rewrite(store, sidecar, sidecar.replacing(sidecar.publications, named=named))
 
 
 def mark_as_damaged(store: Store, sidecar: Sidecar, sha256: str) -> None:

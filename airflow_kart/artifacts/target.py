@@ -213,15 +213,18 @@ class Target:
             publication.stage(self.uri, self.store, self.format, obj, checks=self.checks, labels=labels, metadata=metadata)
             publication.publish(owner.describe({}) if owner is not None else {}, of_run=False)
 
-    def begin_replacement(self) -> None:
+    def begin_replacement(self, *, named: bool = False) -> None:
         """Mark a complete artifact for recomputation. The artifact stays readable.
 
         A task that a run was asked to make again thus runs again, even if that run fails.
+
+        Args:
+            named: whether somebody asked for this very task, so that no equal run stands in for it.
         """
         with self.store.publishing([self.uri, sidecar_uri(self.uri)]):
             state = self._own_state()
             if state.complete and state.sidecar is not None:
-                mark_for_replacement(self.store, state.sidecar)
+                mark_for_replacement(self.store, state.sidecar, named=named)
 
     def remove(self) -> bool:
         """Remove sidecar and artifact, in this order; return whether there was one."""

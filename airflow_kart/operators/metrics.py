@@ -7,14 +7,14 @@ from collections.abc import Iterable
 
 from airflow.providers.common.compat.sdk import Stats
 
-from airflow_kart.runtime.plan import Outcome, PlannedTask
+from airflow_kart.runtime.plan import REUSED, Outcome, PlannedTask
 from airflow_kart.runtime.runner import RunResult
 
 
 def count_outcomes(dag_id: str, found: Iterable[PlannedTask | RunResult]) -> None:
     """Count hits, reuses, misses, and what the hits saved. Tasks without sidecars, such as wrappers, do not count."""
     made = [one for one in found if any(artifact.sha256 for artifact in one.artifacts)]
-    hits = [one for one in made if one.outcome is Outcome.CACHED]
+    hits = [one for one in made if one.outcome in REUSED]
     count(dag_id, "hits", len(hits))
     count(dag_id, "reuses", sum(one.made_by is None or one.made_by[0] != dag_id for one in hits))
     count(dag_id, "misses", sum(one.outcome is Outcome.RAN for one in made))

@@ -156,6 +156,8 @@ class KartPlanOperator(KartBaseOperator):
                 row["seconds"] = round(found.seconds, 3)
             if found.forced:
                 row["forced"] = True
+            if found.named:
+                row["named"] = True
             if len(planned) <= _MOST_WITH_URIS:
                 targets = plan.graph.nodes[task.unique_id].targets if task is not None else ()
                 row["uris"] = [one.uri for one in found.artifacts or targets]

@@ -15,7 +15,7 @@ from airflow_kart.operators.run_context import CHANGED_CODE_XCOM, RunContext
 from airflow_kart.operators.table import text_table
 from airflow_kart.operators.upstream_skips import skip_summary
 from airflow_kart.operators.xcom import packed
-from airflow_kart.runtime.plan import Outcome, PlannedTask
+from airflow_kart.runtime.plan import REUSED, Outcome, PlannedTask
 from airflow_kart.tasks.completeness import Completeness, look_at
 from airflow_kart.tasks.graph import Node
 
@@ -104,7 +104,9 @@ class KartReportOperator(KartBaseOperator):
                 # for a task outside the graph only; the report need not wait
                 outcome, reason = Outcome.RUN, planned["reason"]
             elif state == "success" and there.complete:
-                outcome = Outcome.RAN if there.made_by == (ti.dag_id, ti.run_id) else Outcome.CACHED
+                outcome = Outcome.CACHED
+                if there.made_by == (ti.dag_id, ti.run_id):
+                    outcome = Outcome.REUSED if there.reused else Outcome.RAN
                 why = planned.get("reason") if outcome is Outcome.RAN else None
                 reason = str(why or there.reason)  # of an artifact that another run made meanwhile: by which, and when
             else:
@@ -118,7 +120,7 @@ class KartReportOperator(KartBaseOperator):
             outcome.value: [task_id for task_id, task in found.items() if task.outcome is outcome] for outcome in Outcome
         }
         ran = sum(task.seconds for task in found.values() if task.outcome is Outcome.RAN)
-        saved = sum(task.seconds for task in found.values() if task.outcome is Outcome.CACHED)
+        saved = sum(task.seconds for task in found.values() if task.outcome in REUSED)
         why = {task_id: task.reason for task_id, task in found.items()}
         times = {"seconds_run": round(ran, 3), "seconds_saved": round(saved, 3)}
         changed = context["ti"].xcom_pull(task_ids=self.blueprint.plan_task_id, key=CHANGED_CODE_XCOM) or []
@@ -132,8 +134,9 @@ class KartReportOperator(KartBaseOperator):
                 for task_id, task in found.items()
             ],
         )
+        reused = f"{counts['reused']} reused, " if counts["reused"] else ""
         headline = (
-            f"{counts['ran']} ran ({ran:.1f} s), {counts['cached']} cached, {counts['not_needed']} not needed, "
+            f"{counts['ran']} ran ({ran:.1f} s), {reused}{counts['cached']} cached, {counts['not_needed']} not needed, "
             f"{counts['skipped']} skipped, {counts['failed']} failed; {saved:.1f} s of compute saved"
         )
         self.log.info("Report: %s; of %s\n%s", headline, run_context.date_text(), "\n".join([table, *changed]))
@@ -149,7 +152,7 @@ def _as_its_operator_said(summary: object, state: str, there: Completeness) -> t
         there: what is known of the artifact.
     """
     said = summary if isinstance(summary, Mapping) else {}
-    if said.get("outcome") in (Outcome.RAN.value, Outcome.CACHED.value):
+    if said.get("outcome") in (Outcome.RAN, *REUSED):
         lost = "" if there.complete else f"; {said.get('host')} has it at {_uris(said)}, and here {there.reason}"
         return Outcome(said["outcome"]), f"{said.get('reason')}{lost}"
     if state == "success":

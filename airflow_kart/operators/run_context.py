@@ -17,7 +17,7 @@ from airflow_kart.operators.blueprint import Blueprint, RunGraph
 from airflow_kart.operators.xcom import unpacked
 from airflow_kart.parameters.label import label
 from airflow_kart.runtime.plan import Outcome
-from airflow_kart.runtime.selection import unmatched
+from airflow_kart.runtime.selection import AND_DOWNSTREAM, unmatched
 from airflow_kart.settings import kart_choice
 from airflow_kart.tasks.completeness import Completeness, look_at
 from airflow_kart.tasks.graph import Node
@@ -81,13 +81,15 @@ class RunContext:
         """
         inline = self.run.inline_tasks() if self._blueprint.inline else []
         named: set[str] = {task.unique_id for task in [*self.run.tasks.values(), *inline] if task.rerun}
-        for pattern in self.patterns:
+        for given in self.patterns:
+            pattern = given.removesuffix(AND_DOWNSTREAM)
             known = kart_task_ids(self._operator.dag) | kart_classes(self._operator.dag).keys()
             nodes = self.run.graph.nodes.values()
             of_classes = {node.unique_id for node in nodes if fnmatch.fnmatchcase(type(node.task).__name__, pattern)}
             if not (_matching(pattern, known) or of_classes):
                 raise BindingError(f"{RERUN_PARAM}: {unmatched(pattern, known)}", parameter=RERUN_PARAM)
-            named |= self.run.unique_ids(_matching(pattern, self._blueprint.nodes)) | of_classes
+            found = self.run.unique_ids(_matching(pattern, self._blueprint.nodes)) | of_classes
+            named |= found if pattern == given else self.run.graph.with_downstream(found)
         return named
 
     def check_conf(self) -> None:
@@ -122,12 +124,15 @@ class RunContext:
                 raise BindingError(message, parameter=close[0] if close else key)
             logger.warning("%s", message)
 
-    def planned_reason(self, task: Task) -> str:
-        """Return why the plan lets a task run although its artifact is still readable; empty if the plan says nothing."""
+    def planned_reason(self, task: Task) -> tuple[str, bool]:
+        """Return why the plan lets a task run although its artifact is still readable, and whether somebody asked for this task.
+
+        The reason is empty if the plan says nothing.
+        """
         if self._blueprint.plan_task_id is None or not any(target.state().readable for _, target in targets_of(task)):
-            return ""
+            return "", False
         row = self.plan_rows.get(self.task_id, {})
-        return str(row["reason"]) if row.get("forced") else ""
+        return (str(row["reason"]), bool(row.get("named"))) if row.get("forced") else ("", False)
 
     @cached_property
     def plan_rows(self) -> Mapping[str, Mapping[str, Any]]:

@@ -23,7 +23,7 @@ from airflow_kart.operators.upstream_skips import reason_to_skip
 from airflow_kart.operators.waiting import Blocked, Waits, blocks, check_event, check_time, time_is_over, wait
 from airflow_kart.operators.xcom import result_of
 from airflow_kart.parameters.label import label
-from airflow_kart.runtime.plan import Outcome
+from airflow_kart.runtime.plan import REUSED, Outcome
 from airflow_kart.runtime.runner import RunResult, run_task
 from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.single_flight import TakenElsewhere
@@ -183,8 +183,13 @@ class KartOperator(KartBaseOperator):
             session = Session(run_context.coordinates(), run_context.how_to_make, blocks(), dead, blocked)
             try:
                 made = upstream.make(session)
+                reason, named = run_context.planned_reason(task)
                 result = run_task(
-                    task, force=upstream.forced, reason=upstream.reason or run_context.planned_reason(task), session=session
+                    task,
+                    force=upstream.forced,
+                    reason=upstream.reason or reason,
+                    named=upstream.named or named,
+                    session=session,
                 )
             except TakenElsewhere as elsewhere:
                 return self._wait_for_lock(elsewhere, context, waits)
@@ -204,9 +209,10 @@ class KartOperator(KartBaseOperator):
             count_outcomes(self.dag_id, [*made, result])
         news = [announce(one.task, one.artifacts, context) for one in [*made, result] if _is_news(one, context["ti"])]
         self._result = summary = result_of(task, result, sum(one.outcome is Outcome.RAN for one in made))
-        if result.outcome is Outcome.CACHED:
+        if result.outcome in REUSED:
             where = ", ".join(artifact.uri for artifact in result.artifacts)
-            self.log.info("%r is cached (%s)%s", task, result.reason, f"; its artifact is {where}" if where else "")
+            words = result.outcome, result.reason, f"; its artifact is {where}" if where else ""
+            self.log.info("%r is %s (%s)%s", task, *words)
             inside = self.blueprint.nodes if self.blueprint is not None else ()
             if self.on_cached == "skip" and not any(news) and not outside_consumers(self, inside):
                 context["ti"].xcom_push(key="return_value", value=summary)
@@ -294,4 +300,4 @@ class KartOperator(KartBaseOperator):
 def _is_news(result: RunResult, ti: Any) -> bool:
     """Whether an artifact changed in this DAG run, perhaps in an earlier try, or its class announces every artifact."""
     in_this_run = result.outcome is Outcome.RAN or result.made_by == (ti.dag_id, ti.run_id)
-    return in_this_run or (result.outcome is Outcome.CACHED and result.task.assets_when_cached)
+    return in_this_run or (result.outcome in REUSED and result.task.assets_when_cached)

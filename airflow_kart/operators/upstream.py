@@ -31,6 +31,8 @@ class UpstreamTasks:
         self._plan: Plan | None = None
         self.forced = False
         """Whether the operator's own task has to run: a rerun names the task, or a task upstream."""
+        self.named = False
+        """Whether somebody asked for this very task: an equal run does not stand in for it."""
         self.reason = ""
         """The reason why the task has to run; empty for a task that need not."""
         if run_context.patterns or not run_context.run.has_operators(run_context.task_id, task):
@@ -38,11 +40,12 @@ class UpstreamTasks:
         elif named := {found.unique_id for found in upstream_first([task]) if found.rerun}:
             self._force_if(not _made_here(look_at([Node(task)])[0], run_context, context), task, named)
         if run_context.first_try and run_context.made_before_clear(look_at([Node(task)])[0]):
-            self.forced, self.reason = True, self.reason or CLEARED
+            self.forced, self.named, self.reason = True, True, self.reason or CLEARED
 
     def _force_if(self, forced: bool, task: Task, named: Collection[str]) -> None:
         if forced:
-            self.forced, self.reason = True, ASKED_AGAIN if task.unique_id in named else NEEDS_AGAIN
+            self.forced, self.named = True, task.unique_id in named
+            self.reason = ASKED_AGAIN if self.named else NEEDS_AGAIN
 
     def _look_at_the_graph(self, task: Task, run_context: RunContext, context: Any) -> None:
         """Look at all tasks of the run: a rerun may name any, and a task upstream that no operator makes is made here."""
@@ -62,7 +65,7 @@ class UpstreamTasks:
             self._plan = make_plan(graph, rerun=again & graph.nodes.keys(), given=others, settled=settled)
             planned = self._plan.tasks[task.unique_id]
             if planned.forced and not self.forced:
-                self.forced, self.reason = True, planned.reason
+                self.forced, self.named, self.reason = True, planned.named, planned.reason
 
     def absent(self, task: Task) -> list[ExternalTask[Any]]:
         """Return the external tasks, among the operator's own task and these, whose artifacts are not there."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.operators.run_context import RunContext
-from airflow_kart.runtime.plan import Outcome
+from airflow_kart.runtime.plan import REUSED, Outcome
 from airflow_kart.tasks.completeness import is_complete
 
 _BY_AIRFLOW = "a task upstream of it was skipped, or a branch or a person chose so"
@@ -40,7 +40,7 @@ def reason_to_skip(operator: Any, run_context: RunContext, blueprint: Blueprint,
         if task is None or (plan is not None and is_complete(task).complete):
             continue
         summary = ti.xcom_pull(task_ids=task_id)
-        if not isinstance(summary, Mapping) or summary.get("outcome") != Outcome.CACHED.value:
+        if not isinstance(summary, Mapping) or summary.get("outcome") not in REUSED:
             return f"{task_id} was skipped: {skip_summary(summary)}"
     return None
 

@@ -70,9 +70,11 @@ def workspace_from(field: WorkspaceField | None) -> Workspace:
         return Workspace.current()
     fields = dict(field)
     directory, others = str(fields.pop("directory")), fields.pop("read_from", None)
+    reuse = fields.pop("reuse_equal_inputs", None)
     return Workspace(
         below_airflow_home(directory) if directory else Workspace.current().directory,
         read_from=None if others is None else tuple(below_airflow_home(other) for other in others),
+        reuse_equal_inputs=None if reuse is None else reuse == "True",
         **{name: str(value) for name, value in fields.items()},
     )
 

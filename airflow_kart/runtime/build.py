@@ -44,8 +44,8 @@ def build(
         task: the task.
         workers: the number of tasks that may run at once, each in a process of its own; 1 runs them in this process.
         workspace_directory: the place of the artifacts; by default the current workspace, else the configured one.
-        rerun: the tasks to run again, with everything downstream: classes, tasks, names of classes, task ids as in a DAG
-            where a class has one task, or globs.
+        rerun: the tasks to run again: classes, tasks, names of classes, task ids as in a DAG where a class has one task, or
+            globs. What is downstream runs again where an input's bytes have changed; ``"Train+"`` names that, too.
         on_changed_code: what becomes of an artifact whose code has changed since: ``warn`` logs a warning, ``rerun`` makes
             the artifact again, with everything downstream, ``ignore`` reuses it silently; by default the workspace's.
         progress: whether to show on ``stderr`` which tasks run, wait and have ended: live on a terminal, as lines
@@ -72,7 +72,7 @@ def build(
                 "use workers=1, or a directory as the workspace"
             )
         graph = Graph.of([task])
-        again = select({key: node.task for key, node in graph.nodes.items()}, rerun, "build(rerun=...)")
+        again = select(graph, rerun, "build(rerun=...)")
         plan = make_plan(graph, rerun=again, remember=True)
         for line in plan.changed_code():
             logger.warning("%s; rerun= makes it again, on_changed_code= says what becomes of it without being asked", line)

@@ -25,6 +25,8 @@ class Outcome(str, enum.Enum):
     """The task is going to run."""
     RAN = "ran"
     """The task ran in this run."""
+    REUSED = "reused"
+    """The task would have run, and took the artifact of an equal run in its place."""
     CACHED = "cached"
     """The task's artifact was there."""
     NOT_NEEDED = "not_needed"
@@ -38,6 +40,10 @@ class Outcome(str, enum.Enum):
         return self.value
 
 
+REUSED = (Outcome.CACHED, Outcome.REUSED)
+"""The outcomes of a task whose artifact was not made anew."""
+
+
 @dataclass(frozen=True)
 class PlannedTask:
     """The outcome of one task, and the reason."""
@@ -48,6 +54,8 @@ class PlannedTask:
     """For a cached task: how long making its artifact took."""
     forced: bool = False
     """Whether the task runs although its artifact may be complete."""
+    named: bool = False
+    """Whether somebody asked for this very task, so that no equal run stands in for it."""
     finished_at: str = ""
     """For a cached task: when its artifact was published (ISO 8601, UTC)."""
     made_by: tuple[str, str] | None = None
@@ -62,8 +70,8 @@ class PlannedTask:
         """Return the outcome of a complete or an incomplete task."""
         if not found.complete:
             return cls(Outcome.RUN, found.reason, forced=forced)
-        made = found.seconds, False, found.finished_at, found.made_by, found.artifacts, found.changed
-        return cls(Outcome.CACHED, found.reason, *made)
+        made = found.finished_at, found.made_by, found.artifacts, found.changed
+        return cls(Outcome.CACHED, found.reason, found.seconds, False, False, *made)
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,7 @@ class Plan:
         for unique_id, planned in self.tasks.items():
             if planned.forced:
                 for target in self.graph.nodes[unique_id].targets:
-                    target.begin_replacement()
+                    target.begin_replacement(named=planned.named)
 
     def changed_code(self) -> list[str]:
         """Return a line for each class whose code has changed since artifacts were made, its own or others', that are reused."""
@@ -134,7 +142,7 @@ def make_plan(
         for unique_id in frontier:
             if unique_id in forced:
                 reason = ASKED_AGAIN if unique_id in named else NEEDS_AGAIN
-                planned[unique_id] = PlannedTask(Outcome.RUN, reason, forced=True)
+                planned[unique_id] = PlannedTask(Outcome.RUN, reason, forced=True, named=unique_id in named)
             else:
                 own, found[unique_id] = found[unique_id], judge(graph.nodes[unique_id], found[unique_id])
                 planned[unique_id] = PlannedTask.of(found[unique_id], forced=own.complete)

@@ -19,7 +19,7 @@ _MOST_SHOWN = 20
 class Event(NamedTuple):
     """Something that happens to a task."""
 
-    kind: Literal["runs", "waits", "ran", "cached", "skipped", "failed"]
+    kind: Literal["runs", "waits", "ran", "reused", "cached", "skipped", "failed"]
     """``cached``: another run has made the artifact meanwhile."""
     unique_id: str
     task: str

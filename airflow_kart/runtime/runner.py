@@ -10,34 +10,33 @@ import datetime as dt
 import logging
 import sys
 import time
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_kart.artifacts.publication import Publication
-from airflow_kart.artifacts.sidecar import upstream_code
+from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.artifacts.sidecar.environment import peak_memory_bytes
-from airflow_kart.artifacts.sidecar.source import of_bundle, source_of
+from airflow_kart.artifacts.sidecar.source import source_of
 from airflow_kart.artifacts.state import Artifact
-from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import CycleError, OutputNotDumpedError, RequirementError
-from airflow_kart.locks import Hold
-from airflow_kart.runtime.inputs import Inputs, inputs_of
+from airflow_kart.runtime.inputs import inputs_of
 from airflow_kart.runtime.log_tail import LogTail
 from airflow_kart.runtime.plan import ASKED_AGAIN, Outcome, Plan, make_plan
 from airflow_kart.runtime.progress import Event, Listener
+from airflow_kart.runtime.reuse import Making
 from airflow_kart.runtime.seed import seeded
 from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.single_flight import TakenElsewhere, holding, whereabouts
 from airflow_kart.runtime.skipping import Skips, is_skip
 from airflow_kart.runtime.steps import Steps, result_of
 from airflow_kart.tasks.completeness import Completeness, is_complete, look_at
+from airflow_kart.tasks.content import content_of
 from airflow_kart.tasks.graph import Graph, Node
 from airflow_kart.tasks.inputs import outputs_of
-from airflow_kart.tasks.model import Task, kind_of
+from airflow_kart.tasks.model import Task, kind_of, task_state
 from airflow_kart.tasks.nesting import KeyPath, NotALeafError, leaves, map_leaves
-from airflow_kart.tasks.outputs import own_targets, read_targets, targets_of
-from airflow_kart.tasks.provenance import task_parts, upstream_part
+from airflow_kart.tasks.outputs import own_targets, targets_of
 from airflow_kart.tasks.redaction import Redaction
 from airflow_kart.tasks.resolution import resolve
 from airflow_kart.tasks.task import TaskOnKart
@@ -66,9 +65,21 @@ class RunResult:
         """Return the result of a complete task."""
         return cls(task, Outcome.CACHED, found.reason, found.seconds, found.artifacts, found.made_by)
 
+    @classmethod
+    def published(cls, task: Task, outcome: Outcome, reason: str, sidecars: Sequence[Sidecar]) -> RunResult:
+        """Return the result of a task whose artifacts were just published."""
+        artifacts = tuple(Artifact.of(sidecar.artifact, sidecar.artifact.uri) for sidecar in sidecars)
+        return cls(task, outcome, reason, sidecars[0].seconds, artifacts)
+
 
 def run_task(
-    task: Task, *, force: bool = False, reason: str = "", planned: bool = False, session: Session | None = None
+    task: Task,
+    *,
+    force: bool = False,
+    reason: str = "",
+    planned: bool = False,
+    named: bool | None = None,
+    session: Session | None = None,
 ) -> RunResult:
     """Run one task, unless its outputs are complete. If another run makes them, wait for these.
 
@@ -77,6 +88,7 @@ def run_task(
         force: run even if the outputs are complete; these stay readable until the new ones are complete.
         reason: why the task runs, if a plan has decided that, for the log and the sidecar.
         planned: skip the completeness check of the inputs; a plan has just decided that this task runs.
+        named: somebody asked for this very task: the artifact of an equal run does not stand in for it; by default as ``force``.
         session: the run's place in Airflow, its way to wait, its listener.
 
     Raises:
@@ -86,7 +98,8 @@ def run_task(
         OutputNotDumpedError: ``run()`` ended without dumping an output.
         Exception: whatever ``run()`` raises. Nothing is published then.
     """
-    return result_of(_task_steps(task, session or Session(), force=force, reason=reason, planned=planned))
+    named = force if named is None else named
+    return result_of(_task_steps(task, session or Session(), force=force, reason=reason, planned=planned, named=named))
 
 
 def make_all(
@@ -118,7 +131,13 @@ def _plan_steps(
         decided = plan.tasks[node.unique_id]
         try:
             result = yield _task_steps(
-                node.task, session, force=decided.forced, reason=decided.reason, planned=True, asked_by=asked_by
+                node.task,
+                session,
+                force=decided.forced,
+                reason=decided.reason,
+                planned=True,
+                named=decided.named,
+                asked_by=asked_by,
             )
             results.append(result)
         except Exception as error:
@@ -131,7 +150,14 @@ def _plan_steps(
 
 
 def _task_steps(
-    task: Task, session: Session, *, force: bool, reason: str, planned: bool, asked_by: tuple[Task, ...] = ()
+    task: Task,
+    session: Session,
+    *,
+    force: bool,
+    reason: str,
+    planned: bool,
+    named: bool,
+    asked_by: tuple[Task, ...] = (),
 ) -> Steps[RunResult]:
     """Run a task as :func:`run_task` does.
 
@@ -141,10 +167,12 @@ def _task_steps(
         force: as in :func:`run_task`.
         reason: as in :func:`run_task`.
         planned: as in :func:`run_task`.
+        named: as in :func:`run_task`.
         asked_by: the tasks in the midst of whose runs this one runs, the outermost first.
     """
     targets = tuple(target for _, target in targets_of(task))
-    own = tuple(own_targets(task, targets))
+    own_ones = own_targets(task, targets)
+    own = tuple((path, target) for path, target in targets_of(task) if target in own_ones)
     if kind_of(task).external or not own:  # a wrapper, or a task that passes its inputs' targets on: nothing is made here
         found = _look(task, own_only=planned)
         if not found.complete:
@@ -165,16 +193,20 @@ def _task_steps(
                 return RunResult.cached(task, found)
             reason = reason or found.reason
         reason = reason or ASKED_AGAIN
-        listener.happens(Event("runs", task.unique_id, words, reason))
         try:
-            inputs = inputs_of(task, session)
-            result = yield from _make(
-                task, own, reason, hold, session, redaction=redaction, inputs=inputs, asked_by=asked_by
-            )
+            making = Making(task, own, session, hold, redaction, inputs_of(task, session))
+            task_state(task).content = content = making.content()
+            key = making.key(content)
+            reused = making.reuse(key) if key is not None and not named else None
+            if reused is not None:
+                result = RunResult.published(task, Outcome.REUSED, *reused)
+            else:
+                listener.happens(Event("runs", task.unique_id, words, reason))
+                result = yield from _make(making, reason, key, asked_by)
         except BaseException as error:
             _tell_end(listener, task, error, redaction)
             raise
-        listener.happens(Event("ran", task.unique_id, words))
+        listener.happens(Event("ran" if reused is None else "reused", task.unique_id, words))
         made = {artifact.uri: artifact for artifact in result.artifacts}
         passed_on = (target.state().artifact for target in targets if target.uri not in made)  # the targets of its inputs
         made |= {artifact.uri: artifact for artifact in passed_on if artifact is not None}
@@ -194,25 +226,15 @@ def _look(task: Task, *, own_only: bool) -> Completeness:
     return look_at([Node(task)])[0] if own_only else is_complete(task)
 
 
-def _make(
-    task: Task,
-    targets: tuple[Target, ...],
-    reason: str,
-    hold: Hold,
-    session: Session,
-    *,
-    redaction: Redaction,
-    inputs: Inputs,
-    asked_by: tuple[Task, ...],
-) -> Steps[RunResult]:
-    """Call ``run()``, and publish the dumped outputs."""
-    source_of(type(task), resolve(task).fingerprint)  # read now and remembered: the file may be edited while the task runs
+def _make(making: Making, reason: str, key: str | None, asked_by: tuple[Task, ...]) -> Steps[RunResult]:
+    """Call ``run()``, and publish the dumped outputs; ``key`` is the content key."""
+    task, session, redaction = making.task, making.session, making.redaction
+    cls: type = type(task)
+    source_of(cls, resolve(task).fingerprint)  # read now and remembered: the file may be edited while the task runs
     logger.info("%r runs: %s", task, reason)
     task.task_log.clear()
     redaction.tell_airflow()
-    with Publication({target.uri: target.store for target in targets}) as publication, LogTail(redaction) as tail:
-        publication.input_checksums.update(inputs.checksums)
-        publication.redact = redaction.text
+    with making.publication() as publication, LogTail(redaction) as tail:
         started, clock = dt.datetime.now(dt.timezone.utc), time.perf_counter()
         try:
             with seeded(task) as seed:
@@ -227,17 +249,12 @@ def _make(
             _note(error, f"while running {task!r} (unique id {task.unique_id})")
             raise
         seconds = time.perf_counter() - clock
-        described = task_parts(task, publication.input_checksums, redaction)
-        described["upstream"] += [
-            upstream_part(path, required, publication.input_checksums, dynamic=True) for path, required in yielded
-        ]
-        asked_for = (target.state().sidecar for _, required in yielded for target in read_targets(required))
-        described["upstream_code"] = upstream_code([*inputs.sidecars, *(found for found in asked_for if found is not None)])
-        described["source"] = of_bundle(described["source"], (session.coordinates or {}).get("bundle_version"))
-        hold.check()
+        if yielded or content_of(task, publication.input_checksums) != task_state(task).content:
+            key = None  # the result is made of more, or of other inputs than were there at first
+        making.hold.check()
         published = publication.publish(
             {
-                **described,
+                **making.described(publication, yielded),
                 "run": {
                     "started_at": started.isoformat(),
                     "finished_at": dt.datetime.now(dt.timezone.utc).isoformat(),
@@ -246,14 +263,15 @@ def _make(
                     "seed": seed,
                     "peak_memory_bytes": peak_memory_bytes(),
                 },
-                "airflow": dict(session.coordinates) if session.coordinates else None,
                 "log_tail": tail.lines,
+                **({"content_key": key} if key is not None else {}),
             }
         )
+    if key is not None and not publication.adopted:
+        making.remember(key)
     done = "left the artifacts of another run in place:" if publication.adopted else "published"
-    logger.info("%r ran in %.2f s and %s %s", task, seconds, done, ", ".join(target.uri for target in targets))
-    artifacts = tuple(Artifact.of(sidecar.artifact, sidecar.artifact.uri) for sidecar in published)
-    return RunResult(task, Outcome.RAN, reason, seconds, artifacts)
+    logger.info("%r ran in %.2f s and %s %s", task, seconds, done, ", ".join(target.uri for _, target in making.targets))
+    return RunResult.published(task, Outcome.RAN, reason, published)
 
 
 def _run(

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from airflow_kart.exceptions import ConfigurationError
-from airflow_kart.tasks.model import Task, task_state
+from airflow_kart.tasks.model import Task, entropy_of, task_state
 
 _STATES = {
     "random.seed": ("random.getstate", "random.setstate"),
@@ -26,12 +26,12 @@ _STATES = {
 
 
 def seed_of(task: Task) -> int:
-    """Return the seed of a task's run: its class's ``seed_value``, or the first 32 bits of its unique id.
+    """Return the seed of a task's run: its class's ``seed_value``, or 32 bits of its content, as numpy's global generator takes.
 
-    numpy's global generator takes 32 bits.
+    Equal content then means equal random numbers. Where an input has no checksum, the unique id stands for the content.
     """
     fixed = type(task).seed_value
-    return int(task.unique_id[:8], 16) if fixed is None else fixed
+    return int(entropy_of(task)[:8], 16) if fixed is None else fixed
 
 
 @contextmanager

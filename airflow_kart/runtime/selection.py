@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TypeAlias
 
 from airflow_kart.exceptions import ConfigurationError
+from airflow_kart.tasks.graph import Graph
 from airflow_kart.tasks.model import Task, is_task
 from airflow_kart.tasks.task import TaskOnKart
 
@@ -30,12 +31,17 @@ def names_of(task: Task) -> set[str]:
     return {name, snake_case(name), task.unique_id}
 
 
-def select(tasks: Mapping[str, Task], named: object, argument: str) -> set[str]:
+AND_DOWNSTREAM = "+"
+"""The end of a name that means everything downstream, too."""
+
+
+def select(graph: Graph, named: object, argument: str) -> set[str]:
     """Return the unique ids of the named tasks.
 
     Args:
-        tasks: the tasks by unique id.
-        named: names, globs, tasks or classes; a name alone, too.
+        graph: the tasks.
+        named: names, globs, tasks or classes; a name alone, too. A name or glob that ends with ``+`` names everything
+            downstream, too.
         argument: the caller's argument, for errors.
 
     Raises:
@@ -48,12 +54,15 @@ def select(tasks: Mapping[str, Task], named: object, argument: str) -> set[str]:
             f"{argument} is {named!r}; give a list of classes, tasks, names or globs; ['*'] names all tasks"
         )
     found: set[str] = set()
-    for one in named:
+    tasks = {unique_id: node.task for unique_id, node in graph.nodes.items()}
+    for given in named:
+        and_downstream = isinstance(given, str) and given.endswith(AND_DOWNSTREAM)
+        one = given.removesuffix(AND_DOWNSTREAM) if and_downstream else given
         matching = {unique_id for unique_id, task in tasks.items() if _is_named(task, one, argument)}
         if not matching:
             known = {type(task).__name__ for task in tasks.values()}
             raise ConfigurationError(f"{argument}: {unmatched(one, known)}")
-        found |= matching
+        found |= graph.with_downstream(matching) if and_downstream else matching
     return found
 
 

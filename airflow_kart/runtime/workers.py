@@ -12,7 +12,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from airflow_kart.exceptions import IdentityError, TaskFailedError
 from airflow_kart.runtime.orphans import end_with_parent
@@ -194,7 +194,8 @@ def _outcome(pickled: bytes, number: int, known: dict[bytes, Task], listener: Li
                 "requires() or its parameters depend on the process"
             )
         with workspace:
-            run_task(task, force=decided.forced, reason=decided.reason, planned=True, session=Session(listener=listener))
+            how: dict[str, Any] = {"force": decided.forced, "named": decided.named, "reason": decided.reason}
+            run_task(task, **how, planned=True, session=Session(listener=listener))
     except BaseException as error:  # noqa: BLE001 - the parent raises the error
         return Parcel(error, words)
     return None

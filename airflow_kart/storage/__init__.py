@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from airflow_kart.storage.base import (
     ANY,
     HIDDEN,
+    INDEX,
     LOCKS,
     UPLOADS,
+    CopiesFast,
     Expected,
     KeepsFiles,
     KeepsUploads,
@@ -39,9 +41,11 @@ if TYPE_CHECKING:
 __all__ = [
     "ANY",
     "HIDDEN",
+    "INDEX",
     "LOCKS",
     "UPLOADS",
     "BucketStore",
+    "CopiesFast",
     "Expected",
     "GCSStore",
     "KeepsFiles",

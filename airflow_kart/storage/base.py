@@ -19,7 +19,9 @@ UPLOADS = ".kart-uploads"
 """Folder for unpublished bytes, beside the published ones; no listing shows this folder."""
 LOCKS = ".kart-locks"
 """Folder for locks, in a workspace's directory; no listing shows this folder."""
-HIDDEN = (UPLOADS, LOCKS)
+INDEX = ".kart-index"
+"""The folder of a workspace that names artifacts by what they were made from."""
+HIDDEN = (UPLOADS, LOCKS, INDEX)
 """The folders that no listing shows."""
 LARGEST_READ = 256 << 20
 """Bytes that :meth:`Lookup.read` reads at most: sidecars, locks and packs are far smaller, so a larger object is none."""
@@ -215,6 +217,19 @@ class KeepsFiles(Protocol):
 
     def path(self, uri: str) -> str:
         """Return the path of an object or a folder: absolute, and one for all ways to write the uri."""
+        ...
+
+
+@runtime_checkable
+class CopiesFast(Protocol):
+    """A store that copies an object without reading the bytes."""
+
+    def copied(self, source: str, uri: str) -> Upload | None:
+        """Return a finished upload with the bytes of another object of the store; ``None`` where only reading helps.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+        """
         ...
 
 

@@ -97,7 +97,14 @@ class LocalStore:
 
     def upload(self, uri: str, *, metadata: Mapping[str, str] | None = None) -> LocalUpload:  # noqa: ARG002 - the protocol's
         """Begin to write a file; files carry no metadata."""
-        return LocalUpload(self, uri, path_of(uri))
+        try:
+            return LocalUpload(self, uri, path_of(uri))
+        except OSError as error:
+            refused("write", uri, error)
+
+    def copied(self, source: str, uri: str) -> LocalUpload | None:
+        """Return an upload that is a hard link to another file, ``None`` where the file system has no such links."""
+        return LocalUpload.linked(self, uri, path_of(source))
 
     def publishing(self, uris: Iterable[str]) -> contextlib.AbstractContextManager[None]:
         """Exclude other writers of the files, for the moment of renaming files into place."""
@@ -199,24 +206,46 @@ class _ReadFile(io.RawIOBase):
 class LocalUpload:
     """A file on its way; see :class:`~airflow_kart.storage.base.Upload`."""
 
-    def __init__(self, store: LocalStore, uri: str, path: str) -> None:
+    def __init__(self, store: LocalStore, uri: str, path: str, source: str | None = None) -> None:
         self._store = store
         self._uri = uri
         self._path = path
         self._fsync = store.fsync
         self._version = ""
         self._unpublished = True
+        self._descriptor = -1
+        self._linked = source is not None
         folder = os.path.join(os.path.dirname(path), UPLOADS)
         self._temporary = os.path.join(folder, f"{_writer()}-{uuid.uuid4().hex[:8]}")
+        _remove_abandoned(folder)
         try:
-            _remove_abandoned(folder)
-            try:
-                self._descriptor = os.open(self._temporary, _NEW, 0o666)
-            except FileNotFoundError:
-                os.makedirs(folder, exist_ok=True)
-                self._descriptor = os.open(self._temporary, _NEW, 0o666)
-        except OSError as error:
-            refused("write", uri, error)
+            self._begin(source)
+        except FileNotFoundError:
+            os.makedirs(folder, exist_ok=True)
+            self._begin(source)
+
+    def _begin(self, source: str | None) -> None:
+        if source is None:
+            self._descriptor = os.open(self._temporary, _NEW, 0o666)
+        else:
+            os.link(source, self._temporary, follow_symlinks=False)
+            self._version = _version(os.stat(self._temporary))
+
+    @classmethod
+    def linked(cls, store: LocalStore, uri: str, source: str) -> LocalUpload | None:
+        """Return a finished upload that is a hard link to a file, ``None`` where there can be no such link.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        if not os.path.isfile(source) or os.path.islink(source):
+            raise FileNotFoundError(source)
+        try:
+            return cls(store, uri, path_of(uri), source)
+        except FileNotFoundError:
+            raise
+        except OSError:  # another disk, a file system without links, or too many of them
+            return None
 
     def write(self, data: bytes | memoryview, /) -> int:
         """Add bytes to the file."""
@@ -261,6 +290,9 @@ class LocalUpload:
         try:
             os.replace(self._temporary, self._path)
             self._unpublished = False
+            if self._linked:  # of two names for one file, the kernel keeps both
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._temporary)
             if self._fsync:
                 _sync_directory(os.path.dirname(self._path))
         except OSError as error:

@@ -37,6 +37,8 @@ class Workspace:
         redis_conn_id: id of the Airflow connection for locks in Redis; by default ``[kart] redis_conn_id``.
         on_changed_code: what becomes of an artifact whose code has changed since: ``warn``, ``rerun`` or ``ignore``; by
             default ``[kart] on_changed_code``.
+        reuse_equal_inputs: whether the artifact of an equal run may stand in for a run; by default ``[kart]
+            reuse_equal_inputs``.
     """
 
     directory: str
@@ -46,6 +48,7 @@ class Workspace:
     lock: str | None = None
     redis_conn_id: str | None = None
     on_changed_code: str | None = None
+    reuse_equal_inputs: bool | None = None
     _written: dict[str, str | list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -67,6 +70,8 @@ class Workspace:
             value: str | None = getattr(self, name)
             if value is not None:
                 given[name] = value
+        if self.reuse_equal_inputs is not None:
+            given["reuse_equal_inputs"] = str(self.reuse_equal_inputs)
         return given
 
     @classmethod

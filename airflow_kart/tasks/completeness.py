@@ -49,6 +49,8 @@ class Completeness:
     """Of a complete task: the code that made its artifacts."""
     changed: tuple[type, ...] = ()
     """Of a complete task: the classes whose code has changed since."""
+    reused: bool = False
+    """Of a complete task: whether its artifacts are copies of an equal run's."""
     note: str = ""
     """Of a complete task: what a reader should know, for example that its code has changed since."""
 
@@ -173,6 +175,7 @@ class _Look(NamedTuple):
             return cls(state.complete, state.reason, artifact=state.artifact)
         when = found.published_at[:19].replace("T", " ")
         words = f"made {when} UTC" + (f" by {' '.join(found.airflow_run)}" if found.airflow_run else "")
+        words += ", reused from an equal run" if found.is_reused else ""
         words += f", {state.reason}" if state.reason != "complete" else ""  # in another workspace
         made = Completeness(
             True,
@@ -182,6 +185,7 @@ class _Look(NamedTuple):
             found.airflow_run,
             found.airflow_try,
             made_with=found.made_with,
+            reused=found.is_reused,
         )
         return cls(True, state.reason, found.publication, made, state.artifact)
 

@@ -26,7 +26,15 @@ _FORMER = (
     "complete_check_at_run",
 )
 _FORMER_METHODS = ("make_unique_id", "load_data_frame", "get_task_log", "get_task_params", "get_processing_time")
-_SWITCHES = ("assets_when_cached", "inline", "rerun", "strict_check", "modification_time_check", "fail_on_empty_dump")
+_SWITCHES = (
+    "assets_when_cached",
+    "inline",
+    "rerun",
+    "strict_check",
+    "modification_time_check",
+    "fail_on_empty_dump",
+    "reuse_equal_inputs",
+)
 
 
 def check_declarations(cls: type[Task]) -> None:

@@ -38,7 +38,11 @@ class Flags:
     inline: ClassVar[bool] = False
     """Whether the tasks have no operators in a compiled DAG: the operators downstream make and cache them."""
     rerun: ClassVar[bool] = False
-    """Whether a run that needs the task always runs the task, and everything downstream, complete or not."""
+    """Whether a run that needs the task always runs the task, complete or not; what is downstream runs where bytes have changed."""
+    reuse_equal_inputs: ClassVar[bool] = True
+    """Whether a task that would run takes the artifact of an equal run in its place: of the same class and code, with equal
+    parameters and equal bytes of all inputs. Set it to ``False`` for a ``run()`` that reads what no input and no parameter says.
+    """
     strict_check: ClassVar[bool] = False
     """Whether a task is complete only if its requirements are complete too."""
     modification_time_check: ClassVar[bool] = False

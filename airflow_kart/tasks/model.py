@@ -35,6 +35,7 @@ class Task(Protocol):
     strict_check: ClassVar[bool]
     modification_time_check: ClassVar[bool]
     fail_on_empty_dump: ClassVar[bool]
+    reuse_equal_inputs: ClassVar[bool]
     column_types: ClassVar[Mapping[str, Any]]
     seed_functions: ClassVar[tuple[str, ...]]
     seed_value: ClassVar[int | None]
@@ -113,6 +114,8 @@ class TaskState(State):
 
     resolution: Resolution | None = None
     outputs: Outputs | None = None
+    content: bytes | None = None
+    """The digest of the task's content in its present or last run; ``None`` where an input has no checksum."""
     asked: object = None
     """The visit of a task that was asked what it requires, and is not yet resolved."""
     rng: np.random.Generator | None = None
@@ -121,6 +124,12 @@ class TaskState(State):
     def log(self) -> dict[str, Any]:
         """Values for the sidecar."""
         return {}
+
+
+def entropy_of(task: Task) -> str:
+    """Return 32 hex digits that seed a task's random numbers: the digest of its content in a run, else the unique id."""
+    content = task_state(task).content
+    return task.unique_id if content is None else content.hex()
 
 
 def is_task(value: object) -> TypeIs[Task]:

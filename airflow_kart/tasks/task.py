@@ -18,7 +18,7 @@ from airflow_kart.tasks.completeness import is_complete
 from airflow_kart.tasks.declarations import check_declarations
 from airflow_kart.tasks.flags import Flags
 from airflow_kart.tasks.inputs import input_parts, input_targets, loaded_inputs
-from airflow_kart.tasks.model import Kind, TaskState, task_state
+from airflow_kart.tasks.model import Kind, TaskState, entropy_of, task_state
 from airflow_kart.tasks.outputs import output_at
 from airflow_kart.tasks.resolution import resolve
 from airflow_kart.tasks.restoration import restore
@@ -117,14 +117,14 @@ class TaskOnKart(Parametrized, Identified, Flags, Generic[T]):
     def rng(self) -> np.random.Generator:
         """A random generator of the task's own, the same in every run of the same task.
 
-        Seeded with ``seed_value``, or else with all 128 bits of the unique id. No other thread or
-        library draws from this generator; they may draw from the generators of :attr:`seed_functions`.
+        Seeded with ``seed_value``, or else with the 128 bits of the digest of the run's content, or outside a run of the unique
+        id. No other thread or library draws from this generator; they may draw from the generators of :attr:`seed_functions`.
         """
         import numpy as np
 
         state = task_state(self)
         if state.rng is None:
-            state.rng = np.random.default_rng(int(self.unique_id, 16) if self.seed_value is None else self.seed_value)
+            state.rng = np.random.default_rng(int(entropy_of(self), 16) if self.seed_value is None else self.seed_value)
         return state.rng
 
     # Targets, and what is at them.

@@ -7,7 +7,7 @@ import re
 
 import pytest
 from airflow.sdk import DAG, BaseOperator
-from harness.pipeline import Clean, Judged, Model, Raw, Window, ran
+from harness.pipeline import RAN, Clean, Judged, Model, Raw, Window, ran
 from harness.stand_ins import context
 
 from airflow_kart import KartDag, KartOperator, KartTaskGroup, TaskOnKart, build, run_date
@@ -72,18 +72,42 @@ def test_rerun_takes_globs_and_reruns_what_is_below(run_dag):
     dag = judged("outcome_rerun")
     run_dag(dag)
     ran()
-    run = run_dag(dag, run_conf={"kart_rerun": ["clean__*"]})
+    run = run_dag(dag, run_conf={"kart_rerun": ["clean__*+"]})
     assert ran() == ["Clean", "Clean", "Judged", "Model", "Window"]
     assert run.outcomes()["cached"] == ["raw__0", "raw__1"]
+
+
+@pytest.mark.parametrize("plan", [True, False], ids=["plan", "no plan"])
+def test_where_a_rerun_gives_equal_bytes_nothing_downstream_runs(run_dag, monkeypatch, plan):
+    dag = judged("outcome_equal", plan=plan)
+    run_dag(dag)
+    ran()
+    run = run_dag(dag, run_conf={"kart_rerun": ["clean__0"]})
+    assert ran() == ["Clean"]
+    assert run.state == "success"
+    assert sorted(run.xcom("report", "report")["reused"]) == ["judged", "model", "window"]
+    assert {run.states[task] for task in ("judged", "model", "window")} == {"skipped"}
+    assert "its inputs are equal to those of" in run.xcom("judged")["reason"]
+    with monkeypatch.context() as changed:
+        changed.setattr(Clean, "run", lambda self: (RAN.append("Clean"), self.dump("other bytes")))
+        assert run_dag(dag, run_conf={"kart_rerun": ["clean__0"]}).outcomes()["ran"] == [
+            "clean__0",
+            "judged",
+            "model",
+            "window",
+        ]
+    assert ran() == ["Clean", "Judged", "Model", "Window"]
+    assert run_dag(dag).outcomes()["ran"] == []
 
 
 @pytest.mark.parametrize(
     ("named", "again"),
     [
-        ("Clean", ["Clean", "Clean", "Judged", "Model", "Window"]),
+        ("Clean+", ["Clean", "Clean", "Judged", "Model", "Window"]),
+        ("Clean", ["Clean", "Clean"]),
         ("Judge*", ["Judged"]),
-        ("model", ["Judged", "Model"]),
-        (["raw__1", "Judged"], ["Clean", "Judged", "Model", "Raw", "Window"]),
+        ("model+", ["Judged", "Model"]),
+        (["raw__1", "Judged"], ["Judged", "Raw"]),
     ],
     ids=str,
 )
@@ -221,9 +245,9 @@ def test_a_rerun_reaches_tasks_that_have_no_operator(run_dag):
     dag = judged("outcome_rerun_inside")
     run_dag(dag, run_conf={"days": 4})
     ran()
-    run_dag(dag, run_conf={"days": 4, "kart_rerun": ["window"]})
+    run_dag(dag, run_conf={"days": 4, "kart_rerun": ["window+"]})
     assert ran() == ["Judged", "Model", "Window"]
-    run_dag(dag, run_conf={"days": 4, "kart_rerun": ["raw__*"]})
+    run_dag(dag, run_conf={"days": 4, "kart_rerun": ["raw__*+"]})
     assert sorted(set(ran())) == ["Clean", "Judged", "Model", "Raw", "Window"]
 
 
@@ -231,7 +255,7 @@ def test_a_rerun_that_failed_goes_on_in_the_next_run(run_dag, monkeypatch):
     run_dag(judged("outcome_rerun_failed"))
     with monkeypatch.context() as broken:
         broken.setattr(Judged, "run", lambda self: 1 / 0)
-        assert run_dag(judged("outcome_rerun_failed"), run_conf={"kart_rerun": ["model"]}).state == "failed"
+        assert run_dag(judged("outcome_rerun_failed"), run_conf={"kart_rerun": ["model+"]}).state == "failed"
     ran()
     assert run_dag(judged("outcome_rerun_failed")).outcomes()["ran"] == ["judged"]
     assert ran() == ["Judged"]
@@ -378,9 +402,11 @@ def test_roots_that_overlap_run_and_rerun_together(run_dag, order):
     warm = run_dag(dag)
     assert kinds(warm) == {**dict.fromkeys(tasks, "not_needed"), **dict.fromkeys(("judged", "model", "window"), "cached")}
     run = run_dag(dag, run_conf={"kart_rerun": ["window"]})
-    assert ran() == ["Judged", "Model", "Window"]
+    assert ran() == ["Window"]
     why = run.xcom("report", "report")["why"]
-    assert (why["window"], why["judged"]) == ("asked to run again", "something it needs runs again")
+    assert (why["window"], why["judged"][:20]) == ("asked to run again", "its inputs are equal")
+    run = run_dag(dag, run_conf={"kart_rerun": ["window+"]})
+    assert ran() == ["Judged", "Model", "Window"]
 
 
 def test_a_rerun_has_the_plans_reason_in_its_sidecar(run_dag):
@@ -391,9 +417,9 @@ def test_a_rerun_has_the_plans_reason_in_its_sidecar(run_dag):
 
     dag = judged("outcome_reason")
     build(Judged(day=DAY))
-    run_dag(dag, run_conf={"kart_rerun": ["model"]})
+    run_dag(dag, run_conf={"kart_rerun": ["model+"]})
     reasons = [
         json.loads(Path(sidecar_uri(task.output().uri)).read_bytes())["run"]["reason"]
         for task in (Model(window=Window(day=DAY)), Judged(day=DAY))
     ]
-    assert reasons == ["asked to run again", "something it needs runs again"]
+    assert reasons == ["asked to run again", "asked to run again"]

@@ -95,20 +95,23 @@ def test_what_is_missing_is_made_where_it_is_needed() -> None:
     ("rerun", "again"),
     [
         ("Total", {"Total(factor=10)"}),
-        (["Middle"], {"Middle(n=1, factor=10)", "Middle(n=2, factor=10)", "Total(factor=10)"}),
-        (["Raw"], set(EVERYTHING)),
+        (["Middle"], {"Middle(n=1, factor=10)", "Middle(n=2, factor=10)"}),
+        (["Middle+"], {"Middle(n=1, factor=10)", "Middle(n=2, factor=10)", "Total(factor=10)"}),
+        (["Raw"], {"Raw(n=1)", "Raw(n=2)"}),
+        (["R*+"], set(EVERYTHING)),
         (["*"], set(EVERYTHING)),
         (["M*", "Total"], {"Middle(n=1, factor=10)", "Middle(n=2, factor=10)", "Total(factor=10)"}),
-        (["middle"], {"Middle(n=1, factor=10)", "Middle(n=2, factor=10)", "Total(factor=10)"}),
-        ([Middle], {"Middle(n=1, factor=10)", "Middle(n=2, factor=10)", "Total(factor=10)"}),
+        (["middle"], {"Middle(n=1, factor=10)", "Middle(n=2, factor=10)"}),
+        (["middle+"], {"Middle(n=1, factor=10)", "Middle(n=2, factor=10)", "Total(factor=10)"}),
+        ([Middle], {"Middle(n=1, factor=10)", "Middle(n=2, factor=10)"}),
         (Total, {"Total(factor=10)"}),
-        ([Middle(n=1)], {"Middle(n=1, factor=10)", "Total(factor=10)"}),
-        (Raw(n=2), {"Raw(n=2)", "Middle(n=2, factor=10)", "Total(factor=10)"}),
+        ([Middle(n=1)], {"Middle(n=1, factor=10)"}),
+        (Raw(n=2), {"Raw(n=2)"}),
         ((Total().unique_id,), {"Total(factor=10)"}),
         ([], set()),
     ],
 )
-def test_what_is_named_runs_again_with_all_below(rerun: Any, again: set[str]) -> None:
+def test_what_is_named_runs_again_and_what_is_downstream_where_asked_for(rerun: Any, again: set[str]) -> None:
     build(Total())
     ran.clear()
     assert build(Total(), rerun=rerun) == 30

@@ -135,7 +135,7 @@ class TestWrapper:
     def test_rerun_of_what_it_groups_reaches_its_consumers(self) -> None:
         build(After())
         RAN.clear()
-        build(After(), rerun=["Number"])
+        build(After(), rerun=["Number+"])
         assert sorted(RAN) == ["After", "Number 0", "Number 1", "Number 7"]
 
     def test_with_workers(self) -> None:

@@ -22,6 +22,7 @@ from airflow_kart.runtime.plan import Outcome, make_plan
 from airflow_kart.runtime.runner import make_all, run_task
 from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.skipping import Skips
+from airflow_kart.tasks.content import content_of
 from airflow_kart.tasks.graph import Graph
 
 pytestmark = pytest.mark.usefixtures("workspace")
@@ -315,7 +316,9 @@ def test_the_run_is_recorded() -> None:
     assert run["started_at"] <= run["finished_at"]
     assert 0 < run["seconds"] < 60
     assert run["reason"] == "no artifact"
-    assert run["seed"]["value"] == int(Table().unique_id[:8], 16)
+    content = content_of(Table(), Table().output().sidecar().inputs)
+    assert content is not None
+    assert run["seed"]["value"] == int(content.hex()[:8], 16)
     assert run["peak_memory_bytes"] > 10_000_000
     assert sidecar_of(Table())["airflow"] is None
 
@@ -446,7 +449,7 @@ def test_private_values_appear_nowhere(workspace: Path, monkeypatch: pytest.Monk
     caplog.set_level(logging.DEBUG)
     build(Above(below=Secretive(token=SECRET)))
     files = [path for path in workspace.rglob("*") if path.is_file()]
-    assert len([path for path in files if path.name not in {"publishing.lock", "held"}]) == 4
+    assert len([path for path in files if path.name not in {"publishing.lock", "held"}]) == 6  # two in the index
     for path in files:
         assert SECRET.encode() not in path.read_bytes()
         assert SECRET not in str(path)

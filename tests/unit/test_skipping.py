@@ -115,7 +115,10 @@ def reason(task: TaskOnKart[Any]) -> str:
 def test_a_sidecar_has_the_reason_of_the_plan(workspace: Path, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     build(Watchful())
     assert reason(Watchful()) == reason(Input()) == "no artifact"
-    build(Watchful(), rerun=["Input"], workers=workers)
+    build(Watchful(), rerun=["Input+"], workers=workers)
+    assert reason(Input()) == reason(Watchful()) == "asked to run again"
+    monkeypatch.setattr(Watchful, "reuse_equal_inputs", False)
+    build(Watchful(), rerun=["Input"])
     assert (reason(Input()), reason(Watchful())) == ("asked to run again", "something it needs runs again")
     monkeypatch.setattr(Input, "run", lambda self: self.dump(2))
     build(Input(), rerun=["Input"])

@@ -73,11 +73,17 @@ class Sidecar:
         body = f"{{\n{parts}".encode("utf-8", "replace")
         return body + _digest_line(body)
 
-    def replacing(self, before: Publications) -> Sidecar:
-        """Return the interim sidecar of a replacement, under which readers also accept the artifacts before."""
+    def replacing(self, before: Publications, *, named: bool = False) -> Sidecar:
+        """Return the interim sidecar of a replacement, under which readers also accept the artifacts before.
+
+        Args:
+            before: the artifacts before.
+            named: whether somebody asked for this very task to run again.
+        """
         sha256s = tuple(sha256 for sha256, _ in before)
         interim = {"replaces": list(sha256s), "replaces_publications": [publication for _, publication in before]}
-        return replace(self, content={**self.content, **interim}, replaces=sha256s)
+        content = {**self.content, **interim, **({"named": True} if named else {})}
+        return replace(self, content=content, replaces=sha256s)
 
     def found_damaged(self, sha256: str) -> Sidecar:
         """Return the sidecar of an artifact whose bytes have another SHA-256 than the recorded one."""
@@ -142,6 +148,11 @@ class Sidecar:
     def published_at(self) -> str:
         """When the artifact was published (ISO 8601, UTC), or an empty text."""
         return str(self._part("run").get("finished_at") or "")
+
+    @property
+    def is_reused(self) -> bool:
+        """Whether the artifact is a copy of an equal run's."""
+        return "reused_from" in self.content
 
     @property
     def inputs(self) -> dict[str, str | None]:

@@ -129,6 +129,7 @@ _PARTS: Mapping[str, _Check] = {
     "publication": _is_hex32,
     "replaces": _list_of(_is_sha256),
     "replaces_publications": _list_of(_or_null(_is_hex32)),
+    "named": lambda value: value is True,
     "damaged": _with(sha256=_is_sha256, found_at=_is_moment),
     "task": _with(
         **{"class": _is_text},
@@ -137,6 +138,8 @@ _PARTS: Mapping[str, _Check] = {
     ),
     "upstream": _list_of(_IS_REQUIRED),
     "upstream_code": lambda value: isinstance(value, dict) and all(map(_list_of(_is_hex32), value.values())),
+    "content_key": _is_hex32,
+    "reused_from": _with(uri=_is_text, unique_id=_is_text, sha256=_is_sha256),
     "source": _with(fingerprint=_or_null(_is_hex32), parts=_is_texts),
     "task_log": _is_object,
     "log_tail": _list_of(_is_text),

@@ -1,0 +1,145 @@
+"""Early cut-off: the artifact of an equal run stands in for a run."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from airflow_kart.artifacts import index
+from airflow_kart.artifacts.publication import Publication
+from airflow_kart.artifacts.sidecar import Sidecar, upstream_code
+from airflow_kart.artifacts.sidecar.source import of_bundle
+from airflow_kart.artifacts.target import Target
+from airflow_kart.exceptions import CorruptArtifactError
+from airflow_kart.locks import Hold
+from airflow_kart.runtime.inputs import Inputs
+from airflow_kart.runtime.session import Session
+from airflow_kart.settings import kart_bool
+from airflow_kart.storage.workspace import Workspace
+from airflow_kart.tasks.content import content_key, content_of
+from airflow_kart.tasks.model import Task
+from airflow_kart.tasks.nesting import KeyPath
+from airflow_kart.tasks.outputs import read_targets
+from airflow_kart.tasks.provenance import task_parts, upstream_part
+from airflow_kart.tasks.redaction import Redaction
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Making:
+    """One task about to be made, under its lock.
+
+    Args:
+        task: the task.
+        targets: what the task writes itself, with their keys.
+        session: the run's circumstances.
+        hold: the lock.
+        redaction: takes secrets out.
+        inputs: the artifacts that the task reads.
+    """
+
+    task: Task
+    targets: tuple[tuple[KeyPath, Target], ...]
+    session: Session
+    hold: Hold
+    redaction: Redaction
+    inputs: Inputs
+
+    def publication(self) -> Publication:
+        """Return the publication of the task's outputs, to be entered."""
+        publication = Publication({target.uri: target.store for _, target in self.targets})
+        publication.input_checksums.update(self.inputs.checksums)
+        publication.redact = self.redaction.text
+        return publication
+
+    def content(self) -> bytes | None:
+        """Return the digest of the task's content."""
+        return content_of(self.task, self.inputs.checksums)
+
+    def key(self, content: bytes | None) -> str | None:
+        """Return the content key; ``None`` for a task that is neither found by its content nor takes an equal run's artifact."""
+        if content is None or not self.task.reuse_equal_inputs or not _allowed():
+            return None
+        return content_key(self.task, content, self.targets)
+
+    def described(self, publication: Publication, asked: Sequence[tuple[KeyPath, Task]] = ()) -> dict[str, Any]:
+        """Return the parts of a sidecar that describe the task and its surroundings.
+
+        Args:
+            publication: knows the checksums of what was read.
+            asked: the tasks that ``run()`` asked for, with their keys.
+        """
+        parts = task_parts(self.task, publication.input_checksums, self.redaction)
+        parts["upstream"] += [
+            upstream_part(path, required, publication.input_checksums, dynamic=True) for path, required in asked
+        ]
+        found = (target.state().sidecar for _, required in asked for target in read_targets(required))
+        parts["upstream_code"] = upstream_code([*self.inputs.sidecars, *(one for one in found if one is not None)])
+        coordinates = self.session.coordinates
+        parts["source"] = of_bundle(parts["source"], (coordinates or {}).get("bundle_version"))
+        parts["airflow"] = dict(coordinates) if coordinates else None
+        return parts
+
+    def remember(self, key: str) -> None:
+        """Let later tasks of equal content find the artifacts that were just published."""
+        index.record(Workspace.current(), key, [target.uri for _, target in self.targets])
+
+    def reuse(self, key: str) -> tuple[str, list[Sidecar]] | None:
+        """Publish copies of the artifacts of an equal run; return the reason and the sidecars, ``None`` without such a run.
+
+        Raises:
+            LockLostError: the lock was lost.
+            StorageError: a store refused.
+        """
+        there = [found for found in (target.state().sidecar for _, target in self.targets) if found is not None]
+        if any(found.damage or found.content.get("named") for found in there):
+            return None
+        equal = index.look_up(Workspace.current(), key)
+        if len(equal) != len(self.targets):
+            return None
+        first = equal[0].sidecar
+        reason = f"its inputs are equal to those of {first.class_name} {str(first.unique_id)[:8]}, made {_moment(first)}"
+        with self.publication() as publication:
+            try:
+                for (_, target), one in zip(self.targets, equal, strict=True):
+                    made = replace(one.sidecar.artifact, uri=one.uri)
+                    publication.stage_copy(target.uri, target.store, one.store, made)
+            except (FileNotFoundError, CorruptArtifactError) as error:
+                logger.info("%r runs, as an equal run's artifact cannot be used: %s", self.task, error)
+                return None
+            parts = self.described(publication)
+            now = dt.datetime.now(dt.timezone.utc).isoformat()
+            made_from = {
+                "uri": equal[0].uri,
+                "unique_id": first.unique_id,
+                "sha256": first.artifact.sha256,
+                "made_at": first.published_at,
+                "airflow": first.content.get("airflow"),
+            }
+            self.hold.check()
+            published = publication.publish(
+                {
+                    **parts,
+                    "task_log": first.content.get("task_log") or {},
+                    "log_tail": first.content.get("log_tail") or [],
+                    "run": {**(first.content.get("run") or {}), "started_at": now, "finished_at": now, "reason": reason},
+                    "content_key": key,
+                    "reused_from": first.content.get("reused_from") or made_from,
+                }
+            )
+        self.remember(key)
+        logger.info("%r is reused: %s", self.task, reason)
+        return reason, published
+
+
+def _allowed() -> bool:
+    given = Workspace.current().reuse_equal_inputs
+    return kart_bool("reuse_equal_inputs") if given is None else given
+
+
+def _moment(sidecar: Sidecar) -> str:
+    return f"{sidecar.published_at[:19].replace('T', ' ')} UTC"

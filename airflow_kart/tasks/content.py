@@ -1,0 +1,78 @@
+"""The content of a task: everything that its result is made of, with inputs by checksum in place of unique ids.
+
+The unique id names what is asked for: it counts inputs by their unique ids. The content counts them by their bytes. So a task
+downstream of one that ran again, or that has another id now, has the same content as before where the bytes are equal, and
+then the same random numbers and, from a deterministic ``run()``, the same result.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import cast
+
+from airflow_kart.artifacts.sidecar.jsonable import as_json
+from airflow_kart.artifacts.sidecar.source import code_of
+from airflow_kart.artifacts.target import Target
+from airflow_kart.formats import options_of
+from airflow_kart.identity.code import AUTO
+from airflow_kart.identity.encoding import digest, encode, encode_items
+from airflow_kart.identity.names import logical_class_name
+from airflow_kart.parameters.parametrized import Parametrized, encoded_parameters, held_tasks
+from airflow_kart.tasks.model import Task
+from airflow_kart.tasks.nesting import KeyPath
+from airflow_kart.tasks.outputs import read_targets
+from airflow_kart.tasks.resolution import resolve
+
+_CONTENT = b"airflow-kart/content/1"
+_KEY = b"airflow-kart/content-key/1"
+
+
+def content_of(task: Task, checksums: Mapping[str, str]) -> bytes | None:
+    """Return the digest of a task's content, 16 bytes: class, code version, parameters, and the bytes of each input by its keys.
+
+    Args:
+        task: the task.
+        checksums: the SHA-256 of each input, by uri.
+
+    Returns:
+        ``None`` where an input has no checksum, or where the task holds a task, as a parameter, that it does not require: nobody
+        knows what the task takes from that.
+    """
+    resolution, cls = resolve(task), type(task)
+    required = {found.unique_id for _, found in resolution.inputs}
+    if any(held.unique_id not in required for held in cast("Iterable[Task]", held_tasks(task))):
+        return None
+    inputs = []
+    for path, found in resolution.inputs:
+        read = [checksums.get(target.uri) for target in read_targets(found)]
+        if None in read:
+            return None
+        inputs.append([list(path), read])
+    plain = {name for name, parameter in cls.get_parameters().items() if not parameter.holds_tasks}
+    parameters = {name: found for name, found in encoded_parameters(cast(Parametrized, task)).items() if name in plain}
+    version = cls.code_version if resolution.fingerprint is None else f"{AUTO} {resolution.fingerprint}"
+    return digest(_CONTENT, [encode(logical_class_name(cls)), encode(version), encode_items(parameters), encode(inputs)])
+
+
+def content_key(task: Task, content: bytes, targets: Iterable[tuple[KeyPath, Target]]) -> str | None:
+    """Return the key by which an artifact of the same content is found, 32 hex digits.
+
+    The key counts the code, whatever ``code_version`` says, and how each output is written.
+
+    Args:
+        task: the task.
+        content: from :func:`content_of`.
+        targets: what the task writes itself, with their keys.
+
+    Returns:
+        ``None`` for code without a fingerprint and without a version.
+    """
+    code = resolve(task).fingerprint or code_of(type(task)).get("")
+    if code is None and type(task).code_version is None:
+        return None
+    written = [
+        [list(path), target.format.name, json.dumps(as_json(options_of(target.format)), sort_keys=True)]
+        for path, target in targets
+    ]
+    return digest(_KEY, [content, encode(code), encode(written)]).hex()

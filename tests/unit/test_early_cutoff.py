@@ -1,0 +1,382 @@
+"""Early cut-off: a task that would run takes the artifact of an equal run, and never anything else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from airflow_kart import IntParameter, StrParameter, Target, TaskInstanceParameter, TaskOnKart, Workspace, WrapperTask, build
+from airflow_kart.artifacts.sidecar import Sidecar
+from airflow_kart.exceptions import ConfigurationError
+from airflow_kart.formats import GzipFormat, PickleFormat
+from airflow_kart.runtime.runner import run_task
+
+RAN: list[str] = []
+WORLD: dict[str, Any] = {}
+"""What the sources read: the state of the world outside the graph."""
+
+
+@pytest.fixture(autouse=True)
+def _clean() -> Iterator[None]:
+    RAN.clear()
+    WORLD.clear()
+    yield
+
+
+class Source(TaskOnKart[Any]):
+    name: str = StrParameter(default="a")
+    edition: int = IntParameter(default=0)
+    """Gives another unique id, and changes nothing."""
+
+    def run(self) -> None:
+        RAN.append("Source")
+        self.dump(WORLD.get(self.name, 0))
+
+
+class Step(TaskOnKart[Any]):
+    of: TaskOnKart[Any] = TaskInstanceParameter(default=Source())
+    add: int = IntParameter(default=1)
+
+    def requires(self) -> Any:
+        return self.of
+
+    def run(self) -> None:
+        RAN.append("Step")
+        self.dump((self.load(), self.add, int(self.rng.integers(1 << 30)), random.random()))
+
+
+class Pair(TaskOnKart[Any]):
+    left: TaskOnKart[Any] = TaskInstanceParameter()
+    right: TaskOnKart[Any] = TaskInstanceParameter()
+
+    def requires(self) -> Any:
+        return {"left": self.left, "right": self.right}
+
+    def output(self) -> Any:
+        return {"sum": self.make_target("pair/sum.pkl"), "text": self.make_target("pair/text.txt")}
+
+    def run(self) -> None:
+        RAN.append("Pair")
+        self.dump((self.load("left"), self.load("right")), "sum")
+        self.dump(repr(self.load("left")), "text")
+
+
+class Asks(TaskOnKart[Any]):
+    of: TaskOnKart[Any] = TaskInstanceParameter()
+
+    def requires(self) -> Any:
+        return self.of
+
+    def run(self) -> Any:
+        RAN.append("Asks")
+        found = yield Source(name="asked", edition=self.load() if isinstance(self.load(), int) else 7)
+        self.dump((self.load(), found.load()))
+
+
+class Both(WrapperTask):
+    of: TaskOnKart[Any] = TaskInstanceParameter()
+
+    def requires(self) -> Any:
+        return [self.of, Step(of=self.of, add=9)]
+
+
+class Total(TaskOnKart[Any]):
+    of: TaskOnKart[Any] = TaskInstanceParameter()
+
+    def requires(self) -> Any:
+        return {"both": Both(of=self.of), "of": self.of}
+
+    def run(self) -> None:
+        RAN.append("Total")
+        self.dump(repr(self.load("both")))
+
+
+def chain(edition: int) -> TaskOnKart[Any]:
+    return Step(of=Step(of=Source(edition=edition)), add=2)
+
+
+def ran(task: TaskOnKart[Any], **options: Any) -> list[str]:
+    RAN.clear()
+    build(task, **options)
+    return list(RAN)
+
+
+def sidecar(task: TaskOnKart[Any]) -> Sidecar:
+    target = task.output()
+    assert isinstance(target, Target)
+    found = target.sidecar()
+    assert found is not None
+    return found
+
+
+pytestmark = pytest.mark.usefixtures("workspace")
+
+
+class TestCutOff:
+    def test_equal_bytes_stand_in_for_all_runs_downstream(self) -> None:
+        assert ran(chain(0)) == ["Source", "Step", "Step"]
+        assert ran(chain(1)) == ["Source"]
+        assert build(chain(1)) == build(chain(0))
+        found = sidecar(chain(1))
+        assert found.content["reused_from"]["unique_id"] == chain(0).unique_id
+        assert found.content["reused_from"]["sha256"] == found.artifact.sha256
+        assert found.content["upstream"][0]["unique_id"] == Step(of=Source(edition=1)).unique_id
+        assert found.seconds == sidecar(chain(0)).seconds
+        assert "its inputs are equal to those of" in found.content["run"]["reason"]
+        assert os.path.samefile(chain(0).output().uri, chain(1).output().uri)
+
+    def test_other_bytes_run(self) -> None:
+        build(chain(0))
+        WORLD["a"] = 1
+        assert ran(chain(1)) == ["Source", "Step", "Step"]
+
+    def test_what_is_reused_is_reused_again_and_names_the_first(self) -> None:
+        build(chain(0))
+        build(chain(1))
+        shutil.rmtree(Path(chain(0).output().uri).parent / "x", ignore_errors=True)
+        assert ran(chain(2)) == ["Source"]
+        assert sidecar(chain(2)).content["reused_from"]["unique_id"] == chain(0).unique_id
+
+    def test_several_outputs_come_together(self) -> None:
+        build(Pair(left=Source(), right=Source(name="b")))
+        other = Pair(left=Source(edition=1), right=Source(name="b"))
+        assert ran(other) == ["Source"]
+        assert build(other) == {"sum": (0, 0), "text": "0"}
+
+    def test_one_output_that_is_gone_makes_the_task_run(self) -> None:
+        first = Pair(left=Source(), right=Source(name="b"))
+        build(first)
+        Path(first.output()["text"].uri).unlink()
+        assert ran(Pair(left=Source(edition=1), right=Source(name="b"))) == ["Source", "Pair"]
+
+    def test_inputs_that_change_places_are_not_equal(self) -> None:
+        WORLD["b"] = 1
+        build(Pair(left=Source(), right=Source(name="b")))
+        assert ran(Pair(left=Source(name="b"), right=Source())) == ["Pair"]
+
+    def test_wrappers_count_by_what_they_group(self) -> None:
+        build(Total(of=Source()))
+        assert ran(Total(of=Source(edition=1))) == ["Source"]
+
+    def test_a_task_that_asked_for_more_runs(self) -> None:
+        build(Asks(of=Source()))
+        assert ran(Asks(of=Source(edition=1))) == ["Source", "Asks"]
+
+    def test_two_workers(self) -> None:
+        build(Pair(left=chain(0), right=Source(name="b")), workers=2)
+        task = Pair(left=chain(1), right=Source(name="b"))
+        build(task, workers=2)
+        assert "reused_from" in task.output()["sum"].sidecar().content
+
+    def test_another_workspace_lends_its_artifacts(self, workspace: Path, tmp_path: Path) -> None:
+        build(chain(0))
+        with Workspace(str(tmp_path / "mine"), read_from=(str(workspace),)):
+            assert ran(chain(1)) == ["Source"]
+            assert Path(chain(1).output().uri).is_relative_to(tmp_path / "mine")
+
+    def test_memory_and_other_stores_copy(self) -> None:
+        with Workspace("memory://cutoff"):
+            build(chain(0))
+            assert ran(chain(1)) == ["Source"]
+            assert build(chain(1)) == build(chain(0))
+
+    def test_where_the_file_system_has_no_links_bytes_are_copied(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_given: object, **_options: object) -> None:
+            raise PermissionError("no links here")
+
+        monkeypatch.setattr(os, "link", refuse)
+        build(chain(0))
+        assert ran(chain(1)) == ["Source"]
+        assert not os.path.samefile(chain(0).output().uri, chain(1).output().uri)
+
+
+class TestNotReused:
+    def test_a_class_may_opt_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Step, "reuse_equal_inputs", False)
+        build(chain(0))
+        assert ran(chain(1)) == ["Source", "Step", "Step"]
+
+    def test_a_workspace_may_opt_out_and_so_may_the_configuration(
+        self, workspace: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        build(chain(0))
+        with Workspace(str(workspace), reuse_equal_inputs=False):
+            assert ran(chain(1)) == ["Source", "Step", "Step"]
+        monkeypatch.setenv("AIRFLOW__KART__REUSE_EQUAL_INPUTS", "False")
+        assert ran(chain(2)) == ["Source", "Step", "Step"]
+        monkeypatch.setenv("AIRFLOW__KART__REUSE_EQUAL_INPUTS", "perhaps")
+        with pytest.raises(ConfigurationError, match="reuse_equal_inputs is 'perhaps'"):
+            build(chain(3))
+
+    def test_another_format_is_not_reused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        build(chain(0))
+        monkeypatch.setattr(Step, "output", lambda self: self.make_target("step.pkl", format=GzipFormat(PickleFormat())))
+        assert ran(chain(1)) == ["Source", "Step", "Step"]
+
+    def test_a_held_task_that_is_not_required_may_say_anything(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Step, "requires", lambda _self: [])
+        monkeypatch.setattr(Step, "run", lambda self: self.dump(self.of.unique_id))
+        assert build(Step(of=Source(edition=0))) != build(Step(of=Source(edition=1)))
+
+    @pytest.mark.parametrize("damage", ["bytes", "sidecar", "index", "nothing there"])
+    def test_nothing_damaged_is_reused(self, damage: str, workspace: Path) -> None:
+        build(chain(0))
+        before = build(chain(0))
+        artifact = Path(chain(0).output().uri)
+        if damage == "bytes":
+            artifact.write_bytes(artifact.read_bytes()[:-1])
+        elif damage == "sidecar":
+            file = Path(f"{artifact}.kart.json")
+            file.write_bytes(file.read_bytes().replace(b'"rows"', b'"rowz"'))
+        elif damage == "index":
+            for entry in (workspace / ".kart-index").rglob("*.json"):
+                entry.write_bytes(random.choice([b"", b"{", b"[1]", b'["../../x"]', b'["/etc/passwd"]', b"null"]))
+        else:
+            shutil.rmtree(workspace / ".kart-index")
+        assert "Step" in ran(chain(1))
+        assert build(chain(1)) == before
+
+    def test_an_entry_that_points_elsewhere_is_not_believed(self, workspace: Path) -> None:
+        build(chain(0))
+        WORLD["a"] = 5
+        other = Step(of=Source(name="a", edition=9), add=77)
+        build(other)
+        path = Path(other.output().uri).relative_to(workspace)
+        for entry in (workspace / ".kart-index").rglob("*.json"):
+            entry.write_text(f'["{path}"]')
+        WORLD.clear()
+        assert ran(chain(1)) == ["Source", "Step", "Step"]
+
+
+class TestReruns:
+    def test_equal_bytes_leave_all_downstream_complete(self) -> None:
+        build(chain(0))
+        assert ran(chain(0), rerun=["Source"]) == ["Source"]
+        assert chain(0).complete()
+        assert ran(chain(0)) == []
+
+    def test_other_bytes_run_exactly_what_is_downstream(self) -> None:
+        task = Pair(left=chain(0), right=Source(name="b"))
+        build(task)
+        WORLD["a"] = 3
+        assert ran(task, rerun=[Source(edition=0)]) == ["Source", "Step", "Step", "Pair"]
+        assert ran(task) == []
+
+    def test_a_plus_forces_everything_downstream(self) -> None:
+        build(chain(0))
+        assert ran(chain(0), rerun=["Source+"]) == ["Source", "Step", "Step"]
+        with pytest.raises(ConfigurationError, match=r"no task matches 'Nobody'"):
+            build(chain(0), rerun=["Nobody+"])
+
+    def test_what_is_named_runs(self) -> None:
+        build(chain(0))
+        assert ran(chain(0), rerun=["Step"]) == ["Step", "Step"]
+        assert ran(chain(0), rerun=[chain(0)]) == ["Step"]
+
+    def test_a_class_that_always_runs_does(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        build(chain(0))
+        monkeypatch.setattr(Source, "rerun", True)
+        assert ran(chain(0)) == ["Source"]
+        WORLD["a"] = 8
+        assert ran(chain(0)) == ["Source", "Step", "Step"]
+
+    def test_damaged_bytes_are_made_again_although_an_equal_copy_is_there(self) -> None:
+        build(chain(0))
+        value = build(chain(1))
+        with Path(chain(1).output().uri).open("r+b") as file:  # of both: one is a link to the other
+            file.write(b"\x00\x00")
+        assert build(chain(1)) == value
+        assert RAN.count("Step") >= 1
+
+    def test_one_task_by_itself(self) -> None:
+        build(chain(0))
+        build(Step(of=Source(edition=1)))
+        RAN.clear()
+        assert str(run_task(chain(1)).outcome) == "reused"
+        assert str(run_task(chain(1)).outcome) == "cached"
+        assert str(run_task(chain(1), force=True, named=True).outcome) == "ran"
+
+
+class Machine(RuleBasedStateMachine):
+    """Edits, reruns, overlays and losses: what ``build()`` returns is what an empty workspace would give."""
+
+    folder: ClassVar[Path]
+
+    @initialize()
+    def begin(self) -> None:
+        self.base = self.folder / uuid.uuid4().hex
+        self.world: dict[str, Any] = {"a": 0, "b": 0}
+        self.count = 0
+
+    @contextlib.contextmanager
+    def within(self, overlay: bool = False) -> Iterator[None]:
+        WORLD.clear()
+        WORLD.update(self.world)
+        first = Workspace(str(self.base / "first"))
+        with Workspace(str(self.base / "second"), read_from=(first.directory,)) if overlay else first:
+            yield
+
+    def task(self, kind: int, name: str, edition: int, add: int) -> TaskOnKart[Any]:
+        source = Source(name=name, edition=edition)
+        step = Step(of=source, add=add)
+        tasks: list[TaskOnKart[Any]] = [
+            step,
+            Pair(left=step, right=source),
+            Step(of=Pair(left=source, right=step), add=add),
+            Total(of=step),
+            Asks(of=source),
+        ]
+        return tasks[kind]
+
+    @rule(
+        kind=st.integers(0, 4),
+        name=st.sampled_from("ab"),
+        edition=st.integers(0, 2),
+        add=st.integers(0, 1),
+        again=st.sampled_from([("Source",), ("Source+",), ("S*",), ("*",)]),
+        overlay=st.booleans(),
+    )
+    def build_it(self, kind: int, name: str, edition: int, add: int, again: Any, overlay: bool) -> None:
+        """The world of a source is what it was when the source ran last; so each build asks its sources again."""
+        task = self.task(kind, name, edition, add)
+        with self.within(overlay):
+            found = build(task, rerun=again)
+        self.count += 1
+        with self.within(), Workspace(str(self.base / f"cold{self.count}"), reuse_equal_inputs=False):
+            assert found == build(task)
+
+    @rule(name=st.sampled_from("ab"), value=st.integers(0, 2))
+    def the_world_changes(self, name: str, value: int) -> None:
+        self.world[name] = value
+
+    @rule(which=st.sampled_from(["*.pkl", "*.kart.json", ".kart-index"]), part=st.integers(0, 3))
+    def things_are_lost(self, which: str, part: int) -> None:
+        for number, path in enumerate(sorted(self.base.rglob(which))):
+            if number % 4 == part:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    @invariant()
+    def nothing_is_half_done(self) -> None:
+        if hasattr(self, "base"):
+            assert not [path for path in self.base.rglob(".kart-uploads/*") if path.suffix != ".lock"]
+
+
+def test_a_build_returns_what_an_empty_workspace_would_give(tmp_path: Path) -> None:
+    from hypothesis.stateful import run_state_machine_as_test
+
+    Machine.folder = tmp_path
+    steps = int(os.environ.get("KART_STEPS", "300"))
+    run_state_machine_as_test(
+        Machine, settings=settings(max_examples=max(steps // 20, 1), stateful_step_count=20, deadline=None)
+    )
