@@ -49,5 +49,5 @@ class ExternalTarget(Target):
             )
         super().dump(obj, custom_labels)
 
-    def begin_replacement(self) -> None:
+    def begin_replacement(self, *, named: bool = False) -> None:
         """Do nothing: no task here can make the artifact again."""
