@@ -30,7 +30,9 @@ Roots = TaskOnKart[Any] | type[TaskOnKart[Any]] | Sequence[TaskOnKart[Any] | typ
 
 _RETRIES = ("retries", "retry_delay", "retry_exponential_backoff", "max_retry_delay")
 """The arguments for all tasks' operators that the plan gets too: a plan that dies would end the run before any task."""
-_OURS = frozenset({"task", "task_id", "blueprint", "on_cached", "dag", "task_group", *KartBaseOperator.template_fields})
+_OURS = frozenset(
+    {"task", "task_id", "blueprint", "on_cached", "dag", "task_group", "namespace", *KartBaseOperator.template_fields}
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Compilation:
     task_ids: Mapping[tuple[str, str], str]
     """Each node's task id, without the prefix of a group."""
     workspace: str | Workspace | None
+    namespace: str | None
 
     def add_operators(
         self,
@@ -72,6 +75,7 @@ class Compilation:
         plan_task_id = child_id(group, "plan") if plan else None
         blueprint = self._blueprint(ids, fields, plan_task_id)
         shared: dict[str, Any] = {"bind": dict(self.binding.bind), "workspace": self.workspace, "workspace_directory": None}
+        shared["namespace"] = self.namespace
         subgroups: dict[str, TaskGroup] = {}
         labels = group_labels(self.structure.nodes, self.task_ids)
         operators: dict[tuple[str, str], KartOperator] = {}
@@ -119,6 +123,7 @@ def compile_roots(
     bind: Mapping[str, object] | None,
     workspace: str | Workspace | None,
     workspace_directory: str | None,
+    namespace: str | None,
 ) -> Compilation:
     """Compile one or several roots.
 
@@ -127,6 +132,7 @@ def compile_roots(
         bind: values and templates for the roots' parameters.
         workspace: as for :class:`~airflow_kart.operators.base.KartBaseOperator`.
         workspace_directory: as ``workspace``.
+        namespace: as ``workspace``.
 
     Raises:
         KartError: a root, the binding or a task is wrong; Airflow shows the error as the file's import error.
@@ -136,12 +142,11 @@ def compile_roots(
         raise BindingError("root is empty; give a task, a task class, or a list of these")
     roots = tuple(RootSpec.of(one) for one in given)
     binding = make_binding(roots, bind or {})
-    with workspace_to_compile_in(given_workspace(workspace, workspace_directory)) as compiled_in:
+    with workspace_to_compile_in(given_workspace(workspace, workspace_directory, namespace)) as compiled_in:
         warn_while_parsing(compiled_in)
         structure = make_structure(roots, binding)
-    return Compilation(
-        roots, binding, structure, task_ids(structure.nodes), workspace_directory if workspace is None else workspace
-    )
+    place = workspace_directory if workspace is None else workspace
+    return Compilation(roots, binding, structure, task_ids(structure.nodes), place, namespace)
 
 
 def child_id(group: TaskGroup, label: str) -> str:

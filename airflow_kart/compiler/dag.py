@@ -36,6 +36,8 @@ class KartDag(DAG):
             which also names connections, locks and workspaces to read from; by default ``[kart] workspace_directory``. Its
             texts may be templates. A relative path is taken from ``AIRFLOW_HOME``.
         workspace_directory: a path or uri; the short form of ``workspace``.
+        namespace: counts in the unique ids, so that projects share a workspace but no artifacts; see
+            :class:`~airflow_kart.Workspace`. By default ``[kart] namespace``.
         on_cached: ``"skip"`` shows cached tasks as skipped, ``"success"`` as successful, at the cost of a process each.
         plan: whether the DAG starts with a plan, which skips at once all tasks that need not run.
         operator_kwargs: arguments for every task's operator, such as ``pool`` or ``retries``; a class's own
@@ -58,13 +60,14 @@ class KartDag(DAG):
         bind: Mapping[str, object] | None = None,
         workspace: str | Workspace | None = None,
         workspace_directory: str | None = None,
+        namespace: str | None = None,
         on_cached: OnCached = "skip",
         plan: bool = True,
         operator_kwargs: Mapping[str, object] | None = None,
         **dag_kwargs: Any,
     ) -> None:
         try:
-            compilation = compile_roots(root, bind, workspace, workspace_directory)
+            compilation = compile_roots(root, bind, workspace, workspace_directory, namespace)
             scheduled = dag_kwargs.get("schedule") is not None
             for name, (spec, default) in compilation.binding.form.items():
                 if scheduled and default is UNSET:

@@ -21,6 +21,7 @@ def kart_dag(
     bind: Mapping[str, object] | None = None,
     workspace: str | Workspace | None = None,
     workspace_directory: str | None = None,
+    namespace: str | None = None,
     on_cached: OnCached = "skip",
     plan: bool = True,
     operator_kwargs: Mapping[str, object] | None = None,
@@ -33,6 +34,7 @@ def kart_dag(
         bind: see :class:`~airflow_kart.KartDag`.
         workspace: see :class:`~airflow_kart.KartDag`.
         workspace_directory: see :class:`~airflow_kart.KartDag`.
+        namespace: see :class:`~airflow_kart.KartDag`.
         on_cached: see :class:`~airflow_kart.KartDag`.
         plan: see :class:`~airflow_kart.KartDag`.
         operator_kwargs: see :class:`~airflow_kart.KartDag`.
@@ -50,6 +52,7 @@ def kart_dag(
             bind=bind,
             workspace=workspace,
             workspace_directory=workspace_directory,
+            namespace=namespace,
             on_cached=on_cached,
             plan=plan,
             operator_kwargs=operator_kwargs,

@@ -25,7 +25,7 @@ class KartTaskGroup(TaskGroup):
     Args:
         group_id: the group's id, which prefixes the task ids.
         root: the task that the group makes, its class, or a list of these.
-        bind, workspace, workspace_directory, on_cached, plan, operator_kwargs: see :class:`~airflow_kart.KartDag`.
+        bind, workspace, workspace_directory, namespace, on_cached, plan, operator_kwargs: see :class:`~airflow_kart.KartDag`.
         group_kwargs: everything ``airflow.sdk.TaskGroup`` takes.
 
     Raises:
@@ -43,13 +43,14 @@ class KartTaskGroup(TaskGroup):
         bind: Mapping[str, object] | None = None,
         workspace: str | Workspace | None = None,
         workspace_directory: str | None = None,
+        namespace: str | None = None,
         on_cached: OnCached = "skip",
         plan: bool = True,
         operator_kwargs: Mapping[str, object] | None = None,
         **group_kwargs: Any,
     ) -> None:
         try:
-            compilation = compile_roots(root, bind, workspace, workspace_directory)
+            compilation = compile_roots(root, bind, workspace, workspace_directory, namespace)
             super().__init__(group_id, **group_kwargs)
             if next(self.iter_mapped_task_groups(), None) is not None:
                 raise BindingError(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from airflow_kart.exceptions import BindingError
+from airflow_kart.identity.names import valid_namespace
 from airflow_kart.locks import LOCK_KINDS
 from airflow_kart.operators.blueprint import is_template
 from airflow_kart.settings import below_airflow_home
@@ -16,21 +17,33 @@ WorkspaceField: TypeAlias = "Mapping[str, str | list[str]]"
 """The fields of a workspace that were given, as JSON. Airflow renders its templates and shows it in the UI."""
 
 
-def given_workspace(workspace: object, workspace_directory: object) -> WorkspaceField | None:
+def given_workspace(workspace: object, workspace_directory: object, namespace: object = None) -> WorkspaceField | None:
     """Return the workspace that an author names in one of two ways; ``None`` where the author names none.
+
+    A namespace without a workspace is one of the configured workspace.
 
     Args:
         workspace: a path, a uri, or a :class:`~airflow_kart.Workspace`.
         workspace_directory: a path or a uri; the short form.
+        namespace: the namespace, where the workspace gives none.
 
     Raises:
-        BindingError: the author gives both, or neither a text nor a workspace, or a workspace with an unknown kind of locks.
+        BindingError: the author gives both, or neither a text nor a workspace, or a workspace with an unknown kind of locks,
+            or two namespaces.
+        ConfigurationError: the namespace is malformed.
     """
     if workspace is not None and workspace_directory is not None:
         raise BindingError(
             f"workspace is {workspace!r} and workspace_directory is {workspace_directory!r} (one of them perhaps from "
             "default_args); give one of them"
         )
+    if namespace is not None:
+        field = given_workspace(workspace, workspace_directory) or {"directory": ""}
+        if not isinstance(namespace, str) or field.get("namespace", namespace) != namespace:
+            raise BindingError(
+                f"namespace is {namespace!r}, and the workspace is {workspace!r}; give one text", parameter="namespace"
+            )
+        return {**field, "namespace": valid_namespace(namespace, "namespace")}
     given = workspace_directory if workspace is None else workspace
     if given is None:
         return None
@@ -65,6 +78,9 @@ def workspace_from(field: WorkspaceField | None) -> Workspace:
 def workspace_to_compile_in(field: WorkspaceField | None) -> Workspace:
     """Return a workspace for the targets of sample tasks. Compiling looks nothing up there."""
     directory = None if field is None else str(field["directory"])
-    if directory is None or is_template(directory):
-        return Workspace.current()
-    return Workspace(below_airflow_home(directory))
+    namespace = None if field is None else field.get("namespace")
+    if not directory or is_template(directory):
+        return (
+            Workspace.current() if namespace is None else Workspace(Workspace.current().directory, namespace=str(namespace))
+        )
+    return Workspace(below_airflow_home(directory), namespace=None if namespace is None else str(namespace))

@@ -11,6 +11,7 @@ from typing_extensions import TypeIs
 
 from airflow_kart.artifacts.target import Target
 from airflow_kart.identity.encoding import Identified
+from airflow_kart.identity.names import Namespace
 from airflow_kart.parameters import Parameter
 from airflow_kart.parameters.parametrized import Parametrized, State, state_of
 from airflow_kart.tasks.flags import Asset
@@ -93,6 +94,10 @@ class Resolution(NamedTuple):
     """The result of ``requires()``, with lists for tuples."""
     inputs: tuple[tuple[KeyPath, Task], ...]
     """Each required task with its path of keys."""
+    namespace: Namespace
+    """The namespace that the unique id counts."""
+    code_version: str | None
+    """The code version that the unique id counts; for ``"auto"`` a fingerprint."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from airflow_kart import settings
 from airflow_kart.exceptions import CycleError, GraphError, IdentityError, KartError, RequirementError
 from airflow_kart.identity.code import fingerprint
 from airflow_kart.identity.encoding import Identified, encode, unique_id
-from airflow_kart.identity.names import logical_class_name
+from airflow_kart.identity.names import Namespace, current_namespace, logical_class_name, require_present
+from airflow_kart.identity.notebook import is_of_notebook, this_notebook
 from airflow_kart.parameters.parametrized import Parametrized, encoded_significant, held_tasks
 from airflow_kart.tasks.declarations import refuse_async
 from airflow_kart.tasks.model import Resolution, Task, task_state
@@ -68,6 +69,50 @@ def required_by(task: Task) -> object:
     return visit.requirements
 
 
+def require_usable(task: Task) -> None:
+    """Refuse a task of a class that a notebook has changed since, or of another namespace than the current one.
+
+    Raises:
+        IdentityError: the task is of the past, or its unique id counts another namespace.
+    """
+    require_present(type(task), task)
+    resolution = task_state(task).resolution
+    if resolution is not None:
+        _require_namespace(resolution, current_namespace(), task)
+
+
+def require_unchanged(task: Task, fingerprints: dict[type[Task], str]) -> None:
+    """Refuse a task whose class, or whose fingerprint, a notebook has changed since: the unique id names other code.
+
+    Args:
+        task: the task, resolved.
+        fingerprints: those that are known by now.
+
+    Raises:
+        IdentityError: the code has changed.
+    """
+    require_present(type(task), task)
+    if this_notebook() is not None and resolve(task).code_version != _code_version(task, fingerprints):
+        raise IdentityError(
+            f"{task!r} was made before its code was changed; make it again, and the tasks that hold it", task=repr(task)
+        )
+
+
+def _require_namespace(resolution: Resolution, current: Namespace, task: Task) -> None:
+    same = resolution.namespace == current or (
+        resolution.namespace.name == current.name and not is_of_notebook(type(task).__module__)
+    )
+    if not same:
+        own, here = (
+            f"the namespace {space.name!r}" if space.name else "no namespace" for space in (resolution.namespace, current)
+        )
+        raise IdentityError(
+            f"{task!r} has got its unique id in {own}, and is used in {here}; a task keeps its id: make another one inside of "
+            "`with Workspace(..., namespace=...)`, or in the DAG",
+            task=repr(task),
+        )
+
+
 @contextmanager
 def one_walk() -> Iterator[None]:
     """Read the configuration once, and pause the cyclic garbage collector.
@@ -91,12 +136,14 @@ def one_walk() -> Iterator[None]:
 
 @one_walk()
 def _resolve(root: Task, first_of: dict[bytes, Task]) -> None:
+    namespace = current_namespace()
+    classes: dict[type[Task], str] = {}
+    _add_class(classes, root)
     first = first_of.setdefault(root.parameter_digest, root)
     if (resolution := task_state(first).resolution) is not None:
+        _require_namespace(resolution, namespace, root)
         task_state(root).resolution = resolution
         return
-    classes: dict[type[Task], str] = {}
-    _add_class(classes, type(root))
     fingerprints: dict[type[Task], str] = {}
     visits = [_visit(root)]
     open_digests = {root.parameter_digest}
@@ -105,11 +152,12 @@ def _resolve(root: Task, first_of: dict[bytes, Task]) -> None:
         visit = visits[-1]
         for task in visit.pending:
             if type(task) not in classes:
-                _add_class(classes, type(task))
+                _add_class(classes, task)
             digest = task.parameter_digest
             first = first_of.setdefault(digest, task)
             resolution = task_state(first).resolution
             if resolution is not None:
+                _require_namespace(resolution, namespace, task)
                 if first is not task:
                     task_state(task).resolution = resolution
             elif digest in open_digests:
@@ -127,13 +175,17 @@ def _resolve(root: Task, first_of: dict[bytes, Task]) -> None:
                 break
         else:
             name = classes[type(visit.task)]
-            task_state(visit.task).resolution = _resolution(visit, first_of, name, _code_version(visit.task, fingerprints))
+            task_state(visit.task).resolution = _resolution(
+                visit, first_of, name, _code_version(visit.task, fingerprints), namespace
+            )
             open_digests.discard(visits.pop().task.parameter_digest)
 
 
-def _add_class(classes: dict[type[Task], str], found: type[Task]) -> None:
+def _add_class(classes: dict[type[Task], str], task: Task) -> None:
     """Refuse two classes that would share ids. A file may be loaded twice: then both of its classes are one to us."""
+    found = type(task)
     refuse_async(found)
+    require_present(found, task)
     name = logical_class_name(found)
     alike = [known for known, known_name in classes.items() if known_name == name]
     if any(known.__module__ == found.__module__ or "<locals>" in found.__qualname__ for known in alike):
@@ -185,7 +237,9 @@ def _code_version(task: Task, fingerprints: dict[type[Task], str]) -> str | None
     return fingerprints[cls]
 
 
-def _resolution(visit: _Visit, first_of: Mapping[bytes, Task], class_name: str, code_version: str | None) -> Resolution:
+def _resolution(
+    visit: _Visit, first_of: Mapping[bytes, Task], class_name: str, code_version: str | None, namespace: Namespace
+) -> Resolution:
     task = visit.task
     parameters = encoded_significant(cast(Parametrized, task))  # an equal task that came first has lent its id
     inputs = tuple([(path, first_of[found.parameter_digest]) for path, found in visit.inputs])
@@ -196,7 +250,9 @@ def _resolution(visit: _Visit, first_of: Mapping[bytes, Task], class_name: str, 
     except IdentityError as error:
         error.add_context(f"{task!r}.requires()", task=repr(task))
         raise
-    return Resolution(unique_id(class_name, code_version, parameters, required), requirements, inputs)
+    return Resolution(
+        unique_id(class_name, code_version, parameters, required), requirements, inputs, namespace, code_version
+    )
 
 
 def _cycle_message(path: list[Task], again: Task) -> str:

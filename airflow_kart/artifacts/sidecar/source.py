@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from airflow_kart.identity.code import fingerprint, fingerprint_parts
+from airflow_kart.identity.code.cells import text_of
+from airflow_kart.identity.notebook import this_notebook
 
 
 def source_of(cls: type) -> dict[str, object]:
@@ -20,10 +22,11 @@ def source_of(cls: type) -> dict[str, object]:
     The part also holds the fingerprint of the code, ``None`` for code without one, and for ``code_version = "auto"`` the
     digests that the fingerprint is made of.
     """
+    source = _source_in_notebook(cls) or _source_of(cls)
     if getattr(cls, "code_version", None) != "auto":
-        return _source_of(cls)
+        return source
     # The fingerprint of the unique id: computed anew after a reload of the module, even for an unchanged class.
-    return {**_source_of(cls), "fingerprint": fingerprint(cls), "parts": fingerprint_parts(cls)}
+    return {**source, "fingerprint": fingerprint(cls), "parts": fingerprint_parts(cls)}
 
 
 def of_bundle(source: Mapping[str, object], version: object) -> Mapping[str, object]:
@@ -37,6 +40,20 @@ def of_bundle(source: Mapping[str, object], version: object) -> Mapping[str, obj
     if is_commit and version in Path(str(source["file"])).parts:
         return {**source, "git": {"commit": version, "dirty": False}}
     return source
+
+
+def _source_in_notebook(cls: type) -> dict[str, object] | None:
+    """Return the source of a class that a cell defines; computed anew each time, since other cells may change the helpers."""
+    notebook, text = this_notebook(), text_of(cls)
+    if notebook is None or text is None:
+        return None
+    return {
+        "file": notebook.path,
+        "line": None,
+        "sha256": hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest(),
+        "git": _git_state(notebook.folder),
+        "fingerprint": _fingerprint_of(cls),
+    }
 
 
 @functools.lru_cache(maxsize=4096)
