@@ -176,7 +176,7 @@ def module_name_in_namespace(name: str) -> str:
 def _tell_of_name() -> None:
     """Warn, once per process, of a session that nothing names."""
     notebook = this_notebook()
-    if notebook is not None and notebook.path is None and notebook.source is None:
+    if notebook is not None and notebook.path is None and notebook.statements is None:
         logger.warning(
             "nothing tells the name of this notebook, so its classes are named after the working directory, %s: %s. Other "
             'unnamed sessions there share artifacts of equal class names; name this one: Workspace(..., namespace="churn")',

@@ -31,8 +31,16 @@ class Notebook:
     """The notebook's path or uri; ``None`` for a session that nothing names."""
     folder: str
     """The working directory at the session's first task: the root of the project."""
-    source: bytes | None = None
-    """In a worker process: the source that the parent's cells make up."""
+    statements: tuple[Statement, ...] | None = None
+    """In a worker process: the statements of the parent's cells that count."""
+
+
+class Statement(NamedTuple):
+    """A statement of a cell that counts."""
+
+    source: str
+    gone: frozenset[str]
+    """The names whose objects later statements have replaced."""
 
 
 class Cell(NamedTuple):

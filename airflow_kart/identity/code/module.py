@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from airflow_kart.identity.code.canonical import canonical, counts
 from airflow_kart.identity.code.references import (
@@ -59,22 +60,24 @@ class Module:
 
     Args:
         source: the file's bytes.
+        gone: for each top-level statement the names whose objects later statements have replaced; by default none.
 
     Raises:
         SyntaxError: the bytes are not Python of this version.
         ValueError: the bytes contain null bytes.
     """
 
-    def __init__(self, source: bytes) -> None:
+    def __init__(self, source: bytes, gone: Iterable[frozenset[str]] = ()) -> None:
         self._found: dict[str, _Binding] = {}
         self._made: dict[str, Definition] = {}
         self.star_imports: list[Import] = []
-        statements = list(flatten(ast.parse(source).body, ()))
-        for heads, statement in statements:
-            self._bind(heads, statement)
-        for heads, statement in statements:
+        body = ast.parse(source).body
+        statements = [(*found, without) for one, without in zip_longest(body, gone) for found in flatten([one], ())]
+        for heads, statement, without in statements:
+            self._bind(heads, statement, without or frozenset())
+        for heads, statement, without in statements:
             if statement is not None:
-                self._change(heads, statement)
+                self._change(heads, statement, without or frozenset())
 
     @property
     def names(self) -> Iterable[str]:
@@ -89,9 +92,9 @@ class Module:
             self._made[name] = _define(self._found[name])
         return self._made[name]
 
-    def _bind(self, heads: tuple[ast.AST, ...], statement: ast.stmt | None) -> None:
+    def _bind(self, heads: tuple[ast.AST, ...], statement: ast.stmt | None, without: frozenset[str]) -> None:
         if isinstance(statement, _IMPORTS):
-            for name, target in imports_of(statement):
+            for name, target in [found for found in imports_of(statement) if found[0] not in without]:
                 if name == "*":
                     self.star_imports.append(target)
                     continue
@@ -101,22 +104,20 @@ class Module:
                     found.bound = True
                     found.statements.append((heads, statement))
             return
-        for name in sorted(bound_names([statement] if statement is not None else heads[-1:])):
+        for name in sorted(bound_names([statement] if statement is not None else heads[-1:]) - without):
             found = self._found.setdefault(name, _Binding())
             found.statements.append((heads, statement))
             found.bound = True
             found.assigned |= not isinstance(statement, DEFINITIONS)
         if isinstance(statement, DEFINITIONS):
-            for inner in ast.walk(statement):
-                if isinstance(inner, ast.Global):
-                    for name in inner.names:
-                        self._found.setdefault(name, _Binding(bound=True, assigned=True)).statements.append(
-                            (heads, statement)
-                        )
+            for name in [name for inner in ast.walk(statement) if isinstance(inner, ast.Global) for name in inner.names]:
+                if name not in without:
+                    found = self._found.setdefault(name, _Binding(bound=True, assigned=True))
+                    found.statements.append((heads, statement))
 
-    def _change(self, heads: tuple[ast.AST, ...], statement: ast.stmt) -> None:
+    def _change(self, heads: tuple[ast.AST, ...], statement: ast.stmt, without: frozenset[str]) -> None:
         always, if_assigned = changed_names(statement)
-        for name in sorted(always | if_assigned):
+        for name in sorted((always | if_assigned) - without):
             found = self._found.get(name)
             if found is None or (name not in always and not found.assigned):
                 continue

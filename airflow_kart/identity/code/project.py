@@ -129,13 +129,13 @@ def project_of(cls: type) -> tuple[Project, SourcePlace]:
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     if not file or not file.endswith(".py") or not os.path.isfile(file):
         if notebook is None:
-            why = "(code of python -c, or a compiled or zipped module)"
+            why = " (code of python -c, or a compiled or zipped module)"
         elif cells is None:
-            why = ": Python's prompt keeps none before Python 3.13; use IPython, or write a file"
+            why = ": Python's prompt keeps none before Python 3.13, nor where no terminal is; use IPython, or write a file"
         else:
             why = ": no cell of this session defines it (but %run, exec() or a magic); define it in a cell, or import it"
         raise IdentityError(
-            f'{cls.__qualname__}.code_version is "auto", but {cls.__module__} has no source file to fingerprint {why}; '
+            f'{cls.__qualname__}.code_version is "auto", but {cls.__module__} has no source file to fingerprint{why}; '
             'or give a text instead: code_version = "1"',
             task=cls.__qualname__,
         )
