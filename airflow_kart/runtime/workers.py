@@ -192,12 +192,12 @@ def _outcome(pickled: bytes, number: int, known: dict[bytes, Task], listener: Li
         jobs, workspace = _unpickled(pickled)
         task, unique_id, decided = jobs[number]
         words = repr(task)
-        if (own := resolve(task, known).unique_id) != unique_id:
-            raise IdentityError(
-                f"{words} has the unique id {own} in a worker process, but {unique_id} in the one that started it; its "
-                "requires() or its parameters depend on the process"
-            )
         with workspace:
+            if (own := resolve(task, known).unique_id) != unique_id:
+                raise IdentityError(
+                    f"{words} has the unique id {own} in a worker process, but {unique_id} in the one that started it; its "
+                    "requires() or its parameters depend on the process"
+                )
             run_task(task, force=decided.forced, reason=decided.reason, planned=True, session=Session(listener=listener))
     except BaseException as error:  # noqa: BLE001 - the parent raises the error
         return Parcel(error, words)
