@@ -189,6 +189,20 @@ def _kart_options() -> dict[str, Any]:
             default="rerun",
             example="look",
         ),
+        "code_version": _option(
+            "The code_version of all task classes that say nothing of their own: none, or auto, with which a change of a class's "
+            "code makes its tasks, and everything downstream, run again.",
+            "string",
+            default="none",
+            example="auto",
+        ),
+        "on_changed_code": _option(
+            "What becomes of an artifact whose class, or a class upstream, has other code now: warn says so in builds, plans and "
+            "reports, rerun makes the artifact again, ignore reuses it silently.",
+            "string",
+            default="warn",
+            example="rerun",
+        ),
         "unknown_conf": _option(
             "What a key of a run's conf does that is no field of the trigger form: error fails the run, warn logs the key, "
             "ignore does nothing. In a DAG of the user's own, only a key that resembles a field of a compiled group counts.",

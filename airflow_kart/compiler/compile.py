@@ -20,12 +20,19 @@ from airflow_kart.operators.plan import KartPlanOperator
 from airflow_kart.operators.report import KartReportOperator
 from airflow_kart.operators.several_hosts import warn_while_parsing
 from airflow_kart.operators.task import KartOperator
-from airflow_kart.operators.workspace_field import given_workspace, workspace_to_compile_in
+from airflow_kart.operators.workspace_field import (
+    WorkspaceField,
+    given_workspace,
+    in_namespace,
+    with_changed_code,
+    workspace_to_compile_in,
+)
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.task import TaskOnKart
 
 OnCached = Literal["skip", "success"]
+OnChangedCode = Literal["warn", "rerun", "ignore"]
 Roots = TaskOnKart[Any] | type[TaskOnKart[Any]] | Sequence[TaskOnKart[Any] | type[TaskOnKart[Any]]]
 
 _RETRIES = ("retries", "retry_delay", "retry_exponential_backoff", "max_retry_delay")
@@ -44,8 +51,7 @@ class Compilation:
     structure: Structure
     task_ids: Mapping[tuple[str, str], str]
     """Each node's task id, without the prefix of a group."""
-    workspace: str | Workspace | None
-    namespace: str | None
+    workspace: WorkspaceField | None
 
     def add_operators(
         self,
@@ -75,7 +81,6 @@ class Compilation:
         plan_task_id = child_id(group, "plan") if plan else None
         blueprint = self._blueprint(ids, fields, plan_task_id)
         shared: dict[str, Any] = {"bind": dict(self.binding.bind), "workspace": self.workspace, "workspace_directory": None}
-        shared["namespace"] = self.namespace
         subgroups: dict[str, TaskGroup] = {}
         labels = group_labels(self.structure.nodes, self.task_ids)
         operators: dict[tuple[str, str], KartOperator] = {}
@@ -123,7 +128,9 @@ def compile_roots(
     bind: Mapping[str, object] | None,
     workspace: str | Workspace | None,
     workspace_directory: str | None,
-    namespace: str | None,
+    *,
+    namespace: str | None = None,
+    on_changed_code: str | None = None,
 ) -> Compilation:
     """Compile one or several roots.
 
@@ -132,7 +139,8 @@ def compile_roots(
         bind: values and templates for the roots' parameters.
         workspace: as for :class:`~airflow_kart.operators.base.KartBaseOperator`.
         workspace_directory: as ``workspace``.
-        namespace: as ``workspace``.
+        namespace: the namespace; by default the workspace's.
+        on_changed_code: what becomes of an artifact whose code has changed since; by default the workspace's.
 
     Raises:
         KartError: a root, the binding or a task is wrong; Airflow shows the error as the file's import error.
@@ -142,11 +150,11 @@ def compile_roots(
         raise BindingError("root is empty; give a task, a task class, or a list of these")
     roots = tuple(RootSpec.of(one) for one in given)
     binding = make_binding(roots, bind or {})
-    with workspace_to_compile_in(given_workspace(workspace, workspace_directory, namespace)) as compiled_in:
+    field = in_namespace(with_changed_code(given_workspace(workspace, workspace_directory), on_changed_code), namespace)
+    with workspace_to_compile_in(field) as compiled_in:
         warn_while_parsing(compiled_in)
         structure = make_structure(roots, binding)
-    place = workspace_directory if workspace is None else workspace
-    return Compilation(roots, binding, structure, task_ids(structure.nodes), place, namespace)
+    return Compilation(roots, binding, structure, task_ids(structure.nodes), field)
 
 
 def child_id(group: TaskGroup, label: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from airflow.exceptions import AirflowClusterPolicySkipDag
 from airflow.sdk import DAG
 
-from airflow_kart.compiler.compile import OnCached, Roots, compile_roots
+from airflow_kart.compiler.compile import OnCached, OnChangedCode, Roots, compile_roots
 from airflow_kart.compiler.documentation import class_documentation
 from airflow_kart.compiler.form import add_form, name_fields
 from airflow_kart.exceptions import BindingError, KartError, calling_frame
@@ -39,6 +39,9 @@ class KartDag(DAG):
         namespace: counts in the unique ids, so that projects share a workspace but no artifacts; see
             :class:`~airflow_kart.Workspace`. By default ``[kart] namespace``.
         on_cached: ``"skip"`` shows cached tasks as skipped, ``"success"`` as successful, at the cost of a process each.
+        on_changed_code: what becomes of an artifact whose class, or a class upstream, has other code now: ``"warn"`` says so in
+            plan and report, ``"rerun"`` makes the artifact again, ``"ignore"`` reuses it silently; by default ``[kart]
+            on_changed_code``.
         plan: whether the DAG starts with a plan, which skips at once all tasks that need not run.
         operator_kwargs: arguments for every task's operator, such as ``pool`` or ``retries``; a class's own
             ``operator_kwargs`` win.
@@ -62,12 +65,15 @@ class KartDag(DAG):
         workspace_directory: str | None = None,
         namespace: str | None = None,
         on_cached: OnCached = "skip",
+        on_changed_code: OnChangedCode | None = None,
         plan: bool = True,
         operator_kwargs: Mapping[str, object] | None = None,
         **dag_kwargs: Any,
     ) -> None:
         try:
-            compilation = compile_roots(root, bind, workspace, workspace_directory, namespace)
+            compilation = compile_roots(
+                root, bind, workspace, workspace_directory, namespace=namespace, on_changed_code=on_changed_code
+            )
             scheduled = dag_kwargs.get("schedule") is not None
             for name, (spec, default) in compilation.binding.form.items():
                 if scheduled and default is UNSET:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from airflow_kart.compiler.compile import OnCached
+from airflow_kart.compiler.compile import OnCached, OnChangedCode
 from airflow_kart.compiler.dag import KartDag
 from airflow_kart.exceptions import BindingError
 from airflow_kart.runtime.selection import snake_case
@@ -23,6 +23,7 @@ def kart_dag(
     workspace_directory: str | None = None,
     namespace: str | None = None,
     on_cached: OnCached = "skip",
+    on_changed_code: OnChangedCode | None = None,
     plan: bool = True,
     operator_kwargs: Mapping[str, object] | None = None,
     **dag_kwargs: Any,
@@ -36,6 +37,7 @@ def kart_dag(
         workspace_directory: see :class:`~airflow_kart.KartDag`.
         namespace: see :class:`~airflow_kart.KartDag`.
         on_cached: see :class:`~airflow_kart.KartDag`.
+        on_changed_code: see :class:`~airflow_kart.KartDag`.
         plan: see :class:`~airflow_kart.KartDag`.
         operator_kwargs: see :class:`~airflow_kart.KartDag`.
         dag_kwargs: everything ``airflow.sdk.DAG`` takes.
@@ -54,6 +56,7 @@ def kart_dag(
             workspace_directory=workspace_directory,
             namespace=namespace,
             on_cached=on_cached,
+            on_changed_code=on_changed_code,
             plan=plan,
             operator_kwargs=operator_kwargs,
             **dag_kwargs,

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.sdk import TaskGroup
 
-from airflow_kart.compiler.compile import OnCached, Roots, compile_roots
+from airflow_kart.compiler.compile import OnCached, OnChangedCode, Roots, compile_roots
 from airflow_kart.compiler.form import add_form, name_fields
 from airflow_kart.exceptions import BindingError, KartError
 from airflow_kart.operators.blueprint import Blueprint
@@ -25,7 +25,8 @@ class KartTaskGroup(TaskGroup):
     Args:
         group_id: the group's id, which prefixes the task ids.
         root: the task that the group makes, its class, or a list of these.
-        bind, workspace, workspace_directory, namespace, on_cached, plan, operator_kwargs: see :class:`~airflow_kart.KartDag`.
+        bind, workspace, workspace_directory, namespace, on_cached, on_changed_code, plan, operator_kwargs: see
+            :class:`~airflow_kart.KartDag`.
         group_kwargs: everything ``airflow.sdk.TaskGroup`` takes.
 
     Raises:
@@ -45,12 +46,15 @@ class KartTaskGroup(TaskGroup):
         workspace_directory: str | None = None,
         namespace: str | None = None,
         on_cached: OnCached = "skip",
+        on_changed_code: OnChangedCode | None = None,
         plan: bool = True,
         operator_kwargs: Mapping[str, object] | None = None,
         **group_kwargs: Any,
     ) -> None:
         try:
-            compilation = compile_roots(root, bind, workspace, workspace_directory, namespace)
+            compilation = compile_roots(
+                root, bind, workspace, workspace_directory, namespace=namespace, on_changed_code=on_changed_code
+            )
             super().__init__(group_id, **group_kwargs)
             if next(self.iter_mapped_task_groups(), None) is not None:
                 raise BindingError(

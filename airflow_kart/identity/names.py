@@ -292,6 +292,29 @@ def find_loaded_class(logical_module: str, qualname: str) -> type | None:
     return None
 
 
+def find_loaded_class_named(logical_name: str) -> type | None:
+    """Return the class of a logical name, the result of :func:`logical_class_name`, if this process has loaded the class."""
+    known = _places.get(logical_name)
+    if isinstance(known, tuple) and known[0] in sys.modules:
+        found = class_in(sys.modules[known[0]], known[1])
+        if found is not None:
+            return found
+    if known == len(sys.modules):  # nothing was loaded since the last look
+        return None
+    parts = logical_name.split(".")
+    for length in range(len(parts) - 1, 0, -1):  # classes may be nested: the module's name is the longest that fits
+        found = find_loaded_class(".".join(parts[:length]), ".".join(parts[length:]))
+        if found is not None:
+            _places[logical_name] = found.__module__, found.__qualname__
+            return found
+    _places[logical_name] = len(sys.modules)
+    return None
+
+
+_places: dict[str, tuple[str, str] | int] = {}
+"""By logical name of a class, its module and qualified name, or the number of modules that did not have the class."""
+
+
 def class_in(module: ModuleType, qualname: str) -> type | None:
     """Return a class that a loaded module defines, or ``None``. The lookup imports nothing, unlike ``getattr``."""
     first, *rest = qualname.split(".")

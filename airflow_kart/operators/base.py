@@ -15,7 +15,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.log import mask_secret  # compat has it from 1.21 on, which needs Python 3.11
 from jinja2.nativetypes import NativeEnvironment
 
-from airflow_kart.operators.workspace_field import WorkspaceField, given_workspace, workspace_from
+from airflow_kart.operators.workspace_field import WorkspaceField, given_workspace, in_namespace, workspace_from
 from airflow_kart.storage.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class KartBaseOperator(BaseOperator):
         if self.retries and getattr(self, "retry_policy", self) is None:  # Airflow before 3.3 has none
             self.retry_policy = _retry_policy()
         self.bind = bind
-        self.workspace: WorkspaceField | None = given_workspace(workspace, workspace_directory, namespace)
+        self.workspace: WorkspaceField | None = in_namespace(given_workspace(workspace, workspace_directory), namespace)
 
     def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
         """Render the templates to text, also in a DAG with ``render_template_as_native_obj``.

@@ -13,7 +13,7 @@ from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint, RunGraph
 from airflow_kart.operators.bulk_skip import skip_in_bulk
 from airflow_kart.operators.metrics import count_outcomes
-from airflow_kart.operators.run_context import PLAN_XCOM, RunContext
+from airflow_kart.operators.run_context import CHANGED_CODE_XCOM, PLAN_XCOM, RunContext
 from airflow_kart.operators.several_hosts import several_hosts_advice
 from airflow_kart.operators.table import text_table
 from airflow_kart.operators.xcom import RESULTS_XCOM, packed, pulled_by, result_of
@@ -21,6 +21,7 @@ from airflow_kart.parameters.label import label
 from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask, make_plan
 from airflow_kart.storage.workspace import Workspace
 
+WHAT_TO_DO = "kart_rerun makes these again, and [kart] on_changed_code says what becomes of them without being asked"
 _MOST_WITH_URIS = 1000  # the unique ids in the uris do not compress
 
 
@@ -86,6 +87,9 @@ class KartPlanOperator(KartBaseOperator):
                     self.log.warning("%s", advice)
                 plan.begin_reruns()
             self._publish(planned, plan, run_context, context, counts)
+        if changed := plan.changed_code():
+            context["ti"].xcom_push(key=CHANGED_CODE_XCOM, value=changed)
+            self.log.warning("%s\n%s", "\n".join(changed), WHAT_TO_DO)
         skipped = [
             task_id for task_id, found in planned.items() if task_id not in outside and self._is_skipped(found.outcome)
         ]

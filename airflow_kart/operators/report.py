@@ -11,7 +11,7 @@ from airflow_kart.exceptions import TaskFailedError
 from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.operators.metrics import count_outcomes
-from airflow_kart.operators.run_context import RunContext
+from airflow_kart.operators.run_context import CHANGED_CODE_XCOM, RunContext
 from airflow_kart.operators.table import text_table
 from airflow_kart.operators.upstream_skips import skip_summary
 from airflow_kart.operators.xcom import packed
@@ -121,7 +121,9 @@ class KartReportOperator(KartBaseOperator):
         saved = sum(task.seconds for task in found.values() if task.outcome is Outcome.CACHED)
         why = {task_id: task.reason for task_id, task in found.items()}
         times = {"seconds_run": round(ran, 3), "seconds_saved": round(saved, 3)}
-        context["ti"].xcom_push(key=REPORT_XCOM, value=packed({**by_outcome, **times, "why": why}))
+        changed = context["ti"].xcom_pull(task_ids=self.blueprint.plan_task_id, key=CHANGED_CODE_XCOM) or []
+        told = {"changed_code": changed} if changed else {}
+        context["ti"].xcom_push(key=REPORT_XCOM, value=packed({**by_outcome, **times, "why": why, **told}))
         counts = {outcome: len(task_ids) for outcome, task_ids in by_outcome.items()}
         table = text_table(
             ("task", "outcome", "seconds", "values", "why"),
@@ -134,7 +136,7 @@ class KartReportOperator(KartBaseOperator):
             f"{counts['ran']} ran ({ran:.1f} s), {counts['cached']} cached, {counts['not_needed']} not needed, "
             f"{counts['skipped']} skipped, {counts['failed']} failed; {saved:.1f} s of compute saved"
         )
-        self.log.info("Report: %s; of %s\n%s", headline, run_context.date_text(), table)
+        self.log.info("Report: %s; of %s\n%s", headline, run_context.date_text(), "\n".join([table, *changed]))
         return {**counts, **times}
 
 

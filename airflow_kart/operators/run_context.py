@@ -27,6 +27,9 @@ from airflow_kart.tasks.outputs import targets_of
 PLAN_XCOM = "plan"
 """The plan's XCom with a row for each task id."""
 
+CHANGED_CODE_XCOM = "changed_code"
+"""The plan's XCom with a line for each class whose code has changed since artifacts were made that are reused."""
+
 RERUN_PARAM = "kart_rerun"
 """The Airflow param that names tasks to run again."""
 

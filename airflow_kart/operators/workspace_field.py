@@ -12,51 +12,71 @@ from airflow_kart.locks import LOCK_KINDS
 from airflow_kart.operators.blueprint import is_template
 from airflow_kart.settings import below_airflow_home
 from airflow_kart.storage.workspace import Workspace
+from airflow_kart.tasks.changed_code import ON_CHANGED_CODE
 
 WorkspaceField: TypeAlias = "Mapping[str, str | list[str]]"
 """The fields of a workspace that were given, as JSON. Airflow renders its templates and shows it in the UI."""
 
 
-def given_workspace(workspace: object, workspace_directory: object, namespace: object = None) -> WorkspaceField | None:
+def given_workspace(workspace: object, workspace_directory: object) -> WorkspaceField | None:
     """Return the workspace that an author names in one of two ways; ``None`` where the author names none.
-
-    A namespace without a workspace is one of the configured workspace.
 
     Args:
         workspace: a path, a uri, or a :class:`~airflow_kart.Workspace`.
         workspace_directory: a path or a uri; the short form.
-        namespace: the namespace, where the workspace gives none.
 
     Raises:
-        BindingError: the author gives both, or neither a text nor a workspace, or a workspace with an unknown kind of locks,
-            or two namespaces.
-        ConfigurationError: the namespace is malformed.
+        BindingError: the author gives both, or neither a text nor a workspace, or a workspace with an unknown kind of locks.
     """
     if workspace is not None and workspace_directory is not None:
         raise BindingError(
             f"workspace is {workspace!r} and workspace_directory is {workspace_directory!r} (one of them perhaps from "
             "default_args); give one of them"
         )
-    if namespace is not None:
-        field = given_workspace(workspace, workspace_directory) or {"directory": ""}
-        if not isinstance(namespace, str) or field.get("namespace", namespace) != namespace:
-            raise BindingError(
-                f"namespace is {namespace!r}, and the workspace is {workspace!r}; give one text", parameter="namespace"
-            )
-        return {**field, "namespace": valid_namespace(namespace, "namespace")}
     given = workspace_directory if workspace is None else workspace
-    if given is None:
-        return None
+    if given is None or isinstance(given, Mapping):  # a compiled DAG's
+        return given
     if isinstance(given, Workspace):
         if given.lock and not is_template(given.lock) and given.lock.strip().lower() not in LOCK_KINDS:
             raise BindingError(
                 f"lock is {given.lock!r}; use {', '.join(LOCK_KINDS[:-1])} or {LOCK_KINDS[-1]}", parameter="lock"
             )
-        return given.as_written()
+        return with_changed_code(given.as_written(), given.on_changed_code)
     if isinstance(given, (str, os.PathLike)):
         return {"directory": os.fspath(given)} if os.fspath(given) else None
     name = "workspace_directory" if workspace is None else "workspace"
     raise BindingError(f"{name} is {given!r}; give a path, a uri, or a Workspace(...)")
+
+
+def with_changed_code(field: WorkspaceField | None, on_changed_code: str | None) -> WorkspaceField | None:
+    """Return a workspace that says what becomes of an artifact whose code has changed since.
+
+    Raises:
+        BindingError: the word is unknown.
+    """
+    if on_changed_code is None:
+        return field
+    if on_changed_code not in ON_CHANGED_CODE and not is_template(on_changed_code):
+        words = f"{', '.join(ON_CHANGED_CODE[:-1])} or {ON_CHANGED_CODE[-1]}"
+        raise BindingError(f"on_changed_code is {on_changed_code!r}; use {words}", parameter="on_changed_code")
+    return {**(field or {"directory": ""}), "on_changed_code": on_changed_code}
+
+
+def in_namespace(field: WorkspaceField | None, namespace: object) -> WorkspaceField | None:
+    """Return a workspace with a namespace: the given workspace, else the configured one.
+
+    Raises:
+        BindingError: the namespace is no text, or the workspace has another one.
+        ConfigurationError: the namespace is malformed.
+    """
+    if namespace is None:
+        return field
+    own = (field or {}).get("namespace", namespace)
+    if not isinstance(namespace, str) or own != namespace:
+        raise BindingError(
+            f"namespace is {namespace!r}, and that of the workspace is {own!r}; give one text", parameter="namespace"
+        )
+    return {**(field or {"directory": ""}), "namespace": valid_namespace(namespace, "namespace")}
 
 
 def workspace_from(field: WorkspaceField | None) -> Workspace:

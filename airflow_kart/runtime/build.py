@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from typing import TypeVar
 
 from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError, MissingInputError
@@ -32,6 +33,7 @@ def build(
     workers: int = 1,
     workspace_directory: str | os.PathLike[str] | None = None,
     rerun: Collection[Named] = (),
+    on_changed_code: str | None = None,
     progress: bool | None = None,
 ) -> T:
     """Run a task, and the upstream tasks without complete artifacts; return the task's output.
@@ -44,6 +46,8 @@ def build(
         workspace_directory: the place of the artifacts; by default the current workspace, else the configured one.
         rerun: the tasks to run again, with everything downstream: classes, tasks, names of classes, task ids as in a DAG
             where a class has one task, or globs.
+        on_changed_code: what becomes of an artifact whose code has changed since: ``warn`` logs a warning, ``rerun`` makes
+            the artifact again, with everything downstream, ``ignore`` reuses it silently; by default the workspace's.
         progress: whether to show on ``stderr`` which tasks run, wait and have ended: live on a terminal, as lines
             elsewhere; by default on a terminal only. The log has all events in any case.
 
@@ -60,7 +64,8 @@ def build(
     require_task(task, "build")
     if workers < 1:
         raise ConfigurationError(f"build(workers={workers}): give at least 1")
-    with Workspace(os.fspath(workspace_directory)) if workspace_directory is not None else Workspace.current() as workspace:
+    given = Workspace(os.fspath(workspace_directory)) if workspace_directory is not None else Workspace.current()
+    with given if on_changed_code is None else replace(given, on_changed_code=on_changed_code) as workspace:
         if workers > 1 and not workspace.store.shared:
             raise ConfigurationError(
                 f"build(workers={workers}): other processes cannot see {workspace.directory}; "
@@ -69,6 +74,8 @@ def build(
         graph = Graph.of([task])
         again = select({key: node.task for key, node in graph.nodes.items()}, rerun, "build(rerun=...)")
         plan = make_plan(graph, rerun=again, remember=True)
+        for line in plan.changed_code():
+            logger.warning("%s; rerun= makes it again, on_changed_code= says what becomes of it without being asked", line)
         made_again: set[str] = set()
         while True:
             try:

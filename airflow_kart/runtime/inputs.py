@@ -1,7 +1,10 @@
-"""The inputs of a run: whether all are there, and their checksums."""
+"""The inputs of a run: whether all are there, their checksums, and the code that made them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.exceptions import MissingInputError
 from airflow_kart.runtime.session import Session
 from airflow_kart.tasks.model import Task
@@ -9,20 +12,31 @@ from airflow_kart.tasks.nesting import describe_path
 from airflow_kart.tasks.outputs import needed_targets
 
 
-def input_checksums(task: Task, session: Session) -> dict[str, str]:
-    """Return the checksums of the artifacts that a task reads, by uri, as far as sidecars tell them.
+@dataclass(frozen=True)
+class Inputs:
+    """The artifacts that a task reads, as far as sidecars tell."""
+
+    checksums: dict[str, str]
+    """The SHA-256 values, by uri."""
+    sidecars: list[Sidecar]
+
+
+def inputs_of(task: Task, session: Session) -> Inputs:
+    """Look at the artifacts that a task reads.
 
     Raises:
         MissingInputError: some are not there; the message lists each with its uri and the command that makes the input.
     """
     checksums: dict[str, str] = {}
+    sidecars: list[Sidecar] = []
     missing: list[str] = []
     count = 0
     for path, required, target in needed_targets(task):
         state = target.state()
         if state.readable:
-            if state.sha256 is not None:
-                checksums[target.uri] = state.sha256
+            if state.sidecar is not None:
+                checksums[target.uri] = state.sidecar.artifact.sha256
+                sidecars.append(state.sidecar)
             continue
         count += 1
         places = "\n    nor at ".join([f"at {target.uri}: {state.reason}", *(other.uri for other in target.others)])
@@ -33,4 +47,4 @@ def input_checksums(task: Task, session: Session) -> dict[str, str]:
         raise MissingInputError(
             f"{task!r} needs {count} input(s) that are not there:\n" + "\n".join(missing), task=repr(task)
         )
-    return checksums
+    return Inputs(checksums, sidecars)

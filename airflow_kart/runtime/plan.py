@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from airflow_kart.artifacts.state import Artifact
-from airflow_kart.tasks.completeness import Completeness, asks_inputs, look_at, with_inputs
+from airflow_kart.tasks.changed_code import CodeChanges, explain, on_changed_code
+from airflow_kart.tasks.completeness import Completeness, asks_inputs, look_at, with_code, with_inputs
 from airflow_kart.tasks.graph import Graph, Node, refuse_shared_files
 
 ASKED_AGAIN = "asked to run again"
@@ -51,13 +52,16 @@ class PlannedTask:
     """For a cached task: the DAG id and run id that made its artifact, where Airflow did."""
     artifacts: tuple[Artifact, ...] = ()
     """For a cached task: its artifacts, where they are."""
+    changed: tuple[type, ...] = ()
+    """For a cached task: the classes whose code has changed since the artifacts were made."""
 
     @classmethod
     def of(cls, found: Completeness, *, forced: bool = False) -> PlannedTask:
         """Return the outcome of a complete or an incomplete task."""
         if not found.complete:
             return cls(Outcome.RUN, found.reason, forced=forced)
-        return cls(Outcome.CACHED, found.reason, found.seconds, False, found.finished_at, found.made_by, found.artifacts)
+        made = found.seconds, False, found.finished_at, found.made_by, found.artifacts, found.changed
+        return cls(Outcome.CACHED, found.reason, *made)
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,22 @@ class Plan:
             if planned.forced:
                 for target in self.graph.nodes[unique_id].targets:
                     target.begin_replacement()
+
+    def changed_code(self) -> list[str]:
+        """Return a line for each class whose code has changed since artifacts were made, its own or others', that are reused."""
+        reused: dict[type, set[type]] = {}
+        for unique_id, planned in self.tasks.items():
+            for cls in planned.changed:
+                reused.setdefault(cls, set()).add(type(self.graph.nodes[unique_id].task))
+        lines = []
+        for cls, cached in reused.items():
+            names = ", ".join(sorted(one.__name__ for one in cached))
+            whose = "its code" if cached == {cls} else f"the code of {cls.__name__}, which went into {names},"
+            nodes = (node for node in self.graph.nodes.values() if type(node.task) is cls)
+            lines.append(
+                f"{names} {'is' if len(cached) == 1 else 'are'} cached, but {whose} has changed since{explain(cls, nodes)}"
+            )
+        return lines
 
     def with_outcome(self, outcome: Outcome) -> list[Node]:
         """Return the nodes of one outcome, upstream first."""
@@ -101,6 +121,7 @@ def make_plan(
     """
     named = graph.always_run.difference(given, settled).union(rerun)
     forced = graph.with_downstream(named)
+    judge = with_code(CodeChanges.in_graph(graph.nodes), on_changed_code())
     planned: dict[str, PlannedTask] = {}
     found: dict[str, Completeness] = {}
     frontier = list(dict.fromkeys([*graph.roots, *required]))
@@ -113,7 +134,8 @@ def make_plan(
                 reason = ASKED_AGAIN if unique_id in named else NEEDS_AGAIN
                 planned[unique_id] = PlannedTask(Outcome.RUN, reason, forced=True)
             else:
-                planned[unique_id] = PlannedTask.of(found[unique_id])
+                own, found[unique_id] = found[unique_id], judge(graph.nodes[unique_id], found[unique_id])
+                planned[unique_id] = PlannedTask.of(found[unique_id], forced=own.complete)
         opened = [
             unique_id
             for unique_id in frontier

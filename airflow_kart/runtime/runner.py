@@ -10,18 +10,19 @@ import datetime as dt
 import logging
 import sys
 import time
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_kart.artifacts.publication import Publication
+from airflow_kart.artifacts.sidecar import upstream_code
 from airflow_kart.artifacts.sidecar.environment import peak_memory_bytes
 from airflow_kart.artifacts.sidecar.source import of_bundle, source_of
 from airflow_kart.artifacts.state import Artifact
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import CycleError, OutputNotDumpedError, RequirementError
 from airflow_kart.locks import Hold
-from airflow_kart.runtime.inputs import input_checksums
+from airflow_kart.runtime.inputs import Inputs, inputs_of
 from airflow_kart.runtime.log_tail import LogTail
 from airflow_kart.runtime.plan import ASKED_AGAIN, Outcome, Plan, make_plan
 from airflow_kart.runtime.progress import Event, Listener
@@ -35,9 +36,10 @@ from airflow_kart.tasks.graph import Graph, Node
 from airflow_kart.tasks.inputs import outputs_of
 from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.nesting import KeyPath, NotALeafError, leaves, map_leaves
-from airflow_kart.tasks.outputs import own_targets, targets_of
+from airflow_kart.tasks.outputs import own_targets, read_targets, targets_of
 from airflow_kart.tasks.provenance import task_parts, upstream_part
 from airflow_kart.tasks.redaction import Redaction
+from airflow_kart.tasks.resolution import resolve
 from airflow_kart.tasks.task import TaskOnKart
 
 logger = logging.getLogger(__name__)
@@ -146,7 +148,7 @@ def _task_steps(
     if kind_of(task).external or not own:  # a wrapper, or a task that passes its inputs' targets on: nothing is made here
         found = _look(task, own_only=planned)
         if not found.complete:
-            input_checksums(task, session)
+            inputs_of(task, session)
             if kind_of(task).external:
                 task.run()  # says that it is made elsewhere
         return RunResult.cached(task, found)
@@ -165,9 +167,9 @@ def _task_steps(
         reason = reason or ASKED_AGAIN
         listener.happens(Event("runs", task.unique_id, words, reason))
         try:
-            checksums = input_checksums(task, session)
+            inputs = inputs_of(task, session)
             result = yield from _make(
-                task, own, reason, hold, session, redaction=redaction, checksums=checksums, asked_by=asked_by
+                task, own, reason, hold, session, redaction=redaction, inputs=inputs, asked_by=asked_by
             )
         except BaseException as error:
             _tell_end(listener, task, error, redaction)
@@ -200,16 +202,16 @@ def _make(
     session: Session,
     *,
     redaction: Redaction,
-    checksums: Mapping[str, str],
+    inputs: Inputs,
     asked_by: tuple[Task, ...],
 ) -> Steps[RunResult]:
-    """Call ``run()``, and publish the dumped outputs; ``checksums`` belong to the inputs."""
-    source_of(type(task))  # read now and remembered: the file may be edited while the task runs
+    """Call ``run()``, and publish the dumped outputs."""
+    source_of(type(task), resolve(task).fingerprint)  # read now and remembered: the file may be edited while the task runs
     logger.info("%r runs: %s", task, reason)
     task.task_log.clear()
     redaction.tell_airflow()
     with Publication({target.uri: target.store for target in targets}) as publication, LogTail(redaction) as tail:
-        publication.input_checksums.update(checksums)
+        publication.input_checksums.update(inputs.checksums)
         publication.redact = redaction.text
         started, clock = dt.datetime.now(dt.timezone.utc), time.perf_counter()
         try:
@@ -229,6 +231,8 @@ def _make(
         described["upstream"] += [
             upstream_part(path, required, publication.input_checksums, dynamic=True) for path, required in yielded
         ]
+        asked_for = (target.state().sidecar for _, required in yielded for target in read_targets(required))
+        described["upstream_code"] = upstream_code([*inputs.sidecars, *(found for found in asked_for if found is not None)])
         described["source"] = of_bundle(described["source"], (session.coordinates or {}).get("bundle_version"))
         hold.check()
         published = publication.publish(

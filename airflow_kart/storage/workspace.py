@@ -39,6 +39,8 @@ class Workspace:
         namespace: counts in the unique ids, and stands in front of classes' names, paths of artifacts included: words with
             dots between. Projects with classes of equal names share a workspace that way. A notebook's classes get the
             namespace in place of the notebook's name. By default ``[kart] namespace``.
+        on_changed_code: what becomes of an artifact whose code has changed since: ``warn``, ``rerun`` or ``ignore``; by
+            default ``[kart] on_changed_code``.
     """
 
     directory: str
@@ -47,6 +49,7 @@ class Workspace:
     read_from: tuple[str, ...] | None = None
     lock: str | None = None
     redis_conn_id: str | None = None
+    on_changed_code: str | None = None
     namespace: str | None = None
     _written: dict[str, str | list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -67,7 +70,7 @@ class Workspace:
         given: dict[str, str | list[str]] = {"directory": os.fspath(self.directory)}
         if self.read_from is not None:
             given["read_from"] = [os.fspath(other) for other in self.read_from]
-        for name in ("aws_conn_id", "gcp_conn_id", "lock", "redis_conn_id", "namespace"):
+        for name in ("aws_conn_id", "gcp_conn_id", "lock", "redis_conn_id", "on_changed_code", "namespace"):
             value: str | None = getattr(self, name)
             if value is not None:
                 given[name] = value

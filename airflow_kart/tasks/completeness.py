@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import posixpath
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from airflow_kart import settings
+from airflow_kart.artifacts.sidecar import MadeWith
 from airflow_kart.artifacts.state import Artifact
 from airflow_kart.artifacts.target import TargetState
 from airflow_kart.storage import Snapshot
 from airflow_kart.storage.threads import Threads
+from airflow_kart.tasks.changed_code import CodeChanges, on_changed_code
 from airflow_kart.tasks.graph import Node, upstream_first
 from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.outputs import needed_targets
@@ -43,6 +45,12 @@ class Completeness:
     """Of a complete task that ran in Airflow: the task id, the map index and the try of its operator."""
     artifacts: tuple[Artifact, ...] = ()
     """Of a complete task: its artifacts, in the order of ``output()``."""
+    made_with: MadeWith | None = None
+    """Of a complete task: the code that made its artifacts."""
+    changed: tuple[type, ...] = ()
+    """Of a complete task: the classes whose code has changed since."""
+    note: str = ""
+    """Of a complete task: what a reader should know, for example that its code has changed since."""
 
 
 def is_complete(task: Task) -> Completeness:
@@ -61,10 +69,11 @@ def completeness_of(nodes: Mapping[str, Node]) -> dict[str, Completeness]:
     Args:
         nodes: the tasks by unique id, upstream first; with each that asks its inputs, these.
     """
-    found = dict(zip(nodes, look_at(nodes.values()), strict=True))
+    judge = with_code(CodeChanges(), on_changed_code())
+    found: dict[str, Completeness] = {}
     incomplete: set[str] = set()
-    for unique_id, node in nodes.items():
-        found[unique_id] = with_inputs(node, found[unique_id], nodes, incomplete)
+    for (unique_id, node), own in zip(nodes.items(), look_at(nodes.values()), strict=True):
+        found[unique_id] = with_inputs(node, judge(node, own), nodes, incomplete)
         if not found[unique_id].complete:
             incomplete.add(unique_id)
     return found
@@ -93,6 +102,29 @@ def with_inputs(node: Node, own: Completeness, nodes: Mapping[str, Node], incomp
     if changed is not None:
         return Completeness(False, f"{changed} has changed since it ran")
     return own
+
+
+def with_code(changes: CodeChanges, policy: str) -> Callable[[Node, Completeness], Completeness]:
+    """Return a function that judges a task whose own artifacts are complete by the code that made them.
+
+    Args:
+        changes: compares the code.
+        policy: one of :data:`~airflow_kart.tasks.changed_code.ON_CHANGED_CODE`.
+    """
+
+    def judge(node: Node, own: Completeness) -> Completeness:
+        changed = changes.since(node.task, own.made_with) if own.complete else ()
+        if not changed:
+            return own
+        mine = type(node.task) in changed
+        others = ", ".join(cls.__name__ for cls in changed if cls is not type(node.task))
+        whose = ["its code"] * mine + [f"the code of {others}, upstream,"] * bool(others)
+        note = f"{' and '.join(whose)} {'has' if len(whose) == 1 else 'have'} changed since"
+        if policy == "rerun":
+            return Completeness(False, note)
+        return replace(own, reason=f"{own.reason}, but {note}", changed=changed, note=note)
+
+    return judge if policy != "ignore" else lambda _node, own: own
 
 
 def look_at(nodes: Iterable[Node], *, remember: bool = False) -> list[Completeness]:
@@ -142,7 +174,15 @@ class _Look(NamedTuple):
         when = found.published_at[:19].replace("T", " ")
         words = f"made {when} UTC" + (f" by {' '.join(found.airflow_run)}" if found.airflow_run else "")
         words += f", {state.reason}" if state.reason != "complete" else ""  # in another workspace
-        made = Completeness(True, words, found.seconds, found.published_at, found.airflow_run, found.airflow_try)
+        made = Completeness(
+            True,
+            words,
+            found.seconds,
+            found.published_at,
+            found.airflow_run,
+            found.airflow_try,
+            made_with=found.made_with,
+        )
         return cls(True, state.reason, found.publication, made, state.artifact)
 
 

@@ -32,7 +32,8 @@ class Flags:
     code_version: ClassVar[str | None] = None
     """A version that counts in the unique id: another version makes this task and everything downstream run again.
 
-    ``"auto"`` for a fingerprint of the code, as :mod:`airflow_kart.identity.code.closure` describes.
+    ``"auto"`` for a fingerprint of the code, as :mod:`airflow_kart.identity.code.closure` describes. Classes that say nothing of
+    their own have that of ``[kart] code_version``.
     """
     inline: ClassVar[bool] = False
     """Whether the tasks have no operators in a compiled DAG: the operators downstream make and cache them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import ConfigurationError, TargetPathError
@@ -68,9 +69,9 @@ class Graph:
         roots = list(roots)
         nodes: dict[str, Node] = {}
         consumers: dict[str, list[str]] = {}
-        fingerprints: dict[type[Task], str] = {}
+        versions: dict[type[Task], Any] = {}
         for task in upstream_first(roots):
-            require_unchanged(task, fingerprints)
+            require_unchanged(task, versions)
             unique_id = task.unique_id
             nodes[unique_id] = Node(task)
             consumers[unique_id] = []

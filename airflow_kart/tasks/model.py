@@ -96,8 +96,8 @@ class Resolution(NamedTuple):
     """Each required task with its path of keys."""
     namespace: Namespace
     """The namespace that the unique id counts."""
-    code_version: str | None
-    """The code version that the unique id counts; for ``"auto"`` a fingerprint."""
+    fingerprint: str | None = None
+    """Of the code, where the fingerprint counts in the unique id."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 from airflow_kart import settings
 from airflow_kart.artifacts.sidecar.jsonable import as_json
 from airflow_kart.artifacts.sidecar.source import source_of
+from airflow_kart.identity.code import AUTO
 from airflow_kart.identity.names import logical_class_name
 from airflow_kart.parameters import Parameter, ParameterVisibility
 from airflow_kart.parameters.label import label
@@ -53,17 +54,17 @@ def task_parts(task: Task, input_checksums: Mapping[str, str], redaction: Redact
         input_checksums: the SHA-256 of each input's artifact, by uri, as far as known.
         redaction: takes secrets out of the log.
     """
-    cls = type(task)
+    cls, fingerprint = type(task), resolve(task).fingerprint
     return {
         "task": {
             "class": logical_class_name(cls),
             "unique_id": task.unique_id,
-            "code_version": cls.code_version,
+            "code_version": cls.code_version if fingerprint is None else AUTO,
             "label": label(task),
             "parameters": _parameters(task),
         },
         "upstream": [upstream_part(path, required, input_checksums) for path, required in resolve(task).inputs],
-        "source": source_of(cls),
+        "source": source_of(cls, fingerprint),
         "task_log": redaction.json(as_json(dict(task.task_log))),
     }
 

@@ -11,11 +11,11 @@ import gc
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 from airflow_kart import settings
 from airflow_kart.exceptions import CycleError, GraphError, IdentityError, KartError, RequirementError
-from airflow_kart.identity.code import fingerprint
+from airflow_kart.identity.code import AUTO, code_version_of, fingerprint
 from airflow_kart.identity.encoding import Identified, encode, unique_id
 from airflow_kart.identity.names import Namespace, current_namespace, logical_class_name, require_present
 from airflow_kart.identity.notebook import is_of_notebook, this_notebook
@@ -81,18 +81,18 @@ def require_usable(task: Task) -> None:
         _require_namespace(resolution, current_namespace(), task)
 
 
-def require_unchanged(task: Task, fingerprints: dict[type[Task], str]) -> None:
+def require_unchanged(task: Task, versions: dict[type[Task], _Version]) -> None:
     """Refuse a task whose class, or whose fingerprint, a notebook has changed since: the unique id names other code.
 
     Args:
         task: the task, resolved.
-        fingerprints: those that are known by now.
+        versions: those that are known by now.
 
     Raises:
         IdentityError: the code has changed.
     """
     require_present(type(task), task)
-    if this_notebook() is not None and resolve(task).code_version != _code_version(task, fingerprints):
+    if this_notebook() is not None and resolve(task).fingerprint != _code_version(type(task), versions).fingerprint:
         raise IdentityError(
             f"{task!r} was made before its code was changed; make it again, and the tasks that hold it", task=repr(task)
         )
@@ -144,7 +144,7 @@ def _resolve(root: Task, first_of: dict[bytes, Task]) -> None:
         _require_namespace(resolution, namespace, root)
         task_state(root).resolution = resolution
         return
-    fingerprints: dict[type[Task], str] = {}
+    versions: dict[type[Task], _Version] = {}
     visits = [_visit(root)]
     open_digests = {root.parameter_digest}
     limit = 0  # read where a task requires others
@@ -175,9 +175,8 @@ def _resolve(root: Task, first_of: dict[bytes, Task]) -> None:
                 break
         else:
             name = classes[type(visit.task)]
-            task_state(visit.task).resolution = _resolution(
-                visit, first_of, name, _code_version(visit.task, fingerprints), namespace
-            )
+            version = _code_version(type(visit.task), versions)
+            task_state(visit.task).resolution = _resolution(visit, first_of, name, version, namespace)
             open_digests.discard(visits.pop().task.parameter_digest)
 
 
@@ -227,18 +226,23 @@ def _visit(task: Task) -> _Visit:
     return _Visit(task, requirements, inputs, iter(pending))
 
 
-def _code_version(task: Task, fingerprints: dict[type[Task], str]) -> str | None:
-    """Return the code version that counts in the unique id; for ``"auto"`` a fingerprint."""
-    cls, version = type(task), task.code_version
-    if version != "auto":
-        return version
-    if cls not in fingerprints:
-        fingerprints[cls] = f"auto {fingerprint(cls)}"
-    return fingerprints[cls]
+class _Version(NamedTuple):
+    """The code version that counts in the unique id, and for ``"auto"`` the fingerprint in it."""
+
+    text: str | None
+    fingerprint: str | None = None
+
+
+def _code_version(cls: type[Task], versions: dict[type[Task], _Version]) -> _Version:
+    if cls not in versions:
+        version = code_version_of(cls)
+        found = fingerprint(cls) if version == AUTO else None
+        versions[cls] = _Version(version if found is None else f"{AUTO} {found}", found)
+    return versions[cls]
 
 
 def _resolution(
-    visit: _Visit, first_of: Mapping[bytes, Task], class_name: str, code_version: str | None, namespace: Namespace
+    visit: _Visit, first_of: Mapping[bytes, Task], class_name: str, version: _Version, namespace: Namespace
 ) -> Resolution:
     task = visit.task
     parameters = encoded_significant(cast(Parametrized, task))  # an equal task that came first has lent its id
@@ -250,9 +254,8 @@ def _resolution(
     except IdentityError as error:
         error.add_context(f"{task!r}.requires()", task=repr(task))
         raise
-    return Resolution(
-        unique_id(class_name, code_version, parameters, required), requirements, inputs, namespace, code_version
-    )
+    own_id = unique_id(class_name, version.text, parameters, required)
+    return Resolution(own_id, requirements, inputs, namespace, version.fingerprint)
 
 
 def _cycle_message(path: list[Task], again: Task) -> str:

@@ -21,11 +21,12 @@ def short_id(task: Task) -> str:
     return task.unique_id[:8]
 
 
-def state_text(task: SurveyedTask) -> str:
-    """Return ``complete`` with the task's duration, or ``missing`` with the reason."""
+def state_texts(task: SurveyedTask) -> list[str]:
+    """Return ``complete`` with the task's duration, then what else a reader should know, or ``missing`` with the reason."""
     if not task.complete:
-        return f"missing: {one_line(task.reason)}"
-    return "complete" if task.seconds is None else f"complete, {_duration(task.seconds)}"
+        return [f"missing: {one_line(task.reason)}"]
+    state = "complete" if task.seconds is None else f"complete, {_duration(task.seconds)}"
+    return [state, one_line(task.note)] if task.note else [state]
 
 
 def key_text(path: KeyPath) -> str:

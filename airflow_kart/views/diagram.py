@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from airflow_kart.tasks.model import Task
-from airflow_kart.views.caption import key_text, one_line, parameter_texts, short_id, state_text
+from airflow_kart.views.caption import key_text, one_line, parameter_texts, short_id, state_texts
 from airflow_kart.views.survey import Survey, SurveyedTask, survey
 
 _LONGEST_LINE = 60
@@ -87,7 +87,7 @@ def _arrows(surveyed: Survey) -> Iterator[tuple[str, str, str]]:
 
 def _label(found: SurveyedTask) -> list[str]:
     task = found.node.task
-    lines = [one_line(type(task).__name__), short_id(task), *parameter_texts(task, _LONGEST_LINE), state_text(found)]
+    lines = [one_line(type(task).__name__), short_id(task), *parameter_texts(task, _LONGEST_LINE), *state_texts(found)]
     return [_short(line) for line in lines]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.tasks.model import Task
-from airflow_kart.views.caption import as_text, key_text, one_line, parameter_texts, state_text, title
+from airflow_kart.views.caption import as_text, key_text, one_line, parameter_texts, state_texts, title
 from airflow_kart.views.survey import Survey, SurveyedTask, survey, task_log
 
 _DEEPEST = 50  # deeper tasks start a tree of their own: the indents of a long chain would fill the memory
@@ -94,7 +94,7 @@ class _Drawing:
                     yield f"{branch.head}{title(found.node.task)} ..."
                     continue
                 drawn.add(branch.unique_id)
-                yield f"{branch.head}{title(found.node.task)} {state_text(found)}"
+                yield f"{branch.head}{title(found.node.task)} {', but '.join(state_texts(found))}"
                 yield from self._details(branch, found)
                 pending += reversed(_upstream(branch, found))
 

@@ -28,6 +28,8 @@ class SurveyedTask:
     """The duration of a complete task's run."""
     finished_at: str = ""
     """The time of a complete task's publication (ISO 8601, UTC)."""
+    note: str = ""
+    """Of a complete task: what a reader should know, for example that its code has changed since."""
 
 
 @dataclass(frozen=True)
@@ -97,4 +99,4 @@ def _states(graph: Graph, shown: Iterable[str]) -> dict[str, Completeness]:
 
 def _surveyed(node: Node, inputs: tuple[tuple[KeyPath, str], ...], state: Completeness) -> SurveyedTask:
     seconds = state.seconds if state.complete and node.targets else None
-    return SurveyedTask(node, inputs, state.complete, state.reason, seconds, state.finished_at)
+    return SurveyedTask(node, inputs, state.complete, state.reason, seconds, state.finished_at, state.note)

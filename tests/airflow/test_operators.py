@@ -119,10 +119,10 @@ def test_without_a_workspace_it_is_the_configured_one(operator, arguments, works
         ({"workspace": "/a", "workspace_directory": "/b"}, "workspace is '/a' and workspace_directory is '/b' .*give one"),
         ({"workspace": 3}, r"workspace is 3; give a path, a uri, or a Workspace\(...\)"),
         ({"workspace_directory": b"/a"}, "workspace_directory is b'/a'; give a path"),
-        ({"namespace": 3}, "namespace is 3, and the workspace is None; give one text"),
+        ({"namespace": 3}, "namespace is 3, and that of the workspace is 3; give one text"),
         (
             {"namespace": "a", "workspace": Workspace("/a", namespace="b")},
-            "namespace is 'a', and the workspace is Workspace",
+            "namespace is 'a', and that of the workspace is .b.; give one text",
         ),
         ({"namespace": "{{ ds }}"}, "namespace is '{{ ds }}'; give words of letters"),
         ({"namespace": "airflow_kart.x"}, "namespace is 'airflow_kart.x'; give words of letters"),

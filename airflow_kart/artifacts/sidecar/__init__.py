@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from airflow_kart.artifacts.sidecar.code import MadeWith
 from airflow_kart.artifacts.sidecar.document import (
     SIDECAR_SUFFIX,
     ArtifactRecord,
@@ -9,6 +10,7 @@ from airflow_kart.artifacts.sidecar.document import (
     Sidecar,
     read_sidecar,
     sidecar_uri,
+    upstream_code,
     write_sidecar,
 )
 from airflow_kart.artifacts.sidecar.environment import environment
@@ -17,11 +19,13 @@ from airflow_kart.artifacts.sidecar.source import source_of
 __all__ = [
     "SIDECAR_SUFFIX",
     "ArtifactRecord",
+    "MadeWith",
     "Publications",
     "Sidecar",
     "environment",
     "read_sidecar",
     "sidecar_uri",
     "source_of",
+    "upstream_code",
     "write_sidecar",
 ]

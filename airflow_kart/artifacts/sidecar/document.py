@@ -10,11 +10,13 @@ import contextlib
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import zip_longest
 from typing import Any, TypeAlias
 
+from airflow_kart.artifacts.sidecar.code import MadeWith
 from airflow_kart.artifacts.sidecar.jsonable import as_json
 from airflow_kart.artifacts.sidecar.validation import wrong_part
 from airflow_kart.exceptions import CorruptArtifactError
@@ -122,6 +124,16 @@ class Sidecar:
         return self._part("task").get("unique_id")
 
     @property
+    def class_name(self) -> str | None:
+        """The logical name of the class of the task that made the artifact."""
+        return self._part("task").get("class")
+
+    @cached_property
+    def made_with(self) -> MadeWith:
+        """The code that made the artifact."""
+        return MadeWith.of(self._part("source"), self._part("upstream_code"))
+
+    @property
     def seconds(self) -> float:
         """How long the task ran, in seconds; 0.0 without a measurement."""
         return float(self._part("run").get("seconds") or 0.0)
@@ -155,18 +167,38 @@ class Sidecar:
         return self.content.get(name) or {}
 
 
+def upstream_code(inputs: Iterable[Sidecar]) -> dict[str, list[str]]:
+    """Return the part of a sidecar with the fingerprints of all classes upstream, by logical name.
+
+    Args:
+        inputs: the sidecars of the artifacts that a task reads.
+    """
+    found: dict[str, set[str]] = {}
+    for sidecar in inputs:
+        made_with = sidecar.made_with
+        if made_with.fingerprint is not None and sidecar.class_name is not None:
+            found.setdefault(sidecar.class_name, set()).add(made_with.fingerprint)
+        for name, fingerprints in made_with.upstream:
+            found.setdefault(name, set()).update(fingerprints)
+    return {name: sorted(found[name]) for name in sorted(found)}
+
+
 def _as_line(name: str, part: object) -> str:
-    """Return a part as JSON on one line; all artifacts of a process share one environment, which is encoded once."""
-    global _ENVIRONMENT  # noqa: PLW0603 - the last environment, and its line
-    if name != "environment":
+    """Return a part as JSON on one line. Many artifacts share an environment and a class's source, encoded once each."""
+    if name not in ("environment", "source"):
         return _encoded(part)
-    if _ENVIRONMENT[0] is not part:
-        _ENVIRONMENT = part, _encoded(part)
-    return _ENVIRONMENT[1]
+    known = _SHARED.get(id(part))
+    if known is None or known[0] is not part:
+        if len(_SHARED) >= _MOST_SHARED:
+            _SHARED.clear()
+        known = _SHARED[id(part)] = part, _encoded(part)
+    return known[1]
 
 
 _ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, default=as_json).encode
-_ENVIRONMENT: tuple[object, str] = (None, "null")
+_MOST_SHARED = 256
+_SHARED: dict[int, tuple[object, str]] = {}
+"""Parts and their lines, by the identity of the part."""
 
 
 def _encoded(part: object) -> str:

@@ -11,22 +11,63 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from airflow_kart.identity.code import fingerprint, fingerprint_parts
-from airflow_kart.identity.code.cells import text_of
+from airflow_kart.identity.code import AUTO, code_version_of, fingerprint, fingerprint_parts
+from airflow_kart.identity.code.cells import module_of_cells, text_of
 from airflow_kart.identity.notebook import this_notebook
 
+_MOST_PARTS = 300
+"""Parts of the code in a sidecar, each some fifty bytes."""
 
-def source_of(cls: type) -> dict[str, object]:
+
+def source_of(cls: type, in_ids: str | None = None) -> dict[str, object]:
     """Return a class's file, line, the SHA-256 of its source text, and the state of the file's git checkout.
 
-    The part also holds the fingerprint of the code, ``None`` for code without one, and for ``code_version = "auto"`` the
-    digests that the fingerprint is made of.
+    The part also holds the fingerprint of the code, ``None`` for code without one, and the digests that the fingerprint is
+    made of, unless these are too many. The first answer stays: an edit of the file does not change the running code. For a
+    class that a cell defines the file is the notebook, and the answer stays until a cell changes the code.
+
+    Args:
+        cls: the class.
+        in_ids: the fingerprint, where it counts in unique ids.
     """
-    source = _source_in_notebook(cls) or _source_of(cls)
-    if getattr(cls, "code_version", None) != "auto":
-        return source
-    # The fingerprint of the unique id: computed anew after a reload of the module, even for an unchanged class.
-    return {**source, "fingerprint": fingerprint(cls), "parts": fingerprint_parts(cls)}
+    return _source_of(cls, in_ids, _cells_of(cls))
+
+
+@functools.lru_cache(maxsize=4096)
+def _source_of(cls: type, in_ids: str | None, cells: object) -> dict[str, object]:
+    notebook = this_notebook() if cells is not None else None
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None) if notebook is None else notebook.path
+    line: int | None = None
+    try:
+        if (text := text_of(cls)) is None:
+            lines, line = inspect.getsourcelines(cls)
+            text = "".join(lines)
+    except Exception:  # noqa: BLE001 - a notebook, or a file that was edited meanwhile: never a reason to lose a run
+        return {"file": file, "line": None, "sha256": None, "git": None, "fingerprint": in_ids}
+    folder = notebook.folder if notebook is not None else file and str(Path(file).parent)
+    parts = dict(_code_of(cls, in_ids, cells))
+    return {
+        "file": file,
+        "line": line,
+        "sha256": hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest(),
+        "git": _git_state(folder) if folder else None,
+        "fingerprint": parts.pop("", None),
+        **({"parts": parts} if 0 < len(parts) <= _MOST_PARTS else {}),
+    }
+
+
+def code_of(cls: type) -> Mapping[str, str]:
+    """Return the digests that the fingerprint of a class's code is made of, under the empty name the fingerprint itself.
+
+    There are none for code without a fingerprint. Where the code counts in unique ids, its fingerprint is computed anew after
+    a reload, even for an unchanged class.
+    """
+    return _code_of(cls, fingerprint(cls) if code_version_of(cls) == AUTO else None, _cells_of(cls))
+
+
+def _cells_of(cls: type) -> object:
+    """Return the cells that define a class, as one object until a cell changes code; ``None`` for classes of files."""
+    return module_of_cells() if text_of(cls) is not None else None
 
 
 def of_bundle(source: Mapping[str, object], version: object) -> Mapping[str, object]:
@@ -42,42 +83,12 @@ def of_bundle(source: Mapping[str, object], version: object) -> Mapping[str, obj
     return source
 
 
-def _source_in_notebook(cls: type) -> dict[str, object] | None:
-    """Return the source of a class that a cell defines; computed anew each time, since other cells may change the helpers."""
-    notebook, text = this_notebook(), text_of(cls)
-    if notebook is None or text is None:
-        return None
-    return {
-        "file": notebook.path,
-        "line": None,
-        "sha256": hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest(),
-        "git": _git_state(notebook.folder),
-        "fingerprint": _fingerprint_of(cls),
-    }
-
-
 @functools.lru_cache(maxsize=4096)
-def _source_of(cls: type) -> dict[str, object]:
-    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+def _code_of(cls: type, in_ids: str | None, _cells: object) -> Mapping[str, str]:
     try:
-        lines, line = inspect.getsourcelines(cls)
-    except Exception:  # noqa: BLE001 - a notebook, or a file that was edited meanwhile: never a reason to lose a run
-        return {"file": file, "line": None, "sha256": None, "git": None, "fingerprint": None}
-    text = "".join(lines)
-    return {
-        "file": file,
-        "line": line,
-        "sha256": hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest(),
-        "git": _git_state(str(Path(file).parent)) if file else None,
-        "fingerprint": _fingerprint_of(cls),
-    }
-
-
-def _fingerprint_of(cls: type) -> str | None:
-    try:
-        return fingerprint(cls)
+        return {"": in_ids or fingerprint(cls), **fingerprint_parts(cls)}
     except Exception:  # noqa: BLE001 - where it counts, the unique id has raised it; elsewhere no reason to lose a run
-        return None
+        return {}
 
 
 @functools.lru_cache(maxsize=64)

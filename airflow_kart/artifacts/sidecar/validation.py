@@ -136,7 +136,8 @@ _PARTS: Mapping[str, _Check] = {
         parameters=lambda value: isinstance(value, dict) and all(map(_is_parameter, value.values())),
     ),
     "upstream": _list_of(_IS_REQUIRED),
-    "source": _is_object,
+    "upstream_code": lambda value: isinstance(value, dict) and all(map(_list_of(_is_hex32), value.values())),
+    "source": _with(fingerprint=_or_null(_is_hex32), parts=_is_texts),
     "task_log": _is_object,
     "log_tail": _list_of(_is_text),
     "run": _with(

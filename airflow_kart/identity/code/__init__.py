@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from airflow_kart.identity.code.closure import fingerprint, fingerprint_parts
+from airflow_kart.identity.code.closure import AUTO, changed_parts, code_version_of, fingerprint, fingerprint_parts
 
-__all__ = ["fingerprint", "fingerprint_parts"]
+__all__ = ["AUTO", "changed_parts", "code_version_of", "fingerprint", "fingerprint_parts"]

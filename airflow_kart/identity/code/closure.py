@@ -18,14 +18,33 @@ changes by a module that the class does not use, data files, or the versions of 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import cast
 
 from airflow_kart.exceptions import IdentityError
 from airflow_kart.identity.code.definitions import Definitions, Named, Part
 from airflow_kart.identity.code.project import Project, project_of
 from airflow_kart.identity.encoding import digest
+from airflow_kart.identity.names import is_own
+from airflow_kart.settings import kart_choice
 
 _DOMAIN = b"airflow-kart/code/1"
+
+
+AUTO = "auto"
+"""The version of code that is its fingerprint."""
+
+
+def code_version_of(cls: type) -> str | None:
+    """Return a class's version of its code; of a class that says nothing of its own, ``[kart] code_version``.
+
+    Raises:
+        ConfigurationError: the option is neither ``auto`` nor ``none``.
+    """
+    first = next((base for base in cls.__mro__ if "code_version" in vars(base)), None)
+    if first is not None and not is_own(first):
+        return cast("str | None", vars(first)["code_version"])
+    return AUTO if kart_choice("code_version", ("none", AUTO)) == AUTO else None
 
 
 def fingerprint(cls: type) -> str:
@@ -40,12 +59,34 @@ def fingerprint(cls: type) -> str:
 def fingerprint_parts(cls: type) -> dict[str, str]:
     """Return the parts of a fingerprint: the digest of each definition, 16 hex digits, by logical name.
 
-    The difference of two results shows which definition changed the fingerprint.
+    Of a class, there is also the digest of each method and attribute. :func:`changed_parts` compares two results.
 
     Raises:
         IdentityError: as :func:`fingerprint`.
     """
-    return {part.key: part.digest.hex()[:16] for part in sorted(_parts(cls), key=lambda part: part.key)}
+    found: dict[str, str] = {}
+    for part in sorted(_parts(cls), key=lambda part: part.key):
+        found[part.key] = part.digest.hex()[:16]
+        found |= {f"{part.key}.{name}": member.hex()[:16] for name, member in part.members}
+    return found
+
+
+def changed_parts(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[list[str], int]:
+    """Return which parts of a class's code differ, and the number of all parts.
+
+    A class counts as its methods and attributes, unless the rest of the class differs: its bases, its decorators, or what
+    it uses from outside the project.
+
+    Args:
+        before: from :func:`fingerprint_parts`.
+        now: from :func:`fingerprint_parts`, of the same class at another time.
+    """
+    names = before.keys() | now.keys()
+    with_members = {name.rpartition(".")[0] for name in names} & names
+    differing = {name for name in names if before.get(name) != now.get(name)}
+    explained = {name.rpartition(".")[0] for name in differing} & with_members
+    changed = differing - explained
+    return sorted(changed), len((names - with_members) | changed)
 
 
 def _parts(cls: type) -> Iterable[Part]:

@@ -36,6 +36,8 @@ class Part:
     digest: bytes
     """The digest of the code, and of the used dotted names outside the project."""
     uses: tuple[Named, ...]
+    members: tuple[tuple[str, bytes], ...] = ()
+    """Of a class: the digests of its methods and attributes, by name. The digest of the code covers these too."""
 
 
 _Seen: TypeAlias = "frozenset[tuple[SourcePlace, str]]"
@@ -76,7 +78,13 @@ class Definitions:
                 inside[Named(used.place, used.name)] = None
         key = f"{self._project.logical_name(found.place.file or '')}.{found.name or '*'}"
         code = definition.code if definition is not None else ()
-        return Part(key, digest(_DOMAIN, [encode(key), encode(code), encode(outside)]), tuple(inside))
+        members = definition.members if definition is not None else ()
+        return Part(
+            key,
+            digest(_DOMAIN, [encode(key), encode(code), encode(outside)]),
+            tuple(inside),
+            tuple((name, digest(_DOMAIN, [encode(forms)])) for name, forms in members),
+        )
 
     def _used(self, found: Named, definition: Definition | None) -> Iterator[tuple[Named | str, bool]]:
         """Return the names a definition uses, and whether each may be an upstream's class; of a module, all its names."""

@@ -40,6 +40,8 @@ class Definition:
     """Whether the module imports the name, and its statements only change the imported object."""
     bases: frozenset[Reference]
     """The base classes of a class."""
+    members: tuple[tuple[str, tuple[bytes, ...]], ...] = ()
+    """The methods and attributes of a class, each with the canonical forms of the statements that define the name."""
 
 
 @dataclass
@@ -131,12 +133,19 @@ def _define(found: _Binding) -> Definition:
     code: list[bytes] = []
     references: set[Reference] = set()
     bases: set[Reference] = set()
+    members: dict[str, tuple[bytes, ...]] = {}
     for heads, statement in sorted(found.statements, key=_position):
         code.append(canonical(*heads, *([] if statement is None else [statement])))
         references |= references_of(*heads, *([] if statement is None else [statement]))
         if isinstance(statement, ast.ClassDef):
             bases |= references_of(*(base.value if isinstance(base, ast.Subscript) else base for base in statement.bases))
-    return Definition(tuple(code), frozenset(references), tuple(found.imports), not found.bound, frozenset(bases))
+            for inner in (inner for inner in statement.body if counts(inner, in_class=True)):
+                for name in bound_names([inner]):
+                    members[name] = (*members.get(name, ()), canonical(inner))
+    imports = tuple(found.imports)
+    return Definition(
+        tuple(code), frozenset(references), imports, not found.bound, frozenset(bases), tuple(sorted(members.items()))
+    )
 
 
 def _position(item: tuple[tuple[ast.AST, ...], ast.stmt | None]) -> tuple[int, int]:
