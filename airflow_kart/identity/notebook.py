@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import linecache
 import os
 import re
@@ -88,9 +89,18 @@ def _path_of(names: Mapping[str, object]) -> str | None:
         value = names.get(variable)
         if isinstance(value, str) and value:
             return value
-    # Programs that a kernel starts inherit this variable; consoles have names without an extension.
     path = os.environ.get("JPY_SESSION_NAME", "") if hasattr(_shell(), "kernel") else ""
-    return path if os.path.splitext(path)[1] else None
+    # Consoles have names without an extension.
+    return path if os.path.splitext(path)[1] and not _is_inherited(path) else None
+
+
+def _is_inherited(path: str) -> bool:
+    """Whether another notebook of that name has started this process, a kernel perhaps, with its own environment."""
+    try:
+        psutil: Any = importlib.import_module("psutil")  # which ipykernel requires
+        return bool(psutil.Process(os.getppid()).environ().get("JPY_SESSION_NAME") == path)
+    except Exception:  # noqa: BLE001 - no psutil, or no right to ask: then nothing is known of the parent
+        return False
 
 
 def _shell() -> Any:

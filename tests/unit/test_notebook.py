@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,10 +47,8 @@ def one_kernel(folder: Path) -> Iterator[Kernel]:
 @pytest.fixture
 def kernel(one_kernel: Kernel) -> Kernel:
     """A kernel of the notebook ``01 churn (draft).ipynb``, in which the cells of the other tests count no more."""
-    one_kernel.run("%reset -f")
-    one_kernel.run("__spec__ = None  # which multiprocessing asks for, and %reset removes")
-    for cell in (IMPORTS, CONSTANTS, HELPER, CLEAN):
-        one_kernel.run(cell)
+    # multiprocessing asks for __spec__, which %reset removes.
+    one_kernel.run(f"%reset -f\n__spec__ = None\n{IMPORTS}\n{CONSTANTS}\n{HELPER}\n{CLEAN}")
     return one_kernel
 
 
@@ -296,6 +295,20 @@ def test_who_runs_a_notebook_tells_its_name(
 ) -> None:
     monkeypatch.setenv("JPY_SESSION_NAME", "/outer.ipynb")  # of the kernel that started this process, which is none
     assert _path_of(names) == expected
+
+
+def test_a_program_that_a_notebook_starts_is_another_notebook(tmp_path: Path) -> None:
+    ask = "from airflow_kart.identity.notebook import _is_inherited as is_inherited; print(is_inherited('/outer.ipynb'))"
+    start = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {ask!r}], check=True)"
+    for variable, answer in (("JPY_SESSION_NAME", "True"), ("OTHER", "False")):
+        done = subprocess.run(
+            [sys.executable, "-c", start],
+            env={**os.environ, variable: "/outer.ipynb"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == answer
 
 
 PROMPT = """
