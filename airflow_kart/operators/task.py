@@ -20,7 +20,7 @@ from airflow_kart.operators.run_context import RunContext, outside_consumers
 from airflow_kart.operators.several_hosts import several_hosts_advice
 from airflow_kart.operators.upstream import UpstreamTasks
 from airflow_kart.operators.upstream_skips import reason_to_skip
-from airflow_kart.operators.waiting import Blocked, Waits, blocks, check_event, check_time, time_is_over, wait, way_to_wait
+from airflow_kart.operators.waiting import Blocked, Waits, blocks, check_event, check_time, time_is_over, wait
 from airflow_kart.operators.xcom import result_of
 from airflow_kart.parameters.label import label
 from airflow_kart.runtime.plan import Outcome
@@ -243,7 +243,7 @@ class KartOperator(KartBaseOperator):
         )
         blocked.words = f"for what is made elsewhere, {', '.join(trigger.uris)}"
         self.log.info("Waiting for what is made elsewhere: %s", ", ".join(trigger.uris))
-        event = wait(self, trigger, way_to_wait(context["ti"]), "execute_when_there", waits)
+        event = wait(self, trigger, context["ti"], "execute_when_there", waits)
         return self.execute_when_there(context, event, waits.began)
 
     def execute_when_there(self, context: Any, event: Mapping[str, Any], began: float | None = None) -> dict[str, Any]:
@@ -272,7 +272,7 @@ class KartOperator(KartBaseOperator):
             until=waits.end_of(self.execution_timeout),
         )
         trigger.taken = elsewhere.taken
-        event = wait(self, trigger, way_to_wait(context["ti"]), "execute_when_free", waits)
+        event = wait(self, trigger, context["ti"], "execute_when_free", waits)
         return self.execute_when_free(context, event, waits.began)
 
     def execute_when_free(self, context: Any, event: Mapping[str, Any], began: float | None = None) -> dict[str, Any]:

@@ -29,6 +29,9 @@ _CROWD = 20
 _SHORTEST_ABSENCE = 30.0
 """Seconds until a rescheduled operator starts again. Airflow fails it where one round of the scheduler takes longer."""
 _LONGEST_ABSENCE = 300.0
+_SECONDS_PER_WAITER = 1.5
+"""That a rescheduled operator stays away for each one of its DAG that does so: each start costs a processor a second or two, and
+operators that have not begun need slots too."""
 _GRACE_SECONDS = 60.0  # for the trigger's own error, which names the lock holder
 
 
@@ -88,7 +91,7 @@ class Blocked:
         self.words = f"as {event.task} is being made by {event.words}" if event.kind == "waits" else ""
 
 
-def wait(operator: Any, trigger: WaitTrigger, way: Way, method_name: str, waits: Waits) -> Mapping[str, Any]:
+def wait(operator: Any, trigger: WaitTrigger, ti: Any, method_name: str, waits: Waits) -> Mapping[str, Any]:
     """Leave the process of the operator until there is a reason to go on, or return the reason.
 
     Raises:
@@ -96,13 +99,16 @@ def wait(operator: Any, trigger: WaitTrigger, way: Way, method_name: str, waits:
         AirflowRescheduleException: the operator starts again to look.
         AirflowTaskTimeout: the operator's time is over.
     """
+    way = way_to_wait(ti)
     last = trigger.since + settings.kart_int("lock_timeout") if isinstance(trigger, LockTrigger) else None
     check_time(operator.task_id, waits, trigger.until, trigger.waits_for())
     if way == "reschedule":
         if (event := trigger.glance()) is not None:
             return event
         now = time.time()
-        absence = varied(min(max(_SHORTEST_ABSENCE, trigger.pause(), (now - waits.began) / 4), _LONGEST_ABSENCE))
+        crowd = ti.get_ti_count(dag_id=ti.dag_id, states=["up_for_reschedule"]) * _SECONDS_PER_WAITER
+        patience = min((now - waits.began) / 4, _LONGEST_ABSENCE)
+        absence = varied(max(_SHORTEST_ABSENCE, trigger.pause(), patience, crowd))
         ends = [end - now for end in (trigger.until, last) if end is not None]
         raise AirflowRescheduleException(  # type: ignore[no-untyped-call]  # Airflow's is not annotated
             dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=max(1.0, min([absence, *ends])))

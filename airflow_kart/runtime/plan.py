@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import chain, islice
 
 from airflow_kart.artifacts.state import Artifact
 from airflow_kart.tasks.changed_code import CodeChanges, explain, on_changed_code
@@ -14,6 +15,7 @@ from airflow_kart.tasks.graph import Graph, Node, refuse_shared_files
 ASKED_AGAIN = "asked to run again"
 NEEDS_AGAIN = "something it needs runs again"
 CLEARED = "somebody cleared the task instance that made it"
+_MOST_ASKED = 5  # tasks whose sidecars may tell which definitions have changed
 
 
 class Outcome(str, enum.Enum):
@@ -81,18 +83,18 @@ class Plan:
 
     def changed_code(self) -> list[str]:
         """Return a line for each class whose code has changed since artifacts were made, its own or others', that are reused."""
-        reused: dict[type, set[type]] = {}
+        reused: dict[type, list[Node]] = {}
         for unique_id, planned in self.tasks.items():
             for cls in planned.changed:
-                reused.setdefault(cls, set()).add(type(self.graph.nodes[unique_id].task))
+                reused.setdefault(cls, []).append(self.graph.nodes[unique_id])
         lines = []
-        for cls, cached in reused.items():
+        for cls, nodes in reused.items():
+            cached = {type(node.task) for node in nodes}
             names = ", ".join(sorted(one.__name__ for one in cached))
             whose = "its code" if cached == {cls} else f"the code of {cls.__name__}, which went into {names},"
-            nodes = (node for node in self.graph.nodes.values() if type(node.task) is cls)
-            lines.append(
-                f"{names} {'is' if len(cached) == 1 else 'are'} cached, but {whose} has changed since{explain(cls, nodes)}"
-            )
+            of_class = (node for node in chain(nodes, self.graph.nodes.values()) if type(node.task) is cls)
+            told = explain(cls, islice(of_class, _MOST_ASKED))
+            lines.append(f"{names} {'is' if len(cached) == 1 else 'are'} cached, but {whose} has changed since{told}")
         return lines
 
     def with_outcome(self, outcome: Outcome) -> list[Node]:

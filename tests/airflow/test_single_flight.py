@@ -509,12 +509,15 @@ class TestTimeoutsOfWaiting:
         assert 20 < absence < 40
         assert 5 < self.absence(operator, seconds_ago=90) <= 10  # the time that is left
         assert 200 < self.absence(self.operator(), seconds_ago=10_000) < 400
+        assert 330 < self.absence(self.operator(), seconds_ago=40, others=300) < 570
         with pytest.raises(AirflowTaskTimeout, match=r"waits began 10\d s ago and waits"):
             operator.execute(self.rescheduled(101))
 
-    def absence(self, operator, seconds_ago):
+    def absence(self, operator, seconds_ago, others=0):
+        given = context() if seconds_ago is None else self.rescheduled(seconds_ago)
+        given["ti"].get_ti_count = lambda dag_id, states: others if states == ["up_for_reschedule"] else 0
         with pytest.raises(AirflowRescheduleException) as raised:
-            operator.execute(context() if seconds_ago is None else self.rescheduled(seconds_ago))
+            operator.execute(given)
         return (raised.value.reschedule_date - dt.datetime.now(dt.timezone.utc)).total_seconds()
 
     def rescheduled(self, seconds_ago):

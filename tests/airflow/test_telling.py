@@ -387,6 +387,14 @@ def test_the_report_says_who_made_a_task_that_was_to_run(run_dag, monkeypatch):
     assert why["judged"] == "no artifact"
 
 
+def test_the_report_says_what_somebody_marked_as_success(run_dag):
+    run = run_dag(KartDag("telling_marked", Two(), schedule=None), mark_success_pattern="two")
+    assert run.states["two"] == "success"
+    assert run.xcom("report", "report")["skipped"] == ["two"]
+    why = run.xcom("report", "report")["why"]["two"]
+    assert why == "it was marked as success, and its artifact is not there: no artifact"
+
+
 def test_the_report_says_where_a_worker_with_another_workspace_put_it(run_dag, tmp_path, monkeypatch):
     from airflow_kart.operators.task import KartOperator
 
