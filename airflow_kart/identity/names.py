@@ -142,8 +142,8 @@ def logical_class_name(cls: type) -> str:
 
     The logical name of a public class of this package is its public address.
     """
-    plain = plain_class_name(cls)
-    if plain.startswith(f"{PACKAGE}."):
+    plain = plain_class_name(cls)  # for most, all there is to know
+    if plain.startswith(f"{PACKAGE}.") or not (current_namespace().name or cls.__module__ == "__main__"):
         return plain
     return f"{module_name_in_namespace(cls.__module__)}.{cls.__qualname__}"
 

@@ -11,7 +11,6 @@ from typing_extensions import TypeIs
 
 from airflow_kart.artifacts.target import Target
 from airflow_kart.identity.encoding import Identified
-from airflow_kart.identity.names import Namespace
 from airflow_kart.parameters import Parameter
 from airflow_kart.parameters.parametrized import Parametrized, State, state_of
 from airflow_kart.tasks.flags import Asset
@@ -94,8 +93,8 @@ class Resolution(NamedTuple):
     """The result of ``requires()``, with lists for tuples."""
     inputs: tuple[tuple[KeyPath, Task], ...]
     """Each required task with its path of keys."""
-    namespace: Namespace
-    """The namespace that the unique id counts."""
+    class_name: str
+    """The logical name that the unique id counts, namespace included."""
     fingerprint: str | None = None
     """Of the code, where the fingerprint counts in the unique id."""
 

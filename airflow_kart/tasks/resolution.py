@@ -17,8 +17,8 @@ from airflow_kart import settings
 from airflow_kart.exceptions import CycleError, GraphError, IdentityError, KartError, RequirementError
 from airflow_kart.identity.code import AUTO, code_version_of, fingerprint
 from airflow_kart.identity.encoding import Identified, encode, unique_id
-from airflow_kart.identity.names import Namespace, current_namespace, logical_class_name, require_present
-from airflow_kart.identity.notebook import is_of_notebook, this_notebook
+from airflow_kart.identity.names import logical_class_name, require_present
+from airflow_kart.identity.notebook import this_notebook
 from airflow_kart.parameters.parametrized import Parametrized, encoded_significant, held_tasks
 from airflow_kart.tasks.declarations import refuse_async
 from airflow_kart.tasks.model import Resolution, Task, task_state
@@ -78,7 +78,7 @@ def require_usable(task: Task) -> None:
     require_present(type(task), task)
     resolution = task_state(task).resolution
     if resolution is not None:
-        _require_namespace(resolution, current_namespace(), task)
+        _require_name(resolution, logical_class_name(type(task)), task)
 
 
 def require_unchanged(task: Task, versions: dict[type[Task], _Version]) -> None:
@@ -98,17 +98,11 @@ def require_unchanged(task: Task, versions: dict[type[Task], _Version]) -> None:
         )
 
 
-def _require_namespace(resolution: Resolution, current: Namespace, task: Task) -> None:
-    same = resolution.namespace == current or (
-        resolution.namespace.name == current.name and not is_of_notebook(type(task).__module__)
-    )
-    if not same:
-        own, here = (
-            f"the namespace {space.name!r}" if space.name else "no namespace" for space in (resolution.namespace, current)
-        )
+def _require_name(resolution: Resolution, name: str, task: Task) -> None:
+    if resolution.class_name != name:
         raise IdentityError(
-            f"{task!r} has got its unique id in {own}, and is used in {here}; a task keeps its id: make another one inside of "
-            "`with Workspace(..., namespace=...)`, or in the DAG",
+            f"{task!r} has got its unique id as {resolution.class_name}, and is {name} in the namespace here; a task keeps its "
+            "id: make another one inside of `with Workspace(..., namespace=...)`, or in the DAG",
             task=repr(task),
         )
 
@@ -136,12 +130,11 @@ def one_walk() -> Iterator[None]:
 
 @one_walk()
 def _resolve(root: Task, first_of: dict[bytes, Task]) -> None:
-    namespace = current_namespace()
     classes: dict[type[Task], str] = {}
     _add_class(classes, root)
     first = first_of.setdefault(root.parameter_digest, root)
     if (resolution := task_state(first).resolution) is not None:
-        _require_namespace(resolution, namespace, root)
+        _require_name(resolution, classes[type(root)], root)
         task_state(root).resolution = resolution
         return
     versions: dict[type[Task], _Version] = {}
@@ -157,7 +150,7 @@ def _resolve(root: Task, first_of: dict[bytes, Task]) -> None:
             first = first_of.setdefault(digest, task)
             resolution = task_state(first).resolution
             if resolution is not None:
-                _require_namespace(resolution, namespace, task)
+                _require_name(resolution, classes[type(task)], task)
                 if first is not task:
                     task_state(task).resolution = resolution
             elif digest in open_digests:
@@ -175,8 +168,7 @@ def _resolve(root: Task, first_of: dict[bytes, Task]) -> None:
                 break
         else:
             name = classes[type(visit.task)]
-            version = _code_version(type(visit.task), versions)
-            task_state(visit.task).resolution = _resolution(visit, first_of, name, version, namespace)
+            task_state(visit.task).resolution = _resolution(visit, first_of, name, _code_version(type(visit.task), versions))
             open_digests.discard(visits.pop().task.parameter_digest)
 
 
@@ -241,9 +233,7 @@ def _code_version(cls: type[Task], versions: dict[type[Task], _Version]) -> _Ver
     return versions[cls]
 
 
-def _resolution(
-    visit: _Visit, first_of: Mapping[bytes, Task], class_name: str, version: _Version, namespace: Namespace
-) -> Resolution:
+def _resolution(visit: _Visit, first_of: Mapping[bytes, Task], class_name: str, version: _Version) -> Resolution:
     task = visit.task
     parameters = encoded_significant(cast(Parametrized, task))  # an equal task that came first has lent its id
     inputs = tuple([(path, first_of[found.parameter_digest]) for path, found in visit.inputs])
@@ -255,7 +245,7 @@ def _resolution(
         error.add_context(f"{task!r}.requires()", task=repr(task))
         raise
     own_id = unique_id(class_name, version.text, parameters, required)
-    return Resolution(own_id, requirements, inputs, namespace, version.fingerprint)
+    return Resolution(own_id, requirements, inputs, class_name, version.fingerprint)
 
 
 def _cycle_message(path: list[Task], again: Task) -> str:

@@ -212,7 +212,7 @@ def test_two_namespaces_of_a_workspace_share_nothing(run_dag, tmp_path):
         assert Clean.restore(here.unique_id) == here
         with (
             Workspace(str(tmp_path)),
-            pytest.raises(IdentityError, match="in the namespace 'b', and is used in no namespace"),
+            pytest.raises(IdentityError, match=r"as b\.harness\.pipeline\.Clean, and is harness\.pipeline\.Clean in"),
         ):
             here.complete()
     assert {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")} == {"harness", "team", "b"}

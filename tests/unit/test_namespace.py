@@ -75,12 +75,14 @@ def test_a_task_keeps_its_namespace(tmp_path: Path) -> None:
         inside = Part()
         assert inside == part
         for use in (part.complete, part.output, lambda: build(part), lambda: build(Whole(part=part))):
-            with pytest.raises(IdentityError, match=r"Part\(n=1\).* in no namespace, and is used in the namespace 'team_a'"):
+            with pytest.raises(
+                IdentityError, match=r"Part\(n=1\).* as test_namespace\.Part, and is team_a\.test_namespace\.Part in"
+            ):
                 use()
         assert build(inside) == 1
     with (
         Workspace(str(tmp_path)),
-        pytest.raises(IdentityError, match="in the namespace 'team_a', and is used in no namespace"),
+        pytest.raises(IdentityError, match=r"as team_a\.test_namespace\.Part, and is test_namespace\.Part in"),
     ):
         inside.complete()
     with Workspace(str(tmp_path / "other"), namespace="team_a"):
