@@ -134,6 +134,14 @@ def _kart_options() -> dict[str, Any]:
             default="",
             example="s3://production/workspace",
         ),
+        "namespace": _option(
+            "Words with dots between, such as team_a. The namespace counts in all unique ids, and stands in front of the "
+            "names of task classes, in the paths of their artifacts too. So projects whose classes have equal names "
+            "share a workspace, and no artifacts. Empty: no namespace.",
+            "string",
+            default="",
+            example="team_a",
+        ),
         "lock": _option(
             "The kind of locks. With a lock, one run at a time makes an artifact, and others wait: file (in the "
             "workspace's directory, freed when the holder's process ends), lease (objects in the workspace, renewed "

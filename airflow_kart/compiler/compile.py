@@ -23,6 +23,7 @@ from airflow_kart.operators.task import KartOperator
 from airflow_kart.operators.workspace_field import (
     WorkspaceField,
     given_workspace,
+    in_namespace,
     with_changed_code,
     workspace_to_compile_in,
 )
@@ -36,7 +37,9 @@ Roots = TaskOnKart[Any] | type[TaskOnKart[Any]] | Sequence[TaskOnKart[Any] | typ
 
 _RETRIES = ("retries", "retry_delay", "retry_exponential_backoff", "max_retry_delay")
 """The arguments for all tasks' operators that the plan gets too: a plan that dies would end the run before any task."""
-_OURS = frozenset({"task", "task_id", "blueprint", "on_cached", "dag", "task_group", *KartBaseOperator.template_fields})
+_OURS = frozenset(
+    {"task", "task_id", "blueprint", "on_cached", "dag", "task_group", "namespace", *KartBaseOperator.template_fields}
+)
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,8 @@ def compile_roots(
     bind: Mapping[str, object] | None,
     workspace: str | Workspace | None,
     workspace_directory: str | None,
+    *,
+    namespace: str | None = None,
     on_changed_code: str | None = None,
 ) -> Compilation:
     """Compile one or several roots.
@@ -134,6 +139,7 @@ def compile_roots(
         bind: values and templates for the roots' parameters.
         workspace: as for :class:`~airflow_kart.operators.base.KartBaseOperator`.
         workspace_directory: as ``workspace``.
+        namespace: the namespace; by default the workspace's.
         on_changed_code: what becomes of an artifact whose code has changed since; by default the workspace's.
 
     Raises:
@@ -144,7 +150,7 @@ def compile_roots(
         raise BindingError("root is empty; give a task, a task class, or a list of these")
     roots = tuple(RootSpec.of(one) for one in given)
     binding = make_binding(roots, bind or {})
-    field = with_changed_code(given_workspace(workspace, workspace_directory), on_changed_code)
+    field = in_namespace(with_changed_code(given_workspace(workspace, workspace_directory), on_changed_code), namespace)
     with workspace_to_compile_in(field) as compiled_in:
         warn_while_parsing(compiled_in)
         structure = make_structure(roots, binding)

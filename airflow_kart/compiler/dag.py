@@ -36,6 +36,8 @@ class KartDag(DAG):
             which also names connections, locks and workspaces to read from; by default ``[kart] workspace_directory``. Its
             texts may be templates. A relative path is taken from ``AIRFLOW_HOME``.
         workspace_directory: a path or uri; the short form of ``workspace``.
+        namespace: counts in the unique ids, so that projects share a workspace but no artifacts; see
+            :class:`~airflow_kart.Workspace`. By default ``[kart] namespace``.
         on_cached: ``"skip"`` shows cached tasks as skipped, ``"success"`` as successful, at the cost of a process each.
         on_changed_code: what becomes of an artifact whose class, or a class upstream, has other code now: ``"warn"`` says so in
             plan and report, ``"rerun"`` makes the artifact again, ``"ignore"`` reuses it silently; by default ``[kart]
@@ -61,6 +63,7 @@ class KartDag(DAG):
         bind: Mapping[str, object] | None = None,
         workspace: str | Workspace | None = None,
         workspace_directory: str | None = None,
+        namespace: str | None = None,
         on_cached: OnCached = "skip",
         on_changed_code: OnChangedCode | None = None,
         plan: bool = True,
@@ -68,7 +71,9 @@ class KartDag(DAG):
         **dag_kwargs: Any,
     ) -> None:
         try:
-            compilation = compile_roots(root, bind, workspace, workspace_directory, on_changed_code)
+            compilation = compile_roots(
+                root, bind, workspace, workspace_directory, namespace=namespace, on_changed_code=on_changed_code
+            )
             scheduled = dag_kwargs.get("schedule") is not None
             for name, (spec, default) in compilation.binding.form.items():
                 if scheduled and default is UNSET:

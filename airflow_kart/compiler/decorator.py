@@ -21,6 +21,7 @@ def kart_dag(
     bind: Mapping[str, object] | None = None,
     workspace: str | Workspace | None = None,
     workspace_directory: str | None = None,
+    namespace: str | None = None,
     on_cached: OnCached = "skip",
     on_changed_code: OnChangedCode | None = None,
     plan: bool = True,
@@ -34,6 +35,7 @@ def kart_dag(
         bind: see :class:`~airflow_kart.KartDag`.
         workspace: see :class:`~airflow_kart.KartDag`.
         workspace_directory: see :class:`~airflow_kart.KartDag`.
+        namespace: see :class:`~airflow_kart.KartDag`.
         on_cached: see :class:`~airflow_kart.KartDag`.
         on_changed_code: see :class:`~airflow_kart.KartDag`.
         plan: see :class:`~airflow_kart.KartDag`.
@@ -52,6 +54,7 @@ def kart_dag(
             bind=bind,
             workspace=workspace,
             workspace_directory=workspace_directory,
+            namespace=namespace,
             on_cached=on_cached,
             on_changed_code=on_changed_code,
             plan=plan,

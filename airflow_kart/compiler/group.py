@@ -25,7 +25,8 @@ class KartTaskGroup(TaskGroup):
     Args:
         group_id: the group's id, which prefixes the task ids.
         root: the task that the group makes, its class, or a list of these.
-        bind, workspace, workspace_directory, on_cached, on_changed_code, plan, operator_kwargs: see :class:`~airflow_kart.KartDag`.
+        bind, workspace, workspace_directory, namespace, on_cached, on_changed_code, plan, operator_kwargs: see
+            :class:`~airflow_kart.KartDag`.
         group_kwargs: everything ``airflow.sdk.TaskGroup`` takes.
 
     Raises:
@@ -43,6 +44,7 @@ class KartTaskGroup(TaskGroup):
         bind: Mapping[str, object] | None = None,
         workspace: str | Workspace | None = None,
         workspace_directory: str | None = None,
+        namespace: str | None = None,
         on_cached: OnCached = "skip",
         on_changed_code: OnChangedCode | None = None,
         plan: bool = True,
@@ -50,7 +52,9 @@ class KartTaskGroup(TaskGroup):
         **group_kwargs: Any,
     ) -> None:
         try:
-            compilation = compile_roots(root, bind, workspace, workspace_directory, on_changed_code)
+            compilation = compile_roots(
+                root, bind, workspace, workspace_directory, namespace=namespace, on_changed_code=on_changed_code
+            )
             super().__init__(group_id, **group_kwargs)
             if next(self.iter_mapped_task_groups(), None) is not None:
                 raise BindingError(

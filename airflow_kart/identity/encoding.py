@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from uuid import UUID
 
 from airflow_kart.exceptions import IdentityError
-from airflow_kart.identity.names import logical_class_name
+from airflow_kart.identity.names import plain_class_name
 
 _UNIQUE_ID_DOMAIN = b"airflow-kart/unique-id/1"
 _PARAMETERS_DOMAIN = b"airflow-kart/parameters/1"
@@ -107,7 +107,7 @@ def encode(value: object, task: TaskEncoder | None = None) -> bytes:
     if isinstance(value, (set, frozenset)):
         return tagged(b"S", b"".join(sorted(encode(item, task) for item in value)))
     if isinstance(value, enum.Enum):
-        return tagged(b"e", _text(logical_class_name(type(value))) + _text(value.name))
+        return tagged(b"e", _text(plain_class_name(type(value))) + _text(value.name))
     for base, scalar in _SUBCLASSABLE.items():
         if isinstance(value, base):
             _require_exact(value)
@@ -118,7 +118,7 @@ def encode(value: object, task: TaskEncoder | None = None) -> bytes:
 def _encode_own_type(value: object, task: TaskEncoder | None) -> bytes:
     """Return the encoding of a task class, or of a value that describes itself."""
     if isinstance(value, type) and issubclass(value, Identified):
-        return tagged(b"k", _text(logical_class_name(value)))
+        return tagged(b"k", _text(plain_class_name(value)))
     if hasattr(type(value), "canonical_form"):
         kind, form = cast(Canonical, value).canonical_form()
         return tagged(b"o", _text(kind) + encode(form, task))

@@ -10,10 +10,12 @@ from __future__ import annotations
 import importlib
 import importlib.machinery
 import os
+import sys
 from pathlib import Path
 
 from airflow_kart.exceptions import IdentityError
-from airflow_kart.identity.names import PACKAGE, class_in, find_loaded_class, is_of_python, own_folder
+from airflow_kart.identity.names import PACKAGE, class_in, current_namespace, find_loaded_class, is_of_python, own_folder
+from airflow_kart.identity.notebook import is_of_notebook
 
 LOOKED_UP = "import the module of an installed package first: only loaded modules and files of the project are looked up"
 """For errors: the way to a class that the lookup does not find."""
@@ -28,6 +30,8 @@ def find_class(logical_module: str, qualname: str) -> type | None:
         IdentityError: the module is of the project, and its import fails.
     """
     found = find_loaded_class(logical_module, qualname)
+    if found is None and is_of_notebook(logical_module):
+        found = class_in(sys.modules[logical_module], qualname)
     if found is not None:
         return found
     if logical_module.partition(".")[0] != PACKAGE and not is_of_project(logical_module):
@@ -47,11 +51,19 @@ def _failed(module: str, error: Exception) -> IdentityError:
 
 
 def find_class_named(logical_name: str) -> type | None:
-    """Return the class of a logical name, the result of :func:`logical_class_name`, or ``None``.
+    """Return the class of a logical name, with the current namespace or without, or ``None``.
 
     Raises:
         IdentityError: a module of the project has the name, and its import fails.
     """
+    prefix = f"{current_namespace().name}."
+    within = logical_name[len(prefix) :] if prefix != "." and logical_name.startswith(prefix) else ""
+    # A namespace that names a notebook stands in place of the module.
+    names = (within, f"__main__.{within}", logical_name) if within else (logical_name,)
+    return next((found for name in names if (found := _find_named(name)) is not None), None)
+
+
+def _find_named(logical_name: str) -> type | None:
     parts = logical_name.split(".")
     if all(parts):
         for length in range(len(parts) - 1, 0, -1):  # classes may be nested: the module's name is the longest that fits

@@ -3,7 +3,8 @@
 Airflow names a DAG file's module after its absolute path, versioned bundles move with every version, ``python file.py``
 says ``__main__``, and a notebook may import ``dags.file``. Hashes, paths and pickles use the logical name instead. The
 logical name is the file's dotted path from the root of its DAG bundle or the DAG folder; else, for a module imported by
-its own name, that name; else the path from the innermost ``sys.path`` entry that holds the file.
+its own name, that name; else the path from the innermost ``sys.path`` entry that holds the file. The ``__main__`` of a
+notebook has the notebook's name. A namespace, which projects that share a workspace may have, goes in front.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import logging
 import os
 import re
 import sys
@@ -20,9 +22,14 @@ import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_kart import settings
+from airflow_kart.ambient import Ambient
+from airflow_kart.exceptions import ConfigurationError, IdentityError
+from airflow_kart.identity.notebook import is_of_notebook, this_notebook
+
+logger = logging.getLogger(__name__)
 
 PACKAGE = __name__.partition(".")[0]
 """This package's name."""
@@ -86,15 +93,68 @@ def _face(name: str) -> Any:
     return importlib.import_module(f"{PACKAGE}.{name}".rstrip("."))
 
 
+class Namespace(NamedTuple):
+    """The namespace of a workspace, or the configured one; an empty name stands for none."""
+
+    name: str = ""
+    given: bool = False
+    """Whether the code gives the namespace, as ``Workspace(namespace=...)``, which names a notebook too."""
+
+
+NAMESPACES: Ambient[Namespace] = Ambient("airflow_kart_namespace")
+"""The namespaces of the workspaces that are entered."""
+
+
+def current_namespace() -> Namespace:
+    """Return the namespace of the surrounding workspace, else the configured one.
+
+    Raises:
+        ConfigurationError: the process is in several workspaces with different namespaces, and this thread in none; or a
+            namespace is malformed.
+    """
+    current = NAMESPACES.current
+    if current is not None:
+        return current
+    entered = set(NAMESPACES.entered)
+    if len(entered) > 1:
+        raise ConfigurationError(
+            "this thread is in no `with Workspace(...)` block, and the process is in several with different namespaces: "
+            "enter the right one in the thread, or start it with contextvars.copy_context().run"
+        )
+    return entered.pop() if entered else Namespace(valid_namespace(settings.kart_option("namespace"), "[kart] namespace"))
+
+
+def valid_namespace(name: str, where: str) -> str:
+    """Return a namespace: words of letters, digits and underscores, with dots between.
+
+    Raises:
+        ConfigurationError: the namespace is anything else, or this package's name.
+    """
+    if name and (re.fullmatch(r"\w+(\.\w+)*", name) is None or name.partition(".")[0] == PACKAGE):
+        raise ConfigurationError(
+            f"{where} is {name!r}; give words of letters, digits and underscores: team_a, or team_a.churn"
+        )
+    return name
+
+
 def logical_class_name(cls: type) -> str:
-    """Return the name a class keeps in every process: logical module name and qualified name.
+    """Return the name a class keeps in every process: namespace, logical module name and qualified name.
 
     The logical name of a public class of this package is its public address.
     """
+    plain = plain_class_name(cls)  # for most, all there is to know
+    if plain.startswith(f"{PACKAGE}.") or not (current_namespace().name or cls.__module__ == "__main__"):
+        return plain
+    return f"{module_name_in_namespace(cls.__module__)}.{cls.__qualname__}"
+
+
+def plain_class_name(cls: type) -> str:
+    """Return a class's logical name without namespace and name of the notebook: a value that counts inside an id."""
     found = _class_names.get(cls)
     if found is None:
-        address = public_address(cls)
-        found = f"{PACKAGE}.{address}" if address else f"{logical_module_name(cls.__module__)}.{cls.__qualname__}"
+        address, module = public_address(cls), cls.__module__
+        logical = module if is_of_notebook(module) else logical_module_name(module)
+        found = f"{PACKAGE}.{address}" if address else f"{logical}.{cls.__qualname__}"
         _class_names[cls] = found
     return found
 
@@ -102,12 +162,52 @@ def logical_class_name(cls: type) -> str:
 _class_names: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()  # asked for each task of a graph
 
 
+def module_name_in_namespace(name: str) -> str:
+    """Return a module's logical name after the namespace. A namespace that the code gives names a notebook by itself."""
+    space = current_namespace()
+    if is_of_notebook(name):
+        if space.given:
+            return space.name
+        _tell_of_name()
+    return f"{space.name}.{logical_module_name(name)}" if space.name else logical_module_name(name)
+
+
+@functools.cache
+def _tell_of_name() -> None:
+    """Warn, once per process, of a session that nothing names."""
+    notebook = this_notebook()
+    if notebook is not None and notebook.path is None and notebook.statements is None:
+        logger.warning(
+            "nothing tells the name of this notebook, so its classes are named after the working directory, %s: %s. Other "
+            'unnamed sessions there share artifacts of equal class names; name this one: Workspace(..., namespace="churn")',
+            notebook.folder,
+            notebook.name,
+        )
+
+
+def require_present(cls: type, task: object) -> None:
+    """Refuse a task of a class that a cell has defined anew since: code and parameters may differ.
+
+    Raises:
+        IdentityError: the notebook has another class of this name.
+    """
+    if cls.__module__ == "__main__" and this_notebook() is not None:
+        present = class_in(sys.modules["__main__"], cls.__qualname__)
+        if present is not None and present is not cls:
+            raise IdentityError(
+                f"{task!r} was made before the class {cls.__qualname__} was changed, or its cell executed again; make it again, "
+                "and the tasks that hold it",
+                task=repr(task),
+            )
+
+
 def logical_module_name(name: str) -> str:
     """Return the name a module keeps in every process."""
     module = sys.modules.get(name)
     file = getattr(module, "__file__", None)
     if not file:  # a builtin, a notebook, `python -c`, or a module that was dropped from sys.modules
-        return _DAG_FILE_MODULE.sub("", name)
+        notebook = this_notebook() if name == "__main__" else None
+        return _DAG_FILE_MODULE.sub("", name) if notebook is None else notebook.name
     if name in _MAIN:  # python -m package.module tells its name, python file.py does not
         name = getattr(getattr(module, "__spec__", None), "name", "__main__")
     return _name_of_file(file, name)

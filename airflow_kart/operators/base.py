@@ -15,7 +15,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.log import mask_secret  # compat has it from 1.21 on, which needs Python 3.11
 from jinja2.nativetypes import NativeEnvironment
 
-from airflow_kart.operators.workspace_field import WorkspaceField, given_workspace, workspace_from
+from airflow_kart.operators.workspace_field import WorkspaceField, given_workspace, in_namespace, workspace_from
 from airflow_kart.storage.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ class KartBaseOperator(BaseOperator):
         workspace: where artifacts are: a path, a uri, or a :class:`~airflow_kart.Workspace`, which also names connections
             and locks; by default ``[kart] workspace_directory``. Its texts may be templates.
         workspace_directory: a path or uri; the short form of ``workspace``.
-        kwargs: everything ``airflow.sdk.BaseOperator`` takes.
+        kwargs: everything ``airflow.sdk.BaseOperator`` takes, and ``namespace``, see :class:`~airflow_kart.Workspace`. The
+            latter never comes from ``default_args``, which may have a namespace for operators of Kubernetes.
 
     Raises:
         BindingError: ``workspace`` and ``workspace_directory`` are both given, or neither text nor workspace.
@@ -56,11 +57,12 @@ class KartBaseOperator(BaseOperator):
         workspace_directory: str | None = None,
         **kwargs: Any,
     ) -> None:
+        namespace = kwargs.pop("namespace", None)
         super().__init__(**kwargs)
         if self.retries and getattr(self, "retry_policy", self) is None:  # Airflow before 3.3 has none
             self.retry_policy = _retry_policy()
         self.bind = bind
-        self.workspace: WorkspaceField | None = given_workspace(workspace, workspace_directory)
+        self.workspace: WorkspaceField | None = in_namespace(given_workspace(workspace, workspace_directory), namespace)
 
     def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
         """Render the templates to text, also in a DAG with ``render_template_as_native_obj``.

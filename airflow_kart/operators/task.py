@@ -59,7 +59,7 @@ class KartOperator(KartBaseOperator):
         on_cached: how the operator ends when the artifact was there: ``"skip"``, which shows in the UI, or
             ``"success"``. With a downstream task outside the graph, the operator always succeeds.
         blueprint: the compiled structure of the DAG.
-        kwargs: everything ``airflow.sdk.BaseOperator`` takes.
+        kwargs: ``namespace``, and everything ``airflow.sdk.BaseOperator`` takes.
     """
 
     operator_extra_links = (KartArtifactLink(),)
@@ -170,10 +170,10 @@ class KartOperator(KartBaseOperator):
         run_context = RunContext(self, blueprint, context)
         if blueprint.plan_task_id is None:
             run_context.check_conf()
-        task = run_context.run.resolved(self.task_id)
-        if task is None:
-            raise AirflowSkipException(f"with this run's values the DAG has no task {self.task_id}; nothing to make")
         with self.run_workspace():
+            task = run_context.run.resolved(self.task_id)
+            if task is None:
+                raise AirflowSkipException(f"with this run's values the DAG has no task {self.task_id}; nothing to make")
             if self.blueprint is not None and (why := reason_to_skip(self, run_context, self.blueprint, context)):
                 self._push_skip(context, task, why)
                 raise AirflowSkipException(why)
@@ -224,11 +224,9 @@ class KartOperator(KartBaseOperator):
         from airflow_kart.operators.openlineage import lineage_of
 
         blueprint = self.blueprint or Blueprint.single(self.task_id, self.task)
-        task = RunContext(self, blueprint, self._context).run.resolved(self.task_id)
-        if task is None:
-            return None
         with self.run_workspace():
-            return lineage_of(task, self._result)
+            task = RunContext(self, blueprint, self._context).run.resolved(self.task_id)
+            return None if task is None else lineage_of(task, self._result)
 
     def get_openlineage_facets_on_complete(self, ti: object) -> Any:  # noqa: ARG002 - the provider's signature
         """Return the same, with versions, schemas and the result."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from airflow_kart.exceptions import BindingError
+from airflow_kart.identity.names import valid_namespace
 from airflow_kart.locks import LOCK_KINDS
 from airflow_kart.operators.blueprint import is_template
 from airflow_kart.settings import below_airflow_home
@@ -61,6 +62,23 @@ def with_changed_code(field: WorkspaceField | None, on_changed_code: str | None)
     return {**(field or {"directory": ""}), "on_changed_code": on_changed_code}
 
 
+def in_namespace(field: WorkspaceField | None, namespace: object) -> WorkspaceField | None:
+    """Return a workspace with a namespace: the given workspace, else the configured one.
+
+    Raises:
+        BindingError: the namespace is no text, or the workspace has another one.
+        ConfigurationError: the namespace is malformed.
+    """
+    if namespace is None:
+        return field
+    own = (field or {}).get("namespace", namespace)
+    if not isinstance(namespace, str) or own != namespace:
+        raise BindingError(
+            f"namespace is {namespace!r}, and that of the workspace is {own!r}; give one text", parameter="namespace"
+        )
+    return {**(field or {"directory": ""}), "namespace": valid_namespace(namespace, "namespace")}
+
+
 def workspace_from(field: WorkspaceField | None) -> Workspace:
     """Return a run's workspace: the given one, its templates rendered, or else the configured one.
 
@@ -82,6 +100,9 @@ def workspace_from(field: WorkspaceField | None) -> Workspace:
 def workspace_to_compile_in(field: WorkspaceField | None) -> Workspace:
     """Return a workspace for the targets of sample tasks. Compiling looks nothing up there."""
     directory = None if field is None else str(field["directory"])
+    namespace = None if field is None else field.get("namespace")
     if not directory or is_template(directory):
-        return Workspace.current()
-    return Workspace(below_airflow_home(directory))
+        return (
+            Workspace.current() if namespace is None else Workspace(Workspace.current().directory, namespace=str(namespace))
+        )
+    return Workspace(below_airflow_home(directory), namespace=None if namespace is None else str(namespace))

@@ -42,7 +42,7 @@ ATTRIBUTES: Final = {
     "deps": "requires()",
     "processor": "format=, such as CsvFormat(separator=';')",
     # Declarations of classes.
-    "task_namespace": "nothing: the module's logical name tells classes of one name apart",
+    "task_namespace": "nothing: the module's logical name tells classes of one name apart; [kart] namespace tells projects apart",
     "retry_count": 'operator_kwargs = {"retries": ...}',
     "worker_timeout": 'operator_kwargs = {"execution_timeout": ...}',
     "batch_method": "nothing: Airflow does not merge tasks",

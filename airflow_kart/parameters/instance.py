@@ -9,7 +9,7 @@ from typing_extensions import Unpack
 
 from airflow_kart.identity.encoding import Identified
 from airflow_kart.identity.lookup import LOOKED_UP, find_class
-from airflow_kart.identity.names import logical_class_name, logical_module_name
+from airflow_kart.identity.names import logical_class_name, logical_module_name, require_present
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
 from airflow_kart.parameters.optional import OptionalOf
 
@@ -51,6 +51,7 @@ class TaskInstanceParameter(Parameter[Any]):
             hint = "; make an instance of it: add ()" if isinstance(value, type) and issubclass(value, Identified) else ""
             raise ValueError(f"give a task instance, not {described(value)}{hint}")
         if self.expected_type is not None and not isinstance(value, self.expected_type):
+            require_present(type(value), value)
             raise ValueError(f"give a {self.expected_type.__name__}, not {described(value)}")
         return value
 

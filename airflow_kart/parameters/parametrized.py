@@ -12,7 +12,7 @@ from airflow_kart import parameters, settings
 from airflow_kart.exceptions import IdentityError, KartError, MissingParameterError, ParameterError
 from airflow_kart.identity import encoding
 from airflow_kart.identity.appearance import encode_parameter
-from airflow_kart.identity.names import is_own, logical_class_name
+from airflow_kart.identity.names import is_own, plain_class_name
 from airflow_kart.parameters import UNSET, Origin, Parameter, configured_or_default, origins_of
 from airflow_kart.parameters.arguments import by_name, refuse_unknown
 from airflow_kart.parameters.attributes import refuse_foreign_decorators, refuse_plain_fields
@@ -392,7 +392,7 @@ def _compute_digest(value: Parametrized) -> None:
         error.add_context(f"{cls.__qualname__}.{name}", task=cls.__qualname__, parameter=name)
         raise
     state.encoded = encoding.encode_items(encoded)
-    state.digest = encoding.parameter_digest(logical_class_name(cls), state.encoded)
+    state.digest = encoding.parameter_digest(plain_class_name(cls), state.encoded)
 
 
 def _encode_by_digest(task: encoding.Identified) -> bytes:

@@ -8,7 +8,7 @@ from typing_extensions import Unpack
 
 from airflow_kart.identity.encoding import Identified
 from airflow_kart.identity.lookup import LOOKED_UP, find_class_named
-from airflow_kart.identity.names import logical_class_name
+from airflow_kart.identity.names import plain_class_name
 from airflow_kart.parameters.base import UNSET, Options, Parameter, described
 from airflow_kart.parameters.optional import OptionalOf
 
@@ -71,7 +71,7 @@ class TaskParameter(Parameter[type]):
 
     def serialize(self, value: type) -> str:
         """Return the class's logical name."""
-        return logical_class_name(value)
+        return plain_class_name(value)
 
     def json_schema(self) -> dict[str, object]:
         """Return a ``string`` schema."""

@@ -15,6 +15,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
 from airflow_kart.exceptions import IdentityError, TaskFailedError
+from airflow_kart.identity.code.cells import for_workers
+from airflow_kart.identity.notebook import Notebook, inherit
 from airflow_kart.runtime.orphans import end_with_parent
 from airflow_kart.runtime.parcel import Parcel
 from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask
@@ -95,6 +97,7 @@ class _Crew:
 
         self._jobs = jobs
         self._pickled = dumps((jobs, Workspace.current()))
+        self._notebook = for_workers()
         self._workers = workers
         self._processes: dict[Connection, BaseProcess] = {}
         self._idle: list[Connection] = []
@@ -111,7 +114,7 @@ class _Crew:
         while len(self._processes) < min(self._workers, len(self.running) + len(ready)):
             pipe, end = multiprocessing.Pipe()
             with end:
-                process = multiprocessing.get_context("spawn").Process(target=_work, args=(end,))
+                process = multiprocessing.get_context("spawn").Process(target=_work, args=(end, self._notebook))
                 process.start()
             self._processes[pipe] = process
 
@@ -170,9 +173,10 @@ class _Teller:
             self.pipe.send(event)
 
 
-def _work(pipe: Connection) -> None:
-    """Run jobs until the parent closes the other end of the pipe."""
+def _work(pipe: Connection, notebook: Notebook | None) -> None:
+    """Run jobs, of the parent's notebook perhaps, until the parent closes the other end of the pipe."""
     end_with_parent()
+    inherit(notebook)
     known: dict[bytes, Task] = {}
     with suppress(EOFError, OSError, KeyboardInterrupt):
         pipe.send(None)
@@ -188,12 +192,12 @@ def _outcome(pickled: bytes, number: int, known: dict[bytes, Task], listener: Li
         jobs, workspace = _unpickled(pickled)
         task, unique_id, decided = jobs[number]
         words = repr(task)
-        if (own := resolve(task, known).unique_id) != unique_id:
-            raise IdentityError(
-                f"{words} has the unique id {own} in a worker process, but {unique_id} in the one that started it; its "
-                "requires() or its parameters depend on the process"
-            )
         with workspace:
+            if (own := resolve(task, known).unique_id) != unique_id:
+                raise IdentityError(
+                    f"{words} has the unique id {own} in a worker process, but {unique_id} in the one that started it; its "
+                    "requires() or its parameters depend on the process"
+                )
             how: dict[str, Any] = {"force": decided.forced, "named": decided.named, "reason": decided.reason}
             run_task(task, **how, planned=True, session=Session(listener=listener))
     except BaseException as error:  # noqa: BLE001 - the parent raises the error

@@ -12,6 +12,7 @@ from typing_extensions import Self
 from airflow_kart import settings
 from airflow_kart.ambient import Ambient
 from airflow_kart.exceptions import ConfigurationError
+from airflow_kart.identity.names import NAMESPACES, Namespace, valid_namespace
 from airflow_kart.storage import HIDDEN, Store, join_uri, store_for
 from airflow_kart.storage.resolve import require_printable
 
@@ -35,6 +36,9 @@ class Workspace:
         lock: the kind of locks by which one run at a time makes an artifact: ``auto``, ``file``, ``lease``, ``redis`` or
             ``none``; by default ``[kart] lock``.
         redis_conn_id: id of the Airflow connection for locks in Redis; by default ``[kart] redis_conn_id``.
+        namespace: counts in the unique ids, and stands in front of classes' names, paths of artifacts included: words with
+            dots between. Projects with classes of equal names share a workspace that way. A notebook's classes get the
+            namespace in place of the notebook's name. By default ``[kart] namespace``.
         on_changed_code: what becomes of an artifact whose code has changed since: ``warn``, ``rerun`` or ``ignore``; by
             default ``[kart] on_changed_code``.
         reuse_equal_inputs: whether the artifact of an equal run may stand in for a run; by default ``[kart]
@@ -49,11 +53,14 @@ class Workspace:
     redis_conn_id: str | None = None
     on_changed_code: str | None = None
     reuse_equal_inputs: bool | None = None
+    namespace: str | None = None
     _written: dict[str, str | list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Make a path absolute, so that the path means the same in every working directory."""
         self._written.update(self._as_json())
+        if self.namespace is not None:
+            valid_namespace(self.namespace, "namespace")
         object.__setattr__(self, "directory", _absolute(os.fspath(self.directory)))
         if self.read_from is not None:
             object.__setattr__(self, "read_from", tuple(_absolute(os.fspath(other)) for other in self.read_from))
@@ -66,7 +73,7 @@ class Workspace:
         given: dict[str, str | list[str]] = {"directory": os.fspath(self.directory)}
         if self.read_from is not None:
             given["read_from"] = [os.fspath(other) for other in self.read_from]
-        for name in ("aws_conn_id", "gcp_conn_id", "lock", "redis_conn_id", "on_changed_code"):
+        for name in ("aws_conn_id", "gcp_conn_id", "lock", "redis_conn_id", "on_changed_code", "namespace"):
             value: str | None = getattr(self, name)
             if value is not None:
                 given[name] = value
@@ -109,6 +116,13 @@ class Workspace:
         found = settings.read_from() if self.read_from is None else self.read_from
         return tuple(other for other in found if other.rstrip("/") != self.directory.rstrip("/"))
 
+    @functools.cached_property
+    def _namespace(self) -> Namespace:
+        """The namespace of tasks in this workspace."""
+        if self.namespace is None:
+            return Namespace(valid_namespace(settings.kart_option("namespace"), "[kart] namespace"))
+        return Namespace(self.namespace, given=bool(self.namespace))
+
     @property
     def store(self) -> Store:
         """The store that keeps the workspace."""
@@ -124,12 +138,14 @@ class Workspace:
 
     def __enter__(self) -> Self:
         """Make this the current workspace."""
+        NAMESPACES.enter(self._namespace)
         _WORKSPACES.enter(self)
         return self
 
     def __exit__(self, *_exception: object) -> None:
         """Return to the workspace before."""
         _WORKSPACES.leave(self)
+        NAMESPACES.leave(self._namespace)
 
 
 def _absolute(directory: str) -> str:

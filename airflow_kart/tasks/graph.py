@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import ConfigurationError, TargetPathError
 from airflow_kart.tasks.model import Task, is_task
 from airflow_kart.tasks.nesting import KeyPath
 from airflow_kart.tasks.outputs import own_targets, targets_of
-from airflow_kart.tasks.resolution import one_walk, resolve
+from airflow_kart.tasks.resolution import one_walk, require_unchanged, resolve
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ class Graph:
         roots = list(roots)
         nodes: dict[str, Node] = {}
         consumers: dict[str, list[str]] = {}
+        versions: dict[type[Task], Any] = {}
         for task in upstream_first(roots):
+            require_unchanged(task, versions)
             unique_id = task.unique_id
             nodes[unique_id] = Node(task)
             consumers[unique_id] = []

@@ -94,6 +94,8 @@ class Resolution(NamedTuple):
     """The result of ``requires()``, with lists for tuples."""
     inputs: tuple[tuple[KeyPath, Task], ...]
     """Each required task with its path of keys."""
+    class_name: str
+    """The logical name that the unique id counts, namespace included."""
     fingerprint: str | None = None
     """Of the code, where the fingerprint counts in the unique id."""
 

@@ -17,7 +17,8 @@ from airflow_kart import settings
 from airflow_kart.exceptions import CycleError, GraphError, IdentityError, KartError, RequirementError
 from airflow_kart.identity.code import AUTO, code_version_of, fingerprint
 from airflow_kart.identity.encoding import Identified, encode, unique_id
-from airflow_kart.identity.names import logical_class_name
+from airflow_kart.identity.names import logical_class_name, require_present
+from airflow_kart.identity.notebook import this_notebook
 from airflow_kart.parameters.parametrized import Parametrized, encoded_significant, held_tasks
 from airflow_kart.tasks.declarations import refuse_async
 from airflow_kart.tasks.model import Resolution, Task, task_state
@@ -68,6 +69,44 @@ def required_by(task: Task) -> object:
     return visit.requirements
 
 
+def require_usable(task: Task) -> None:
+    """Refuse a task of a class that a notebook has changed since, or of another namespace than the current one.
+
+    Raises:
+        IdentityError: the task is of the past, or its unique id counts another namespace.
+    """
+    require_present(type(task), task)
+    resolution = task_state(task).resolution
+    if resolution is not None:
+        _require_name(resolution, logical_class_name(type(task)), task)
+
+
+def require_unchanged(task: Task, versions: dict[type[Task], _Version]) -> None:
+    """Refuse a task whose class, or whose fingerprint, a notebook has changed since: the unique id names other code.
+
+    Args:
+        task: the task, resolved.
+        versions: those that are known by now.
+
+    Raises:
+        IdentityError: the code has changed.
+    """
+    require_present(type(task), task)
+    if this_notebook() is not None and resolve(task).fingerprint != _code_version(type(task), versions).fingerprint:
+        raise IdentityError(
+            f"{task!r} was made before its code was changed; make it again, and the tasks that hold it", task=repr(task)
+        )
+
+
+def _require_name(resolution: Resolution, name: str, task: Task) -> None:
+    if resolution.class_name != name:
+        raise IdentityError(
+            f"{task!r} has got its unique id as {resolution.class_name}, and is {name} in the namespace here; a task keeps its "
+            "id: make another one inside of `with Workspace(..., namespace=...)`, or in the DAG",
+            task=repr(task),
+        )
+
+
 @contextmanager
 def one_walk() -> Iterator[None]:
     """Read the configuration once, and pause the cyclic garbage collector.
@@ -91,12 +130,13 @@ def one_walk() -> Iterator[None]:
 
 @one_walk()
 def _resolve(root: Task, first_of: dict[bytes, Task]) -> None:
+    classes: dict[type[Task], str] = {}
+    _add_class(classes, root)
     first = first_of.setdefault(root.parameter_digest, root)
     if (resolution := task_state(first).resolution) is not None:
+        _require_name(resolution, classes[type(root)], root)
         task_state(root).resolution = resolution
         return
-    classes: dict[type[Task], str] = {}
-    _add_class(classes, type(root))
     versions: dict[type[Task], _Version] = {}
     visits = [_visit(root)]
     open_digests = {root.parameter_digest}
@@ -105,11 +145,12 @@ def _resolve(root: Task, first_of: dict[bytes, Task]) -> None:
         visit = visits[-1]
         for task in visit.pending:
             if type(task) not in classes:
-                _add_class(classes, type(task))
+                _add_class(classes, task)
             digest = task.parameter_digest
             first = first_of.setdefault(digest, task)
             resolution = task_state(first).resolution
             if resolution is not None:
+                _require_name(resolution, classes[type(task)], task)
                 if first is not task:
                     task_state(task).resolution = resolution
             elif digest in open_digests:
@@ -131,9 +172,11 @@ def _resolve(root: Task, first_of: dict[bytes, Task]) -> None:
             open_digests.discard(visits.pop().task.parameter_digest)
 
 
-def _add_class(classes: dict[type[Task], str], found: type[Task]) -> None:
+def _add_class(classes: dict[type[Task], str], task: Task) -> None:
     """Refuse two classes that would share ids. A file may be loaded twice: then both of its classes are one to us."""
+    found = type(task)
     refuse_async(found)
+    require_present(found, task)
     name = logical_class_name(found)
     alike = [known for known, known_name in classes.items() if known_name == name]
     if any(known.__module__ == found.__module__ or "<locals>" in found.__qualname__ for known in alike):
@@ -201,7 +244,8 @@ def _resolution(visit: _Visit, first_of: Mapping[bytes, Task], class_name: str, 
     except IdentityError as error:
         error.add_context(f"{task!r}.requires()", task=repr(task))
         raise
-    return Resolution(unique_id(class_name, version.text, parameters, required), requirements, inputs, version.fingerprint)
+    own_id = unique_id(class_name, version.text, parameters, required)
+    return Resolution(own_id, requirements, inputs, class_name, version.fingerprint)
 
 
 def _cycle_message(path: list[Task], again: Task) -> str:

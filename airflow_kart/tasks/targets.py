@@ -10,12 +10,13 @@ from airflow_kart.artifacts.sidecar.document import SIDECAR_SUFFIX
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import ConfigurationError, TargetError, TargetPathError
 from airflow_kart.formats import Format, TableKind, format_for, of_kind, split_extension, table_kind_of
-from airflow_kart.identity.names import logical_module_name
+from airflow_kart.identity.names import module_name_in_namespace
 from airflow_kart.parameters.former import advice_for
 from airflow_kart.storage import Store, join_uri
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.provenance import TaskOwner
+from airflow_kart.tasks.resolution import require_usable
 from airflow_kart.tasks.type_argument import type_argument
 
 Located = Sequence[tuple[str, Store]]
@@ -48,8 +49,9 @@ def make_target(
         TargetError: the path leaves the workspace, has no format, or the schema is none.
     """
     cls = type(task)
+    require_usable(task)
     if path is None:
-        path = f"{logical_module_name(cls.__module__).replace('.', '/')}/{cls.__name__}{extension}"
+        path = f"{module_name_in_namespace(cls.__module__).replace('.', '/')}/{cls.__name__}{extension}"
     try:
         given_schema = require_schema(schema)
         if path.lower().endswith(SIDECAR_SUFFIX):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from harness.pipeline import Raw
+from harness.pipeline import Clean, Raw
 
 from airflow_kart import (
     KartDag,
@@ -23,7 +23,7 @@ from airflow_kart import (
     build,
     kart_dag,
 )
-from airflow_kart.exceptions import BindingError
+from airflow_kart.exceptions import BindingError, ConfigurationError, IdentityError
 from airflow_kart.operators.blueprint import Blueprint
 
 HOME = os.environ["AIRFLOW_HOME"]
@@ -119,12 +119,27 @@ def test_without_a_workspace_it_is_the_configured_one(operator, arguments, works
         ({"workspace": "/a", "workspace_directory": "/b"}, "workspace is '/a' and workspace_directory is '/b' .*give one"),
         ({"workspace": 3}, r"workspace is 3; give a path, a uri, or a Workspace\(...\)"),
         ({"workspace_directory": b"/a"}, "workspace_directory is b'/a'; give a path"),
+        ({"namespace": 3}, "namespace is 3, and that of the workspace is 3; give one text"),
+        (
+            {"namespace": "a", "workspace": Workspace("/a", namespace="b")},
+            "namespace is 'a', and that of the workspace is .b.; give one text",
+        ),
+        ({"namespace": "{{ ds }}"}, "namespace is '{{ ds }}'; give words of letters"),
+        ({"namespace": "airflow_kart.x"}, "namespace is 'airflow_kart.x'; give words of letters"),
     ],
     ids=str,
 )
 def test_a_wrong_workspace_is_an_error_when_the_operator_is_made(operator, arguments, given, message):
-    with pytest.raises(BindingError, match=message):
+    with pytest.raises((BindingError, ConfigurationError), match=message):
         operator(task_id="task", **arguments, **given)
+
+
+def test_a_namespace_of_other_operators_is_none_of_ours():
+    with DAG("operators_kubernetes", schedule=None, default_args={"namespace": "pods"}):
+        assert KartOperator(task_id="alone", task=TASK).workspace is None
+        KartTaskGroup("group", TASK)
+        named = KartOperator(task_id="named", task=TASK, namespace="team_a")
+    assert named.workspace == {"directory": "", "namespace": "team_a"}
 
 
 @operator
@@ -135,7 +150,7 @@ def test_an_argument_nobody_knows_is_refused(operator, arguments):
 
 def test_a_compiled_dag_hands_on_all_that_operators_take():
     for maker in (KartDag, KartTaskGroup, kart_dag):
-        assert {*SHARED, "workspace_directory"} <= inspect.signature(maker).parameters.keys(), maker
+        assert {*SHARED, "workspace_directory", "namespace"} <= inspect.signature(maker).parameters.keys(), maker
     dag = KartDag("operators_compiled", TASK, schedule=None, **SHARED)
     with DAG("operators_grouped", schedule=None) as grouped:
         KartTaskGroup("group", TASK, **SHARED)
@@ -173,3 +188,32 @@ def test_a_workspace_of_templates_is_where_the_artifacts_are(run_dag, tmp_path):
     with Workspace(str(tmp_path / "operators_own")):
         assert Number().output().load() == made
     assert not (tmp_path / "operators_read").exists()
+
+
+def test_two_namespaces_of_a_workspace_share_nothing(run_dag, tmp_path):
+    given: dict[str, Any] = {"schedule": None, "workspace_directory": str(tmp_path), "on_cached": "success"}
+    day = dt.date(2024, 1, 1)
+    first = KartDag("operators_a", Clean(day=day), namespace="team.a", **given)
+    assert run_dag(first).outcomes()["ran"] == ["clean", "raw"]
+    assert run_dag(first).outcomes()["cached"] == ["clean"]
+    assert run_dag(KartDag("operators_none", Clean(day=day), **given)).outcomes()["ran"] == ["clean", "raw"]
+    with DAG("operators_b", schedule=None) as second:
+        group = KartTaskGroup("group", Clean(day=day), namespace="b", workspace_directory=str(tmp_path))
+        alone = KartOperator(task_id="alone", task=Raw(day=day), workspace=Workspace(str(tmp_path), namespace="b"))
+        group >> alone
+    run = run_dag(second, run_conf={"kart_rerun": ["group.clean"]})
+    assert run.outcomes("group.report")["ran"] == ["group.clean", "group.raw"]
+    assert run.states["alone"] == "skipped"
+    with Workspace(str(tmp_path), namespace="b"):
+        here = Clean(day=day)
+        assert here.complete()
+        assert here.output().uri.startswith(f"{tmp_path}/b/harness/pipeline/Clean_")
+        assert here.output().sidecar().content["task"]["class"] == "b.harness.pipeline.Clean"
+        assert Clean.restore(here.unique_id) == here
+        with (
+            Workspace(str(tmp_path)),
+            pytest.raises(IdentityError, match=r"as b\.harness\.pipeline\.Clean, and is harness\.pipeline\.Clean in"),
+        ):
+            here.complete()
+    assert {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")} == {"harness", "team", "b"}
+    assert Clean(day=day).unique_id != here.unique_id

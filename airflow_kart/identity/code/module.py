@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from airflow_kart.identity.code.canonical import canonical, counts
 from airflow_kart.identity.code.references import (
@@ -16,10 +17,10 @@ from airflow_kart.identity.code.references import (
     root_and_attributes,
 )
 
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
-_CHANGES_ITS_ARGUMENT = frozenset({"setattr", "delattr"})
-_CHANGES_ITS_OBJECT = frozenset(
+CHANGES_ITS_ARGUMENT = frozenset({"setattr", "delattr"})
+CHANGES_ITS_OBJECT = frozenset(
     {"add", "append", "appendleft", "clear", "discard", "extend", "extendleft", "insert", "pop", "popitem", "popleft"}
     | {"remove", "reverse", "rotate", "setdefault", "sort", "update"}
 )
@@ -61,22 +62,24 @@ class Module:
 
     Args:
         source: the file's bytes.
+        gone: for each top-level statement the names whose objects later statements have replaced; by default none.
 
     Raises:
         SyntaxError: the bytes are not Python of this version.
         ValueError: the bytes contain null bytes.
     """
 
-    def __init__(self, source: bytes) -> None:
+    def __init__(self, source: bytes, gone: Iterable[frozenset[str]] = ()) -> None:
         self._found: dict[str, _Binding] = {}
         self._made: dict[str, Definition] = {}
         self.star_imports: list[Import] = []
-        statements = list(_flatten(ast.parse(source).body, ()))
-        for heads, statement in statements:
-            self._bind(heads, statement)
-        for heads, statement in statements:
+        body = ast.parse(source).body
+        statements = [(*found, without) for one, without in zip_longest(body, gone) for found in flatten([one], ())]
+        for heads, statement, without in statements:
+            self._bind(heads, statement, without or frozenset())
+        for heads, statement, without in statements:
             if statement is not None:
-                self._change(heads, statement)
+                self._change(heads, statement, without or frozenset())
 
     @property
     def names(self) -> Iterable[str]:
@@ -91,9 +94,9 @@ class Module:
             self._made[name] = _define(self._found[name])
         return self._made[name]
 
-    def _bind(self, heads: tuple[ast.AST, ...], statement: ast.stmt | None) -> None:
+    def _bind(self, heads: tuple[ast.AST, ...], statement: ast.stmt | None, without: frozenset[str]) -> None:
         if isinstance(statement, _IMPORTS):
-            for name, target in imports_of(statement):
+            for name, target in [found for found in imports_of(statement) if found[0] not in without]:
                 if name == "*":
                     self.star_imports.append(target)
                     continue
@@ -103,26 +106,24 @@ class Module:
                     found.bound = True
                     found.statements.append((heads, statement))
             return
-        for name in sorted(bound_names([statement] if statement is not None else heads[-1:])):
+        for name in sorted(bound_names([statement] if statement is not None else heads[-1:]) - without):
             found = self._found.setdefault(name, _Binding())
             found.statements.append((heads, statement))
             found.bound = True
-            found.assigned |= not isinstance(statement, _DEFINITIONS)
-        if isinstance(statement, _DEFINITIONS):
-            for inner in ast.walk(statement):
-                if isinstance(inner, ast.Global):
-                    for name in inner.names:
-                        self._found.setdefault(name, _Binding(bound=True, assigned=True)).statements.append(
-                            (heads, statement)
-                        )
+            found.assigned |= not isinstance(statement, DEFINITIONS)
+        if isinstance(statement, DEFINITIONS):
+            for name in [name for inner in ast.walk(statement) if isinstance(inner, ast.Global) for name in inner.names]:
+                if name not in without:
+                    found = self._found.setdefault(name, _Binding(bound=True, assigned=True))
+                    found.statements.append((heads, statement))
 
-    def _change(self, heads: tuple[ast.AST, ...], statement: ast.stmt) -> None:
-        always, if_assigned = _changed_names(statement)
-        for name in sorted(always | if_assigned):
+    def _change(self, heads: tuple[ast.AST, ...], statement: ast.stmt, without: frozenset[str]) -> None:
+        always, if_assigned = changed_names(statement)
+        for name in sorted((always | if_assigned) - without):
             found = self._found.get(name)
             if found is None or (name not in always and not found.assigned):
                 continue
-            if found.imports and isinstance(statement, _DEFINITIONS):  # a decorator of another module
+            if found.imports and isinstance(statement, DEFINITIONS):  # a decorator of another module
                 continue
             if (heads, statement) not in found.statements:
                 found.statements.append((heads, statement))
@@ -153,7 +154,7 @@ def _position(item: tuple[tuple[ast.AST, ...], ast.stmt | None]) -> tuple[int, i
     return node.lineno, node.col_offset
 
 
-def _flatten(body: Iterable[ast.stmt], heads: tuple[ast.AST, ...]) -> Iterator[tuple[tuple[ast.AST, ...], ast.stmt | None]]:
+def flatten(body: Iterable[ast.stmt], heads: tuple[ast.AST, ...]) -> Iterator[tuple[tuple[ast.AST, ...], ast.stmt | None]]:
     """Return the statements of a module, each with the heads of its enclosing blocks: every branch counts.
 
     Each head follows by itself, with ``None`` for the statement, as a head may bind names: ``for name in names``.
@@ -166,12 +167,12 @@ def _flatten(body: Iterable[ast.stmt], heads: tuple[ast.AST, ...]) -> Iterator[t
             continue
         for head, inner in blocks:
             yield (*heads, head), None
-            yield from _flatten(inner, (*heads, head))
+            yield from flatten(inner, (*heads, head))
 
 
 def _blocks(statement: ast.stmt) -> Iterator[tuple[ast.AST, list[ast.stmt]]]:
     """Return the blocks of a compound statement, each with an expression of its head."""
-    if isinstance(statement, _DEFINITIONS):
+    if isinstance(statement, DEFINITIONS):
         return
     for name, value in ast.iter_fields(statement):
         if name in ("body", "orelse", "finalbody") and value:
@@ -199,9 +200,9 @@ def _without_bodies(value: object) -> Iterator[ast.expr]:
             yield ast.Name(item, ast.Store())  # except ... as name
 
 
-def _changed_names(statement: ast.stmt) -> tuple[set[str], set[str]]:
+def changed_names(statement: ast.stmt) -> tuple[set[str], set[str]]:
     """Return the names whose objects a statement changes: first for certain, then only if a call can change the object."""
-    if isinstance(statement, _DEFINITIONS):
+    if isinstance(statement, DEFINITIONS):
         decorators = [part.func if isinstance(part, ast.Call) else part for part in statement.decorator_list]
         # @clean.register changes clean, @cached changes nothing.
         return {_root(part) for part in decorators if isinstance(part, ast.Attribute)} - {""}, set()
@@ -216,9 +217,9 @@ def _changed_names(statement: ast.stmt) -> tuple[set[str], set[str]]:
                 always.add(_root(call.func))
             given = [_root(argument) for argument in [*call.args, *(keyword.value for keyword in call.keywords)]]
             if_assigned.update(given)
-            if isinstance(call.func, ast.Name) and call.func.id in _CHANGES_ITS_ARGUMENT:
+            if isinstance(call.func, ast.Name) and call.func.id in CHANGES_ITS_ARGUMENT:
                 always.update(given[:1])
-        elif method in _CHANGES_ITS_OBJECT:
+        elif method in CHANGES_ITS_OBJECT:
             if_assigned.add(_root(call.func))
     return always - {""}, if_assigned - {""}
 

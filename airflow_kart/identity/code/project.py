@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airflow_kart.exceptions import IdentityError
+from airflow_kart.identity.code.cells import module_of_cells
 from airflow_kart.identity.code.module import Module
 from airflow_kart.identity.names import is_of_python, logical_module_name, own_folder
+from airflow_kart.identity.notebook import this_notebook
 
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
+_CELLS = "__main__.ipynb"
+"""The file, in the folder of a session, that stands for the session's cells."""
 
 
 @dataclass(frozen=True)
@@ -113,16 +117,26 @@ def _find(name: str, folders: tuple[str, ...] | None, search_path: tuple[str, ..
 
 
 def project_of(cls: type) -> tuple[Project, SourcePlace]:
-    """Return the project of a class, and the location of its module.
+    """Return the project of a class, and the location of its module. The folder of a notebook is the notebook's project.
 
     Raises:
-        IdentityError: the class has no source file.
+        IdentityError: the class has no source file, and no cell defines the class.
     """
+    notebook = this_notebook() if cls.__module__ == "__main__" else None
+    cells = module_of_cells() if notebook is not None else None
+    if notebook is not None and cells is not None and cells.definition(cls.__qualname__.partition(".")[0]) is not None:
+        return Project(notebook.folder, None), SourcePlace("__main__", os.path.join(notebook.folder, _CELLS), None)
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     if not file or not file.endswith(".py") or not os.path.isfile(file):
+        if notebook is None:
+            why = " (code of python -c, or a compiled or zipped module)"
+        elif cells is None:
+            why = ": Python's prompt keeps none before Python 3.13, nor where no terminal is; use IPython, or write a file"
+        else:
+            why = ": no cell of this session defines it (but %run, exec() or a magic); define it in a cell, or import it"
         raise IdentityError(
-            f'{cls.__qualname__}.code_version is "auto", but {cls.__module__} has no source file to fingerprint '
-            '(a notebook, code that was typed in, or a compiled or zipped module); give a text instead: code_version = "1"',
+            f'{cls.__qualname__}.code_version is "auto", but {cls.__module__} has no source file to fingerprint{why}; '
+            'or give a text instead: code_version = "1"',
             task=cls.__qualname__,
         )
     path = Path(os.path.abspath(file))
@@ -167,6 +181,8 @@ def read_module(place: SourcePlace) -> Module:
         IdentityError: the file is unreadable.
     """
     file = place.file or ""
+    if os.path.basename(file) == _CELLS and (cells := module_of_cells()) is not None:
+        return cells
     known = _read.get(file)
     loaded = _loaded(place)
     if known is not None and loaded is not None and known.loaded is loaded:
