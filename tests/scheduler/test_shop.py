@@ -97,7 +97,7 @@ def test_a_form_value_out_of_range_is_refused_by_the_form(airflow):
 
 
 def test_rerun_runs_a_task_and_what_is_below_it_again(airflow, ledger):
-    run = airflow.run("shop", conf={"kart_rerun": ["rev*"]})
+    run = airflow.run("shop", conf={"kart_rerun": ["rev*+"]})
     assert run.state == "success"
     assert ledger.new_entries() == ["Forecast", "Revenue"]
     assert run.states["sales"] == run.states["prices"] == "skipped"

@@ -37,7 +37,7 @@ class Prices(TaskOnKart[dict[str, Any]]):
 
     def run(self):
         enter(self)
-        self.dump({"apple": 2})
+        self.dump({"apple": 2, "in": self.currency})
 
 
 class Revenue(TaskOnKart[int]):
