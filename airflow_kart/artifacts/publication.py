@@ -207,7 +207,7 @@ class Publication:
         )
         self._staged[uri] = StagedOutput(store, upload, record)
 
-    def stage_copy(self, uri: str, store: Store, source: Store, record: ArtifactRecord) -> None:
+    def stage_copy(self, uri: str, store: Store, source: Store, record: ArtifactRecord, metadata: Mapping[str, str]) -> None:
         """Stage the bytes of an artifact that is there already, with its record: by a link or inside the store where that works.
 
         Args:
@@ -215,6 +215,7 @@ class Publication:
             store: keeps the uri.
             source: keeps the artifact.
             record: the artifact's, with its uri.
+            metadata: object metadata; stores without metadata ignore it.
 
         Raises:
             CorruptArtifactError: the bytes are not those of the record.
@@ -223,7 +224,7 @@ class Publication:
         """
         upload = store.copied(record.uri, uri) if source is store and isinstance(store, CopiesFast) else None
         if upload is None:
-            upload = store.upload(uri)
+            upload = store.upload(uri, metadata=metadata)
             try:
                 with closing(ChecksumStream(upload)) as stream, source.open(record.uri) as opened:
                     shutil.copyfileobj(opened, stream, _BUFFER)

@@ -36,6 +36,8 @@ def inputs_of(task: Task, session: Session) -> Inputs:
         if state.readable:
             if state.sidecar is not None:
                 checksums[target.uri] = state.sidecar.artifact.sha256
+                if state.artifact is not None:  # perhaps in another workspace, which loading names
+                    checksums[state.artifact.uri] = state.sidecar.artifact.sha256
                 sidecars.append(state.sidecar)
             continue
         count += 1

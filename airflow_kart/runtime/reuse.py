@@ -23,7 +23,7 @@ from airflow_kart.tasks.content import content_key, content_of
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import KeyPath
 from airflow_kart.tasks.outputs import read_targets
-from airflow_kart.tasks.provenance import task_parts, upstream_part
+from airflow_kart.tasks.provenance import object_metadata, task_parts, upstream_part
 from airflow_kart.tasks.redaction import Redaction
 
 logger = logging.getLogger(__name__)
@@ -95,11 +95,11 @@ class Making:
             LockLostError: the lock was lost.
             StorageError: a store refused.
         """
-        there = [found for found in (target.state().sidecar for _, target in self.targets) if found is not None]
-        if any(found.damage or found.content.get("named") for found in there):
-            return None
         equal = index.look_up(Workspace.current(), key)
         if len(equal) != len(self.targets):
+            return None
+        there = [found for found in (target.state().sidecar for _, target in self.targets) if found is not None]
+        if any(found.damage or found.content.get("named") for found in there):
             return None
         first = equal[0].sidecar
         reason = f"its inputs are equal to those of {first.class_name} {str(first.unique_id)[:8]}, made {_moment(first)}"
@@ -107,7 +107,7 @@ class Making:
             try:
                 for (_, target), one in zip(self.targets, equal, strict=True):
                     made = replace(one.sidecar.artifact, uri=one.uri)
-                    publication.stage_copy(target.uri, target.store, one.store, made)
+                    publication.stage_copy(target.uri, target.store, one.store, made, object_metadata(self.task))
             except (FileNotFoundError, CorruptArtifactError) as error:
                 logger.info("%r runs, as an equal run's artifact cannot be used: %s", self.task, error)
                 return None

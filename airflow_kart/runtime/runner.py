@@ -31,7 +31,6 @@ from airflow_kart.runtime.single_flight import TakenElsewhere, holding, whereabo
 from airflow_kart.runtime.skipping import Skips, is_skip
 from airflow_kart.runtime.steps import Steps, result_of
 from airflow_kart.tasks.completeness import Completeness, is_complete, look_at
-from airflow_kart.tasks.content import content_of
 from airflow_kart.tasks.graph import Graph, Node
 from airflow_kart.tasks.inputs import outputs_of
 from airflow_kart.tasks.model import Task, kind_of, task_state
@@ -249,8 +248,8 @@ def _make(making: Making, reason: str, key: str | None, asked_by: tuple[Task, ..
             _note(error, f"while running {task!r} (unique id {task.unique_id})")
             raise
         seconds = time.perf_counter() - clock
-        if yielded or content_of(task, publication.input_checksums) != task_state(task).content:
-            key = None  # the result is made of more, or of other inputs than were there at first
+        if yielded or publication.input_checksums != making.inputs.checksums:
+            key = None  # the result is made of more, or of other bytes than were there at first
         making.hold.check()
         published = publication.publish(
             {

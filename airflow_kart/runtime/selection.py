@@ -56,13 +56,12 @@ def select(graph: Graph, named: object, argument: str) -> set[str]:
     found: set[str] = set()
     tasks = {unique_id: node.task for unique_id, node in graph.nodes.items()}
     for given in named:
-        and_downstream = isinstance(given, str) and given.endswith(AND_DOWNSTREAM)
-        one = given.removesuffix(AND_DOWNSTREAM) if and_downstream else given
+        one = given.removesuffix(AND_DOWNSTREAM) if isinstance(given, str) else given
         matching = {unique_id for unique_id, task in tasks.items() if _is_named(task, one, argument)}
         if not matching:
             known = {type(task).__name__ for task in tasks.values()}
             raise ConfigurationError(f"{argument}: {unmatched(one, known)}")
-        found |= graph.with_downstream(matching) if and_downstream else matching
+        found |= matching if one is given or one == given else graph.with_downstream(matching)
     return found
 
 

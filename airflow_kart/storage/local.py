@@ -104,7 +104,15 @@ class LocalStore:
 
     def copied(self, source: str, uri: str) -> LocalUpload | None:
         """Return an upload that is a hard link to another file, ``None`` where the file system has no such links."""
-        return LocalUpload.linked(self, uri, path_of(source))
+        path = path_of(source)
+        if not os.path.isfile(path) or os.path.islink(path):
+            raise FileNotFoundError(path)
+        try:
+            return LocalUpload(self, uri, path_of(uri), path)
+        except FileNotFoundError:
+            raise
+        except OSError:  # another disk, a file system without links, or too many of them
+            return None
 
     def publishing(self, uris: Iterable[str]) -> contextlib.AbstractContextManager[None]:
         """Exclude other writers of the files, for the moment of renaming files into place."""
@@ -230,22 +238,6 @@ class LocalUpload:
         else:
             os.link(source, self._temporary, follow_symlinks=False)
             self._version = _version(os.stat(self._temporary))
-
-    @classmethod
-    def linked(cls, store: LocalStore, uri: str, source: str) -> LocalUpload | None:
-        """Return a finished upload that is a hard link to a file, ``None`` where there can be no such link.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-        """
-        if not os.path.isfile(source) or os.path.islink(source):
-            raise FileNotFoundError(source)
-        try:
-            return cls(store, uri, path_of(uri), source)
-        except FileNotFoundError:
-            raise
-        except OSError:  # another disk, a file system without links, or too many of them
-            return None
 
     def write(self, data: bytes | memoryview, /) -> int:
         """Add bytes to the file."""
