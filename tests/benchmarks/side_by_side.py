@@ -49,17 +49,19 @@ class Budget:
         return f"{outcome}: {self.name} {self.value:.3g}{self.unit} (budget: {relation} {self.limit:g}{self.unit})"
 
 
-def run_case(script: str, *arguments: object, directory: str | None = None) -> Facts:
+def run_case(script: str, *arguments: object, directory: str | None = None, **options: object) -> Facts:
     """Run a case in a fresh process.
 
     Args:
         script: its file's name in ``cases/``.
         arguments: its command line.
         directory: its current directory; by default a new temporary one.
+        options: of the section ``[kart]``.
     """
     command = [sys.executable, str(CASES / script), *map(str, arguments)]
     with temporary_directory() as home:
         environment = _environment(home)
+        environment |= {f"AIRFLOW__KART__{name.upper()}": str(value) for name, value in options.items()}
         started, cpu = time.perf_counter(), _cpu_seconds_of_children()
         done = subprocess.run(command, cwd=directory or home, env=environment, capture_output=True, text=True, check=False)
         total = {"process_seconds": time.perf_counter() - started, "cpu_seconds": _cpu_seconds_of_children() - cpu}
