@@ -56,6 +56,8 @@ class Always(TaskOnKart[int]):
 
 
 class After(TaskOnKart[int]):
+    reuse_equal_inputs = False
+
     def requires(self) -> Any:
         return {"inner": Always()}
 
