@@ -103,11 +103,12 @@ class Making:
             return None
         first = equal[0].sidecar
         reason = f"its inputs are equal to those of {first.class_name} {str(first.unique_id)[:8]}, made {_moment(first)}"
+        metadata = object_metadata(self.task)
         with self.publication() as publication:
             try:
                 for (_, target), one in zip(self.targets, equal, strict=True):
                     made = replace(one.sidecar.artifact, uri=one.uri)
-                    publication.stage_copy(target.uri, target.store, one.store, made, object_metadata(self.task))
+                    publication.stage_copy(target.uri, target.store, one.store, made, metadata)
             except (FileNotFoundError, CorruptArtifactError) as error:
                 logger.info("%r runs, as an equal run's artifact cannot be used: %s", self.task, error)
                 return None

@@ -170,8 +170,8 @@ def _task_steps(
         asked_by: the tasks in the midst of whose runs this one runs, the outermost first.
     """
     targets = tuple(target for _, target in targets_of(task))
-    own_ones = own_targets(task, targets)
-    own = tuple((path, target) for path, target in targets_of(task) if target in own_ones)
+    written = {target.uri for target in own_targets(task, targets)}
+    own = tuple((path, target) for path, target in targets_of(task) if target.uri in written)
     if kind_of(task).external or not own:  # a wrapper, or a task that passes its inputs' targets on: nothing is made here
         found = _look(task, own_only=planned)
         if not found.complete:
