@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 
@@ -12,7 +11,7 @@ from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import DAG
 
 from airflow_kart import KartDag, KartTaskGroup, Workspace, build
-from airflow_kart.locks import Holder, locks_for
+from airflow_kart.locks import Holder, Taken, locks_for
 from airflow_kart.operators.xcom import kart_result
 
 SOURCE = """
@@ -148,7 +147,7 @@ def test_an_input_in_a_workspace_that_is_only_read_does_not_stand_for_the_rerun_
     module = pipeline(TWO)
     with Workspace(str(tmp_path / "elsewhere")):
         build(module.Last())
-    workspace = Workspace(str(tmp_path / "own"), read_from=[str(tmp_path / "elsewhere")])
+    workspace = Workspace(str(tmp_path / "own"), read_from=(str(tmp_path / "elsewhere"),))
     module.VALUES.update(Left=10, Right=20)
     run = run_dag(
         KartDag("settled_read", module.Last(), schedule=None, workspace=workspace),
@@ -166,9 +165,8 @@ def test_who_is_needed_has_a_process_of_its_own(run_dag, pipeline, case):
         module.Next.operator_kwargs = {"trigger_rule": "all_done"}
     if case == "an asset":
         module.Next.assets, module.Next.assets_when_cached = ("settled-asset",), True
-    options = {"on_cached": "success"} if case == "on_cached" else {}
     with DAG(f"settled_{len(case)}", schedule=None) as dag:
-        group = KartTaskGroup("g", module.Last(), **options)
+        group = KartTaskGroup("g", module.Last(), on_cached="success" if case == "on_cached" else "skip")
         if case == "downstream":
             dag.get_task("g.next") >> BashOperator(task_id="after", bash_command="true")
         if case == "named in a pull":
@@ -209,13 +207,13 @@ def test_a_task_that_another_run_makes_is_left_to_its_own_operator(run_dag, pipe
     held = threading.Event()
 
     def hold():
-        with contextlib.closing(contextlib.ExitStack()):
-            lease = locks_for(workspace).acquire(module.Next().unique_id, Holder("another run"))
-            held.set()
-            while "Left" not in module.RAN:
-                time.sleep(0.05)
-            time.sleep(2)
-            lease.release()
+        lease = locks_for(workspace).acquire(module.Next().unique_id, Holder("another run"))
+        assert not isinstance(lease, Taken)
+        held.set()
+        while "Left" not in module.RAN:
+            time.sleep(0.05)
+        time.sleep(2)
+        lease.release()
 
     holder = threading.Thread(target=hold)
     holder.start()
