@@ -92,7 +92,7 @@ def main() -> int:
 
 def _by_backfill(sidecar: Path) -> bool:
     """Whether the backfill made an artifact; the schedule makes yesterday's besides."""
-    return json.loads(sidecar.read_bytes())["airflow"]["run_type"] == "backfill"
+    return bool(json.loads(sidecar.read_bytes())["airflow"]["run_type"] == "backfill")
 
 
 def _finished_runs(server: AirflowServer, count: int) -> list[dict[str, str]]:
