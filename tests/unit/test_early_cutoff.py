@@ -21,6 +21,7 @@ from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.formats import GzipFormat, PickleFormat
 from airflow_kart.runtime.runner import run_task
+from airflow_kart.storage import LocalStore
 
 RAN: list[str] = []
 WORLD: dict[str, Any] = {}
@@ -191,6 +192,22 @@ class TestCutOff:
             assert ran(chain(1)) == ["Source"]
             assert build(chain(1)) == build(chain(0))
 
+    def test_an_artifact_that_somebody_replaces_meanwhile_is_not_copied(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The sidecar that was read, with the bytes of another run."""
+        value = build(Step(of=Source(edition=0)))
+        copied = LocalStore.copied
+
+        def replaced_first(self: LocalStore, source: str, uri: str, **given: Any) -> Any:
+            monkeypatch.undo()
+            target = Step(of=Source(edition=0)).output()
+            target.dump(("other", "bytes", "altogether"))
+            return copied(self, source, uri, **given)
+
+        monkeypatch.setattr(LocalStore, "copied", replaced_first)
+        build(Source(edition=1))
+        assert str(run_task(Step(of=Source(edition=1))).outcome) == "ran"
+        assert build(Step(of=Source(edition=1))) == value
+
     def test_where_the_file_system_has_no_links_bytes_are_copied(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(*_given: object, **_options: object) -> None:
             raise PermissionError("no links here")
@@ -265,6 +282,15 @@ class TestReruns:
         assert ran(chain(0), rerun=["Source"]) == ["Source"]
         assert chain(0).complete()
         assert ran(chain(0)) == []
+
+    def test_where_inputs_are_equal_no_byte_moves(self) -> None:
+        with Workspace("memory://in-place"):
+            build(chain(0))
+            target = chain(0).output()
+            before = target.store.stat(target.uri)
+            assert ran(chain(0), rerun=["Source"]) == ["Source"]
+            assert target.store.stat(target.uri) == before
+            assert chain(0).complete()
 
     def test_other_bytes_run_exactly_what_is_downstream(self) -> None:
         task = Pair(left=chain(0), right=Source(name="b"))
