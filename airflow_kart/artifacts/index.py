@@ -39,9 +39,13 @@ def record(workspace: Workspace, key: str, uris: Sequence[str]) -> None:
         key: their content key.
         uris: all outputs of the task, in order.
     """
-    below, store = f"{workspace.directory.rstrip('/')}/", workspace.store
-    entry = _entry(workspace.directory, key)
-    content = json.dumps([uri.removeprefix(below) for uri in uris]).encode()
+    below = f"{workspace.directory.rstrip('/')}/"
+    write_hint(workspace.store, _entry(workspace.directory, key), [uri.removeprefix(below) for uri in uris])
+
+
+def write_hint(store: Store, entry: str, hint: object) -> None:
+    """Write a hidden object of JSON that is safe to lose, and may be found half written; a refusal is no error."""
+    content = json.dumps(hint).encode()
     try:
         if isinstance(store, KeepsFiles):
             _write_over(store.path(entry), content)
@@ -54,7 +58,7 @@ def record(workspace: Workspace, key: str, uris: Sequence[str]) -> None:
             upload.discard()
             raise
     except (StorageError, OSError) as error:
-        logger.debug("the index of %s was not written: %s", workspace.directory, error)
+        logger.debug("%s was not written: %s", entry, error)
 
 
 def _write_over(path: str, content: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from airflow_kart.artifacts.external import ExternalTarget
 from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.exceptions import MissingInputError
 from airflow_kart.runtime.session import Session
@@ -14,10 +15,10 @@ from airflow_kart.tasks.outputs import needed_targets
 
 @dataclass(frozen=True)
 class Inputs:
-    """The artifacts that a task reads, as far as sidecars tell."""
+    """The artifacts that a task reads."""
 
     checksums: dict[str, str]
-    """The SHA-256 values, by uri."""
+    """The SHA-256 values, by uri; of external artifacts too, unless the task's class reuses no equal run."""
     sidecars: list[Sidecar]
 
 
@@ -30,6 +31,7 @@ def inputs_of(task: Task, session: Session) -> Inputs:
     checksums: dict[str, str] = {}
     sidecars: list[Sidecar] = []
     missing: list[str] = []
+    external: list[tuple[str, ExternalTarget]] = []
     count = 0
     for path, required, target in needed_targets(task):
         state = target.state()
@@ -39,6 +41,8 @@ def inputs_of(task: Task, session: Session) -> Inputs:
                 if state.artifact is not None:  # perhaps in another workspace, which loading names
                     checksums[state.artifact.uri] = state.sidecar.artifact.sha256
                 sidecars.append(state.sidecar)
+            elif task.reuse_equal_inputs and isinstance(located := target.located(), ExternalTarget):
+                external.append((target.uri, located))
             continue
         count += 1
         places = "\n    nor at ".join([f"at {target.uri}: {state.reason}", *(other.uri for other in target.others)])
@@ -49,4 +53,7 @@ def inputs_of(task: Task, session: Session) -> Inputs:
         raise MissingInputError(
             f"{task!r} needs {count} input(s) that are not there:\n" + "\n".join(missing), task=repr(task)
         )
+    for uri, located in external:  # now that nothing is missing, reading is worth the time
+        if (sha256 := located.checksum()) is not None:
+            checksums[uri] = checksums[located.uri] = sha256
     return Inputs(checksums, sidecars)

@@ -16,7 +16,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from airflow_kart import IntParameter, StrParameter, Target, TaskInstanceParameter, TaskOnKart, Workspace, WrapperTask, build
+from airflow_kart import (
+    ExternalTask,
+    IntParameter,
+    StrParameter,
+    Target,
+    TaskInstanceParameter,
+    TaskOnKart,
+    Workspace,
+    WrapperTask,
+    build,
+)
 from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.formats import GzipFormat, PickleFormat
@@ -332,6 +342,114 @@ class TestReruns:
         assert str(run_task(chain(1)).outcome) == "reused"
         assert str(run_task(chain(1)).outcome) == "cached"
         assert str(run_task(chain(1), force=True, named=True).outcome) == "ran"
+
+
+class File(ExternalTask[str]):
+    name: str = StrParameter(default="a.txt")
+
+    def output(self) -> Target:
+        return self.make_target(self.name)
+
+
+class Reader(TaskOnKart[Any]):
+    of: TaskOnKart[Any] = TaskInstanceParameter(default=File())
+
+    def requires(self) -> Any:
+        return self.of
+
+    def run(self) -> None:
+        RAN.append("Reader")
+        self.dump((self.load(), random.random()))
+
+
+class TestExternalInputs:
+    @pytest.fixture(autouse=True)
+    def _files(self, workspace: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+        workspace.mkdir(exist_ok=True)
+        for name in "ab":
+            (workspace / f"{name}.txt").write_text("prices")
+        monkeypatch.setattr("airflow_kart.artifacts.external._UNSETTLED", -1.0)
+        self.external = workspace / ".kart-index" / "external"
+        self.log = caplog
+        caplog.set_level("INFO")
+
+    def hashed(self) -> int:
+        count = self.log.text.count("for its checksum")
+        self.log.clear()
+        return count
+
+    def test_equal_bytes_elsewhere_stand_in_and_have_equal_random_numbers(self, workspace: Path) -> None:
+        value = build(Reader())
+        assert ran(Reader(of=File(name="b.txt"))) == []
+        assert build(Reader(of=File(name="b.txt"))) == value
+        shutil.rmtree(self.external)
+        with Workspace(str(workspace), reuse_equal_inputs=False):
+            assert build(Reader(), rerun=["Reader"]) == value
+            assert build(Reader(), rerun=["Reader"]) == value
+        (workspace / "b.txt").write_text("others")
+        assert ran(Reader(of=File(name="b.txt")), rerun=["File"]) == ["Reader"]
+
+    def test_a_touched_or_copied_file_reruns_nothing(self, workspace: Path) -> None:
+        build(Reader())
+        os.utime(workspace / "a.txt")
+        assert ran(Reader(), rerun=["File"]) == []
+        shutil.copy(workspace / "b.txt", workspace / "c.txt")
+        (workspace / "c.txt").replace(workspace / "a.txt")
+        assert ran(Reader(), rerun=["File"]) == []
+
+    def test_a_file_is_hashed_once(self, workspace: Path) -> None:
+        build(Reader())
+        assert self.hashed() == 1
+        build(Reader(), rerun=["*"])
+        build(Pair(left=Reader(), right=File()))
+        assert self.hashed() == 0
+        for entry in self.external.iterdir():
+            entry.write_bytes(random.choice([b"", b"{", b"[]", b"null", b'{"uri": "a", "sha256": 1}']))
+        build(Reader(), rerun=["*"])
+        assert self.hashed() == 1
+        changed = (workspace / "a.txt").stat()
+        (workspace / "a.txt").write_text("PRICES")  # of the same length, and then of the same time
+        os.utime(workspace / "a.txt", ns=(changed.st_atime_ns, changed.st_mtime_ns))
+        assert build(Reader(), rerun=["File"])[0] == "PRICES"
+        assert self.hashed() == 1
+
+    def test_a_file_that_may_change_within_its_time_is_hashed_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("airflow_kart.artifacts.external._UNSETTLED", 60.0)
+        build(Reader())
+        assert ran(Reader(of=File(name="b.txt"))) == []
+        assert self.hashed() == 2
+        assert not self.external.exists()
+
+    def test_a_file_that_changes_while_it_is_hashed_is_neither_known_nor_equal(
+        self, workspace: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        build(Reader())
+        opened = LocalStore.open
+
+        def changed_after(self: LocalStore, uri: str) -> Any:
+            stream = opened(self, uri)
+            if uri.endswith("b.txt"):
+                monkeypatch.undo()
+                (workspace / "b.txt").write_text("others")
+            return stream
+
+        monkeypatch.setattr(LocalStore, "open", changed_after)
+        other = Reader(of=File(name="b.txt"))
+        assert ran(other) == ["Reader"]
+        assert build(other)[0] == "others"
+        assert "content_key" not in sidecar(other).content
+        assert not any("b.txt" in entry.read_text() for entry in self.external.iterdir())
+
+    def test_a_class_that_reuses_nothing_hashes_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Reader, "reuse_equal_inputs", False)
+        build(Reader())
+        assert ran(Reader(of=File(name="b.txt"))) == ["Reader"]
+        assert self.hashed() == 0
+
+    def test_a_workspace_for_reading_only_is_looked_in(self, workspace: Path, tmp_path: Path) -> None:
+        build(Reader())
+        with Workspace(str(tmp_path / "mine"), read_from=(str(workspace),)):
+            assert ran(Reader(of=File(name="b.txt"))) == []
 
 
 class Machine(RuleBasedStateMachine):
