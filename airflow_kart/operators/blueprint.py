@@ -97,6 +97,16 @@ class Blueprint:
         node = BlueprintNode(task_id, task, (Route(None, ((0,),)),))
         return cls((RootSpec.of(task),), {task_id: node})
 
+    @cached_property
+    def direct_routes(self) -> Mapping[str, Mapping[KeyPath, str]]:
+        """The operators of the tasks that each operator's task requires, by key; a task without an operator is left out."""
+        found: dict[str, dict[KeyPath, str]] = {}
+        for node in self.nodes.values():
+            for route in node.routes:
+                if route.consumer is not None and len(route.hops) == 1:
+                    found.setdefault(route.consumer, {})[route.hops[0]] = node.task_id
+        return found
+
     def private_parameters(self) -> set[str]:
         """Return the names of the roots' private parameters."""
         return {name for root in self.roots for name in private_parameters(root.cls)}
@@ -215,19 +225,15 @@ class RunGraph:
             self._instances.update((required.parameter_digest, required) for _, required in resolve(task).inputs)
         return task
 
-    def has_operators(self, task_id: str, task: Task) -> bool:
-        """Whether each task that an operator's task requires has an operator of its own."""
-        by_path = {
-            route.hops[0]: node.task_id
-            for node in self._blueprint.nodes.values()
-            for route in node.routes
-            if route.consumer == task_id and len(route.hops) == 1
-        }
+    def makers(self, task_id: str, task: Task) -> list[str] | None:
+        """Return the operators of the tasks that an operator's task requires; ``None`` where one has no operator of its own."""
+        by_path, makers = self._blueprint.direct_routes.get(task_id, {}), []
         for path, required in resolve(task).inputs:
             found = self.task(by_path[path]) if path in by_path else None
             if found is None or (found is not required and found.unique_id != required.unique_id):
-                return False
-        return True
+                return None
+            makers.append(by_path[path])
+        return makers
 
     @cached_property
     def tasks(self) -> Mapping[str, Task]:

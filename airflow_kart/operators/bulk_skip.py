@@ -4,34 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from graphlib import TopologicalSorter
-from typing import Any, NoReturn
-
-from airflow.providers.common.compat.sdk import DownstreamTasksSkipped
+from typing import Any
 
 _MOST_AT_ONCE = 100
 """Tasks per request. Airflow makes one condition per task, which PostgreSQL nests: the time grows with the square of their
 number (a hundred take 0.1 ms each, a thousand 0.9 ms each), and some ten thousand are an error."""
 
 
-def skip_in_bulk(task_ids: Collection[str], operators: Mapping[str, Any]) -> NoReturn:
-    """End the running task well, and skip other tasks of its DAG run, whether direct downstream tasks or not.
+def skip_in_bulk(task_ids: Collection[str], operators: Mapping[str, Any]) -> None:
+    """Skip other tasks of the DAG run of the running task, whether direct downstream tasks or not.
+
+    Airflow's ``DownstreamTasksSkipped`` sends one request for all tasks, and ends the running task.
 
     Args:
-        task_ids: Airflow task ids; at least one.
+        task_ids: Airflow task ids.
         operators: all operators of the DAG, by task id.
-
-    Raises:
-        DownstreamTasksSkipped: always; this is how Airflow learns of the last tasks.
     """
-    *others, last = requests_of(task_ids, operators)
-    if others:
-        # Airflow's exception sends one request for all tasks. Both modules are private to Airflow, and the same from 3.1 on.
-        from airflow.sdk.execution_time.comms import SkipDownstreamTasks
-        from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+    # Both modules are private to Airflow, and the same from 3.1 on.
+    from airflow.sdk.execution_time.comms import SkipDownstreamTasks
+    from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
-        for some in others:
-            SUPERVISOR_COMMS.send(SkipDownstreamTasks(tasks=list(some)))
-    raise DownstreamTasksSkipped(tasks=list(last))  # type: ignore[no-untyped-call]  # Airflow's is not annotated
+    for some in requests_of(task_ids, operators):
+        SUPERVISOR_COMMS.send(SkipDownstreamTasks(tasks=list(some)))
 
 
 def requests_of(task_ids: Collection[str], operators: Mapping[str, Any]) -> Sequence[Sequence[str]]:

@@ -95,9 +95,7 @@ class KartPlanOperator(KartBaseOperator):
         ]
         asked = pulled if others else None
         self._tell_of_cached(planned, plan, skipped=skipped, run=run, context=context, pulled=asked)
-        if skipped:
-            context["ti"].xcom_push(key="return_value", value=counts)
-            skip_in_bulk(skipped, operators)
+        skip_in_bulk(skipped, operators)
         return counts
 
     def _tell_of_cached(

@@ -100,12 +100,15 @@ class KartReportOperator(KartBaseOperator):
                 found[task_id] = PlannedTask(Outcome.NOT_NEEDED, "not part of the graph")
                 continue
             state, there, planned = str(states.get(task_id)), next(present), plan.get(task_id, {})
-            if planned.get("outcome") == Outcome.RUN.value and state not in ("success", "skipped", "removed"):
+            to_run, made_here = planned.get("outcome") == Outcome.RUN.value, there.made_by == (ti.dag_id, ti.run_id)
+            if to_run and state not in ("success", "skipped", "removed") and not (there.complete and made_here):
                 # for a task outside the graph only; the report need not wait
                 outcome, reason = Outcome.RUN, planned["reason"]
-            elif state == "success" and there.complete:
+            elif there.complete and (
+                state == "success" or to_run
+            ):  # perhaps the operator is about to end, or had no process
                 outcome = Outcome.CACHED
-                if there.made_by == (ti.dag_id, ti.run_id):
+                if made_here:
                     outcome = Outcome.REUSED if there.reused else Outcome.RAN
                 why = planned.get("reason") if outcome is Outcome.RAN else None
                 reason = str(why or there.reason)  # of an artifact that another run made meanwhile: by which, and when

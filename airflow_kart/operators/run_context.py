@@ -10,7 +10,7 @@ import shlex
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_kart.exceptions import BindingError
 from airflow_kart.operators.blueprint import Blueprint, RunGraph
@@ -39,6 +39,16 @@ _CONF_OF_AIRFLOW = ("airflow/", "openlineage")
 """The beginnings of keys that Airflow and its OpenLineage provider add to a run's ``conf``."""
 
 logger = logging.getLogger(__name__)
+
+
+class Planned(NamedTuple):
+    """What a plan says of a task that has to run again."""
+
+    reason: str = ""
+    named: bool = False
+    """Whether somebody asked for this very task."""
+    forced: bool = False
+    """Whether the artifact counts as complete all the same: it lies in a workspace that is only read, where nobody marks it."""
 
 
 class RunContext:
@@ -124,15 +134,14 @@ class RunContext:
                 raise BindingError(message, parameter=close[0] if close else key)
             logger.warning("%s", message)
 
-    def planned_reason(self, task: Task) -> tuple[str, bool]:
-        """Return why the plan lets a task run although its artifact is still readable, and whether somebody asked for this task.
-
-        The reason is empty if the plan says nothing.
-        """
-        if self._blueprint.plan_task_id is None or not any(target.state().readable for _, target in targets_of(task)):
-            return "", False
-        row = self.plan_rows.get(self.task_id, {})
-        return (str(row["reason"]), bool(row.get("named"))) if row.get("forced") else ("", False)
+    def planned(self, task_id: str, task: Task) -> Planned:
+        """Return what the plan says of a task that runs although its artifact is still readable; nothing of others."""
+        targets = [target for _, target in targets_of(task)]
+        if self._blueprint.plan_task_id is None or not any(target.state().readable for target in targets):
+            return Planned()
+        row = self.plan_rows.get(task_id, {})
+        elsewhere = any(target.located() is not target for target in targets)
+        return Planned(str(row["reason"]), bool(row.get("named")), elsewhere) if row.get("forced") else Planned()
 
     @cached_property
     def plan_rows(self) -> Mapping[str, Mapping[str, Any]]:
@@ -179,7 +188,11 @@ class RunContext:
 
     @cached_property
     def states(self) -> Mapping[str, str | None]:
-        """The states in Airflow of this blueprint's task instances in this run; ``None`` of one that is to begin."""
+        """The states that :meth:`states_now` returned first."""
+        return self.states_now()
+
+    def states_now(self) -> Mapping[str, str | None]:
+        """Return the states in Airflow of this blueprint's task instances in this run; ``None`` of one that is to begin."""
         ti, task_ids = self._context["ti"], [*self._blueprint.nodes]
         found: Mapping[str, Any] = ti.get_task_states(dag_id=ti.dag_id, task_ids=task_ids, run_ids=[ti.run_id])
         return {task_id: state and str(state) for task_id, state in found.get(ti.run_id, {}).items()}

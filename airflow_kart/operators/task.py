@@ -17,6 +17,7 @@ from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint, check_single
 from airflow_kart.operators.metrics import count, count_outcomes
 from airflow_kart.operators.run_context import RunContext, outside_consumers
+from airflow_kart.operators.settlement import Settlement
 from airflow_kart.operators.several_hosts import several_hosts_advice
 from airflow_kart.operators.upstream import UpstreamTasks
 from airflow_kart.operators.upstream_skips import reason_to_skip
@@ -183,12 +184,12 @@ class KartOperator(KartBaseOperator):
             session = Session(run_context.coordinates(), run_context.how_to_make, blocks(), dead, blocked)
             try:
                 made = upstream.make(session)
-                reason, named = run_context.planned_reason(task)
+                planned = run_context.planned(self.task_id, task)
                 result = run_task(
                     task,
-                    force=upstream.forced,
-                    reason=upstream.reason or reason,
-                    named=upstream.named or named,
+                    force=upstream.forced or planned.forced,
+                    reason=upstream.reason or planned.reason,
+                    named=upstream.named or planned.named,
                     session=session,
                 )
             except TakenElsewhere as elsewhere:
@@ -197,10 +198,14 @@ class KartOperator(KartBaseOperator):
                 if is_skip(error):
                     self._push_skip(context, task, skip_reason(task, error))
                 raise
-        return self._end(task, result, made, context)
+            settlement = Settlement(self, blueprint, run_context, context)
+            settlement.settle(session)
+        return self._end(task, result, made, settlement, context)
 
-    def _end(self, task: Task, result: RunResult, made: list[RunResult], context: Any) -> dict[str, Any]:
-        """Tell others of the results: metrics, assets, the log; return the XCom.
+    def _end(
+        self, task: Task, result: RunResult, made: list[RunResult], settlement: Settlement, context: Any
+    ) -> dict[str, Any]:
+        """Tell others of the results: metrics, assets, the log, what is skipped downstream; return the XCom.
 
         Raises:
             AirflowSkipException: the artifact was there, and nobody waits for the task.
@@ -208,6 +213,7 @@ class KartOperator(KartBaseOperator):
         if self.blueprint is None:  # else the report counts
             count_outcomes(self.dag_id, [*made, result])
         news = [announce(one.task, one.artifacts, context) for one in [*made, result] if _is_news(one, context["ti"])]
+        settlement.publish()
         self._result = summary = result_of(task, result, sum(one.outcome is Outcome.RAN for one in made))
         if result.outcome in REUSED:
             where = ", ".join(artifact.uri for artifact in result.artifacts)

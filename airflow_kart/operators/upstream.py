@@ -35,7 +35,7 @@ class UpstreamTasks:
         """Whether somebody asked for this very task: an equal run does not stand in for it."""
         self.reason = ""
         """The reason why the task has to run; empty for a task that need not."""
-        if run_context.patterns or not run_context.run.has_operators(run_context.task_id, task):
+        if run_context.patterns or run_context.run.makers(run_context.task_id, task) is None:
             self._look_at_the_graph(task, run_context, context)
         elif named := {found.unique_id for found in upstream_first([task]) if found.rerun}:
             self._force_if(not _made_here(look_at([Node(task)])[0], run_context, context), task, named)

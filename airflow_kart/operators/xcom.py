@@ -21,7 +21,7 @@ from airflow_kart.runtime.runner import RunResult
 from airflow_kart.tasks.model import Task
 
 RESULTS_XCOM = "results"
-"""The plan's XCom with the results of cached tasks that had no process, by task id."""
+"""The XCom of the plan, or of an operator upstream, with the results of tasks that had no process, by task id."""
 
 _LONGEST = 65_536  # characters that anybody would read
 _PULL = "xcom_pull"
@@ -64,10 +64,24 @@ def kart_result(ti: Any, task_id: str) -> Mapping[str, Any] | None:
         The XCom of the task; ``None`` for a task that was not needed, was skipped, or failed.
     """
     found = ti.xcom_pull(task_ids=task_id)
-    plan = getattr(getattr(ti.task.dag.task_dict[task_id], "blueprint", None), "plan_task_id", None)
-    if found is None and plan is not None:
-        found = (unpacked(ti.xcom_pull(task_ids=plan, key=RESULTS_XCOM)) or {}).get(task_id)
+    operator = ti.task.dag.task_dict[task_id]
+    plan = getattr(getattr(operator, "blueprint", None), "plan_task_id", None)
+    if plan is not None:
+        for one in (plan, *_nearest_first(operator)):
+            if found is not None:
+                break
+            found = (unpacked(ti.xcom_pull(task_ids=one, key=RESULTS_XCOM)) or {}).get(task_id)
     return found if isinstance(found, Mapping) else None
+
+
+def _nearest_first(operator: Any) -> Iterator[str]:
+    """Return the operators upstream of one."""
+    level, seen = [operator], {operator.task_id}
+    while level:
+        found = sorted({one for each in level for one in each.upstream_task_ids} - seen)
+        yield from found
+        seen.update(found)
+        level = [operator.dag.task_dict[one] for one in found]
 
 
 def pulled_by(operators: Iterable[Any], task_ids: Collection[str]) -> set[str]:

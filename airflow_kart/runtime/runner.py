@@ -22,7 +22,7 @@ from airflow_kart.artifacts.state import Artifact
 from airflow_kart.exceptions import CycleError, OutputNotDumpedError, RequirementError
 from airflow_kart.runtime.inputs import inputs_of
 from airflow_kart.runtime.log_tail import LogTail
-from airflow_kart.runtime.plan import ASKED_AGAIN, Outcome, Plan, make_plan
+from airflow_kart.runtime.plan import ASKED_AGAIN, REUSED, Outcome, Plan, make_plan
 from airflow_kart.runtime.progress import Event, Listener
 from airflow_kart.runtime.reuse import Making
 from airflow_kart.runtime.seed import seeded
@@ -101,6 +101,26 @@ def run_task(
     return result_of(_task_steps(task, session or Session(), force=force, reason=reason, planned=planned, named=named))
 
 
+def reuse_task(task: Task, *, force: bool, reason: str, session: Session) -> RunResult | None:
+    """Let a task take the artifact of an equal run; never run the task.
+
+    Args:
+        task: the task; a plan has decided that the task runs.
+        force: as for :func:`run_task`.
+        reason: as for :func:`run_task`.
+        session: as for :func:`run_task`.
+
+    Returns:
+        The result, also of a task whose outputs are complete by now; ``None`` if only ``run()`` makes the outputs.
+
+    Raises:
+        TakenElsewhere, LockError, MissingInputError: as :func:`run_task`.
+    """
+    steps = _task_steps(task, session, force=force, reason=reason, planned=True, named=False, runs=False)
+    result = result_of(steps)
+    return result if result.outcome in REUSED else None
+
+
 def make_all(
     plan: Plan, *, except_for: Collection[str] = (), session: Session | None = None, skips: Skips | None = None
 ) -> list[RunResult]:
@@ -157,6 +177,7 @@ def _task_steps(
     planned: bool,
     named: bool,
     asked_by: tuple[Task, ...] = (),
+    runs: bool = True,
 ) -> Steps[RunResult]:
     """Run a task as :func:`run_task` does.
 
@@ -168,6 +189,7 @@ def _task_steps(
         planned: as in :func:`run_task`.
         named: as in :func:`run_task`.
         asked_by: the tasks in the midst of whose runs this one runs, the outermost first.
+        runs: whether to call ``run()`` where no equal run is known; otherwise the outcome of such a task is to run.
     """
     targets = tuple(target for _, target in targets_of(task))
     written = {target.uri for target in own_targets(task, targets)}
@@ -194,22 +216,31 @@ def _task_steps(
         reason = reason or ASKED_AGAIN
         try:
             making = Making(task, own, session, hold, redaction, inputs_of(task, session))
-            task_state(task).content = content = making.content()
-            key = making.key(content)
-            reused = making.reuse(key) if key is not None and not named else None
-            if reused is not None:
-                result = RunResult.published(task, Outcome.REUSED, *reused)
-            else:
-                listener.happens(Event("runs", task.unique_id, words, reason))
-                result = yield from _make(making, reason, key, asked_by)
+            result = yield from _reuse_or_make(making, reason, named, runs, asked_by)
         except BaseException as error:
             _tell_end(listener, task, error, redaction)
             raise
-        listener.happens(Event("ran" if reused is None else "reused", task.unique_id, words))
+        if result.outcome is Outcome.RUN:
+            return result
+        listener.happens(Event(result.outcome.value, task.unique_id, words))
         made = {artifact.uri: artifact for artifact in result.artifacts}
         passed_on = (target.state().artifact for target in targets if target.uri not in made)  # the targets of its inputs
         made |= {artifact.uri: artifact for artifact in passed_on if artifact is not None}
         return replace(result, artifacts=tuple(made[target.uri] for target in targets if target.uri in made))
+
+
+def _reuse_or_make(making: Making, reason: str, named: bool, runs: bool, asked_by: tuple[Task, ...]) -> Steps[RunResult]:
+    """Take the artifacts of an equal run, unless the task is named; where there is none, call ``run()``, if ``runs``."""
+    task = making.task
+    task_state(task).content = content = making.content()
+    key = making.key(content)
+    reused = making.reuse(key) if key is not None and not named else None
+    if reused is not None:
+        return RunResult.published(task, Outcome.REUSED, *reused)
+    if not runs:
+        return RunResult(task, Outcome.RUN, reason, 0.0)
+    making.session.listener.happens(Event("runs", task.unique_id, repr(task), reason))
+    return (yield from _make(making, reason, key, asked_by))
 
 
 def _tell_end(listener: Listener, task: Task, error: BaseException, redaction: Redaction) -> None:

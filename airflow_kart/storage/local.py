@@ -306,8 +306,10 @@ class LocalUpload:
 
     def __del__(self) -> None:
         """Close the file of an upload that nobody ended."""
-        with contextlib.suppress(AttributeError, OSError):
+        try:  # noqa: SIM105 - contextlib may be gone by now, as Python ends
             self._close()
+        except (AttributeError, TypeError, OSError):
+            pass
 
 
 def _version(found: os.stat_result) -> str:

@@ -118,9 +118,10 @@ class LockFile:
 
     def __del__(self) -> None:
         """Close a file that nobody closed."""
-        if not self.closed:
-            with contextlib.suppress(AttributeError, TypeError):  # while Python ends
-                self.close()
+        try:  # noqa: SIM105 - contextlib may be gone by now, as Python ends
+            self.close()
+        except (AttributeError, TypeError):
+            pass
 
 
 def place_of(name: str) -> int:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
+import pickle
 import random
 import shutil
+import signal
+import sys
+import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -452,23 +458,70 @@ class TestExternalInputs:
             assert ran(Reader(of=File(name="b.txt"))) == []
 
 
+EDITED = """
+from __future__ import annotations
+from airflow_kart import StrParameter, TaskOnKart
+
+def helper(value):
+    return {0}
+
+def other():
+    return {1}
+
+class Made(TaskOnKart):
+    name: str = StrParameter()
+
+    def requires(self):
+        return Source(name=self.name)
+
+    def run(self):
+        self.dump(("made", helper(self.load())))
+
+class Over(TaskOnKart):
+    name: str = StrParameter()
+
+    def requires(self):
+        return Made(name=self.name)
+
+    def run(self):
+        self.dump((self.load(), other(), int(self.rng.integers(1 << 30))))
+
+class AutoMade(Made):
+    code_version = "auto"
+
+class AutoOver(Over):
+    code_version = "auto"
+
+    def requires(self):
+        return AutoMade(name=self.name)
+"""
+HELPERS = ("value * 2", "2 * value", "value + value", "value * 3")
+OTHERS = ("1", "2 - 1", "2")
+NAMES = st.sampled_from("ab")
+AGAIN = st.sampled_from([("Source",), ("Source+",), ("S*",), ("*",)])
+
+
 class Machine(RuleBasedStateMachine):
-    """Edits, reruns, overlays and losses: what ``build()`` returns is what an empty workspace would give."""
+    """Edits of code, reruns, overlays, losses, builds at once and killed ones: ``build()`` returns what an empty workspace would give."""
 
     folder: ClassVar[Path]
 
     @initialize()
     def begin(self) -> None:
         self.base = self.folder / uuid.uuid4().hex
+        self.base.mkdir()
         self.world: dict[str, Any] = {"a": 0, "b": 0}
         self.count = 0
+        self.killed = False
+        self.code_is_edited(0, 0)
 
     @contextlib.contextmanager
     def within(self, overlay: bool = False) -> Iterator[None]:
         WORLD.clear()
         WORLD.update(self.world)
-        first = Workspace(str(self.base / "first"))
-        with Workspace(str(self.base / "second"), read_from=(first.directory,)) if overlay else first:
+        first = Workspace(str(self.base / "first"), on_changed_code="rerun")
+        second = replace(first, directory=str(self.base / "second"), read_from=(first.directory,))
+        with second if overlay else first:
             yield
 
     def task(self, kind: int, name: str, edition: int, add: int) -> TaskOnKart[Any]:
@@ -480,15 +533,23 @@ class Machine(RuleBasedStateMachine):
             Step(of=Pair(left=source, right=step), add=add),
             Total(of=step),
             Asks(of=source),
+            self.module.Over(name=name),
+            self.module.AutoOver(name=name),
+            Step(of=self.module.AutoMade(name=name), add=add),
         ]
         return tasks[kind]
 
+    def cold(self, task: TaskOnKart[Any]) -> Any:
+        self.count += 1
+        with self.within(), Workspace(str(self.base / f"cold{self.count}"), reuse_equal_inputs=False):
+            return build(task)
+
     @rule(
-        kind=st.integers(0, 4),
-        name=st.sampled_from("ab"),
+        kind=st.integers(0, 7),
+        name=NAMES,
         edition=st.integers(0, 2),
         add=st.integers(0, 1),
-        again=st.sampled_from([("Source",), ("Source+",), ("S*",), ("*",)]),
+        again=AGAIN,
         overlay=st.booleans(),
     )
     def build_it(self, kind: int, name: str, edition: int, add: int, again: Any, overlay: bool) -> None:
@@ -496,11 +557,45 @@ class Machine(RuleBasedStateMachine):
         task = self.task(kind, name, edition, add)
         with self.within(overlay):
             found = build(task, rerun=again)
-        self.count += 1
-        with self.within(), Workspace(str(self.base / f"cold{self.count}"), reuse_equal_inputs=False):
-            assert found == build(task)
+        assert found == self.cold(task)
 
-    @rule(name=st.sampled_from("ab"), value=st.integers(0, 2))
+    @rule(
+        kinds=st.lists(st.integers(0, 7), min_size=2, max_size=3),
+        name=NAMES,
+        add=st.integers(0, 1),
+        again=AGAIN,
+        overlay=st.booleans(),
+    )
+    def several_build_at_once(self, kinds: list[int], name: str, add: int, again: Any, overlay: bool) -> None:
+        tasks = [self.task(kind, name, 0, add) for kind in kinds]
+        with self.within(overlay):
+            children = [in_child(task, again) for task in tasks]
+        for task, (child, answers) in zip(tasks, children, strict=True):
+            found = pickle.load(answers)
+            assert os.waitpid(child, 0)[1] == 0, found
+            assert found == self.cold(task)
+
+    @rule(kind=st.integers(0, 7), name=NAMES, again=AGAIN, overlay=st.booleans(), milliseconds=st.integers(0, 25))
+    def a_build_is_killed(self, kind: int, name: str, again: Any, overlay: bool, milliseconds: int) -> None:
+        with self.within(overlay):
+            child, answers = in_child(self.task(kind, name, 0, 0), again)
+        time.sleep(milliseconds / 1000)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        answers.close()
+        self.killed = True
+
+    @rule(helper=st.integers(0, len(HELPERS) - 1), other=st.integers(0, len(OTHERS) - 1))
+    def code_is_edited(self, helper: int, other: int) -> None:
+        file = self.base / f"edit{uuid.uuid4().hex}.py"
+        file.write_text(EDITED.format(HELPERS[helper], OTHERS[other]), encoding="utf-8")
+        spec = importlib.util.spec_from_file_location("edited_pipeline", file)
+        assert spec is not None and spec.loader is not None
+        self.module = sys.modules["edited_pipeline"] = importlib.util.module_from_spec(spec)
+        vars(self.module)["Source"] = Source
+        spec.loader.exec_module(self.module)
+
+    @rule(name=NAMES, value=st.integers(0, 2))
     def the_world_changes(self, name: str, value: int) -> None:
         self.world[name] = value
 
@@ -512,15 +607,39 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_half_done(self) -> None:
-        if hasattr(self, "base"):
+        if hasattr(self, "base") and not self.killed:
             assert not [path for path in self.base.rglob(".kart-uploads/*") if path.suffix != ".lock"]
+
+    def teardown(self) -> None:
+        sys.modules.pop("edited_pipeline", None)
+        if hasattr(self, "base"):
+            shutil.rmtree(self.base)
+
+
+def in_child(task: TaskOnKart[Any], again: Any) -> tuple[int, Any]:
+    """Build in a child process; return its id, and the stream of its pickled answer."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(write)
+        return child, os.fdopen(read, "rb")
+    code = 1
+    try:
+        try:
+            found, code = build(task, rerun=again), 0
+        except BaseException as error:
+            found = f"{type(error).__name__}: {error}"
+        with os.fdopen(write, "wb") as answers:
+            pickle.dump(found, answers)
+    finally:
+        os._exit(code)
 
 
 def test_a_build_returns_what_an_empty_workspace_would_give(tmp_path: Path) -> None:
     from hypothesis.stateful import run_state_machine_as_test
 
     Machine.folder = tmp_path
-    steps = int(os.environ.get("KART_STEPS", "300"))
+    steps = int(os.environ.get("KART_STEPS", "200"))
     run_state_machine_as_test(
         Machine, settings=settings(max_examples=max(steps // 20, 1), stateful_step_count=20, deadline=None)
     )

@@ -6,6 +6,8 @@ import errno
 import fcntl
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -495,3 +497,18 @@ def test_a_folder_that_another_run_makes_just_before_is_no_error(
 
     monkeypatch.setattr(os, "open", overtaken)
     taken(FileLocks(str(tmp_path))).release()
+
+
+def test_a_process_that_ends_while_it_holds_locks_and_uploads_says_nothing(tmp_path: Path) -> None:
+    code = f"""
+import contextlib
+from airflow_kart.locks import Holder
+from airflow_kart.locks.file import FileLocks
+from airflow_kart.storage.local import LocalStore
+locks = FileLocks({str(tmp_path / "locks")!r})
+lease = locks.acquire("name", Holder("me"))
+upload = LocalStore().upload({str(tmp_path / "artifact")!r})
+contextlib.suppress = None  # as Python leaves a module that was taken down first
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
