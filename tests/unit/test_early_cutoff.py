@@ -17,12 +17,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pandas as pd
+import polars as pl
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from airflow_kart import (
+    BoolParameter,
     ExternalTask,
     IntParameter,
     StrParameter,
@@ -35,7 +38,7 @@ from airflow_kart import (
 )
 from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.exceptions import ConfigurationError
-from airflow_kart.formats import GzipFormat, PickleFormat
+from airflow_kart.formats import CsvFormat, GzipFormat, PickleFormat, TextFormat
 from airflow_kart.runtime.runner import run_task
 from airflow_kart.storage import LocalStore
 
@@ -256,6 +259,42 @@ class TestNotReused:
         build(chain(0))
         monkeypatch.setattr(Step, "output", lambda self: self.make_target("step.pkl", format=GzipFormat(PickleFormat())))
         assert ran(chain(1)) == ["Source", "Step", "Step"]
+
+    @pytest.mark.parametrize("kind", ["external", "own"])
+    def test_equal_bytes_that_are_read_in_another_way_are_not_equal(
+        self, kind: str, workspace: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A CSV does not say whether 1 is a number, and a file may be read as text, by pandas or by polars."""
+
+        class Frame(TaskOnKart[pd.DataFrame]):
+            as_text: bool = BoolParameter()
+
+            def output(self) -> Target:
+                return self.make_target("frame.csv")
+
+            def run(self) -> None:
+                self.dump(pd.DataFrame({"n": ["1"] if self.as_text else [1]}))
+
+        class Raw(ExternalTask[pd.DataFrame]):
+            way: int = IntParameter()
+
+            def output(self) -> Target:
+                ways = [None, TextFormat(), CsvFormat(column_types={"n": "string"})]
+                return self.make_target("raw.csv", format=ways[self.way])
+
+        class Polars(ExternalTask[pl.DataFrame]):
+            def output(self) -> Target:
+                return self.make_target("raw.csv")
+
+        workspace.mkdir()
+        (workspace / "raw.csv").write_text("n\n1\n")
+        monkeypatch.setattr(Step, "run", lambda self: self.dump(repr(self.load())))
+        tasks: list[TaskOnKart[Any]] = [Frame(as_text=False), Frame(as_text=True)]
+        if kind == "external":
+            tasks = [Raw(way=0), Raw(way=1), Raw(way=2), Polars()]
+        for task in tasks:
+            build(task)
+            assert str(run_task(Step(of=task)).outcome) == "ran"
 
     def test_a_held_task_that_is_not_required_may_say_anything(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Step, "requires", lambda _self: [])
