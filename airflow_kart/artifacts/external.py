@@ -14,12 +14,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from airflow_kart.artifacts.checksum import sha256_of
-from airflow_kart.artifacts.index import write_hint
+from airflow_kart.artifacts.index import add_texts, texts_of
 from airflow_kart.artifacts.loading import Loaded, Loading
 from airflow_kart.artifacts.state import Artifact, TargetState
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import KartError, StorageError, TargetError
-from airflow_kart.storage import INDEX, KeepsFiles, Lookup
+from airflow_kart.storage import KeepsFiles, Lookup
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.streams import HashedStream
 
@@ -49,7 +49,7 @@ class ExternalTarget(Target):
     def checksum(self, *, hashed: bool = True) -> str | None:
         """Return the SHA-256 of the artifact's bytes, ``None`` where the bytes change meanwhile or cannot be read.
 
-        The workspace keeps the checksum of each version in a hidden object, so that a large file is hashed once.
+        The workspace's index keeps the checksum of each version, so that a large file is hashed once.
 
         Args:
             hashed: whether to read and hash an artifact whose checksum the workspace does not have.
@@ -58,13 +58,12 @@ class ExternalTarget(Target):
         with contextlib.suppress(OSError, StorageError):
             asked = time.time()
             facts, changed = self._facts()
-            name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-            entry = f"{workspace.directory.rstrip('/')}/{INDEX}/external/{name}.json"
-            with contextlib.suppress(KartError, ValueError):
-                known = workspace.store.read(entry)
-                kept = json.loads(known.data) if known is not None else None
-                if isinstance(kept, dict) and kept.get("uri") == self.uri and _SHA256.fullmatch(str(kept.get("sha256"))):
-                    return str(kept["sha256"])
+            key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+            for directory in (workspace.directory, *workspace.others):
+                with contextlib.suppress(KartError, ValueError, OSError):
+                    uri, sha256 = texts_of(workspace.store_of(directory), directory, key)
+                    if uri == self.uri and _SHA256.fullmatch(sha256):
+                        return sha256
             if not hashed:
                 return None
             logger.info("reading %s (%d bytes) for its checksum", self.uri, facts[1])
@@ -74,7 +73,7 @@ class ExternalTarget(Target):
                 sha256 = sha256_of(stream)
             if self._facts()[0] == facts:
                 if asked - changed > _UNSETTLED:
-                    write_hint(workspace.store, entry, {"uri": self.uri, "sha256": sha256})
+                    add_texts(workspace, key, [self.uri, sha256])
                 return sha256
         return None
 
