@@ -1,4 +1,4 @@
-"""The index of a workspace: artifacts by their content keys.
+"""The index of a workspace: artifacts by their content keys, and checksums of external artifacts.
 
 An entry is written after the sidecar: on a disk a line at the end of one of a few files in a hidden folder, elsewhere a small
 object. Losing the index loses nothing: a task whose content is not found runs. An entry is a hint, never believed: the sidecars
@@ -45,15 +45,20 @@ def record(workspace: Workspace, key: str, uris: Sequence[str]) -> None:
         key: their content key.
         uris: all outputs of the task, in order.
     """
-    below, store = f"{workspace.directory.rstrip('/')}/", workspace.store
-    paths = [uri.removeprefix(below) for uri in uris]
+    below = f"{workspace.directory.rstrip('/')}/"
+    add_texts(workspace, key, [uri.removeprefix(below) for uri in uris])
+
+
+def add_texts(workspace: Workspace, key: str, texts: Sequence[str]) -> None:
+    """Write an entry of any texts, as :func:`record` does."""
+    store = workspace.store
     try:
         if isinstance(store, KeepsFiles):
-            _add_line(store.path(_file(workspace.directory, key)), key, paths)
+            _add_line(store.path(_file(workspace.directory, key)), key, texts)
             return
         upload = store.upload(_entry(workspace.directory, key))
         try:
-            upload.write(json.dumps(paths).encode())
+            upload.write(json.dumps(texts).encode())
             upload.publish()
         except BaseException:
             upload.discard()
@@ -140,14 +145,19 @@ def look_up(workspace: Workspace, key: str) -> tuple[Equal, ...]:
     for directory in (workspace.directory, *workspace.others):
         store = workspace.store_of(directory)
         with contextlib.suppress(KartError, ValueError, OSError):
-            paths = _paths_of(store, directory, key)
+            paths = texts_of(store, directory, key)
             equal = tuple(_complete(store, [join_uri(directory, path) for path in paths], key))
             if paths and len(equal) == len(paths) and len({one.sidecar.publication for one in equal}) == 1:
                 return equal
     return ()
 
 
-def _paths_of(store: Store, directory: str, key: str) -> list[str]:
+def texts_of(store: Store, directory: str, key: str) -> list[str]:
+    """Return the texts of an entry; none where there is no entry.
+
+    Raises:
+        OSError, StorageError, ValueError: the index cannot be read.
+    """
     if isinstance(store, KeepsFiles):
         return _IndexFile.read(store.path(_file(directory, key))).paths_of(key)
     found = store.read(_entry(directory, key))

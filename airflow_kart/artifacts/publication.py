@@ -24,7 +24,7 @@ from airflow_kart.artifacts.checks import Checks
 from airflow_kart.artifacts.checksum import ChecksumStream
 from airflow_kart.artifacts.generated import guarded, own_errors
 from airflow_kart.artifacts.sidecar import ArtifactRecord, Sidecar, environment, sidecar_uri
-from airflow_kart.artifacts.staged import Occupant, StagedOutput, sidecar_version
+from airflow_kart.artifacts.staged import Occupant, StagedOutput, Unmoved, sidecar_version
 from airflow_kart.exceptions import (
     ConfigurationError,
     ConflictError,
@@ -35,7 +35,7 @@ from airflow_kart.exceptions import (
     StorageError,
 )
 from airflow_kart.formats import Format, describe, options_of
-from airflow_kart.storage import CopiesFast, Store
+from airflow_kart.storage import CopiesFast, Store, Upload
 from airflow_kart.storage.regular_file import refused_temporary_files
 
 _PATIENCE = 30.0  # seconds, for another run between artifact and sidecar: two requests
@@ -210,6 +210,9 @@ class Publication:
     def stage_copy(self, uri: str, store: Store, source: Store, record: ArtifactRecord, metadata: Mapping[str, str]) -> None:
         """Stage the bytes of an artifact that is there already, with its record: by a link or inside the store where that works.
 
+        No byte moves where the artifact is at the uri already. The caller sees to the artifact's sidecar, whether another run
+        has replaced the artifact meanwhile.
+
         Args:
             uri: the uri to publish at.
             store: keeps the uri.
@@ -222,7 +225,14 @@ class Publication:
             FileNotFoundError: the artifact is gone.
             StorageError: a store refused.
         """
-        upload = store.copied(record.uri, uri) if source is store and isinstance(store, CopiesFast) else None
+        upload: Upload | Unmoved | None = None
+        if source is store and record.uri == uri:
+            found = store.stat(uri)
+            if found is None:
+                raise FileNotFoundError(uri)
+            upload = Unmoved(found.version)
+        elif source is store and isinstance(store, CopiesFast):
+            upload = store.copied(record.uri, uri, metadata=metadata)
         if upload is None:
             upload = store.upload(uri, metadata=metadata)
             try:

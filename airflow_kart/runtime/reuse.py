@@ -12,6 +12,7 @@ from airflow_kart.artifacts import index
 from airflow_kart.artifacts.publication import Publication
 from airflow_kart.artifacts.sidecar import Sidecar, upstream_code
 from airflow_kart.artifacts.sidecar.source import of_bundle
+from airflow_kart.artifacts.staged import sidecar_version
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import CorruptArtifactError
 from airflow_kart.locks import Hold
@@ -57,7 +58,7 @@ class Making:
 
     def content(self) -> bytes | None:
         """Return the digest of the task's content."""
-        return content_of(self.task, self.inputs.checksums)
+        return content_of(self.task, self.inputs.contents)
 
     def key(self, content: bytes | None) -> str | None:
         """Return the content key; ``None`` for a task that is neither found by its content nor takes an equal run's artifact."""
@@ -108,6 +109,8 @@ class Making:
                 for (_, target), one in zip(self.targets, equal, strict=True):
                     made = replace(one.sidecar.artifact, uri=one.uri)
                     publication.stage_copy(target.uri, target.store, one.store, made, metadata)
+                if any(sidecar_version(one.store, one.uri) != one.sidecar.version for one in equal):
+                    raise CorruptArtifactError("another run replaces the artifact")  # perhaps before the copy
             except (FileNotFoundError, CorruptArtifactError) as error:
                 logger.info("%r runs, as an equal run's artifact cannot be used: %s", self.task, error)
                 return None

@@ -103,7 +103,7 @@ class LocalStore:
         except OSError as error:
             refused("write", uri, error)
 
-    def copied(self, source: str, uri: str) -> LocalUpload | None:
+    def copied(self, source: str, uri: str, *, metadata: Mapping[str, str] | None = None) -> LocalUpload | None:  # noqa: ARG002
         """Return an upload that is a hard link to another file, ``None`` where the file system has no such links."""
         path = path_of(source)
         if not os.path.isfile(path) or os.path.islink(path):

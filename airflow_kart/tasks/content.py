@@ -11,10 +11,12 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import cast
 
+from airflow_kart.artifacts.sidecar import ArtifactRecord
 from airflow_kart.artifacts.sidecar.jsonable import as_json
 from airflow_kart.artifacts.sidecar.source import code_of
 from airflow_kart.artifacts.target import Target
 from airflow_kart.formats import options_of
+from airflow_kart.formats.base import reading_options
 from airflow_kart.identity.encoding import digest, encode, encode_items
 from airflow_kart.parameters.parametrized import Parametrized, encoded_parameters, held_tasks
 from airflow_kart.tasks.model import Task
@@ -26,15 +28,30 @@ _CONTENT = b"airflow-kart/content/1"
 _KEY = b"airflow-kart/content-key/1"
 
 
-def content_of(task: Task, checksums: Mapping[str, str]) -> bytes | None:
-    """Return the digest of a task's content, 16 bytes: class, code version, parameters, and the bytes of each input by its keys.
+def input_content(target: Target, sha256: str, record: ArtifactRecord | None = None) -> str:
+    """Return as a text what a load depends on: the bytes, and how they are decoded. In a CSV, ``1`` may be a number or a text.
+
+    Args:
+        target: the input.
+        sha256: of its bytes.
+        record: from its sidecar; ``None`` for an external artifact, which its target alone says how to decode.
+    """
+    given = target.format
+    how = [record.format, record.options, record.type, record.columns] if record else [given.name, options_of(given)]
+    own = target.checks.schema is not None or hasattr(given, "load_function")  # which may return anything
+    code = code_of(type(target.owner)).get("") if own else None
+    return json.dumps(as_json([sha256, reading_options(given), code, *how]), sort_keys=True)
+
+
+def content_of(task: Task, contents: Mapping[str, str]) -> bytes | None:
+    """Return the digest of a task's content, 16 bytes: class, code version, parameters, and each input by its keys.
 
     Args:
         task: the task.
-        checksums: the SHA-256 of each input, by uri.
+        contents: each input by uri, as :func:`input_content` returns it.
 
     Returns:
-        ``None`` where an input has no checksum, or where the task holds a task, as a parameter, that it does not require: nobody
+        ``None`` where the bytes of an input are unknown, or where the task holds a task, as a parameter, that it does not require: nobody
         knows what the task takes from that.
     """
     resolution, cls = resolve(task), type(task)
@@ -43,7 +60,7 @@ def content_of(task: Task, checksums: Mapping[str, str]) -> bytes | None:
         return None
     inputs = []
     for path, found in resolution.inputs:
-        read = [checksums.get(target.uri) for target in read_targets(found)]
+        read = [contents.get(target.uri) for target in read_targets(found)]
         if None in read:
             return None
         inputs.append([list(path), read])
