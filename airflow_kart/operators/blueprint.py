@@ -198,6 +198,7 @@ class RunGraph:
         self.roots = roots
         self._found: dict[str, Task | None] = {}
         self._instances: dict[bytes, Task] = {}  # of equal tasks one, by parameter digest
+        self._resolved: dict[bytes, Task] = {}  # the same of resolved ones
 
     def task(self, task_id: str) -> Task | None:
         """Return the task of one operator; ``None`` if the task is not part of this run.
@@ -222,7 +223,8 @@ class RunGraph:
         """Return the task of one operator, resolved with everything upstream; ``None`` as for :meth:`task`."""
         task = self.task(task_id)
         if task is not None:
-            self._instances.update((required.parameter_digest, required) for _, required in resolve(task).inputs)
+            inputs = resolve(task, self._resolved).inputs
+            self._instances.update((required.parameter_digest, required) for _, required in inputs)
         return task
 
     def makers(self, task_id: str, task: Task) -> list[str] | None:

@@ -95,7 +95,8 @@ class KartPlanOperator(KartBaseOperator):
         ]
         asked = pulled if others else None
         self._tell_of_cached(planned, plan, skipped=skipped, run=run, context=context, pulled=asked)
-        skip_in_bulk(skipped, operators)
+        if skipped:
+            skip_in_bulk(skipped, operators)
         return counts
 
     def _tell_of_cached(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_kart.exceptions import (
     BindingError,
@@ -19,15 +19,18 @@ from airflow_kart.exceptions import (
     TargetError,
 )
 
-try:
+if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import RetryDecision, RetryPolicy
-except ImportError:  # Airflow before 3.3
+else:
+    try:
+        from airflow.providers.common.compat.sdk import RetryDecision, RetryPolicy
+    except ImportError:  # Airflow before 3.3
 
-    class RetryPolicy:  # type: ignore[no-redef]
-        """In place of Airflow's: ``from airflow_kart import *`` works, and whoever makes a policy learns why there is none."""
+        class RetryPolicy:
+            """In place of Airflow's: ``from airflow_kart import *`` works, and whoever makes a policy learns why there is none."""
 
-        def __init__(self) -> None:
-            raise ConfigurationError("KartRetryPolicy needs Airflow 3.3 or newer; before, Airflow has no retry policies")
+            def __init__(self) -> None:
+                raise ConfigurationError("KartRetryPolicy needs Airflow 3.3 or newer; before, Airflow has no retry policies")
 
 
 _FINAL = (

@@ -94,7 +94,11 @@ class Settlement:
         if not self.results:
             return
         names = ", ".join([*self.results][:_MOST_NAMED]) + (", ..." if len(self.results) > _MOST_NAMED else "")
-        logger.info("%d tasks downstream have their artifacts now, and are skipped: %s", len(self.results), names)
+        logger.info(
+            "%d task(s) downstream have the artifacts of equal runs now, as their inputs are as before, and are skipped: %s",
+            len(self.results),
+            names,
+        )
         try:
             if self._others:
                 results = {task_id: result_of(found.task, found) for task_id, found in self.results.items()}

@@ -135,7 +135,6 @@ class Making:
                 }
             )
         self.remember(key)
-        logger.info("%r is reused: %s", self.task, reason)
         return reason, published
 
 

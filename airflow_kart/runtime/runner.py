@@ -222,7 +222,7 @@ def _task_steps(
             raise
         if result.outcome is Outcome.RUN:
             return result
-        listener.happens(Event(result.outcome.value, task.unique_id, words))
+        listener.happens(Event("reused" if result.outcome is Outcome.REUSED else "ran", task.unique_id, words))
         made = {artifact.uri: artifact for artifact in result.artifacts}
         passed_on = (target.state().artifact for target in targets if target.uri not in made)  # the targets of its inputs
         made |= {artifact.uri: artifact for artifact in passed_on if artifact is not None}
@@ -236,6 +236,7 @@ def _reuse_or_make(making: Making, reason: str, named: bool, runs: bool, asked_b
     key = making.key(content)
     reused = making.reuse(key) if key is not None and not named else None
     if reused is not None:
+        logger.log(logging.INFO if runs else logging.DEBUG, "%r is reused: %s", task, reused[0])
         return RunResult.published(task, Outcome.REUSED, *reused)
     if not runs:
         return RunResult(task, Outcome.RUN, reason, 0.0)
