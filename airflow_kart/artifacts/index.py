@@ -103,17 +103,20 @@ class _IndexFile:
             OSError: there is no file, or no regular one.
         """
         descriptor, found = open_for_reading(path)
-        with os.fdopen(descriptor, "rb") as opened:
+        try:
             file = _REMEMBERED.get(path)
             if file is None or file.inode != found.st_ino or file.size > found.st_size:
                 if sum(each.size for each in _REMEMBERED.values()) > _MOST_REMEMBERED:
                     _REMEMBERED.clear()
                 file = _REMEMBERED[path] = cls(found.st_ino)
-            if file.size < found.st_size:
-                opened.seek(file.size)
-                *lines, rest = opened.read().split(b"\n")
+            while (left := found.st_size - file.size) and (added := os.pread(descriptor, left, file.size)):
+                *lines, rest = added.split(b"\n")
                 file.lines.update((line[2:_KEY_END], line) for line in lines if line)
-                file.size = opened.tell() - len(rest)
+                file.size += len(added) - len(rest)
+                if rest and not lines:
+                    break  # a line that somebody is writing
+        finally:
+            os.close(descriptor)
         return file
 
     def paths_of(self, key: str) -> list[str]:

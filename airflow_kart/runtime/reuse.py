@@ -18,7 +18,6 @@ from airflow_kart.exceptions import CorruptArtifactError
 from airflow_kart.locks import Hold
 from airflow_kart.runtime.inputs import Inputs
 from airflow_kart.runtime.session import Session
-from airflow_kart.settings import kart_bool
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.content import content_key, content_of
 from airflow_kart.tasks.model import Task
@@ -63,7 +62,7 @@ class Making:
 
     def key(self, content: bytes | None) -> str | None:
         """Return the content key; ``None`` for a task that is neither found by its content nor takes an equal run's artifact."""
-        if content is None or not self.task.reuse_equal_inputs or not _allowed():
+        if content is None or not self.task.reuse_equal_inputs or not self.session.reuses():
             return None
         return content_key(self.task, content, self.targets)
 
@@ -138,11 +137,6 @@ class Making:
         self.remember(key)
         logger.info("%r is reused: %s", self.task, reason)
         return reason, published
-
-
-def _allowed() -> bool:
-    given = Workspace.current().reuse_equal_inputs
-    return kart_bool("reuse_equal_inputs") if given is None else given
 
 
 def _moment(sidecar: Sidecar) -> str:

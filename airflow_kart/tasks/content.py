@@ -17,9 +17,7 @@ from airflow_kart.artifacts.sidecar.source import code_of
 from airflow_kart.artifacts.target import Target
 from airflow_kart.formats import options_of
 from airflow_kart.formats.base import reading_options
-from airflow_kart.identity.code import AUTO
 from airflow_kart.identity.encoding import digest, encode, encode_items
-from airflow_kart.identity.names import logical_class_name
 from airflow_kart.parameters.parametrized import Parametrized, encoded_parameters, held_tasks
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import KeyPath
@@ -68,8 +66,8 @@ def content_of(task: Task, contents: Mapping[str, str]) -> bytes | None:
         inputs.append([list(path), read])
     plain = {name for name, parameter in cls.get_parameters().items() if not parameter.holds_tasks}
     parameters = {name: found for name, found in encoded_parameters(cast(Parametrized, task)).items() if name in plain}
-    version = cls.code_version if resolution.fingerprint is None else f"{AUTO} {resolution.fingerprint}"
-    return digest(_CONTENT, [encode(logical_class_name(cls)), encode(version), encode_items(parameters), encode(inputs)])
+    named = encode(resolution.class_name), encode(resolution.version)
+    return digest(_CONTENT, [*named, encode_items(parameters), encode(inputs)])
 
 
 def content_key(task: Task, content: bytes, targets: Iterable[tuple[KeyPath, Target]]) -> str | None:
