@@ -169,7 +169,7 @@ def _dump(obj: object, stream: Rehearsal) -> None:
     pickler, plain = _ArtifactPickler(stream), plain_set(obj)
     if plain is None and has_sets(obj):
         try:
-            SetOrderPickler(stream, pickler).dump(obj)
+            SetOrderPickler(stream, pickler, PROTOCOL).dump(obj)
         except (KartError, OSError, MemoryError):
             raise
         except Exception:  # noqa: BLE001 - too deep for a pickler in Python, or for any

@@ -11,10 +11,11 @@ import gc
 import pickle
 import types
 from collections.abc import Collection
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from airflow_kart.formats.base import Writable
-from airflow_kart.formats.definitions import PROTOCOL
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
+
 
 _MOST = 50_000  # objects, which take about 0.2 s
 _SETS = (set, frozenset)
@@ -39,13 +40,14 @@ def plain_set(obj: Any) -> PlainSet | None:
 
 
 def has_sets(obj: object) -> bool:
-    """Whether an object of a moderate number of objects has sets inside."""
+    """Whether an object of a moderate number of objects has sets inside, or functions, whose code may have some."""
     level: list[Any] = [obj]
     seen: set[int] = set()
     found = False
-    while kinds := {kind for kind in set(map(type, level)) - _PLAIN if not issubclass(kind, _NO_DATA)}:
-        inside = [one for one in level if type(one) in kinds and id(one) not in seen]
-        found = found or not kinds.isdisjoint(_SETS)
+    while kinds := set(map(type, level)) - _PLAIN:
+        found = found or not kinds.isdisjoint((*_SETS, types.FunctionType))
+        walked = {kind for kind in kinds if not issubclass(kind, _NO_DATA)}
+        inside = [one for one in level if type(one) in walked and id(one) not in seen]
         seen.update(map(id, inside))
         level = gc.get_referents(*inside)
         columns = [one.size for one in inside if type(one).__name__ == "ndarray" and one.dtype.kind == "O"]
@@ -54,11 +56,16 @@ def has_sets(obj: object) -> bool:
     return found
 
 
+def may_hold_sets(written: bytes) -> bool:
+    """Whether a pickle has a byte that may be the code of a set: there are others, and rewriting costs only time."""
+    return pickle.EMPTY_SET in written or pickle.FROZENSET in written
+
+
 class SetOrderPickler(pickle._Pickler):  # noqa: SLF001 - the pickler in Python, which asks how to write a set, too
     """Writes sets in order where their elements have one, and asks another pickler how to reduce all else."""
 
-    def __init__(self, stream: Writable, other: Any) -> None:
-        super().__init__(stream, PROTOCOL)
+    def __init__(self, stream: SupportsWrite[bytes], other: Any, protocol: int) -> None:
+        super().__init__(stream, protocol)
         self._other = other
         self.dispatch_table = other.dispatch_table
 

@@ -320,3 +320,51 @@ class Count(io.RawIOBase):
 
     def restart(self) -> None:
         self.count = 0
+
+
+OF_MAIN = """
+import dataclasses, enum, sys
+from pathlib import Path
+from airflow_kart.formats.pickle import dumps
+
+LIMITS = {"low", "high"}
+
+def known(name):
+    return name in {"a", "b", "c"} or name in LIMITS
+
+class Kind(enum.Enum):
+    A = "a"
+
+class Base:
+    names = frozenset({"x", "y", "z"})
+
+class Model(Base):
+    def __init__(self):
+        self.words, self.kind = {"some", "more"}, Kind.A
+    def knows(self, name):
+        return known(name) and super().__init__ is not None
+
+@dataclasses.dataclass
+class Data:
+    n: int = 1
+
+for number, obj in enumerate([[Model(), Base()], Data(), Kind.A, known, {"call": known}]):
+    Path(f"{sys.argv[1]}{number}").write_bytes(dumps(obj))
+"""
+
+
+def test_instances_of_classes_of_a_dag_file_are_equal_bytes_in_every_process(python: Any, tmp_path: Path) -> None:
+    script = tmp_path / "pipeline.py"
+    script.write_text(OF_MAIN)
+    for seed in "01":
+        python(script, tmp_path / f"{seed}-", env={"PYTHONHASHSEED": seed})
+    for number in range(5):
+        assert (tmp_path / f"0-{number}").read_bytes() == (tmp_path / f"1-{number}").read_bytes()
+    (model, base), again = (pickle.loads((tmp_path / f"{seed}-0").read_bytes()) for seed in "01")
+    assert isinstance(model, type(base))
+    assert type(again[0]) is type(model)
+    assert model.knows("low") and not model.knows("other")
+    script.write_text(OF_MAIN.replace("super()", "self"))
+    python(script, tmp_path / "2-", env={"PYTHONHASHSEED": "2"})
+    edited, _ = pickle.loads((tmp_path / "2-0").read_bytes())
+    assert type(edited) is not type(model)
