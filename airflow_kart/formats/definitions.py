@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread
 import enum
+import hashlib
 import io
 import pickle
 import sys
@@ -21,8 +22,10 @@ from typing import Any, cast
 import cloudpickle
 
 from airflow_kart.exceptions import KartError
+from airflow_kart.formats.set_order import SetOrderPickler, may_hold_sets
+from airflow_kart.identity.code import fingerprint
 from airflow_kart.identity.executions import found_in, running_namespaces
-from airflow_kart.identity.names import is_importable, logical_module_name, public_address
+from airflow_kart.identity.names import is_importable, logical_class_name, logical_module_name, public_address
 from airflow_kart.stored import complete_enum, named, restore_class
 
 PROTOCOL = 5
@@ -43,7 +46,7 @@ class StablePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle s
         reduced = by_public_address(obj)
         if reduced is not NotImplemented:
             return reduced
-        reduced = super().reducer_override(obj)
+        reduced = _with_lasting_id(obj, super().reducer_override(obj))
         return _whole_enum(obj, reduced) if isinstance(obj, enum.EnumMeta) and isinstance(reduced, tuple) else reduced
 
 
@@ -74,6 +77,9 @@ def _written(obj: type | types.FunctionType) -> bytes | None:
     stream = io.BytesIO()
     try:
         StablePickler(stream, protocol=PROTOCOL).dump(obj)
+        if may_hold_sets(stream.getvalue()):
+            stream = io.BytesIO()
+            SetOrderPickler(stream, StablePickler(stream, protocol=PROTOCOL), PROTOCOL).dump(obj)
     except (KartError, MemoryError):
         raise
     except Exception:  # noqa: BLE001 - objects that it refers to may need dill
@@ -121,6 +127,23 @@ def _whole_enum(cls: enum.EnumMeta, reduced: tuple[Any, ...]) -> tuple[Any, ...]
     class_state = {name: value for name, value in state[0].items() if name not in members}
     arguments = (*arguments[:3], members, *arguments[4:])
     return make, arguments, ((class_state, state[1]), own), None, None, complete_enum
+
+
+def _with_lasting_id(obj: object, reduced: Any) -> Any:
+    """Return cloudpickle's reduction of a class with an id made of the class's code: cloudpickle's differs in each process.
+
+    By the id a process that loads a class by value several times has one class. Local classes keep cloudpickle's id, as one
+    definition makes several of them.
+    """
+    make = getattr(reduced[0], "__name__", "") if isinstance(reduced, tuple) else ""
+    if not isinstance(obj, type) or make not in ("_make_skeleton_class", "_make_skeleton_enum") or not _at_module_level(obj):
+        return reduced
+    try:
+        code = fingerprint(obj)
+    except Exception:  # noqa: BLE001 - there is no source
+        return reduced
+    lasting = hashlib.sha256(f"{logical_class_name(obj)} {code}".encode()).hexdigest()[:32]
+    return (reduced[0], (*reduced[1][:-2], lasting, reduced[1][-1]), *reduced[2:])
 
 
 def _own_attributes(values: Mapping[str, object]) -> dict[str, object]:

@@ -28,6 +28,7 @@ from airflow_kart.formats.definitions import (
     write_by_value,
 )
 from airflow_kart.formats.rehearsal import Rehearsal
+from airflow_kart.formats.set_order import PlainSet, SetOrderPickler, has_sets, plain_set
 from airflow_kart.identity.names import is_importable
 from airflow_kart.stored import Unpickler
 
@@ -47,7 +48,7 @@ class PickleFormat:
         rehearsal = Rehearsal(stream)
         try:
             with registry_as_before():
-                _ArtifactPickler(rehearsal).dump(obj)
+                _dump(obj, rehearsal)
         except (KartError, OSError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 - an object's own reduction may raise anything
@@ -143,6 +144,8 @@ class _ArtifactPickler(StablePickler):
         self._first.setdefault(cls, obj)
         if isinstance(obj, Scalars):
             return list, (), None, self._without_memo(obj)
+        if isinstance(obj, PlainSet):
+            return tuple(obj)
         reduced = by_value(obj) if isinstance(obj, type) else reduced_bulk(obj)
         if reduced is not NotImplemented:
             return reduced
@@ -160,6 +163,21 @@ class _ArtifactPickler(StablePickler):
             yield from scalars
         finally:
             self.fast = False
+
+
+def _dump(obj: object, stream: Rehearsal) -> None:
+    pickler, plain = _ArtifactPickler(stream), plain_set(obj)
+    if plain is None and has_sets(obj):
+        try:
+            SetOrderPickler(stream, pickler, PROTOCOL).dump(obj)
+        except (KartError, OSError, MemoryError):
+            raise
+        except Exception:  # noqa: BLE001 - too deep for a pickler in Python, or for any
+            stream.restart()
+            pickler = _ArtifactPickler(stream)
+        else:
+            return
+    pickler.dump(obj if plain is None else plain)
 
 
 class _PartPickler(_ArtifactPickler):

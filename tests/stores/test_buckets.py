@@ -361,9 +361,13 @@ def test_an_object_that_is_replaced_before_it_is_copied_is_not_copied(kind: Kind
 KILLED = """
 import os, signal, sys, time
 from airflow_kart.storage import store_for, Snapshot
-upload = store_for(sys.argv[1]).upload(sys.argv[1])
-for _ in range(20):
-    upload.write(bytes(1 << 20))
+store = store_for(sys.argv[1])
+if sys.argv[2] == "copied":
+    upload = store.copied(sys.argv[1] + ".source", sys.argv[1])
+else:
+    upload = store.upload(sys.argv[1])
+    for _ in range(20):
+        upload.write(bytes(1 << 20))
 upload.finish()
 print("written", flush=True)
 time.sleep(60)
@@ -375,18 +379,18 @@ def test_a_killed_writer_leaves_nothing_to_see_and_can_be_tidied_up_after(kind: 
     conn_id = store.aws_conn_id if kind.name == "s3" else store.gcp_conn_id  # type: ignore[attr-defined]
     uri = f"{kind.base}/folder/large.bin"
     put(store, uri, b"old")
+    put(store, f"{uri}.source", random_bytes(9 * MB))
     before = dt.datetime.now(dt.timezone.utc) - dt.timedelta(seconds=5)
-    for _ in range(2):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", KILLED, uri.replace("://", f"://{conn_id}@")], stdout=subprocess.PIPE, text=True
-        )
+    for how in ("written", "copied"):
+        command = [sys.executable, "-c", KILLED, uri.replace("://", f"://{conn_id}@"), how]
+        writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert writer.stdout is not None
         assert "written\n" in writer.stdout
         writer.send_signal(signal.SIGKILL)
         writer.wait()
         writer.stdout.close()
     assert get(store, uri) == b"old"
-    assert list(store.list(f"{kind.base}/")) == [uri]
+    assert sorted(store.list(f"{kind.base}/")) == [uri, f"{uri}.source"]
     left = list(store.abandoned_uploads(f"{kind.base}/"))
     assert [upload.uri for upload in left] == [uri, uri]
     assert all(before < upload.begun < before + dt.timedelta(minutes=2) for upload in left)
@@ -396,7 +400,7 @@ def test_a_killed_writer_leaves_nothing_to_see_and_can_be_tidied_up_after(kind: 
     time.sleep(0.1)
     assert store.abort_abandoned(f"{kind.base}/", dt.timedelta()) == 2
     assert list(store.abandoned_uploads(f"{kind.base}/")) == []
-    assert everything_below(store, kind.base) == [uri]
+    assert everything_below(store, kind.base) == [uri, f"{uri}.source"]
 
 
 def test_a_lost_upload_is_named(store: BucketStore, base: str) -> None:

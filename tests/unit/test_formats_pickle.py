@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import pickle
+import random
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from test_formats import through
 
 from airflow_kart.exceptions import FormatError
@@ -205,3 +209,162 @@ def test_a_frame_is_not_held_twice(python: Any, script: Any) -> None:
     path = script("peak.py", PEAK)
     assert float(python(path, "dump")) < 100  # megabytes; the frame has 400
     assert float(python(path, "load")) < 150
+
+
+class Holder:
+    def __init__(self, some: Any) -> None:
+        self.some = some
+        self.array = np.arange(5)
+        self.itself = self
+
+
+WORDS = [f"word {number}" for number in range(50)]
+MADE = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import datetime as dt, hashlib
+import numpy as np
+import pandas as pd
+from airflow_kart.formats.pickle import dumps
+from test_formats_pickle import Holder, WORDS
+
+day = dt.date(2024, 1, 1)
+pairs = {{frozenset((word, number)) for number, word in enumerate(WORDS)}}
+mixed = {{*WORDS, *range(50), None, 1.5, day, b"x", (1, "a"), (1, None), ("b", frozenset(WORDS))}}
+for obj in [
+    set(WORDS),
+    frozenset(WORDS),
+    {{"a": [set(WORDS)], "b": (frozenset(WORDS), 1)}},
+    Holder({{"deep": [Holder(set(WORDS))]}}),
+    [mixed, pairs],
+    {{"frame": pd.DataFrame({{"a": [1.5]}}), "large": np.arange(1_000_000), "words": set(WORDS)}},
+    set(map(str, range(100_000))),
+]:
+    print(hashlib.sha256(dumps(obj)).hexdigest())
+"""
+
+
+def test_equal_sets_are_equal_bytes_in_every_process(python: Any) -> None:
+    found = [python(code=MADE, env={"PYTHONHASHSEED": seed}).split() for seed in ("0", "1", "2")]
+    assert len(found[0]) == 7
+    assert found[0] == found[1] == found[2]
+
+
+ELEMENTS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.dates() | st.datetimes(),
+    lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=3),
+)
+
+
+@given(st.sets(ELEMENTS), st.randoms(use_true_random=False))
+def test_sets_of_anything_read_back_and_equal_ones_are_equal_bytes(some: set[Any], dice: random.Random) -> None:
+    shuffled = list(some)
+    dice.shuffle(shuffled)
+    again = set(shuffled)
+    for obj, other in ((some, again), ([some], [again]), (frozenset(some), frozenset(again))):
+        written = dumps(obj)
+        loaded = pickle.loads(written)
+        assert type(loaded) is type(obj)
+        assert len(loaded) == len(obj)
+        if "nan" not in repr(some):
+            assert loaded == obj
+            assert dumps(other) == written
+
+
+def test_what_a_set_shares_stays_shared_and_what_holds_itself_does() -> None:
+    some = {"a", "b"}
+    loaded = pickle.loads(dumps([some, {"again": some}]))
+    assert loaded[0] is loaded[1]["again"]
+    held = Holder({"a"})
+    held.some.add(held)
+    copy = pickle.loads(dumps(held))
+    assert copy.itself is copy
+    assert copy in copy.some and "a" in copy.some
+
+
+def test_subclasses_of_sets_and_deep_objects_are_written_in_their_own_way() -> None:
+    deep: Any = {"a", "b"}
+    for _ in range(400):
+        deep = [deep]
+    assert pickle.loads(dumps(deep)) == deep
+    tagged = Tagged("ab")
+    assert type(pickle.loads(dumps([tagged, {"a"}]))[0]) is Tagged
+
+
+class Tagged(frozenset[str]):
+    pass
+
+
+def test_a_set_beside_large_arrays_costs_no_second_copy() -> None:
+    array = np.zeros(8_000_000)
+    buffer = Count()
+    tracemalloc.start()
+    try:
+        PickleFormat().dump({"array": array, "read only": np.broadcast_to(array, array.shape), "words": set(WORDS)}, buffer)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert buffer.count > 2 * array.nbytes
+    assert peak < array.nbytes // 2
+
+
+class Count(io.RawIOBase):
+    count = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        self.count += memoryview(data).nbytes
+        return memoryview(data).nbytes
+
+    def restart(self) -> None:
+        self.count = 0
+
+
+OF_MAIN = """
+import dataclasses, enum, sys
+from pathlib import Path
+from airflow_kart.formats.pickle import dumps
+
+LIMITS = {"low", "high"}
+
+def known(name):
+    return name in {"a", "b", "c"} or name in LIMITS
+
+class Kind(enum.Enum):
+    A = "a"
+
+class Base:
+    names = frozenset({"x", "y", "z"})
+
+class Model(Base):
+    def __init__(self):
+        self.words, self.kind = {"some", "more"}, Kind.A
+    def knows(self, name):
+        return known(name) and super().__init__ is not None
+
+@dataclasses.dataclass
+class Data:
+    n: int = 1
+
+for number, obj in enumerate([[Model(), Base()], Data(), Kind.A, known, {"call": known}]):
+    Path(f"{sys.argv[1]}{number}").write_bytes(dumps(obj))
+"""
+
+
+def test_instances_of_classes_of_a_dag_file_are_equal_bytes_in_every_process(python: Any, tmp_path: Path) -> None:
+    script = tmp_path / "pipeline.py"
+    script.write_text(OF_MAIN)
+    for seed in "01":
+        python(script, tmp_path / f"{seed}-", env={"PYTHONHASHSEED": seed})
+    for number in range(5):
+        assert (tmp_path / f"0-{number}").read_bytes() == (tmp_path / f"1-{number}").read_bytes()
+    (model, base), again = (pickle.loads((tmp_path / f"{seed}-0").read_bytes()) for seed in "01")
+    assert isinstance(model, type(base))
+    assert type(again[0]) is type(model)
+    assert model.knows("low") and not model.knows("other")
+    script.write_text(OF_MAIN.replace("super()", "self"))
+    python(script, tmp_path / "2-", env={"PYTHONHASHSEED": "2"})
+    edited, _ = pickle.loads((tmp_path / "2-0").read_bytes())
+    assert type(edited) is not type(model)
