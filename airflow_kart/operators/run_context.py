@@ -8,7 +8,7 @@ import json
 import logging
 import shlex
 import socket
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -188,13 +188,13 @@ class RunContext:
 
     @cached_property
     def states(self) -> Mapping[str, str | None]:
-        """The states that :meth:`states_now` returned first."""
-        return self.states_now()
+        """The states of this blueprint's task instances when they were first asked for."""
+        return self.states_now(self._blueprint.nodes)
 
-    def states_now(self) -> Mapping[str, str | None]:
-        """Return the states in Airflow of this blueprint's task instances in this run; ``None`` of one that is to begin."""
-        ti, task_ids = self._context["ti"], [*self._blueprint.nodes]
-        found: Mapping[str, Any] = ti.get_task_states(dag_id=ti.dag_id, task_ids=task_ids, run_ids=[ti.run_id])
+    def states_now(self, task_ids: Iterable[str]) -> Mapping[str, str | None]:
+        """Return the states in Airflow of task instances in this run; ``None`` of one that is to begin."""
+        ti = self._context["ti"]
+        found: Mapping[str, Any] = ti.get_task_states(dag_id=ti.dag_id, task_ids=[*task_ids], run_ids=[ti.run_id])
         return {task_id: state and str(state) for task_id, state in found.get(ti.run_id, {}).items()}
 
     @cached_property

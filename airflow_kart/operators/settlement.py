@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +27,8 @@ from airflow_kart.runtime.single_flight import TakenElsewhere
 
 _ENDED = ("success", "skipped")
 _MOST_NAMED = 10
+_MOST_UPSTREAM = 1000
+"""Operators upstream of a task that is settled. To look at a task takes time for each; the own operator does that once."""
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +49,8 @@ class Settlement:
         self._run_context = run_context
         self._ti = context["ti"]
         self._operators: Mapping[str, Any] = operator.dag.task_dict
-        self._others = [one for one in self._operators.values() if getattr(one, "blueprint", None) is not blueprint]
         self._pulled: Collection[str] | None = None
-        self._states: Mapping[str, str | None] | None = None
+        self._states: dict[str, str | None] = {}
         self.results: dict[str, RunResult] = {}
         """By task id, of the tasks that need no process any more; upstream first."""
 
@@ -60,12 +62,12 @@ class Settlement:
         Args:
             session: of the operator's run. Nobody is waited for.
         """
-        cleared = self._run_context.first_try  # then what is downstream may be cleared too, and has to run
-        if self._operator.on_cached != "skip" or self._ti.map_index >= 0 or cleared or not self._run_context.plan_rows:
-            return
         order = {task_id: place for place, task_id in enumerate(self._blueprint.nodes)}
         task_ids = list(order)
         waiting = sorted(order[one] for one in self._operator.downstream_task_ids if one in order)
+        cleared = self._run_context.first_try  # then what is downstream may be cleared too, and has to run
+        if not waiting or self._operator.on_cached != "skip" or self._ti.map_index >= 0 or cleared:
+            return
         seen = set(waiting)
         session = replace(session, waits=False)
         while waiting:
@@ -100,7 +102,7 @@ class Settlement:
             names,
         )
         try:
-            if self._others:
+            if self._others():
                 results = {task_id: result_of(found.task, found) for task_id, found in self.results.items()}
                 self._ti.xcom_push(key=RESULTS_XCOM, value=packed(results))
             skip_in_bulk(self.results, self._operators)
@@ -109,16 +111,22 @@ class Settlement:
 
     def _settled(self, task_id: str, session: Session) -> RunResult | None:
         operator, row = self._operators[task_id], self._run_context.plan_rows.get(task_id, {})
-        if row.get("outcome") != Outcome.RUN.value or row.get("named") or not self._is_free(operator):
+        if row.get("outcome") != Outcome.RUN.value or row.get("named"):
+            return None
+        if not self._is_free(operator) or self._is_far_down(operator):
             return None
         task = self._run_context.run.resolved(task_id)
         makers = self._run_context.run.makers(task_id, task) if task is not None else None
         if task is None or makers is None or (task.assets_when_cached and has_assets(task)):
             return None
-        if not all(maker == self._operator.task_id or maker in self.results or self._ended(maker) for maker in makers):
+        if not self._ended({*makers} - self.results.keys() - {self._operator.task_id}):
             return None
         planned = self._run_context.planned(task_id, task)
         return reuse_task(task, force=planned.forced, reason=planned.reason, session=session)
+
+    def _others(self) -> list[Any]:
+        """Return the operators of the DAG that are outside the graph."""
+        return [one for one in self._operators.values() if getattr(one, "blueprint", None) is not self._blueprint]
 
     def _is_free(self, operator: Any) -> bool:
         """Whether nobody needs the operator's own process, or decides besides its inputs whether the operator runs."""
@@ -130,11 +138,19 @@ class Settlement:
         ):
             return False
         if self._pulled is None:
-            self._pulled = pulled_by(self._others, nodes)
+            self._pulled = pulled_by(self._others(), nodes)
         return operator.task_id not in self._pulled and not outside_consumers(operator, nodes)
 
-    def _ended(self, task_id: str) -> bool:
-        """Whether Airflow knows an operator as ended: before, its artifact may be about to change."""
-        if self._states is None:
-            self._states = self._run_context.states_now()
-        return self._states.get(task_id) in _ENDED
+    def _is_far_down(self, operator: Any) -> bool:
+        """Whether there are more operators upstream of one than are worth a look."""
+        seen, level = set(operator.upstream_task_ids), set(operator.upstream_task_ids)
+        while level and len(seen) <= _MOST_UPSTREAM:
+            level = {one for task_id in level for one in self._operators[task_id].upstream_task_ids} - seen
+            seen |= level
+        return len(seen) > _MOST_UPSTREAM
+
+    def _ended(self, task_ids: AbstractSet[str]) -> bool:
+        """Whether Airflow knows operators as ended: before, their artifacts may be about to change."""
+        if unknown := task_ids - self._states.keys():
+            self._states.update(self._run_context.states_now(unknown))
+        return all(self._states.get(task_id) in _ENDED for task_id in task_ids)
