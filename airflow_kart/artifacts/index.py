@@ -70,7 +70,7 @@ def _write_over(path: str, content: bytes) -> None:
         os.close(descriptor)
 
 
-def look_up(workspace: Workspace, key: str) -> tuple[Equal, ...]:
+def look_up(workspace: Workspace, key: str, *, own: bool = False) -> tuple[Equal, ...]:
     """Return the complete artifacts with a content key, in the order of the task's outputs; none where there are none.
 
     Artifacts that somebody asked to make again count too: their bytes are as they were.
@@ -78,8 +78,9 @@ def look_up(workspace: Workspace, key: str) -> tuple[Equal, ...]:
     Args:
         workspace: where to look: in its directory, then in those that it reads besides.
         key: the content key.
+        own: whether to look in the workspace's directory alone.
     """
-    for directory in (workspace.directory, *workspace.others):
+    for directory in (workspace.directory, *(() if own else workspace.others)):
         store = workspace.store_of(directory)
         with contextlib.suppress(KartError, ValueError):
             found = store.read(_entry(directory, key))

@@ -254,7 +254,9 @@ class Publication:
         now = dt.datetime.now(dt.timezone.utc).isoformat()
         run, task = _part(parts, "run"), _part(parts, "task")
         same = {"publication": uuid.uuid4().hex} if of_run else {}
-        rest = {**same, **parts, "environment": environment(), "run": {"finished_at": now, **run}}
+        rest = {**same, "environment": environment(), **parts, "run": {"finished_at": now, **run}}
+        of = len(self._seen)
+        numbers = {uri: {"output": {"number": number, "of": of}} for number, uri in enumerate(self._seen)} if of > 1 else {}
         in_order = sorted(self._staged.values(), key=lambda staged: posixpath.split(staged.uri))  # the same for every run
         unfinished = in_order
         with ExitStack() as turn:
@@ -267,7 +269,8 @@ class Publication:
                 if others:
                     return others
                 try:
-                    published = _publish_together(in_order, {staged: occupants[staged] for staged in unfinished}, rest)
+                    final = {one: Sidecar.of(one.record, {**rest, **numbers.get(one.uri, {})}) for one in in_order}
+                    published = _publish_together(final, {staged: occupants[staged] for staged in unfinished})
                 except ConflictError as error:
                     logger.info("another run is publishing too: %s", error)
                     time.sleep(min(0.05 * 2**tries, 2.0))
@@ -310,23 +313,19 @@ class Publication:
             staged.upload.discard()
 
 
-def _publish_together(
-    outputs: Sequence[StagedOutput], occupants: Mapping[StagedOutput, Occupant], parts: Mapping[str, object]
-) -> list[Sidecar]:
+def _publish_together(final: Mapping[StagedOutput, Sidecar], occupants: Mapping[StagedOutput, Occupant]) -> list[Sidecar]:
     """Take each step for all outputs before the next step: until the last one, one sidecar at least is interim or missing.
 
     Args:
-        outputs: all outputs of the run, in order.
+        final: the final sidecar of each output of the run, in order.
         occupants: of the outputs that are not finished yet.
-        parts: of the sidecars.
 
     Raises:
         ConflictError: another writer was first. A later call goes on with the step that failed.
         StorageError: the store refused.
     """
-    final = {output: Sidecar.of(output.record, parts) for output in outputs}
     for output, occupant in occupants.items():
-        output.announce(final[output], occupant, alone=len(outputs) == 1)
+        output.announce(final[output], occupant, alone=len(final) == 1)
     for output in occupants:
         output.publish()
     for output in occupants:

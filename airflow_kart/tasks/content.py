@@ -28,12 +28,13 @@ _CONTENT = b"airflow-kart/content/1"
 _KEY = b"airflow-kart/content-key/1"
 
 
-def content_of(task: Task, checksums: Mapping[str, str]) -> bytes | None:
+def content_of(task: Task, checksums: Mapping[str, str], code: Mapping[str, str | None] | None = None) -> bytes | None:
     """Return the digest of a task's content, 16 bytes: class, code version, parameters, and the bytes of each input by its keys.
 
     Args:
         task: the task.
         checksums: the SHA-256 of each input, by uri.
+        code: ``code_version`` and ``fingerprint`` of the code, as a sidecar has them; by default those of the loaded class.
 
     Returns:
         ``None`` where an input has no checksum, or where the task holds a task, as a parameter, that it does not require: nobody
@@ -52,6 +53,8 @@ def content_of(task: Task, checksums: Mapping[str, str]) -> bytes | None:
     plain = {name for name, parameter in cls.get_parameters().items() if not parameter.holds_tasks}
     parameters = {name: found for name, found in encoded_parameters(cast(Parametrized, task)).items() if name in plain}
     version = cls.code_version if resolution.fingerprint is None else f"{AUTO} {resolution.fingerprint}"
+    if code is not None:
+        version = f"{AUTO} {code['fingerprint']}" if code["code_version"] == AUTO else code["code_version"]
     return digest(_CONTENT, [encode(logical_class_name(cls)), encode(version), encode_items(parameters), encode(inputs)])
 
 

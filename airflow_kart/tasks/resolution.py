@@ -35,13 +35,16 @@ class _Visit:
     pending: Iterator[Task]
 
 
-def resolve(task: Task, known: dict[bytes, Task] | None = None) -> Resolution:
+def resolve(
+    task: Task, known: dict[bytes, Task] | None = None, versions: dict[type[Task], _Version] | None = None
+) -> Resolution:
     """Resolve a task and everything upstream; return the task's own part.
 
     Args:
         task: the task.
         known: tasks that were resolved before, by digest, to which the task and its upstream are added: equal tasks are
             resolved once.
+        versions: of the classes' code, those that are known by now.
 
     Raises:
         CycleError: a task requires itself.
@@ -52,7 +55,7 @@ def resolve(task: Task, known: dict[bytes, Task] | None = None) -> Resolution:
     state = task_state(task)
     if state.resolution is not None:
         return state.resolution
-    _resolve(task, {} if known is None else known)
+    _resolve(task, {} if known is None else known, {} if versions is None else versions)
     return cast(Resolution, state.resolution)
 
 
@@ -129,7 +132,7 @@ def one_walk() -> Iterator[None]:
 
 
 @one_walk()
-def _resolve(root: Task, first_of: dict[bytes, Task]) -> None:
+def _resolve(root: Task, first_of: dict[bytes, Task], versions: dict[type[Task], _Version]) -> None:
     classes: dict[type[Task], str] = {}
     _add_class(classes, root)
     first = first_of.setdefault(root.parameter_digest, root)
@@ -137,7 +140,6 @@ def _resolve(root: Task, first_of: dict[bytes, Task]) -> None:
         _require_name(resolution, classes[type(root)], root)
         task_state(root).resolution = resolution
         return
-    versions: dict[type[Task], _Version] = {}
     visits = [_visit(root)]
     open_digests = {root.parameter_digest}
     limit = 0  # read where a task requires others

@@ -1,0 +1,402 @@
+"""Adoption: the artifacts of a class stay good after a change of its code, since somebody says that the change does not matter.
+
+Under another unique id than before, the artifact appears as a copy, on a disk as a hard link, with a sidecar of its own. Under the
+same id, the artifact's sidecar gets the present code. Either sidecar keeps a record: who, when, why, from which id and code.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import getpass
+import json
+import logging
+import os
+import posixpath
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from airflow_kart.artifacts import index
+from airflow_kart.artifacts.publication import Publication
+from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, upstream_code, write_sidecar
+from airflow_kart.artifacts.sidecar.jsonable import as_json
+from airflow_kart.artifacts.sidecar.source import code_of
+from airflow_kart.artifacts.staged import sidecar_version
+from airflow_kart.artifacts.state import look_at
+from airflow_kart.artifacts.target import Target
+from airflow_kart.audit.restored import NotAdopted, again, read_before
+from airflow_kart.audit.verification import Ready, Source, verified
+from airflow_kart.audit.walk import sidecars
+from airflow_kart.exceptions import ConfigurationError, ConflictError, IdentityError, KartError
+from airflow_kart.formats import options_of
+from airflow_kart.identity.code import AUTO, code_version_of
+from airflow_kart.identity.encoding import digest
+from airflow_kart.identity.lookup import LOOKED_UP, find_class_named
+from airflow_kart.identity.names import logical_class_name
+from airflow_kart.locks import Hold, Holder, Locks, Taken, locks_for
+from airflow_kart.runtime.single_flight import whereabouts
+from airflow_kart.storage import Store
+from airflow_kart.storage.workspace import Workspace
+from airflow_kart.tasks.content import content_key, content_of
+from airflow_kart.tasks.model import Task
+from airflow_kart.tasks.outputs import own_targets, targets_of
+from airflow_kart.tasks.provenance import object_metadata, task_parts
+from airflow_kart.tasks.redaction import Redaction
+from airflow_kart.tasks.resolution import one_walk
+from airflow_kart.tasks.restoration import Restoration
+
+ALL = "all"
+_REPLACED = "another run replaced it meanwhile"
+
+logger = logging.getLogger(__name__)
+Tell = Callable[[int, int], object]
+"""Is told how many tasks are done, and of how many."""
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """What became of the artifacts of one task."""
+
+    outcome: str
+    """``adopted``; ``there`` where the artifacts were complete already; ``skipped``; of an undo ``undone`` or ``kept``."""
+    task: str
+    unique_id: str
+    """Before the adoption."""
+    new_id: str | None
+    uri: str
+    reason: str
+
+
+class _Candidate(NamedTuple):
+    moment: str
+    unique_id: str
+    uri: str
+    version: str
+    same_code: bool
+    words: str
+    task: Mapping[str, Any]
+    """The part of the sidecar."""
+
+
+def adopt(
+    cls: type | str,
+    *,
+    reason: str,
+    verify: int = 0,
+    by: str | None = None,
+    versions: Sequence[str] = (),
+    dry_run: bool = False,
+    tell: Tell = lambda _done, _of: None,
+) -> list[Adopted]:
+    """Let the artifacts of a class stay good after a change of its code that does not matter; in the current workspace.
+
+    Args:
+        cls: the class, its logical name, or the end of that name.
+        reason: why the change does not matter.
+        verify: so many tasks are made again first, in a scratch directory. Where bytes differ, nothing is adopted.
+        by: who says so; by default the name of the process's user.
+        versions: of the earlier code, whose artifacts are adopted: texts of ``code_version`` or first digits of fingerprints;
+            ``all`` for all; by default the version of the newest artifact.
+        dry_run: change nothing.
+        tell: is told of the progress.
+
+    Returns:
+        What became, or would become, of each task, the newest artifact first.
+
+    Raises:
+        UnequalArtifactError: a task that was made again has other bytes; nothing was adopted.
+        IdentityError: there is no such class, or no artifact of such a class.
+        KartError: a store or a lock failed. What was adopted before stays; another call goes on.
+    """
+    if not reason.strip() or verify < 0:
+        raise ConfigurationError("adopt(): say in reason why the change does not matter; verify is a number of tasks")
+    with Workspace.current() as workspace, one_walk():
+        adoption = _Adoption(workspace, _class_of(workspace, cls), dry_run)
+        adoption.record |= {"by": by or _user(), "reason": reason}
+        said = json.dumps([adoption.name, adoption.code, adoption.record["by"], reason])
+        adoption.record["id"] = digest(b"airflow-kart/adoption/1", [said.encode()]).hex()  # the same for one that goes on
+        return adoption.carried_out(verify, versions, tell)
+
+
+def name_in(workspace: Workspace, given: type | str) -> str:
+    """Return the logical name of a class, a text being the name or the end of it.
+
+    Raises:
+        IdentityError: the workspace has no artifact of such a class, or of several.
+    """
+    if isinstance(given, type):
+        return logical_class_name(given)
+    names = {found.sidecar.class_name or "" for found in sidecars(workspace, given)}
+    names = {name for name in names if f".{name}".endswith(f".{given}")}
+    if given not in names and len(names) != 1:
+        which = f"artifacts of several: {', '.join(sorted(names))}" if names else "no artifact of such a class"
+        raise IdentityError(f"{given}: the workspace {workspace.directory} has {which}; give the logical name", task=given)
+    return given if given in names else names.pop()
+
+
+def _class_of(workspace: Workspace, given: type | str) -> Any:
+    name = name_in(workspace, given)
+    found = given if isinstance(given, type) else find_class_named(name)
+    if found is None:
+        raise IdentityError(f"there is no class {name} here; {LOOKED_UP}", task=name)
+    return found
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container without a list of users
+        return str(os.getuid())
+
+
+@contextmanager
+def held(locks: Locks, unique_id: str, words: str) -> Iterator[Hold]:
+    """Hold the lock of a task, without waiting.
+
+    Raises:
+        NotAdopted: another run holds the lock.
+    """
+    got = locks.acquire(unique_id, Holder(words))
+    if isinstance(got, Taken):
+        raise NotAdopted(f"it is being made by {whereabouts(got)}; adopt again afterwards")
+    with Hold(got) as hold:
+        yield hold
+
+
+def rewritten(store: Store, uri: str, sidecar: Sidecar, changed: Mapping[str, Any]) -> None:
+    """Write a sidecar anew, with changed parts; ``None`` takes a part away.
+
+    Raises:
+        NotAdopted: another writer has replaced the sidecar.
+    """
+    new = Sidecar.of(replace(sidecar.artifact, uri=uri), _with(sidecar, changed))
+    try:
+        write_sidecar(store, new, sidecar.version)
+    except ConflictError:
+        raise NotAdopted(_REPLACED) from None
+
+
+def _with(sidecar: Sidecar, changed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts of a sidecar without the artifact's record, with changed parts; ``None`` takes a part away."""
+    gone = {"schema_version", "artifact", *(name for name, part in changed.items() if part is None)}
+    return {name: part for name, part in {**sidecar.content, **changed}.items() if name not in gone}
+
+
+@dataclass
+class _Adoption:
+    workspace: Workspace
+    cls: Any
+    dry_run: bool
+    record: dict[str, Any] = field(default_factory=dict)
+    stale: list[str] = field(default_factory=list)
+    """Artifacts downstream, whose sidecars have other fingerprints of the class than the present one."""
+    in_place: set[str | None] = field(default_factory=set)
+    """The earlier fingerprints of artifacts that stay at their ids."""
+
+    def __post_init__(self) -> None:
+        self.name = logical_class_name(self.cls)
+        version = code_version_of(self.cls)
+        counts = AUTO if version == AUTO else self.cls.code_version
+        self.code: dict[str, str | None] = {"code_version": counts, "fingerprint": code_of(self.cls).get("")}
+        at = dt.datetime.now(dt.timezone.utc).isoformat()
+        self.record |= {"class": self.name, "at": at, "new": self.code, "verified": 0}
+        self.restoration = Restoration(self.workspace, any_id=True)
+        self.locks = locks_for(self.workspace)
+
+    def carried_out(self, verify: int, versions: Sequence[str], tell: Tell) -> list[Adopted]:
+        candidates, results = self._candidates(versions)
+        if verify:
+            ready = (self._ready(each) for each in sorted(candidates, key=lambda each: each.unique_id))
+            self.record["verified"] = verified(self.workspace, filter(None, ready), verify)
+        total = len(candidates)
+        for number, candidate in enumerate(candidates, 1):
+            results.append(self._adopted(candidate))
+            tell(number, total)
+        results += [found for uri in self.stale if (found := self._refreshed(uri)) is not None]
+        return results
+
+    def _candidates(self, versions: Sequence[str]) -> tuple[list[_Candidate], list[Adopted]]:
+        """Return the tasks with artifacts of other code, the newest first, and those of code that is not to be adopted."""
+        found: dict[str, _Candidate] = {}
+        adopted: set[str] = set()
+        for uri, sidecar, _ in sidecars(self.workspace, self.name):
+            if sidecar.class_name == self.name and sidecar.unique_id is not None:
+                if sidecar.code != self.code:
+                    found.setdefault(sidecar.unique_id, self._candidate(uri, sidecar))
+                adopted.update(one["unique_id"] for one in sidecar.adoptions if "before" not in one)
+                self.in_place |= {
+                    one["old"]["fingerprint"] for one in sidecar.adoptions if "before" in one and self._is_mine(one)
+                }
+            elif any(fingerprint != self.code["fingerprint"] for fingerprint in _upstream(sidecar, self.name)):
+                self.stale.append(uri)
+        newest = sorted(found.values(), key=lambda each: each.moment, reverse=True)
+        wanted = tuple(versions) or tuple(each.version for each in newest[:1])
+        chosen, left = [], []
+        for each in newest:
+            if each.same_code or ALL in versions or each.version.startswith(wanted):
+                chosen.append(each)
+            elif each.unique_id not in adopted:
+                why = f"made by an earlier version of the code, {each.version}"
+                left.append(Adopted("skipped", each.words, each.unique_id, None, each.uri, why))
+        return chosen, left
+
+    def _candidate(self, uri: str, sidecar: Sidecar) -> _Candidate:
+        version, fingerprint = sidecar.code["code_version"], sidecar.code["fingerprint"]
+        named = version if version not in (None, AUTO, self.code["code_version"]) else fingerprint
+        moment = sidecar.adoptions[-1]["at"] if sidecar.adoptions else sidecar.published_at
+        task = sidecar.content["task"]
+        words = f"{self.cls.__name__}({task.get('label') or ''})"
+        same = fingerprint == self.code["fingerprint"]
+        return _Candidate(moment, str(sidecar.unique_id), uri, named or "unknown", same, words, task)
+
+    def _ready(self, candidate: _Candidate) -> Ready | None:
+        try:
+            return self._examined(self._restored(candidate), candidate)
+        except (NotAdopted, KartError):
+            return None
+
+    def _adopted(self, candidate: _Candidate) -> Adopted:
+        def became(outcome: str, reason: str) -> Adopted:
+            return Adopted(outcome, words, candidate.unique_id, new_id, candidate.uri, reason)
+
+        words, new_id = candidate.words, None
+        try:
+            task = self._restored(candidate)
+            words, new_id = repr(task), task.unique_id
+            if self.dry_run:
+                ready = self._examined(task, candidate)
+            else:
+                with held(self.locks, new_id, f"the adoption of {words}") as hold:
+                    ready = self._examined(task, candidate)
+                    if ready is not None:
+                        self._publish(ready, hold)
+        except (NotAdopted, KartError, FileNotFoundError) as error:
+            logger.info("%s is not adopted: %s", words, error)
+            return became("skipped", str(error))
+        if ready is None:
+            return became("there", "complete already")
+        if new_id == candidate.unique_id:
+            self.in_place |= {source.sidecar.code["fingerprint"] for source in ready.sources}
+        return became("adopted", self.record["reason"])
+
+    def _restored(self, candidate: _Candidate) -> Task:
+        parameters = candidate.task.get("parameters")
+        if parameters is None:
+            raise NotAdopted("its sidecar has no parameters")
+        return again(self.cls, parameters, self.restoration)
+
+    def _is_mine(self, record: Mapping[str, Any]) -> bool:
+        return bool(record["class"] == self.name)
+
+    def _examined(self, task: Task, candidate: _Candidate) -> Ready | None:
+        """Return a task that can be adopted, ``None`` for one that need not be.
+
+        Raises:
+            NotAdopted: the artifacts must not be adopted.
+        """
+        found = targets_of(task)
+        written = {target.uri for target in own_targets(task, [target for _, target in found])}
+        own = [(path, target) for path, target in found if target.uri in written]
+        if task.unique_id != candidate.unique_id:
+            states = [target.state() for _, target in own]
+            if all(state.complete for state in states):
+                return None
+            for state in states:
+                if state.sidecar is not None and (state.sidecar.damage or state.sidecar.is_requested):
+                    raise NotAdopted(f"under its new id: {state.reason}")
+        sources = [_source(target, task.unique_id, candidate.unique_id) for _, target in own]
+        if len({source.sidecar.publication for source in sources} - {None}) > 1:
+            raise NotAdopted("its outputs are of different runs")
+        first = sources[0].sidecar
+        if first.content["task"].get("parameters") != candidate.task["parameters"]:
+            raise NotAdopted(_REPLACED)
+        read, changed = read_before(task, first)
+        described = task_parts(task, read, Redaction(task))
+        dynamic = [part for part in first.content.get("upstream") or () if part.get("dynamic")]
+        content = content_of(task, read)
+        key = content_key(task, content, own) if content is not None and "content_key" in first.content else None
+        parts = {"task": described["task"], "source": described["source"], "content_key": key}
+        if task.unique_id != candidate.unique_id:
+            parts["upstream"] = described["upstream"] + dynamic
+        if changed:
+            parts["upstream_code"] = upstream_code(changed)
+        records = [record for record in first.adoptions if self._is_mine(record)]
+        made_as: Mapping[str, Any] = records[0] if records else {"old": first.code, "unique_id": first.unique_id}
+
+        def seed() -> bytes:
+            return content_of(task, read, made_as["old"]) or bytes.fromhex(made_as["unique_id"])
+
+        return Ready(task, sources, parts, seed)
+
+    def _publish(self, ready: Ready, hold: Hold) -> None:
+        first = ready.sources[0]
+        copies = [source for source in ready.sources if source.uri != source.target.uri]
+        if copies:
+            metadata = object_metadata(ready.task)
+            with Publication({source.target.uri: source.target.store for source in ready.sources}) as publication:
+                for source in copies:
+                    target, made = source.target, replace(source.sidecar.artifact, uri=source.uri)
+                    publication.stage_copy(target.uri, target.store, target.store, made, metadata)
+                for target, uri, sidecar in copies:  # the bytes staged are those of the sidecar that was there all the time
+                    if sidecar_version(target.store, uri) != sidecar.version:
+                        raise NotAdopted(_REPLACED)
+                hold.check()
+                changed = {**ready.parts, "adopted": self._records(first)}
+                publication.publish(_with(first.sidecar, changed), of_run=False)
+        for source in ready.sources:
+            if source.uri == source.target.uri:
+                old = source.sidecar.content
+                before = {name: old.get(name) for name, part in ready.parts.items() if old.get(name) != as_json(part)}
+                if not before:  # adopted already, by a process that was killed before the next output's turn
+                    continue
+                hold.check()
+                adopted = self._records(source, before=before)
+                rewritten(source.target.store, source.uri, source.sidecar, {**ready.parts, "adopted": adopted})
+        if (key := ready.parts["content_key"]) is not None:
+            index.record(self.workspace, key, [source.target.uri for source in ready.sources])
+
+    def _records(self, source: Source, **more: object) -> list[Mapping[str, Any]]:
+        sidecar = source.sidecar
+        origin = {"unique_id": sidecar.unique_id, "uri": source.uri, "sha256": sidecar.artifact.sha256, "old": sidecar.code}
+        return [*sidecar.adoptions, {**self.record, **origin, **more}]
+
+    def _refreshed(self, uri: str) -> Adopted | None:
+        """Let the sidecar of an artifact downstream name the present code of the class, too."""
+        store, now = self.workspace.store, self.code["fingerprint"]
+        sidecar = read_sidecar(store, uri)
+        old = _upstream(sidecar, self.name) if sidecar is not None else ()
+        if sidecar is None or sidecar.unique_id is None or now is None or not self.in_place.intersection(old):
+            return None
+        task = sidecar.content["task"]
+        words = f"{str(sidecar.class_name).rpartition('.')[2]}({task.get('label') or ''})"
+        outcome, reason = "adopted", f"upstream: {self.record['reason']}"
+        new = sorted({now if fingerprint in self.in_place else fingerprint for fingerprint in old})
+        more = {"old": {"code_version": None, "fingerprint": next(iter(self.in_place.intersection(old)))}}
+        records = self._records(Source(None, uri, sidecar), before={"upstream_code": {self.name: list(old)}}, **more)  # type: ignore[arg-type]
+        changed = {"upstream_code": {**sidecar.content["upstream_code"], self.name: new}, "adopted": records}
+        try:
+            if not self.dry_run:
+                with held(self.locks, sidecar.unique_id, f"the adoption of {words}"):
+                    rewritten(store, uri, sidecar, changed)
+        except NotAdopted as error:
+            outcome, reason = "skipped", str(error)
+        return Adopted(outcome, words, sidecar.unique_id, sidecar.unique_id, uri, reason)
+
+
+def _source(target: Target, new_id: str, old_id: str) -> Source:
+    """Return the artifact that a target had under an earlier id."""
+    uri = target.uri.replace(new_id, old_id)
+    state, name = look_at(target.store, uri, target.format, None), posixpath.basename(uri)
+    if not state.complete or state.sidecar is None:
+        raise NotAdopted(f"{name}: {state.reason}")
+    if state.sidecar.unique_id not in (old_id, new_id):
+        raise NotAdopted(f"{name}: the artifact is of another task, {state.sidecar.unique_id}")
+    if state.sidecar.artifact.options != as_json(options_of(target.format)):
+        raise NotAdopted(f"{name}: the artifact was written with other options than the target has")
+    return Source(target, uri, state.sidecar)
+
+
+def _upstream(sidecar: Sidecar, name: str) -> tuple[str, ...]:
+    """Return the fingerprints of a class in the code upstream of an artifact."""
+    return dict(sidecar.made_with.upstream).get(name, ())
