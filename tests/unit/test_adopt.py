@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import json
 import logging
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from airflow_kart import Workspace, adopt, build, undo_adoption
@@ -80,6 +83,7 @@ class Counted(TaskOnKart[int]):
 RENAMED = (("value", "product"), ("count", "number"))
 """An edit without consequence."""
 
+SCHEMA = json.loads(resources("airflow_kart.artifacts.sidecar").joinpath("sidecar.schema.json").read_text())
 Load = Callable[..., Any]
 
 
@@ -102,6 +106,8 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workspace: Path) -> It
 
     yield loaded
     sys.modules.pop("adopted_pipeline", None)
+    for written in workspace.rglob("*.kart.json"):
+        jsonschema.validate(json.loads(written.read_text()), SCHEMA, format_checker=jsonschema.FormatChecker())
 
 
 def ran(module: Any, task: Any, **options: Any) -> list[str]:
