@@ -1,7 +1,8 @@
-"""The index of a workspace: artifacts by their content keys.
+"""The index of a workspace: artifacts by their content keys, and checksums of external artifacts.
 
-One small object per artifact in a hidden folder, written after the sidecar. Losing the index loses nothing: a task whose
-content is not found runs. An entry is a hint, never believed: the sidecars that it points to must have the content key.
+An entry is written after the sidecar: on a disk a line at the end of one of a few files in a hidden folder, elsewhere a small
+object. Losing the index loses nothing: a task whose content is not found runs. An entry is a hint, never believed: the sidecars
+that it points to must have the content key.
 """
 
 from __future__ import annotations
@@ -10,15 +11,21 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar
 from airflow_kart.exceptions import KartError, StorageError
 from airflow_kart.storage import INDEX, KeepsFiles, Store, join_uri
+from airflow_kart.storage.regular_file import open_for_reading
 from airflow_kart.storage.workspace import Workspace
 
-_OVER = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_AT_END = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_FILES = 64
+_KEY_END = 34  # of a line that begins with a bracket, a quotation mark and 32 digits
+_MOST_REMEMBERED = 64 << 20  # bytes of index files
 
 logger = logging.getLogger(__name__)
 
@@ -39,16 +46,20 @@ def record(workspace: Workspace, key: str, uris: Sequence[str]) -> None:
         key: their content key.
         uris: all outputs of the task, in order.
     """
-    below, store = f"{workspace.directory.rstrip('/')}/", workspace.store
-    entry = _entry(workspace.directory, key)
-    content = json.dumps([uri.removeprefix(below) for uri in uris]).encode()
+    below = f"{workspace.directory.rstrip('/')}/"
+    add_texts(workspace, key, [uri.removeprefix(below) for uri in uris])
+
+
+def add_texts(workspace: Workspace, key: str, texts: Sequence[str]) -> None:
+    """Write an entry of any texts, as :func:`record` does."""
+    store = workspace.store
     try:
         if isinstance(store, KeepsFiles):
-            _write_over(store.path(entry), content)
+            _add_line(store.path(_file(workspace.directory, key)), key, texts)
             return
-        upload = store.upload(entry)
+        upload = store.upload(_entry(workspace.directory, key))
         try:
-            upload.write(content)
+            upload.write(json.dumps(texts).encode())
             upload.publish()
         except BaseException:
             upload.discard()
@@ -57,17 +68,70 @@ def record(workspace: Workspace, key: str, uris: Sequence[str]) -> None:
         logger.debug("the index of %s was not written: %s", workspace.directory, error)
 
 
-def _write_over(path: str, content: bytes) -> None:
-    """Write a file in place, with fewest calls: a reader of a half written entry finds nothing."""
+def _add_line(path: str, key: str, paths: Sequence[str]) -> None:
+    """Add a line in one call, so that the lines of several processes do not mix; a line that is known needs no second one.
+
+    The line begins with its own line break, as a process may have died within the line before.
+    """
+    line = json.dumps([key, *paths]).encode()
+    if (known := _REMEMBERED.get(path)) is not None and known.lines.get(key.encode()) == line:
+        return
     try:
-        descriptor = os.open(path, _OVER, 0o666)
+        descriptor = os.open(path, _AT_END, 0o666)
     except FileNotFoundError:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        descriptor = os.open(path, _OVER, 0o666)
+        descriptor = os.open(path, _AT_END, 0o666)
     try:
-        os.write(descriptor, content)
+        os.write(descriptor, b"\n%b\n" % line)
     finally:
         os.close(descriptor)
+
+
+@dataclass
+class _IndexFile:
+    """The lines of an index file, as far as this process has read the file."""
+
+    inode: int
+    size: int = 0
+    lines: dict[bytes, bytes] = field(default_factory=dict)
+    """By content key; the newest counts."""
+
+    @classmethod
+    def read(cls, path: str) -> _IndexFile:
+        """Read what other processes have added since.
+
+        Raises:
+            OSError: there is no file, or no regular one.
+        """
+        descriptor, found = open_for_reading(path)
+        try:
+            file = _REMEMBERED.get(path)
+            if file is None or file.inode != found.st_ino or file.size > found.st_size:
+                if sum(each.size for each in _REMEMBERED.values()) > _MOST_REMEMBERED:
+                    _REMEMBERED.clear()
+                file = _REMEMBERED[path] = cls(found.st_ino)
+            while (left := found.st_size - file.size) and (added := os.pread(descriptor, left, file.size)):
+                *lines, rest = added.split(b"\n")
+                file.lines.update((line[2:_KEY_END], line) for line in lines if line)
+                file.size += len(added) - len(rest)
+                if rest and not lines:
+                    break  # a line that somebody is writing
+        finally:
+            os.close(descriptor)
+        return file
+
+    def paths_of(self, key: str) -> list[str]:
+        """Return the paths of a key; none where there are none.
+
+        Raises:
+            ValueError: the line is damaged.
+        """
+        line = self.lines.get(key.encode())
+        return _texts(json.loads(line))[1:] if line is not None else []
+
+
+_REMEMBERED: dict[str, _IndexFile] = {}
+"""By path."""
 
 
 def look_up(workspace: Workspace, key: str, *, own: bool = False) -> tuple[Equal, ...]:
@@ -82,14 +146,72 @@ def look_up(workspace: Workspace, key: str, *, own: bool = False) -> tuple[Equal
     """
     for directory in (workspace.directory, *(() if own else workspace.others)):
         store = workspace.store_of(directory)
-        with contextlib.suppress(KartError, ValueError):
-            found = store.read(_entry(directory, key))
-            paths = json.loads(found.data) if found is not None else ()
-            if isinstance(paths, list) and paths and all(isinstance(path, str) for path in paths):
-                equal = tuple(_complete(store, [join_uri(directory, path) for path in paths], key))
-                if len(equal) == len(paths) and len({one.sidecar.publication for one in equal}) == 1:
-                    return equal
+        with contextlib.suppress(KartError, ValueError, OSError):
+            paths = texts_of(store, directory, key)
+            equal = tuple(_complete(store, [join_uri(directory, path) for path in paths], key))
+            if paths and len(equal) == len(paths) and len({one.sidecar.publication for one in equal}) == 1:
+                return equal
     return ()
+
+
+def texts_of(store: Store, directory: str, key: str) -> list[str]:
+    """Return the texts of an entry; none where there is no entry.
+
+    Raises:
+        OSError, StorageError, ValueError: the index cannot be read.
+    """
+    if isinstance(store, KeepsFiles):
+        return _IndexFile.read(store.path(_file(directory, key))).paths_of(key)
+    found = store.read(_entry(directory, key))
+    return _texts(json.loads(found.data)) if found is not None else []
+
+
+def all_texts(workspace: Workspace) -> dict[str, list[str]]:
+    """Return the texts of all entries of a workspace's index, by key; damaged entries are left out."""
+    store, directory = workspace.store, workspace.directory
+    found: dict[str, list[str]] = {}
+    for uri in store.list(f"{directory.rstrip('/')}/{INDEX}/"):
+        keys = [posixpath.basename(uri).removesuffix(".json")]
+        with contextlib.suppress(OSError):
+            if isinstance(store, KeepsFiles):
+                keys = [key.decode() for key in _IndexFile.read(store.path(uri)).lines]
+        for key in keys:
+            with contextlib.suppress(OSError, ValueError):
+                found[key] = texts_of(store, directory, key)
+    return found
+
+
+def replace_all(workspace: Workspace, former: Mapping[str, Sequence[str]], entries: Mapping[str, Sequence[str]]) -> None:
+    """Write the entries of a workspace's index anew.
+
+    Args:
+        workspace: the workspace.
+        former: the entries that are there.
+        entries: those to be.
+    """
+    store, directory = workspace.store, workspace.directory
+    if not isinstance(store, KeepsFiles):
+        for key in former.keys() - entries.keys():
+            store.remove(_entry(directory, key))
+        for key in (key for key, texts in entries.items() if former.get(key) != texts):
+            add_texts(workspace, key, entries[key])
+        return
+    files: dict[str, list[bytes]] = {_file(directory, key): [] for key in former}
+    for key, texts in entries.items():
+        files.setdefault(_file(directory, key), []).append(b"\n%b\n" % json.dumps([key, *texts]).encode())
+    for uri, lines in files.items():
+        upload = store.upload(uri)
+        try:
+            upload.write(b"".join(lines))
+            upload.publish()
+        finally:
+            upload.discard()
+
+
+def _texts(found: object) -> list[str]:
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        raise ValueError("no list of texts")
+    return found
 
 
 def _complete(store: Store, uris: list[str], key: str) -> Iterator[Equal]:
@@ -102,6 +224,10 @@ def _complete(store: Store, uris: list[str], key: str) -> Iterator[Equal]:
         if stat is None or stat.size != sidecar.artifact.bytes or not untouched:
             return
         yield Equal(uri, sidecar, store)
+
+
+def _file(directory: str, key: str) -> str:
+    return f"{directory.rstrip('/')}/{INDEX}/{int(key[:8], 16) % _FILES:02}.ndjson"
 
 
 def _entry(directory: str, key: str) -> str:

@@ -24,7 +24,7 @@ from airflow_kart.artifacts.checks import Checks
 from airflow_kart.artifacts.checksum import ChecksumStream
 from airflow_kart.artifacts.generated import guarded, own_errors
 from airflow_kart.artifacts.sidecar import ArtifactRecord, Sidecar, environment, sidecar_uri
-from airflow_kart.artifacts.staged import Occupant, StagedOutput, sidecar_version
+from airflow_kart.artifacts.staged import Occupant, StagedOutput, Unmoved, sidecar_version
 from airflow_kart.exceptions import (
     ConfigurationError,
     ConflictError,
@@ -35,7 +35,7 @@ from airflow_kart.exceptions import (
     StorageError,
 )
 from airflow_kart.formats import Format, describe, options_of
-from airflow_kart.storage import CopiesFast, Store
+from airflow_kart.storage import CopiesFast, Store, Upload
 from airflow_kart.storage.regular_file import refused_temporary_files
 
 _PATIENCE = 30.0  # seconds, for another run between artifact and sidecar: two requests
@@ -210,6 +210,9 @@ class Publication:
     def stage_copy(self, uri: str, store: Store, source: Store, record: ArtifactRecord, metadata: Mapping[str, str]) -> None:
         """Stage the bytes of an artifact that is there already, with its record: by a link or inside the store where that works.
 
+        No byte moves where the artifact is at the uri already. The caller sees to the artifact's sidecar, whether another run
+        has replaced the artifact meanwhile.
+
         Args:
             uri: the uri to publish at.
             store: keeps the uri.
@@ -222,20 +225,7 @@ class Publication:
             FileNotFoundError: the artifact is gone.
             StorageError: a store refused.
         """
-        upload = store.copied(record.uri, uri) if source is store and isinstance(store, CopiesFast) else None
-        if upload is None:
-            upload = store.upload(uri, metadata=metadata)
-            try:
-                with closing(ChecksumStream(upload)) as stream, source.open(record.uri) as opened:
-                    shutil.copyfileobj(opened, stream, _BUFFER)
-                    upload.finish()
-                if stream.hexdigest != record.sha256:
-                    raise CorruptArtifactError(
-                        f"{record.uri} is damaged: its bytes are not those of its sidecar", uri=record.uri
-                    )
-            except BaseException:
-                upload.discard()
-                raise
+        upload = copy_of(uri, store, source, record, metadata)
         self._staged[uri] = StagedOutput(store, upload, replace(record, uri=uri))
 
     def publish(self, parts: Mapping[str, object], *, of_run: bool = True) -> list[Sidecar]:
@@ -311,6 +301,32 @@ class Publication:
         _PUBLICATIONS.leave(self)
         for staged in self._staged.values():
             staged.upload.discard()
+
+
+def copy_of(uri: str, store: Store, source: Store, record: ArtifactRecord, metadata: Mapping[str, str]) -> Upload | Unmoved:
+    """Return an upload with the bytes of an artifact; arguments and errors as of :meth:`Publication.stage_copy`."""
+    upload: Upload | Unmoved | None = None
+    if source is store and record.uri == uri:
+        found = store.stat(uri)
+        if found is None:
+            raise FileNotFoundError(uri)
+        upload = Unmoved(found.version)
+    elif source is store and isinstance(store, CopiesFast):
+        upload = store.copied(record.uri, uri, metadata=metadata)
+    if upload is None:
+        upload = store.upload(uri, metadata=metadata)
+        try:
+            with closing(ChecksumStream(upload)) as stream, source.open(record.uri) as opened:
+                shutil.copyfileobj(opened, stream, _BUFFER)
+                upload.finish()
+            if stream.hexdigest != record.sha256:
+                raise CorruptArtifactError(
+                    f"{record.uri} is damaged: its bytes are not those of its sidecar", uri=record.uri
+                )
+        except BaseException:
+            upload.discard()
+            raise
+    return upload
 
 
 def _publish_together(final: Mapping[StagedOutput, Sidecar], occupants: Mapping[StagedOutput, Occupant]) -> list[Sidecar]:

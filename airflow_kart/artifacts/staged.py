@@ -33,10 +33,30 @@ class Occupant:
     """When another run began a publication that is not finished."""
 
 
+@dataclass(frozen=True)
+class Unmoved:
+    """In place of an upload: the artifact that is there stays, and gets another sidecar.
+
+    Args:
+        version: of the artifact.
+    """
+
+    version: str
+
+    def publish(self, expected: Expected) -> str:
+        """Return the version; a ConflictError where the artifact to replace is another one."""
+        if expected != self.version:
+            raise ConflictError("another writer has replaced the artifact")
+        return self.version
+
+    def discard(self) -> None:
+        """Do nothing: there is no upload."""
+
+
 class StagedOutput:
     """An upload, with the record for its sidecar; published in three steps."""
 
-    def __init__(self, store: Store, upload: Upload, record: ArtifactRecord) -> None:
+    def __init__(self, store: Store, upload: Upload | Unmoved, record: ArtifactRecord) -> None:
         self.store = store
         self.upload = upload
         self.record = record

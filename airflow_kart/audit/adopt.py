@@ -18,17 +18,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from airflow_kart.artifacts import index
-from airflow_kart.artifacts.publication import Publication
-from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, upstream_code, write_sidecar
+from airflow_kart.artifacts.publication import copy_of
+from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, sidecar_uri, upstream_code, write_sidecar
 from airflow_kart.artifacts.sidecar.jsonable import as_json
 from airflow_kart.artifacts.sidecar.source import code_of
-from airflow_kart.artifacts.staged import sidecar_version
-from airflow_kart.artifacts.state import look_at
+from airflow_kart.artifacts.staged import Unmoved, sidecar_version
+from airflow_kart.artifacts.state import TargetState, look_at
 from airflow_kart.artifacts.target import Target
 from airflow_kart.audit.restored import NotAdopted, again, read_before
 from airflow_kart.audit.verification import Ready, Source, verified
 from airflow_kart.audit.walk import sidecars
-from airflow_kart.exceptions import ConfigurationError, ConflictError, IdentityError, KartError
+from airflow_kart.exceptions import ConfigurationError, ConflictError, IdentityError, KartError, LockError, StorageError
 from airflow_kart.formats import options_of
 from airflow_kart.identity.code import AUTO, code_version_of
 from airflow_kart.identity.encoding import digest
@@ -36,7 +36,7 @@ from airflow_kart.identity.lookup import LOOKED_UP, find_class_named
 from airflow_kart.identity.names import logical_class_name
 from airflow_kart.locks import Hold, Holder, Locks, Taken, locks_for
 from airflow_kart.runtime.single_flight import whereabouts
-from airflow_kart.storage import Store
+from airflow_kart.storage import KeepsFiles, Store, Upload
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.content import content_key, content_of
 from airflow_kart.tasks.model import Task
@@ -164,23 +164,18 @@ def held(locks: Locks, unique_id: str, words: str) -> Iterator[Hold]:
         yield hold
 
 
-def rewritten(store: Store, uri: str, sidecar: Sidecar, changed: Mapping[str, Any]) -> None:
-    """Write a sidecar anew, with changed parts; ``None`` takes a part away.
+def rewritten(store: Store, uri: str, sidecar: Sidecar, changed: Mapping[str, Any], expected: str | None) -> None:
+    """Write the sidecar of an artifact at a uri from another sidecar, with changed parts; ``None`` takes a part away.
 
     Raises:
-        NotAdopted: another writer has replaced the sidecar.
+        NotAdopted: another sidecar is there than the expected one.
     """
-    new = Sidecar.of(replace(sidecar.artifact, uri=uri), _with(sidecar, changed))
+    gone = {"schema_version", "artifact", *(name for name, part in changed.items() if part is None)}
+    parts = {name: part for name, part in {**sidecar.content, **changed}.items() if name not in gone}
     try:
-        write_sidecar(store, new, sidecar.version)
+        write_sidecar(store, Sidecar.of(replace(sidecar.artifact, uri=uri), parts), expected)
     except ConflictError:
         raise NotAdopted(_REPLACED) from None
-
-
-def _with(sidecar: Sidecar, changed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parts of a sidecar without the artifact's record, with changed parts; ``None`` takes a part away."""
-    gone = {"schema_version", "artifact", *(name for name, part in changed.items() if part is None)}
-    return {name: part for name, part in {**sidecar.content, **changed}.items() if name not in gone}
 
 
 @dataclass
@@ -201,6 +196,7 @@ class _Adoption:
         self.code: dict[str, str | None] = {"code_version": counts, "fingerprint": code_of(self.cls).get("")}
         at = dt.datetime.now(dt.timezone.utc).isoformat()
         self.record |= {"class": self.name, "at": at, "new": self.code, "verified": 0}
+        self.inputs_now: dict[str, tuple[TargetState, str | None]] = {}
         self.restoration = Restoration(self.workspace, any_id=True)
         self.locks = locks_for(self.workspace)
 
@@ -271,6 +267,8 @@ class _Adoption:
                     ready = self._examined(task, candidate)
                     if ready is not None:
                         self._publish(ready, hold)
+        except (StorageError, LockError):
+            raise
         except (NotAdopted, KartError, FileNotFoundError) as error:
             logger.info("%s is not adopted: %s", words, error)
             return became("skipped", str(error))
@@ -298,68 +296,77 @@ class _Adoption:
         found = targets_of(task)
         written = {target.uri for target in own_targets(task, [target for _, target in found])}
         own = [(path, target) for path, target in found if target.uri in written]
-        if task.unique_id != candidate.unique_id:
-            states = [target.state() for _, target in own]
-            if all(state.complete for state in states):
-                return None
-            for state in states:
-                if state.sidecar is not None and (state.sidecar.damage or state.sidecar.is_requested):
-                    raise NotAdopted(f"under its new id: {state.reason}")
-        sources = [_source(target, task.unique_id, candidate.unique_id) for _, target in own]
+        states = [target.state() for _, target in own]
+        if task.unique_id != candidate.unique_id and all(state.complete for state in states):
+            return None
+        sources = [
+            _source(target, state, task.unique_id, candidate.unique_id)
+            for (_, target), state in zip(own, states, strict=True)
+        ]
         if len({source.sidecar.publication for source in sources} - {None}) > 1:
             raise NotAdopted("its outputs are of different runs")
         first = sources[0].sidecar
         if first.content["task"].get("parameters") != candidate.task["parameters"]:
             raise NotAdopted(_REPLACED)
-        read, changed = read_before(task, first)
-        described = task_parts(task, read, Redaction(task))
+        read = read_before(task, first, self.inputs_now)
+        described = task_parts(task, read.checksums, Redaction(task))
         dynamic = [part for part in first.content.get("upstream") or () if part.get("dynamic")]
-        content = content_of(task, read)
+        content = content_of(task, read.contents)
         key = content_key(task, content, own) if content is not None and "content_key" in first.content else None
         parts = {"task": described["task"], "source": described["source"], "content_key": key}
         if task.unique_id != candidate.unique_id:
             parts["upstream"] = described["upstream"] + dynamic
-        if changed:
-            parts["upstream_code"] = upstream_code(changed)
+        if read.moved:
+            parts["upstream_code"] = upstream_code(read.sidecars)
         records = [record for record in first.adoptions if self._is_mine(record)]
         made_as: Mapping[str, Any] = records[0] if records else {"old": first.code, "unique_id": first.unique_id}
 
         def seed() -> bytes:
-            return content_of(task, read, made_as["old"]) or bytes.fromhex(made_as["unique_id"])
+            return content_of(task, read.contents, made_as["old"]) or bytes.fromhex(made_as["unique_id"])
 
         return Ready(task, sources, parts, seed)
 
     def _publish(self, ready: Ready, hold: Hold) -> None:
-        first = ready.sources[0]
-        copies = [source for source in ready.sources if source.uri != source.target.uri]
-        if copies:
-            metadata = object_metadata(ready.task)
-            with Publication({source.target.uri: source.target.store for source in ready.sources}) as publication:
-                for source in copies:
-                    target, made = source.target, replace(source.sidecar.artifact, uri=source.uri)
-                    publication.stage_copy(target.uri, target.store, target.store, made, metadata)
-                for target, uri, sidecar in copies:  # the bytes staged are those of the sidecar that was there all the time
-                    if sidecar_version(target.store, uri) != sidecar.version:
-                        raise NotAdopted(_REPLACED)
-                hold.check()
-                changed = {**ready.parts, "adopted": self._records(first)}
-                publication.publish(_with(first.sidecar, changed), of_run=False)
+        self._publish_copies(ready, hold)
         for source in ready.sources:
             if source.uri == source.target.uri:
                 old = source.sidecar.content
                 before = {name: old.get(name) for name, part in ready.parts.items() if old.get(name) != as_json(part)}
-                if not before:  # adopted already, by a process that was killed before the next output's turn
-                    continue
-                hold.check()
-                adopted = self._records(source, before=before)
-                rewritten(source.target.store, source.uri, source.sidecar, {**ready.parts, "adopted": adopted})
+                if before:  # else a process that was killed before the next output's turn adopted this one
+                    self._write(source, ready.parts, source.sidecar.version, before=before)
         if (key := ready.parts["content_key"]) is not None:
             index.record(self.workspace, key, [source.target.uri for source in ready.sources])
 
-    def _records(self, source: Source, **more: object) -> list[Mapping[str, Any]]:
+    def _publish_copies(self, ready: Ready, hold: Hold) -> None:
+        """Publish all artifacts before the first sidecar: no artifact counts without."""
+        store = self.workspace.store
+        copies = [source for source in ready.sources if source.uri != source.target.uri and not source.there]
+        metadata = object_metadata(ready.task) if copies and not isinstance(store, KeepsFiles) else {}
+        uploads: list[Upload | Unmoved] = []
+        try:
+            for target, uri, sidecar, _ in copies:
+                uploads.append(copy_of(target.uri, store, store, replace(sidecar.artifact, uri=uri), metadata))
+                if sidecar_version(store, uri) != sidecar.version:  # then the bytes may be others than the sidecar's
+                    raise NotAdopted(_REPLACED)
+            hold.check()
+            places = [source.target.uri for source in copies]
+            with store.publishing([*places, *map(sidecar_uri, places)]):
+                for uri, upload in zip(places, uploads, strict=True):
+                    left = store.stat(uri)  # by a process that was killed before it wrote the sidecar
+                    upload.publish(left.version if left is not None else None)
+                for source in copies:
+                    self._write(source, ready.parts, None)
+        except ConflictError:
+            raise NotAdopted(_REPLACED) from None
+        finally:
+            for upload in uploads:
+                upload.discard()
+
+    def _write(self, source: Source, parts: Mapping[str, Any], expected: str | None, **more: object) -> None:
         sidecar = source.sidecar
         origin = {"unique_id": sidecar.unique_id, "uri": source.uri, "sha256": sidecar.artifact.sha256, "old": sidecar.code}
-        return [*sidecar.adoptions, {**self.record, **origin, **more}]
+        adopted = [*sidecar.adoptions, {**self.record, **origin, **more}]
+        rewritten(self.workspace.store, source.target.uri, sidecar, {**parts, "adopted": adopted}, expected)
 
     def _refreshed(self, uri: str) -> Adopted | None:
         """Let the sidecar of an artifact downstream name the present code of the class, too."""
@@ -368,25 +375,33 @@ class _Adoption:
         old = _upstream(sidecar, self.name) if sidecar is not None else ()
         if sidecar is None or sidecar.unique_id is None or now is None or not self.in_place.intersection(old):
             return None
+        if sidecar.replaces is not None or sidecar.damage is not None:  # it runs anyway
+            return None
         task = sidecar.content["task"]
         words = f"{str(sidecar.class_name).rpartition('.')[2]}({task.get('label') or ''})"
         outcome, reason = "adopted", f"upstream: {self.record['reason']}"
         new = sorted({now if fingerprint in self.in_place else fingerprint for fingerprint in old})
-        more = {"old": {"code_version": None, "fingerprint": next(iter(self.in_place.intersection(old)))}}
-        records = self._records(Source(None, uri, sidecar), before={"upstream_code": {self.name: list(old)}}, **more)  # type: ignore[arg-type]
-        changed = {"upstream_code": {**sidecar.content["upstream_code"], self.name: new}, "adopted": records}
+        origin = {"unique_id": sidecar.unique_id, "uri": uri, "sha256": sidecar.artifact.sha256}
+        code = {"code_version": None, "fingerprint": next(iter(self.in_place.intersection(old)))}
+        record = {**self.record, **origin, "old": code, "before": {"upstream_code": {self.name: list(old)}}}
+        changed = {
+            "upstream_code": {**sidecar.content["upstream_code"], self.name: new},
+            "adopted": [*sidecar.adoptions, record],
+        }
         try:
             if not self.dry_run:
                 with held(self.locks, sidecar.unique_id, f"the adoption of {words}"):
-                    rewritten(store, uri, sidecar, changed)
+                    rewritten(store, uri, sidecar, changed, sidecar.version)
         except NotAdopted as error:
             outcome, reason = "skipped", str(error)
         return Adopted(outcome, words, sidecar.unique_id, sidecar.unique_id, uri, reason)
 
 
-def _source(target: Target, new_id: str, old_id: str) -> Source:
+def _source(target: Target, now: TargetState, new_id: str, old_id: str) -> Source:
     """Return the artifact that a target had under an earlier id."""
     uri = target.uri.replace(new_id, old_id)
+    if uri != target.uri and now.sidecar is not None and not now.complete:
+        raise NotAdopted(f"under its new id: {now.reason}")
     state, name = look_at(target.store, uri, target.format, None), posixpath.basename(uri)
     if not state.complete or state.sidecar is None:
         raise NotAdopted(f"{name}: {state.reason}")
@@ -394,7 +409,7 @@ def _source(target: Target, new_id: str, old_id: str) -> Source:
         raise NotAdopted(f"{name}: the artifact is of another task, {state.sidecar.unique_id}")
     if state.sidecar.artifact.options != as_json(options_of(target.format)):
         raise NotAdopted(f"{name}: the artifact was written with other options than the target has")
-    return Source(target, uri, state.sidecar)
+    return Source(target, uri, state.sidecar, now.complete)
 
 
 def _upstream(sidecar: Sidecar, name: str) -> tuple[str, ...]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
+from airflow_kart.artifacts.external import ExternalTarget
 from airflow_kart.artifacts.sidecar import Sidecar
+from airflow_kart.artifacts.target import Target, TargetState
 from airflow_kart.identity.names import logical_class_name
 from airflow_kart.parameters.parametrized import held_tasks
+from airflow_kart.tasks.content import input_content
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import describe_path
 from airflow_kart.tasks.outputs import read_targets
@@ -43,13 +46,33 @@ def _held(value: object) -> list[Mapping[str, Any]]:
     return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, Mapping)]
 
 
-def read_before(task: Task, sidecar: Sidecar) -> tuple[dict[str, str], list[Sidecar]]:
-    """Return the checksums that a task's inputs had when its artifact was made, by their present uris.
+class Read(NamedTuple):
+    """The inputs that a task had when its artifact was made, by their present uris."""
+
+    checksums: dict[str, str]
+    contents: dict[str, str]
+    """Of inputs that still have these bytes, as :func:`~airflow_kart.tasks.content.input_content` returns them."""
+    sidecars: list[Sidecar]
+    moved: bool
+    """Whether an input has another unique id now."""
+
+
+def _now(target: Target) -> tuple[TargetState, str | None]:
+    """Return the state of an input and its SHA-256, of an external one as far as the workspace knows it."""
+    state, located = target.state(), target.located()
+    known = located.checksum(hashed=False) if isinstance(located, ExternalTarget) else None
+    return state, known or state.sha256
+
+
+def read_before(task: Task, sidecar: Sidecar, inputs_now: dict[str, tuple[TargetState, str | None]]) -> Read:
+    """Return the inputs that a task had when its artifact was made.
 
     An input that has another unique id now must be there with equal bytes: else a run would read something else.
 
-    Returns:
-        The checksums, and the sidecars of all inputs where one of them has another id now.
+    Args:
+        task: the task.
+        sidecar: of the artifact.
+        inputs_now: the states and checksums of inputs that are known by now, by uri.
 
     Raises:
         NotAdopted: the task requires other inputs now.
@@ -58,26 +81,26 @@ def read_before(task: Task, sidecar: Sidecar) -> tuple[dict[str, str], list[Side
     parts = {tuple(part["key"]): part for part in sidecar.content.get("upstream") or () if not part.get("dynamic")}
     if parts.keys() != {path for path, _ in inputs}:
         raise NotAdopted("its requires() names other inputs now")
-    checksums: dict[str, str] = {}
-    moved_any = False
+    read = Read({}, {}, [], any(parts[path]["unique_id"] != required.unique_id for path, required in inputs))
     for path, required in inputs:
         part, targets = parts[path], read_targets(required)
-        moved = part["unique_id"] != required.unique_id
-        moved_any = moved_any or moved
         if part["class"] != logical_class_name(type(required)) or len(part["artifacts"]) != len(targets):
             raise NotAdopted(f"its input {describe_path(path)} is another now")
         for artifact, target in zip(part["artifacts"], targets, strict=True):
-            if moved:
-                state = target.state()
-                same_file = state.sha256 is None and target.located().uri == artifact["uri"]  # made by others
-                if not (state.complete and (same_file or state.sha256 == artifact["sha256"])):
-                    raise NotAdopted(
-                        f"its input {required!r} has another id now, and no artifact of equal bytes there; adopt or run "
-                        f"{type(required).__name__} first"
+            if target.uri not in inputs_now:
+                inputs_now[target.uri] = _now(target)
+            (state, now), then = inputs_now[target.uri], artifact["sha256"]
+            if part["unique_id"] != required.unique_id and not (state.complete and now == then):
+                raise NotAdopted(
+                    f"its input {required!r} has another id now, and no artifact of equal bytes there; adopt or run "
+                    f"{type(required).__name__} first"
+                )
+            if then is not None:
+                read.checksums[target.uri] = then
+                if now == then:
+                    read.contents[target.uri] = input_content(
+                        target, then, state.sidecar.artifact if state.sidecar else None
                     )
-            if artifact["sha256"] is not None:
-                checksums[target.uri] = artifact["sha256"]
-    if not moved_any:
-        return checksums, []
-    states = (target.state() for _, required in inputs for target in read_targets(required))
-    return checksums, [state.sidecar for state in states if state.sidecar is not None]
+            if state.sidecar is not None:
+                read.sidecars.append(state.sidecar)
+    return read

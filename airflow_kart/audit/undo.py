@@ -70,7 +70,7 @@ def _undone(workspace: Workspace, locks: Locks, uri: str, name: str, adoption: s
         if not dry_run:
             with held(locks, own_id, f"the end of an adoption, {words}"):
                 if "before" in record:
-                    rewritten(store, uri, sidecar, _before(sidecar, record))
+                    rewritten(store, uri, sidecar, _before(sidecar, record), sidecar.version)
                 else:
                     # The sidecar goes last: a killed process leaves no artifact that nobody finds.
                     with store.publishing([uri, sidecar_uri(uri)]):

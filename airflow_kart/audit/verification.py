@@ -26,6 +26,8 @@ class Source(NamedTuple):
     target: Target
     uri: str
     sidecar: Sidecar
+    there: bool
+    """Whether the artifact is at the target already."""
 
 
 class Ready(NamedTuple):

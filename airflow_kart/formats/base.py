@@ -165,6 +165,18 @@ def options_of(target_format: Format) -> dict[str, object]:
     return given
 
 
+def reading_options(target_format: object) -> dict[str, object]:
+    """Return the plain options of a format that concern reading only, which no sidecar records; an inner format's in their place."""
+    found: dict[str, object] = {}
+    for name, field in getattr(target_format, "__dataclass_fields__", {}).items():
+        value = getattr(target_format, name)
+        if _is_format(value):
+            found[name] = reading_options(value)
+        elif not field.metadata.get("recorded", True) and isinstance(value, (str, int, float, Mapping)):
+            found[name] = value
+    return found
+
+
 def with_options(target_format: Format, recorded: Mapping[str, object]) -> Format:
     """Return the format with a sidecar's recorded options in place of its own."""
     own = options_of(target_format)

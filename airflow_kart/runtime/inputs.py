@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from airflow_kart.artifacts.external import ExternalTarget
 from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.exceptions import MissingInputError
 from airflow_kart.runtime.session import Session
+from airflow_kart.tasks.content import input_content
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import describe_path
 from airflow_kart.tasks.outputs import needed_targets
@@ -14,22 +16,31 @@ from airflow_kart.tasks.outputs import needed_targets
 
 @dataclass(frozen=True)
 class Inputs:
-    """The artifacts that a task reads, as far as sidecars tell."""
+    """The artifacts that a task reads."""
 
     checksums: dict[str, str]
-    """The SHA-256 values, by uri."""
+    """The SHA-256 values, by uri; of external artifacts too, unless the task's class reuses no equal run."""
+    contents: dict[str, str]
+    """What their loads depend on, as texts by uri."""
     sidecars: list[Sidecar]
 
 
-def inputs_of(task: Task, session: Session) -> Inputs:
+def inputs_of(task: Task, session: Session, *, hashed: bool = True) -> Inputs:
     """Look at the artifacts that a task reads.
+
+    Args:
+        task: the task.
+        session: says how a missing input is made.
+        hashed: whether to read external artifacts whose checksums are unknown.
 
     Raises:
         MissingInputError: some are not there; the message lists each with its uri and the command that makes the input.
     """
     checksums: dict[str, str] = {}
+    contents: dict[str, str] = {}
     sidecars: list[Sidecar] = []
     missing: list[str] = []
+    external: list[tuple[str, ExternalTarget]] = []
     count = 0
     for path, required, target in needed_targets(task):
         state = target.state()
@@ -38,7 +49,10 @@ def inputs_of(task: Task, session: Session) -> Inputs:
                 checksums[target.uri] = state.sidecar.artifact.sha256
                 if state.artifact is not None:  # perhaps in another workspace, which loading names
                     checksums[state.artifact.uri] = state.sidecar.artifact.sha256
+                contents[target.uri] = input_content(target, state.sidecar.artifact.sha256, state.sidecar.artifact)
                 sidecars.append(state.sidecar)
+            elif task.reuse_equal_inputs and isinstance(located := target.located(), ExternalTarget):
+                external.append((target.uri, located))
             continue
         count += 1
         places = "\n    nor at ".join([f"at {target.uri}: {state.reason}", *(other.uri for other in target.others)])
@@ -49,4 +63,8 @@ def inputs_of(task: Task, session: Session) -> Inputs:
         raise MissingInputError(
             f"{task!r} needs {count} input(s) that are not there:\n" + "\n".join(missing), task=repr(task)
         )
-    return Inputs(checksums, sidecars)
+    for uri, located in external:  # now that nothing is missing, reading is worth the time
+        if (sha256 := located.checksum(hashed=hashed)) is not None:
+            checksums[uri] = checksums[located.uri] = sha256
+            contents[uri] = input_content(located, sha256)
+    return Inputs(checksums, contents, sidecars)

@@ -12,12 +12,12 @@ from airflow_kart.artifacts import index
 from airflow_kart.artifacts.publication import Publication
 from airflow_kart.artifacts.sidecar import Sidecar, upstream_code
 from airflow_kart.artifacts.sidecar.source import of_bundle
+from airflow_kart.artifacts.staged import sidecar_version
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import CorruptArtifactError
 from airflow_kart.locks import Hold
 from airflow_kart.runtime.inputs import Inputs
 from airflow_kart.runtime.session import Session
-from airflow_kart.settings import kart_bool
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.content import content_key, content_of
 from airflow_kart.tasks.model import Task
@@ -59,11 +59,11 @@ class Making:
     def content(self) -> bytes | None:
         """Return the digest of the task's content."""
         given = self.session.contents.get(self.task.unique_id)
-        return given or content_of(self.task, self.inputs.checksums)
+        return given or content_of(self.task, self.inputs.contents)
 
     def key(self, content: bytes | None) -> str | None:
         """Return the content key; ``None`` for a task that is neither found by its content nor takes an equal run's artifact."""
-        if content is None or not self.task.reuse_equal_inputs or not _allowed():
+        if content is None or not self.task.reuse_equal_inputs or not self.session.reuses():
             return None
         return content_key(self.task, content, self.targets)
 
@@ -110,6 +110,8 @@ class Making:
                 for (_, target), one in zip(self.targets, equal, strict=True):
                     made = replace(one.sidecar.artifact, uri=one.uri)
                     publication.stage_copy(target.uri, target.store, one.store, made, metadata)
+                if any(sidecar_version(one.store, one.uri) != one.sidecar.version for one in equal):
+                    raise CorruptArtifactError("another run replaces the artifact")  # perhaps before the copy
             except (FileNotFoundError, CorruptArtifactError) as error:
                 logger.info("%r runs, as an equal run's artifact cannot be used: %s", self.task, error)
                 return None
@@ -136,11 +138,6 @@ class Making:
         self.remember(key)
         logger.info("%r is reused: %s", self.task, reason)
         return reason, published
-
-
-def _allowed() -> bool:
-    given = Workspace.current().reuse_equal_inputs
-    return kart_bool("reuse_equal_inputs") if given is None else given
 
 
 def _moment(sidecar: Sidecar) -> str:

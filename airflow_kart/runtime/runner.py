@@ -215,7 +215,7 @@ def _task_steps(
             reason = reason or found.reason
         reason = reason or ASKED_AGAIN
         try:
-            making = Making(task, own, session, hold, redaction, inputs_of(task, session))
+            making = Making(task, own, session, hold, redaction, inputs_of(task, session, hashed=runs))
             result = yield from _reuse_or_make(making, reason, named, runs, asked_by)
         except BaseException as error:
             _tell_end(listener, task, error, redaction)

@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow_kart.locks import Locks, Taken, locks_for
 from airflow_kart.runtime.progress import SILENT, Listener
+from airflow_kart.settings import kart_bool
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task
 
@@ -33,6 +34,7 @@ class Session:
     listener: Listener = SILENT
     contents: Mapping[str, bytes] = field(default_factory=dict)
     _locks: dict[Workspace, Locks] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _reuses: dict[Workspace, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def locks(self) -> Locks:
         """Return the locks of the current workspace; raises as :func:`~airflow_kart.locks.locks_for`."""
@@ -40,3 +42,15 @@ class Session:
         if workspace not in self._locks:
             self._locks[workspace] = locks_for(workspace)
         return self._locks[workspace]
+
+    def reuses(self) -> bool:
+        """Whether equal runs stand in for runs in the current workspace.
+
+        Raises:
+            ConfigurationError: ``[kart] reuse_equal_inputs`` is neither true nor false.
+        """
+        workspace = Workspace.current()
+        if workspace not in self._reuses:
+            given = workspace.reuse_equal_inputs
+            self._reuses[workspace] = kart_bool("reuse_equal_inputs") if given is None else given
+        return self._reuses[workspace]

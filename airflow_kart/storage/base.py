@@ -224,8 +224,13 @@ class KeepsFiles(Protocol):
 class CopiesFast(Protocol):
     """A store that copies an object without reading the bytes."""
 
-    def copied(self, source: str, uri: str) -> Upload | None:
-        """Return a finished upload with the bytes of another object of the store; ``None`` where only reading helps.
+    def copied(self, source: str, uri: str, *, metadata: Mapping[str, str] | None = None) -> Upload | None:
+        """Return a finished upload with the bytes of one version of another object; ``None`` where only reading helps.
+
+        Args:
+            source: the other object; the store keeps both.
+            uri: of the object to be.
+            metadata: as for :meth:`Store.upload`, in place of the source's.
 
         Raises:
             FileNotFoundError: there is no such object.

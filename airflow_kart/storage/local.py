@@ -12,12 +12,12 @@ import datetime as dt
 import functools
 import hashlib
 import io
+import itertools
 import os
 import re
 import socket
 import stat
 import time
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -37,6 +37,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _BETWEEN_LOOKS = 10.0  # seconds between two looks for the uploads of dead processes in one folder
 _MOST_FOLDERS = 10_000
 _LOOK_AGAIN: dict[str, float] = {}
+_NUMBERS = itertools.count(int.from_bytes(os.urandom(4), "big"))  # of uploads; another process may have had this one's id
 _UPLOAD_NAME = re.compile(r"([0-9a-f]{8})-(\d+)-[0-9a-f]{8}")
 
 
@@ -102,7 +103,7 @@ class LocalStore:
         except OSError as error:
             refused("write", uri, error)
 
-    def copied(self, source: str, uri: str) -> LocalUpload | None:
+    def copied(self, source: str, uri: str, *, metadata: Mapping[str, str] | None = None) -> LocalUpload | None:  # noqa: ARG002
         """Return an upload that is a hard link to another file, ``None`` where the file system has no such links."""
         path = path_of(source)
         if not os.path.isfile(path) or os.path.islink(path):
@@ -224,7 +225,7 @@ class LocalUpload:
         self._descriptor = -1
         self._linked = source is not None
         folder = os.path.join(os.path.dirname(path), UPLOADS)
-        self._temporary = os.path.join(folder, f"{_writer()}-{uuid.uuid4().hex[:8]}")
+        self._temporary = os.path.join(folder, f"{_writer()}-{next(_NUMBERS) & 0xFFFFFFFF:08x}")
         _remove_abandoned(folder)
         try:
             self._begin(source)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from airflow_kart import settings
+from airflow_kart.artifacts.external import ExternalTarget
 from airflow_kart.artifacts.sidecar import MadeWith
 from airflow_kart.artifacts.state import Artifact
 from airflow_kart.artifacts.target import TargetState
@@ -210,17 +211,20 @@ def _of_looks(looks: list[_Look]) -> Completeness:
 def _changed_input(node: Node) -> str | None:
     """Return the uri of an input that differs from the one that the task read.
 
-    Checksums decide. Where one of the two is unknown (an external artifact has no sidecar; a moved workspace has other uris
-    than its sidecars record), an input has changed if its file is newer than the task's artifacts.
+    Checksums decide. Where one of the two is unknown (nobody has hashed an external artifact yet; a moved workspace has other
+    uris than its sidecars record), an input has changed if its file is newer than the task's artifacts.
     """
     states = [target.state() for target in node.targets]
     ran = min((state.modified for state in states if state.modified is not None), default=None)
     read = {uri: sha256 for state in states if state.sidecar is not None for uri, sha256 in state.sidecar.inputs.items()}
     for _, _, target in needed_targets(node.task):
         state = target.state()
-        recorded = read.get(target.located().uri)
+        located = target.located()
+        recorded = read.get(located.uri)
         newer = ran is not None and state.modified is not None and state.modified > ran
-        known = recorded is not None and state.sha256 is not None
-        if recorded != state.sha256 if known else newer:
+        now = state.sha256
+        if newer and isinstance(located, ExternalTarget):
+            now = located.checksum(hashed=False)
+        if recorded != now if recorded is not None and now is not None else newer:
             return target.uri
     return None

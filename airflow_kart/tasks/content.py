@@ -11,13 +11,14 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import cast
 
+from airflow_kart.artifacts.sidecar import ArtifactRecord
 from airflow_kart.artifacts.sidecar.jsonable import as_json
 from airflow_kart.artifacts.sidecar.source import code_of
 from airflow_kart.artifacts.target import Target
 from airflow_kart.formats import options_of
+from airflow_kart.formats.base import reading_options
 from airflow_kart.identity.code import AUTO
 from airflow_kart.identity.encoding import digest, encode, encode_items
-from airflow_kart.identity.names import logical_class_name
 from airflow_kart.parameters.parametrized import Parametrized, encoded_parameters, held_tasks
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import KeyPath
@@ -28,16 +29,31 @@ _CONTENT = b"airflow-kart/content/1"
 _KEY = b"airflow-kart/content-key/1"
 
 
-def content_of(task: Task, checksums: Mapping[str, str], code: Mapping[str, str | None] | None = None) -> bytes | None:
-    """Return the digest of a task's content, 16 bytes: class, code version, parameters, and the bytes of each input by its keys.
+def input_content(target: Target, sha256: str, record: ArtifactRecord | None = None) -> str:
+    """Return as a text what a load depends on: the bytes, and how they are decoded. In a CSV, ``1`` may be a number or a text.
+
+    Args:
+        target: the input.
+        sha256: of its bytes.
+        record: from its sidecar; ``None`` for an external artifact, which its target alone says how to decode.
+    """
+    given = target.format
+    how = [record.format, record.options, record.type, record.columns] if record else [given.name, options_of(given)]
+    own = target.checks.schema is not None or hasattr(given, "load_function")  # which may return anything
+    code = code_of(type(target.owner)).get("") if own else None
+    return json.dumps(as_json([sha256, reading_options(given), code, *how]), sort_keys=True)
+
+
+def content_of(task: Task, contents: Mapping[str, str], code: Mapping[str, str | None] | None = None) -> bytes | None:
+    """Return the digest of a task's content, 16 bytes: class, code version, parameters, and each input by its keys.
 
     Args:
         task: the task.
-        checksums: the SHA-256 of each input, by uri.
+        contents: each input by uri, as :func:`input_content` returns it.
         code: ``code_version`` and ``fingerprint`` of the code, as a sidecar has them; by default those of the loaded class.
 
     Returns:
-        ``None`` where an input has no checksum, or where the task holds a task, as a parameter, that it does not require: nobody
+        ``None`` where the bytes of an input are unknown, or where the task holds a task, as a parameter, that it does not require: nobody
         knows what the task takes from that.
     """
     resolution, cls = resolve(task), type(task)
@@ -46,16 +62,17 @@ def content_of(task: Task, checksums: Mapping[str, str], code: Mapping[str, str 
         return None
     inputs = []
     for path, found in resolution.inputs:
-        read = [checksums.get(target.uri) for target in read_targets(found)]
+        read = [contents.get(target.uri) for target in read_targets(found)]
         if None in read:
             return None
         inputs.append([list(path), read])
     plain = {name for name, parameter in cls.get_parameters().items() if not parameter.holds_tasks}
     parameters = {name: found for name, found in encoded_parameters(cast(Parametrized, task)).items() if name in plain}
-    version = cls.code_version if resolution.fingerprint is None else f"{AUTO} {resolution.fingerprint}"
+    version = resolution.version
     if code is not None:
         version = f"{AUTO} {code['fingerprint']}" if code["code_version"] == AUTO else code["code_version"]
-    return digest(_CONTENT, [encode(logical_class_name(cls)), encode(version), encode_items(parameters), encode(inputs)])
+    named = encode(resolution.class_name), encode(version)
+    return digest(_CONTENT, [*named, encode_items(parameters), encode(inputs)])
 
 
 def content_key(task: Task, content: bytes, targets: Iterable[tuple[KeyPath, Target]]) -> str | None:

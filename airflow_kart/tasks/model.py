@@ -96,6 +96,8 @@ class Resolution(NamedTuple):
     """Each required task with its path of keys."""
     class_name: str
     """The logical name that the unique id counts, namespace included."""
+    version: str | None = None
+    """The code version, as the unique id counts it."""
     fingerprint: str | None = None
     """Of the code, where the fingerprint counts in the unique id."""
 

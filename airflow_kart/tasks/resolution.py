@@ -247,7 +247,7 @@ def _resolution(visit: _Visit, first_of: Mapping[bytes, Task], class_name: str, 
         error.add_context(f"{task!r}.requires()", task=repr(task))
         raise
     own_id = unique_id(class_name, version.text, parameters, required)
-    return Resolution(own_id, requirements, inputs, class_name, version.fingerprint)
+    return Resolution(own_id, requirements, inputs, class_name, *version)
 
 
 def _cycle_message(path: list[Task], again: Task) -> str:

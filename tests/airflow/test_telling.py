@@ -25,6 +25,7 @@ from airflow_kart import (
     build,
 )
 from airflow_kart.exceptions import BindingError, ParameterError
+from airflow_kart.locks import Holder, Taken, locks_for
 from airflow_kart.operators.xcom import kart_result, pulled_by, unpacked
 
 DAY = dt.date(2024, 5, 6)
@@ -363,6 +364,16 @@ def test_metrics_arrive_at_a_statsd_server(run_dag, statsd):
         KartOperator(task_id="sum", task=Sum())
     run_dag(single)
     assert {"airflow.kart.hits:1|c", "airflow.kart.reuses.telling_metrics_3:1|c"} < set(statsd())
+
+
+def test_a_wait_arrives_at_a_statsd_server(run_dag, statsd, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__KART__LOCK_TIMEOUT", "1")
+    lease = locks_for(Workspace.current()).acquire(Two().unique_id, Holder("another run"))
+    assert not isinstance(lease, Taken)
+    run = run_dag(KartDag("telling_waits", Two(), schedule=None))
+    lease.release()
+    assert run.state == "failed"
+    assert statsd() == ["airflow.kart.waits.telling_waits:1|c", "airflow.kart.waits:1|c"]
 
 
 # The report.

@@ -2,7 +2,8 @@
 
 fake-gcs-server ignores the condition of a request to compose, and keeps the generation of what it replaces. The front
 composes by putting the sources together and inserting them, whose condition the server does look at in one step. It ignores
-the condition of a request to remove, too: the front looks at it, and lets nothing be inserted meanwhile.
+the condition of a request to remove, too: the front looks at it, and lets nothing be inserted meanwhile; and the condition on
+the source of a rewrite. The server rewrites all at once; from the front a large object takes two requests.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 from harness import http_proxy
 from harness.loopback import free_port, wait_for_answer
 
+_IN_ONE_GO = 16 << 20
 __all__ = ["gcs_connection", "gcs_server", "make_bucket"]
 
 
@@ -87,6 +89,12 @@ class _Front(http_proxy.Handler):
                 found = self.forward("GET", parts.path, {}, b"")
                 if found[0] == 200 and json.loads(found[2])["generation"] != query["ifGenerationMatch"][0]:
                     return 412, {"Content-Type": "application/json"}, b'{"error": {"code": 412, "message": "not that one"}}'
+            if self.command == "POST" and "/rewriteTo/" in parts.path:
+                found = self.forward("GET", parts.path.partition("/rewriteTo/")[0], {}, b"")
+                if found[0] == 200 and json.loads(found[2])["generation"] != query["ifSourceGenerationMatch"][0]:
+                    return 412, {"Content-Type": "application/json"}, b'{"error": {"code": 412, "message": "not that one"}}'
+                if found[0] == 200 and int(json.loads(found[2])["size"]) > _IN_ONE_GO and "rewriteToken" not in query:
+                    return 200, {"Content-Type": "application/json"}, b'{"done": false, "rewriteToken": "go on"}'
             return super().ask(body)
 
     def _compose(self, path: str, query: dict[str, list[str]], asked: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:

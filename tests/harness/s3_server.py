@@ -1,7 +1,7 @@
 """An S3 service on loopback: moto, in a process of its own.
 
 moto looks at a condition and acts afterwards, with other requests in between; when a multipart upload is completed it
-knows no ``If-Match``, and fails where there is no such upload; it says of every upload that it was begun in 2010; and it
+knows no ``If-Match``, and fails where there is no such upload; of the source of a copy it knows no condition; it says of every upload that it was begun in 2010; and it
 copies all of an object, twice, for each range of it.
 Its requests are therefore taken one by one here, and those things are seen to; the rest is moto's own.
 """
@@ -24,7 +24,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 from harness.loopback import free_port, wait_for_answer
 
@@ -114,7 +114,14 @@ class _OneByOne:
         return [answer]
 
     def _refusal(self, environ: dict[str, Any]) -> tuple[str, str]:
-        """Return the status and code of an error where an upload is to be completed that cannot be, else nothing."""
+        """Return the status and code of an error where an upload is to be completed or copied to that cannot be, else nothing."""
+        copied = environ.get("HTTP_X_AMZ_COPY_SOURCE")
+        if copied is not None:
+            _, name, key = f"/{unquote(copied).lstrip('/')}".split("/", 2)
+            source = self._buckets()[name].keys.get(key)
+            wanted = environ.get("HTTP_X_AMZ_COPY_SOURCE_IF_MATCH")
+            if source is not None and wanted is not None and source.etag.strip('"') != wanted.strip('"'):
+                return "412 Precondition Failed", "PreconditionFailed"
         upload = parse_qs(environ.get("QUERY_STRING", "")).get("uploadId")
         if environ["REQUEST_METHOD"] != "POST" or not upload:
             return "", ""

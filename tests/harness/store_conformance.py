@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_kart.exceptions import ConflictError
-from airflow_kart.storage import LOCKS, Store
+from airflow_kart.storage import LOCKS, CopiesFast, Store
 
 __all__ = ["MB", "EveryStore", "get", "put"]
 
@@ -250,6 +250,32 @@ class EveryStore:
         assert len(found) == 100_000
         assert len(set(found)) == 1
         assert list(store.list(f"{base}/")) == [uri]
+
+    def test_a_copy_is_of_one_version_and_published_like_any_upload(self, store: Store, base: str) -> None:
+        if not isinstance(store, CopiesFast):
+            pytest.skip("the store copies nothing fast")
+        source, uri, data = f"{base}/a/sour ce+%é.bin", f"{base}/b/copy.bin", os.urandom(20 * MB)
+        with pytest.raises(FileNotFoundError):
+            store.copied(source, uri)
+        put(store, source, data)
+        upload = store.copied(source, uri, metadata={"unique-id": "1"})
+        assert upload is not None
+        put(store, source, b"other" * 4 * MB)
+        assert store.stat(uri) is None
+        assert list(store.list(f"{base}/")) == [source]
+        put(store, uri, b"first")
+        with pytest.raises(ConflictError):
+            upload.publish(None)
+        found = store.stat(uri)
+        assert found is not None
+        assert upload.publish(found.version) == getattr(store.stat(uri), "version", "")
+        upload.discard()
+        assert get(store, uri) == data
+        unwanted = store.copied(source, f"{base}/c")
+        assert unwanted is not None
+        unwanted.finish()
+        unwanted.discard()
+        assert sorted(store.list(f"{base}/")) == [source, uri]
 
     def test_listing_goes_below_a_prefix_only(self, store: Store, base: str) -> None:
         uris = {f"{base}/{name}" for name in ["a/1", "a/b/2", "ab/3", "c"]}

@@ -22,6 +22,8 @@ import pytest
 import xxhash
 from harness import racing
 from harness.bucket_kind import Kind
+from harness.counting_proxy import bytes_sent, counting
+from harness.http_proxy import Rule, started
 from harness.store_conformance import MB, EveryStore, get, put
 
 from airflow_kart.artifacts.checksum import sha256_of
@@ -293,6 +295,67 @@ def test_more_parts_than_one_request_composes(store: BucketStore, base: str) -> 
     with store.open(f"{base}/a") as stream:
         assert stream.hexdigest() == xxhash.xxh3_128_hexdigest(data)  # type: ignore[attr-defined]
     assert everything_below(store, base) == [f"{base}/a"]
+
+
+@pytest.mark.parametrize("size", [8 * MB + 1, 16 * MB, 33 * MB + 7])
+def test_a_copy_inside_the_service_moves_no_bytes_here(kind: Kind, size: int) -> None:
+    data = random_bytes(size)
+    put(kind.store(), f"{kind.base}/a", data)
+    with counting(kind.address) as proxy:
+        store = kind.store(proxy)
+        if kind.name == "s3":
+            store.service.copied_at_once = 8 * MB  # in parts, of which the last one is short
+        upload = store.copied(f"{kind.base}/a", f"{kind.base}/b", metadata={"unique-id": "1"})
+        assert upload is not None
+        upload.publish(None)
+        assert bytes_sent(proxy) < 100_000
+    store = kind.store()
+    assert get(store, f"{kind.base}/b") == data
+    assert metadata_of(store, f"{kind.base}/b")["unique-id"] == "1"
+    assert everything_below(store, kind.base) == [f"{kind.base}/a", f"{kind.base}/b"]
+    assert list(store.abandoned_uploads(f"{kind.base}/")) == []
+
+
+COPYING = {
+    "s3": {"method": "PUT", "path": ".*partNumber=.*", "body": "<Error><Code>NotImplemented</Code></Error>"},
+    "gcs": {"method": "POST", "path": ".*/rewriteTo/.*"},
+}
+
+
+def test_who_refuses_to_copy_lets_the_bytes_be_read(kind: Kind) -> None:
+    data = random_bytes(9 * MB)
+    put(kind.store(), f"{kind.base}/a", data)
+    status = 501 if kind.name == "s3" else 403
+    rules: Any = COPYING[kind.name]
+    with started(kind.address, Rule("answer", status=status, **rules)) as proxy:
+        store = kind.store(proxy)
+        assert store.copied(f"{kind.base}/a", f"{kind.base}/b") is None
+    with started(kind.address, Rule("answer", status=503, times=2, **{**rules, "body": ""})) as proxy:
+        upload = kind.store(proxy).copied(f"{kind.base}/a", f"{kind.base}/b")
+        assert upload is not None
+        upload.discard()
+    store = kind.store()
+    assert store.copied(f"{kind.base}/a", f"{kind.base}/b") is not None  # and never published
+    put(store, f"{kind.base}/small", b"x")
+    assert store.copied(f"{kind.base}/small", f"{kind.base}/b") is None
+    assert [upload.uri for upload in store.abandoned_uploads(f"{kind.base}/")] == [f"{kind.base}/b"]
+    assert store.stat(f"{kind.base}/b") is None
+
+
+def test_an_object_that_is_replaced_before_it_is_copied_is_not_copied(kind: Kind) -> None:
+    store: Any = kind.store()
+    put(store, f"{kind.base}/a", random_bytes(9 * MB))
+    begin = store.service.begin
+
+    def replaced_first(*given: Any) -> str:
+        del store.service.begin
+        put(store, f"{kind.base}/a", random_bytes(9 * MB))
+        return str(begin(*given))
+
+    store.service.begin = replaced_first
+    assert store.copied(f"{kind.base}/a", f"{kind.base}/b") is None
+    assert everything_below(store, kind.base) == [f"{kind.base}/a"]
+    assert list(store.abandoned_uploads(f"{kind.base}/")) == []
 
 
 KILLED = """

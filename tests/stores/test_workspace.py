@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from harness import gcs_server, s3_server
+from harness.store_conformance import put
 
 from airflow_kart import (
     ExternalTask,
@@ -24,7 +25,7 @@ from airflow_kart import (
     build,
 )
 from airflow_kart.exceptions import CorruptArtifactError, LockError, StorageError
-from airflow_kart.storage import Store, store_for
+from airflow_kart.storage import INDEX, Store, store_for
 
 RAN: list[str] = []
 
@@ -219,17 +220,34 @@ def test_the_configured_workspaces_are_read(workspace: Workspace, tmp_path: Path
     assert RAN == ["Total 10"]
 
 
-def test_external_tasks_in_buckets(workspace: Workspace) -> None:
+def test_external_tasks_in_buckets(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     class Delivered(ExternalTask[str]):
         def output(self) -> Target:
             return self.make_target(f"{workspace.directory}-incoming/a.txt")
 
     with workspace:
         assert not Delivered().complete()
-        upload = workspace.store.upload(f"{workspace.directory}-incoming/a.txt")
-        upload.write(b"hello")
-        upload.publish()
+        put(workspace.store, Delivered().output().uri, b"hello")
         assert build(Delivered()) == "hello"
+
+        class Reader(TaskOnKart[str]):
+            def requires(self) -> Delivered:
+                return Delivered()
+
+            def run(self) -> None:
+                RAN.append("Reader")
+                self.dump(self.load())
+
+        monkeypatch.setattr("airflow_kart.artifacts.external._UNSETTLED", -5.0)
+        build(Reader())
+        kept = [workspace.store.read(uri) for uri in workspace.store.list(f"{workspace.directory}/{INDEX}/")]
+        put(workspace.store, Delivered().output().uri, b"hello")
+        build(Reader(), rerun=["Delivered"])
+        assert RAN == ["Reader"]
+        put(workspace.store, Delivered().output().uri, b"other")
+        assert build(Reader(), rerun=["Delivered"]) == "other"
+        assert [entry for entry in kept if entry is not None and Delivered().output().uri.encode() in entry.data]
+        assert RAN == ["Reader"] * 2
 
 
 def test_restoration(workspace: Workspace) -> None:

@@ -157,7 +157,26 @@ class TestModificationTimeCheck:
         os.utime(workspace / "source.txt", (later, later))
         assert reason_of(Fresh()) == f"{workspace}/source.txt has changed since it ran"
         build(Fresh())
+        assert RAN == []  # its bytes are as they were
+        (workspace / "source.txt").write_text("2")
+        os.utime(workspace / "source.txt", (later, later))
+        assert reason_of(Fresh()) == f"{workspace}/source.txt has changed since it ran"
+        build(Fresh())
         assert RAN == ["Fresh"]
+
+    def test_equal_bytes_are_no_change_once_somebody_has_hashed_them(
+        self, workspace: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("airflow_kart.artifacts.external._UNSETTLED", 0.0)
+        build(Fresh())
+        later = time.time() + 5
+        os.utime(workspace / "source.txt", (later, later))
+        assert not Fresh().complete()
+        build(Fresh())
+        assert Fresh().complete()
+        (workspace / "source.txt").write_text("2")
+        os.utime(workspace / "source.txt", (later, later))
+        assert not Fresh().complete()
 
     def test_plan_complete_and_views_give_one_answer(self, workspace: Path) -> None:
         answers = []
@@ -254,8 +273,9 @@ class TestModificationTimeCheck:
         with Workspace(str(moved)):
             assert Fresh().complete()
 
-    def test_a_missing_input_is_made_first(self) -> None:
+    def test_a_missing_input_is_made_first(self, workspace: Path) -> None:
         build(Fresh())
+        (workspace / "source.txt").write_text("2")
         Bottom().output().remove()
         RAN.clear()
         build(Fresh())

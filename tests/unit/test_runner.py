@@ -18,6 +18,7 @@ import pytest
 
 from airflow_kart import IntParameter, ParameterVisibility, StrParameter, TaskInstanceParameter, TaskOnKart, build
 from airflow_kart.exceptions import MissingInputError, OutputNotDumpedError, ParameterError
+from airflow_kart.runtime.inputs import inputs_of
 from airflow_kart.runtime.plan import Outcome, make_plan
 from airflow_kart.runtime.runner import make_all, run_task
 from airflow_kart.runtime.session import Session
@@ -316,7 +317,7 @@ def test_the_run_is_recorded() -> None:
     assert run["started_at"] <= run["finished_at"]
     assert 0 < run["seconds"] < 60
     assert run["reason"] == "no artifact"
-    content = content_of(Table(), Table().output().sidecar().inputs)
+    content = content_of(Table(), inputs_of(Table(), Session()).contents)
     assert content is not None
     assert run["seed"]["value"] == int(content.hex()[:8], 16)
     assert run["peak_memory_bytes"] > 10_000_000

@@ -14,23 +14,31 @@ from types import ModuleType
 
 def environment() -> dict[str, object]:
     """Return the part of a sidecar that describes the process; the same object until further imports."""
-    return _environment(os.getpid(), len(sys.modules))
+    return _environment(len(sys.modules))
 
 
 @functools.lru_cache(maxsize=1)
-def _environment(pid: int, _modules: int) -> dict[str, object]:
-    return {**_process(pid), "packages": imported_distributions()}
+def _environment(_modules: int) -> dict[str, object]:
+    return {**_process(), "packages": imported_distributions()}
 
 
 @functools.lru_cache(maxsize=1)
-def _process(pid: int) -> dict[str, object]:
+def _process() -> dict[str, object]:
     return {
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
         "platform": _platform(),
         "host": socket.gethostname(),
-        "pid": pid,
+        "pid": os.getpid(),
     }
+
+
+def _forget_in_child() -> None:
+    _environment.cache_clear()
+    _process.cache_clear()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
 
 
 def _platform() -> str:

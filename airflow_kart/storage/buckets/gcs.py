@@ -31,7 +31,7 @@ from airflow_kart.storage.buckets.faults import (
 )
 from airflow_kart.storage.buckets.gcs_client import GCSSession, new_session
 from airflow_kart.storage.buckets.metadata import UPLOAD_KEY
-from airflow_kart.storage.buckets.service import BucketKey, Head, ListedObject, Page, Unfinished
+from airflow_kart.storage.buckets.service import BucketKey, Head, ListedObject, Page, Piece, Unfinished
 from airflow_kart.storage.buckets.store import BucketStore
 from airflow_kart.storage.threads import Threads
 
@@ -64,6 +64,7 @@ class _GCS:
     """Google Cloud Storage as a :class:`~airflow_kart.storage.buckets.service.Service`, by its JSON API."""
 
     metadata_limit = 8 << 10
+    copied_at_once = 5 << 40  # an object of any size
 
     def __init__(self, gcp_conn_id: str | None) -> None:
         self._sessions: PerProcess[GCSSession] = PerProcess(lambda: new_session(gcp_conn_id))
@@ -124,9 +125,18 @@ class _GCS:
         return uuid.uuid4().hex
 
     def put_part(self, place: BucketKey, upload: str, number: int, data: bytes) -> str:
-        key = f"{_hidden(place, upload)}{posixpath.basename(place.key)}/{number:05}"
-        self.put(BucketKey(place.bucket, key), data, ANY, {})
-        return key
+        part = _part(place, upload, number)
+        self.put(part, data, ANY, {})
+        return part.key
+
+    def copy_part(self, place: BucketKey, upload: str, number: int, source: Piece) -> str:
+        """Copy the object as a whole; to another region or class of storage, the service does so bit by bit."""
+        part = _part(place, upload, number)
+        params = {"ifSourceGenerationMatch": source.version, "fields": "done,rewriteToken"}
+        path = f"{_object(source.place)}/rewriteTo{_object(part).removeprefix('/storage/v1')}"
+        while not (answer := self._json("POST", path, place, params=params, json={"contentType": _TYPE}))["done"]:
+            params["rewriteToken"] = answer["rewriteToken"]
+        return part.key
 
     def arrange(self, place: BucketKey, upload: str, parts: Sequence[str]) -> Sequence[str]:
         """Compose parts of parts until one request takes the rest."""
@@ -244,6 +254,10 @@ def _object(place: BucketKey) -> str:
 def _hidden(place: BucketKey, upload: str) -> str:
     """Return the common beginning of the keys of an upload's parts."""
     return posixpath.join(posixpath.dirname(place.key), UPLOADS, upload, "")
+
+
+def _part(place: BucketKey, upload: str, number: int) -> BucketKey:
+    return BucketKey(place.bucket, f"{_hidden(place, upload)}{posixpath.basename(place.key)}/{number:05}")
 
 
 def _stat(found: Any) -> ObjectStat:

@@ -11,6 +11,8 @@ from airflow_kart.storage.threads import Threads
 
 PART = 8 << 20
 """Length of a part in bytes; a longer object is a large one."""
+MOST = 10_000
+"""Parts that an upload may have."""
 
 _AT_ONCE = 4
 _MANY = 5000
@@ -18,7 +20,7 @@ _LARGE_PART = 64 << 20
 
 
 def part_size(number: int) -> int:
-    """Return the length of a part by its number from 1: services take 10,000 parts at most, for objects of any size."""
+    """Return the length of a part by its number from 1: services take :data:`MOST` parts, for objects of any size."""
     return PART if number <= _MANY else _LARGE_PART
 
 
@@ -26,10 +28,11 @@ class Parts:
     """Parts on their way: four at a time, and no more than four in memory.
 
     Args:
-        send: sends a part, given its number from 1 and its bytes, and returns its name in the service; called in threads.
+        send: sends a part, given its number from 1 and its bytes, or whatever stands for them, and returns its name in the
+            service; called in threads.
     """
 
-    def __init__(self, send: Callable[[int, bytes], Any]) -> None:
+    def __init__(self, send: Callable[[int, Any], Any]) -> None:
         self._send = send
         self._pool = Threads(_AT_ONCE, "kart-write")
         self._room = threading.Semaphore(_AT_ONCE)
@@ -41,7 +44,7 @@ class Parts:
         """The number of the part that comes next."""
         return len(self._sent) + 1
 
-    def add(self, data: bytes) -> None:
+    def add(self, data: object) -> None:
         """Send one more part; wait while four are on their way.
 
         Raises:
@@ -67,7 +70,7 @@ class Parts:
         """Send no more parts, and wait for those on their way."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _send_one(self, number: int, data: bytes) -> Any:
+    def _send_one(self, number: int, data: object) -> Any:
         try:
             return self._send(number, data)
         except BaseException as error:

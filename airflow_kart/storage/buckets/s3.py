@@ -16,7 +16,7 @@ from airflow_kart.storage.buckets.faults import ExpiredFault, LostUploadFault, M
 from airflow_kart.storage.buckets.metadata import UPLOAD_KEY
 from airflow_kart.storage.buckets.s3_client import faults_of, new_client
 from airflow_kart.storage.buckets.s3_quick import QuickReads
-from airflow_kart.storage.buckets.service import BucketKey, Head, ListedObject, Page, Unfinished
+from airflow_kart.storage.buckets.service import BucketKey, Head, ListedObject, Page, Piece, Unfinished
 from airflow_kart.storage.buckets.store import BucketStore
 
 _WORDLESS = {"400", "403"}
@@ -44,6 +44,7 @@ class _S3:
     """S3 as a :class:`~airflow_kart.storage.buckets.service.Service`."""
 
     metadata_limit = 2 << 10
+    copied_at_once = 256 << 20  # a request may copy 5 GiB, and takes no longer than a client waits for smaller parts
 
     def __init__(self, aws_conn_id: str | None) -> None:
         self._clients: PerProcess[tuple[Any, str, QuickReads]] = PerProcess(lambda: new_client(aws_conn_id))
@@ -117,9 +118,21 @@ class _S3:
                 Body=data,
                 **_checksum_of_parts(client),
             )
-        # The service wants to hear the checksums of the parts again.
-        sums = {name: value for name, value in answer.items() if name.startswith("Checksum") and name != "ChecksumType"}
-        return {"PartNumber": number, "ETag": answer["ETag"], **sums}
+        return _part(number, answer)
+
+    def copy_part(self, place: BucketKey, upload: str, number: int, source: Piece) -> dict[str, Any]:
+        client = self._client
+        with faults_of(client, place):
+            answer = client.upload_part_copy(
+                Bucket=place.bucket,
+                Key=place.key,
+                UploadId=upload,
+                PartNumber=number,
+                CopySource={"Bucket": source.place.bucket, "Key": source.place.key},
+                CopySourceIfMatch=source.version,
+                CopySourceRange=f"bytes={source.span.start}-{source.span.stop - 1}",
+            )
+        return _part(number, answer["CopyPartResult"])
 
     def arrange(self, place: BucketKey, upload: str, parts: Sequence[Any]) -> Sequence[Any]:  # noqa: ARG002 - the protocol's
         return parts
@@ -211,6 +224,12 @@ def _checksum_of_parts(client: Any) -> dict[str, str]:
     """
     wanted = getattr(client.meta.config, "request_checksum_calculation", None) == "when_supported"
     return {"ChecksumAlgorithm": "CRC32"} if wanted else {}
+
+
+def _part(number: int, answer: Any) -> dict[str, Any]:
+    """Return a part as the service wants to hear of it when the upload is completed, its checksums among the rest."""
+    sums = {name: value for name, value in answer.items() if name.startswith("Checksum") and name != "ChecksumType"}
+    return {"PartNumber": number, "ETag": answer["ETag"], **sums}
 
 
 def _condition(expected: Expected) -> dict[str, str]:

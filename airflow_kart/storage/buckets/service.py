@@ -61,6 +61,14 @@ class BucketKey(NamedTuple):
     """The key of an object, or the common beginning of keys. No character is special."""
 
 
+class Piece(NamedTuple):
+    """Some bytes of one version of an object."""
+
+    place: BucketKey
+    version: str
+    span: range
+
+
 class Service(Protocol):
     """A service that keeps objects in buckets.
 
@@ -69,6 +77,8 @@ class Service(Protocol):
 
     metadata_limit: int
     """Bytes of metadata that an object may have."""
+    copied_at_once: int
+    """Bytes that :meth:`copy_part` copies at most."""
 
     @property
     def who(self) -> str:
@@ -105,6 +115,14 @@ class Service(Protocol):
 
     def put_part(self, place: BucketKey, upload: str, number: int, data: bytes) -> Any:
         """Send a part, counted from 1; return its name in the service."""
+        ...
+
+    def copy_part(self, place: BucketKey, upload: str, number: int, source: Piece) -> Any:
+        """Let the service copy a part from another object; return the part's name in the service.
+
+        Raises:
+            ConflictFault: the other object is of another version.
+        """
         ...
 
     def arrange(self, place: BucketKey, upload: str, parts: Sequence[Any]) -> Sequence[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import logging
 import posixpath
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from airflow_kart.storage.base import (
 )
 from airflow_kart.storage.buckets.body import Body, fill
 from airflow_kart.storage.buckets.faults import ConflictFault, Fault, MissingFault, RefusedFault, Retries, TransientFault
+from airflow_kart.storage.buckets.parts import PART
 from airflow_kart.storage.buckets.ranged import BLOCK, Ranged, RangedStream
 from airflow_kart.storage.buckets.service import BucketKey, Page, Service, bucket_key_of
 from airflow_kart.storage.buckets.upload import ObjectUpload
@@ -36,6 +38,8 @@ from airflow_kart.storage.threads import Threads
 
 _T = TypeVar("_T")
 _LOOKS_PER_PAGE = 20
+
+log = logging.getLogger(__name__)
 
 
 class BucketStore:
@@ -103,6 +107,27 @@ class BucketStore:
     def upload(self, uri: str, *, metadata: Mapping[str, str] | None = None) -> ObjectUpload:
         """Begin to write an object."""
         return ObjectUpload(self, uri, metadata or {})
+
+    def copied(self, source: str, uri: str, *, metadata: Mapping[str, str] | None = None) -> ObjectUpload | None:
+        """Return an upload with the bytes of another object, copied inside the service.
+
+        ``None`` for an object of one part, as fewer requests read and put such an object, and where the service refuses.
+        """
+        found = self.stat(source)
+        if found is None:
+            raise FileNotFoundError(source)
+        if found.size <= PART:
+            return None
+        upload = self.upload(uri, metadata=metadata)
+        try:
+            upload.copy(bucket_key_of(source), found)
+        except BaseException as error:
+            upload.discard()
+            if not isinstance(error, StorageError):
+                raise
+            log.info("the bytes of %s are read instead: %s", source, error)
+            return None
+        return upload
 
     def publishing(self, uris: Iterable[str]) -> contextlib.AbstractContextManager[None]:  # noqa: ARG002 - the protocol's
         """Return at once: buckets have no turns."""

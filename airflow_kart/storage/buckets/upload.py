@@ -1,8 +1,9 @@
 """An object on its way into a bucket.
 
 The upload keeps a small object in memory, and publishing puts the object. The upload sends a large object in parts
-meanwhile, and publishing makes an object of the parts. Either way one conditional request makes the object visible. When
-the answer to this request is lost, the upload recognises its own object by the token in the metadata.
+meanwhile, or lets the service copy them, and publishing makes an object of the parts. Either way one conditional request
+makes the object visible. When the answer to this request is lost, the upload recognises its own object by the token in the
+metadata.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from airflow_kart.exceptions import ConflictError, StorageError
-from airflow_kart.storage.base import ANY, Expected
+from airflow_kart.storage.base import ANY, Expected, ObjectStat
 from airflow_kart.storage.buckets.faults import (
     BusyFault,
     ConflictFault,
@@ -24,8 +25,8 @@ from airflow_kart.storage.buckets.faults import (
     TransientFault,
 )
 from airflow_kart.storage.buckets.metadata import fitted
-from airflow_kart.storage.buckets.parts import Parts, part_size
-from airflow_kart.storage.buckets.service import BucketKey, Service, bucket_key_of
+from airflow_kart.storage.buckets.parts import MOST, Parts, part_size
+from airflow_kart.storage.buckets.service import BucketKey, Piece, Service, bucket_key_of
 
 _T = TypeVar("_T")
 _OF_PUBLISHING = (ConflictFault, MissingFault, LostUploadFault, TransientFault)
@@ -80,6 +81,26 @@ class ObjectUpload:
             self._buffer.write(rest[:room])
             rest = rest[room:]
         return len(view)
+
+    def copy(self, source: BucketKey, found: ObjectStat) -> None:
+        """Let the service fill the upload with an object of another key, in place of writing.
+
+        Args:
+            source: the object.
+            found: its facts; an object of another version is not copied.
+
+        Raises:
+            StorageError: the service does not copy the object.
+        """
+
+        def copy_part(number: int, piece: Piece) -> Any:
+            return self._call("copy to", lambda: self._service.copy_part(self._place, self._upload, number, piece))
+
+        parts = self._begin(copy_part)
+        step = max(self._service.copied_at_once, -(-found.size // MOST))
+        for start in range(0, found.size, step):
+            parts.add(Piece(source, found.version, range(start, min(start + step, found.size))))
+        self.finish()
 
     def restart(self) -> None:
         """Abort the parts sent so far, and begin anew."""
@@ -145,10 +166,13 @@ class ObjectUpload:
         return data
 
     def _send_part(self) -> None:
-        if self._parts is None:
-            self._upload = self._call("write", lambda: self._service.begin(self._place, self._metadata))
-            self._parts = Parts(self._put_part)
-        self._parts.add(self._take())
+        parts = self._parts or self._begin(self._put_part)
+        parts.add(self._take())
+
+    def _begin(self, send: Callable[[int, Any], Any]) -> Parts:
+        self._upload = self._call("write", lambda: self._service.begin(self._place, self._metadata))
+        self._parts = parts = Parts(send)
+        return parts
 
     def _put_part(self, number: int, data: bytes) -> Any:
         return self._call("write", lambda: self._service.put_part(self._place, self._upload, number, data))
