@@ -190,22 +190,15 @@ def replace_all(workspace: Workspace, former: Mapping[str, Sequence[str]], entri
         entries: those to be.
     """
     store, directory = workspace.store, workspace.directory
-    if not isinstance(store, KeepsFiles):
-        for key in former.keys() - entries.keys():
-            store.remove(_entry(directory, key))
-        for key in (key for key, texts in entries.items() if former.get(key) != texts):
-            add_texts(workspace, key, entries[key])
-        return
-    files: dict[str, list[bytes]] = {_file(directory, key): [] for key in former}
+    gone, there = [_entry(directory, key) for key in former.keys() - entries.keys()], former
+    if isinstance(store, KeepsFiles):
+        gone, there = list(store.list(f"{directory.rstrip('/')}/{INDEX}/")), {}
+    for uri in gone:
+        store.remove(uri)
+    _REMEMBERED.clear()
     for key, texts in entries.items():
-        files.setdefault(_file(directory, key), []).append(b"\n%b\n" % json.dumps([key, *texts]).encode())
-    for uri, lines in files.items():
-        upload = store.upload(uri)
-        try:
-            upload.write(b"".join(lines))
-            upload.publish()
-        finally:
-            upload.discard()
+        if there.get(key) != texts:
+            add_texts(workspace, key, texts)
 
 
 def _texts(found: object) -> list[str]:

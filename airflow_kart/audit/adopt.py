@@ -12,31 +12,29 @@ import json
 import logging
 import os
 import posixpath
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from airflow_kart.artifacts import index
 from airflow_kart.artifacts.publication import copy_of
-from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, sidecar_uri, upstream_code, write_sidecar
+from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, sidecar_uri, upstream_code
 from airflow_kart.artifacts.sidecar.jsonable import as_json
 from airflow_kart.artifacts.sidecar.source import code_of
 from airflow_kart.artifacts.staged import Unmoved, sidecar_version
 from airflow_kart.artifacts.state import TargetState, look_at
 from airflow_kart.artifacts.target import Target
+from airflow_kart.audit.records import REPLACED, Adopted, Tell, class_of, held, rewritten
 from airflow_kart.audit.restored import NotAdopted, again, read_before
 from airflow_kart.audit.verification import Ready, Source, verified
 from airflow_kart.audit.walk import sidecars
-from airflow_kart.exceptions import ConfigurationError, ConflictError, IdentityError, KartError, LockError, StorageError
+from airflow_kart.exceptions import ConfigurationError, ConflictError, KartError, LockError, StorageError
 from airflow_kart.formats import options_of
 from airflow_kart.identity.code import AUTO, code_version_of
 from airflow_kart.identity.encoding import digest
-from airflow_kart.identity.lookup import LOOKED_UP, find_class_named
 from airflow_kart.identity.names import logical_class_name
-from airflow_kart.locks import Hold, Holder, Locks, Taken, locks_for
-from airflow_kart.runtime.single_flight import whereabouts
-from airflow_kart.storage import KeepsFiles, Store, Upload
+from airflow_kart.locks import Hold, locks_for
+from airflow_kart.storage import KeepsFiles, Upload
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.content import content_key, content_of
 from airflow_kart.tasks.model import Task
@@ -47,25 +45,8 @@ from airflow_kart.tasks.resolution import one_walk
 from airflow_kart.tasks.restoration import Restoration
 
 ALL = "all"
-_REPLACED = "another run replaced it meanwhile"
 
 logger = logging.getLogger(__name__)
-Tell = Callable[[int, int], object]
-"""Is told how many tasks are done, and of how many."""
-
-
-@dataclass(frozen=True)
-class Adopted:
-    """What became of the artifacts of one task."""
-
-    outcome: str
-    """``adopted``; ``there`` where the artifacts were complete already; ``skipped``; of an undo ``undone`` or ``kept``."""
-    task: str
-    unique_id: str
-    """Before the adoption."""
-    new_id: str | None
-    uri: str
-    reason: str
 
 
 class _Candidate(NamedTuple):
@@ -112,35 +93,11 @@ def adopt(
     if not reason.strip() or verify < 0:
         raise ConfigurationError("adopt(): say in reason why the change does not matter; verify is a number of tasks")
     with Workspace.current() as workspace, one_walk():
-        adoption = _Adoption(workspace, _class_of(workspace, cls), dry_run)
+        adoption = _Adoption(workspace, class_of(workspace, cls), dry_run)
         adoption.record |= {"by": by or _user(), "reason": reason}
         said = json.dumps([adoption.name, adoption.code, adoption.record["by"], reason])
         adoption.record["id"] = digest(b"airflow-kart/adoption/1", [said.encode()]).hex()  # the same for one that goes on
         return adoption.carried_out(verify, versions, tell)
-
-
-def name_in(workspace: Workspace, given: type | str) -> str:
-    """Return the logical name of a class, a text being the name or the end of it.
-
-    Raises:
-        IdentityError: the workspace has no artifact of such a class, or of several.
-    """
-    if isinstance(given, type):
-        return logical_class_name(given)
-    names = {found.sidecar.class_name or "" for found in sidecars(workspace, given)}
-    names = {name for name in names if f".{name}".endswith(f".{given}")}
-    if given not in names and len(names) != 1:
-        which = f"artifacts of several: {', '.join(sorted(names))}" if names else "no artifact of such a class"
-        raise IdentityError(f"{given}: the workspace {workspace.directory} has {which}; give the logical name", task=given)
-    return given if given in names else names.pop()
-
-
-def _class_of(workspace: Workspace, given: type | str) -> Any:
-    name = name_in(workspace, given)
-    found = given if isinstance(given, type) else find_class_named(name)
-    if found is None:
-        raise IdentityError(f"there is no class {name} here; {LOOKED_UP}", task=name)
-    return found
 
 
 def _user() -> str:
@@ -148,34 +105,6 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):  # a container without a list of users
         return str(os.getuid())
-
-
-@contextmanager
-def held(locks: Locks, unique_id: str, words: str) -> Iterator[Hold]:
-    """Hold the lock of a task, without waiting.
-
-    Raises:
-        NotAdopted: another run holds the lock.
-    """
-    got = locks.acquire(unique_id, Holder(words))
-    if isinstance(got, Taken):
-        raise NotAdopted(f"it is being made by {whereabouts(got)}; adopt again afterwards")
-    with Hold(got) as hold:
-        yield hold
-
-
-def rewritten(store: Store, uri: str, sidecar: Sidecar, changed: Mapping[str, Any], expected: str | None) -> None:
-    """Write the sidecar of an artifact at a uri from another sidecar, with changed parts; ``None`` takes a part away.
-
-    Raises:
-        NotAdopted: another sidecar is there than the expected one.
-    """
-    gone = {"schema_version", "artifact", *(name for name, part in changed.items() if part is None)}
-    parts = {name: part for name, part in {**sidecar.content, **changed}.items() if name not in gone}
-    try:
-        write_sidecar(store, Sidecar.of(replace(sidecar.artifact, uri=uri), parts), expected)
-    except ConflictError:
-        raise NotAdopted(_REPLACED) from None
 
 
 @dataclass
@@ -221,9 +150,8 @@ class _Adoption:
                 if sidecar.code != self.code:
                     found.setdefault(sidecar.unique_id, self._candidate(uri, sidecar))
                 adopted.update(one["unique_id"] for one in sidecar.adoptions if "before" not in one)
-                self.in_place |= {
-                    one["old"]["fingerprint"] for one in sidecar.adoptions if "before" in one and self._is_mine(one)
-                }
+                kept = (one for one in sidecar.adoptions if "before" in one and one["class"] == self.name)
+                self.in_place |= {one["old"]["fingerprint"] for one in kept}
             elif any(fingerprint != self.code["fingerprint"] for fingerprint in _upstream(sidecar, self.name)):
                 self.stale.append(uri)
         newest = sorted(found.values(), key=lambda each: each.moment, reverse=True)
@@ -259,7 +187,7 @@ class _Adoption:
         words, new_id = candidate.words, None
         try:
             task = self._restored(candidate)
-            words, new_id = repr(task), task.unique_id
+            new_id = task.unique_id
             if self.dry_run:
                 ready = self._examined(task, candidate)
             else:
@@ -284,9 +212,6 @@ class _Adoption:
             raise NotAdopted("its sidecar has no parameters")
         return again(self.cls, parameters, self.restoration)
 
-    def _is_mine(self, record: Mapping[str, Any]) -> bool:
-        return bool(record["class"] == self.name)
-
     def _examined(self, task: Task, candidate: _Candidate) -> Ready | None:
         """Return a task that can be adopted, ``None`` for one that need not be.
 
@@ -307,7 +232,7 @@ class _Adoption:
             raise NotAdopted("its outputs are of different runs")
         first = sources[0].sidecar
         if first.content["task"].get("parameters") != candidate.task["parameters"]:
-            raise NotAdopted(_REPLACED)
+            raise NotAdopted(REPLACED)
         read = read_before(task, first, self.inputs_now)
         described = task_parts(task, read.checksums, Redaction(task))
         dynamic = [part for part in first.content.get("upstream") or () if part.get("dynamic")]
@@ -318,7 +243,7 @@ class _Adoption:
             parts["upstream"] = described["upstream"] + dynamic
         if read.moved:
             parts["upstream_code"] = upstream_code(read.sidecars)
-        records = [record for record in first.adoptions if self._is_mine(record)]
+        records = [record for record in first.adoptions if record["class"] == self.name]
         made_as: Mapping[str, Any] = records[0] if records else {"old": first.code, "unique_id": first.unique_id}
 
         def seed() -> bytes:
@@ -347,7 +272,7 @@ class _Adoption:
             for target, uri, sidecar, _ in copies:
                 uploads.append(copy_of(target.uri, store, store, replace(sidecar.artifact, uri=uri), metadata))
                 if sidecar_version(store, uri) != sidecar.version:  # then the bytes may be others than the sidecar's
-                    raise NotAdopted(_REPLACED)
+                    raise NotAdopted(REPLACED)
             hold.check()
             places = [source.target.uri for source in copies]
             with store.publishing([*places, *map(sidecar_uri, places)]):
@@ -357,7 +282,7 @@ class _Adoption:
                 for source in copies:
                     self._write(source, ready.parts, None)
         except ConflictError:
-            raise NotAdopted(_REPLACED) from None
+            raise NotAdopted(REPLACED) from None
         finally:
             for upload in uploads:
                 upload.discard()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, sidecar_uri
-from airflow_kart.audit.adopt import Adopted, Tell, held, name_in, rewritten
+from airflow_kart.audit.records import REPLACED, Adopted, Tell, held, name_in, rewritten
 from airflow_kart.audit.restored import NotAdopted
 from airflow_kart.audit.walk import sidecars
 from airflow_kart.exceptions import IdentityError
@@ -62,7 +62,7 @@ def _undone(workspace: Workspace, locks: Locks, uri: str, name: str, adoption: s
     sidecar = read_sidecar(store, uri)
     record = _last(sidecar, name) if sidecar is not None else None
     if sidecar is None or record is None or record["id"] != adoption:
-        return Adopted("kept", name, "", None, uri, "another run replaced it meanwhile")
+        return Adopted("kept", name, "", None, uri, REPLACED)
     own_id = str(sidecar.unique_id)
     words = f"{str(sidecar.class_name).rpartition('.')[2]}({sidecar.content['task'].get('label') or ''})"
     outcome, reason = "undone", f"was adopted by {record['by']}: {record['reason']}"

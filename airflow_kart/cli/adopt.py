@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from airflow.cli.simple_table import AirflowConsole
 from airflow.utils.cli import suppress_logs_and_warning
 
-from airflow_kart.audit.adopt import Adopted, adopt
+from airflow_kart.audit.adopt import adopt
+from airflow_kart.audit.records import Adopted
 from airflow_kart.audit.reindex import reindex
 from airflow_kart.audit.undo import undo_adoption
 from airflow_kart.cli.classes import class_or_name
@@ -27,14 +29,14 @@ def adopt_class(arguments: argparse.Namespace) -> None:
         SystemExit: the command failed; the text gives the reason.
     """
     with given_workspace(arguments) as workspace, workspace:
-        cls, more = class_or_name(arguments.cls), {"dry_run": arguments.dry_run, "tell": _Progress().tell}
+        cls, more = class_or_name(arguments.cls), {"dry_run": arguments.dry_run, "tell": _progress()}
         if arguments.undo:
             found = undo_adoption(cls, **more)
         else:
             versions = arguments.versions or ()
             said = {"reason": arguments.reason or "", "verify": arguments.verify, "by": arguments.by, "versions": versions}
             found = adopt(cls, **said, **more)
-    AirflowConsole().print_as(_each(found) if arguments.each else _counted(found), arguments.output)
+    AirflowConsole().print_as([vars(one) for one in found] if arguments.each else _counted(found), arguments.output)
     if arguments.dry_run:
         print("a dry run: nothing was changed", file=sys.stderr)
 
@@ -51,23 +53,17 @@ def write_index(arguments: argparse.Namespace) -> None:
     AirflowConsole().print_as([found._asdict()], arguments.output)
 
 
-class _Progress:
-    """Lines on ``stderr``, now and then."""
+def _progress() -> Callable[[int, int], None]:
+    """Return a function that writes a line to ``stderr`` now and then."""
+    said = time.monotonic()
 
-    def __init__(self) -> None:
-        self._said = time.monotonic()
-
-    def tell(self, done: int, of: int) -> None:
-        if time.monotonic() - self._said > _SECONDS_BETWEEN:
-            self._said = time.monotonic()
+    def tell(done: int, of: int) -> None:
+        nonlocal said
+        if time.monotonic() - said > _SECONDS_BETWEEN:
+            said = time.monotonic()
             print(f"{done:,} of {of:,}", file=sys.stderr)
 
-
-def _each(found: list[Adopted]) -> list[dict[str, Any]]:
-    return [
-        {"outcome": one.outcome, "task": one.task, "unique_id": one.unique_id, "new_id": one.new_id, "reason": one.reason}
-        for one in found
-    ]
+    return tell
 
 
 def _counted(found: list[Adopted]) -> list[dict[str, Any]]:
