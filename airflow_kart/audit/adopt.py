@@ -128,6 +128,8 @@ class _Adoption:
         self.inputs_now: dict[str, tuple[TargetState, str | None]] = {}
         self.restoration = Restoration(self.workspace, any_id=True)
         self.locks = locks_for(self.workspace)
+        self.on_disk = isinstance(self.workspace.store, KeepsFiles)
+        self.environment: object = None
 
     def carried_out(self, verify: int, versions: Sequence[str], tell: Tell) -> list[Adopted]:
         candidates, results = self._candidates(versions)
@@ -256,7 +258,10 @@ class _Adoption:
         for source in ready.sources:
             if source.uri == source.target.uri:
                 old = source.sidecar.content
-                before = {name: old.get(name) for name, part in ready.parts.items() if old.get(name) != as_json(part)}
+                changed = (
+                    name for name, part in ready.parts.items() if old.get(name) != part and old.get(name) != as_json(part)
+                )
+                before = {name: old.get(name) for name in changed}
                 if before:  # else a process that was killed before the next output's turn adopted this one
                     self._write(source, ready.parts, source.sidecar.version, before=before)
         if (key := ready.parts["content_key"]) is not None:
@@ -266,7 +271,7 @@ class _Adoption:
         """Publish all artifacts before the first sidecar: no artifact counts without."""
         store = self.workspace.store
         copies = [source for source in ready.sources if source.uri != source.target.uri and not source.there]
-        metadata = object_metadata(ready.task) if copies and not isinstance(store, KeepsFiles) else {}
+        metadata = object_metadata(ready.task) if copies and not self.on_disk else {}
         uploads: list[Upload | Unmoved] = []
         try:
             for target, uri, sidecar, _ in copies:
@@ -291,6 +296,9 @@ class _Adoption:
         sidecar = source.sidecar
         origin = {"unique_id": sidecar.unique_id, "uri": source.uri, "sha256": sidecar.artifact.sha256, "old": sidecar.code}
         adopted = [*sidecar.adoptions, {**self.record, **origin, **more}]
+        if (environment := sidecar.content.get("environment")) != self.environment:
+            self.environment = environment  # one object for many artifacts is encoded once
+        parts = {**parts, "environment": self.environment}
         rewritten(self.workspace.store, source.target.uri, sidecar, {**parts, "adopted": adopted}, expected)
 
     def _refreshed(self, uri: str) -> Adopted | None:

@@ -57,10 +57,10 @@ class Read(NamedTuple):
     """Whether an input has another unique id now."""
 
 
-def _now(target: Target) -> tuple[TargetState, str | None]:
-    """Return the state of an input and its SHA-256, of an external one as far as the workspace knows it."""
+def _now(target: Target, *, hashed: bool) -> tuple[TargetState, str | None]:
+    """Return the state of an input and its SHA-256; of an external one, without ``hashed``, only if the workspace knows it."""
     state, located = target.state(), target.located()
-    known = located.checksum(hashed=False) if isinstance(located, ExternalTarget) else None
+    known = located.checksum(hashed=hashed) if isinstance(located, ExternalTarget) else None
     return state, known or state.sha256
 
 
@@ -88,7 +88,7 @@ def read_before(task: Task, sidecar: Sidecar, inputs_now: dict[str, tuple[Target
             raise NotAdopted(f"its input {describe_path(path)} is another now")
         for artifact, target in zip(part["artifacts"], targets, strict=True):
             if target.uri not in inputs_now:
-                inputs_now[target.uri] = _now(target)
+                inputs_now[target.uri] = _now(target, hashed=part["unique_id"] != required.unique_id)
             (state, now), then = inputs_now[target.uri], artifact["sha256"]
             if part["unique_id"] != required.unique_id and not (state.complete and now == then):
                 raise NotAdopted(

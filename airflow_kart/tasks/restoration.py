@@ -21,7 +21,7 @@ from airflow_kart.identity.names import logical_class_name
 from airflow_kart.parameters import Parameter
 from airflow_kart.parameters.base import described
 from airflow_kart.storage.workspace import Workspace
-from airflow_kart.tasks.resolution import resolve
+from airflow_kart.tasks.resolution import Classes, resolve
 
 _UNIQUE_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -55,7 +55,7 @@ class Restoration:
         self._workspace = workspace
         self._any_id = any_id
         self._made_before: dict[str, Any] = {}
-        self._resolved: tuple[dict[bytes, Any], dict[Any, Any]] = {}, {}
+        self._resolved: tuple[dict[bytes, Any], Classes] = {}, Classes({}, {})
         self._named: dict[str, list[str]] = {}
         self._unnamed: list[str] = []
         self._open: list[str] = []  # the tasks being restored, each for the one before

@@ -27,7 +27,9 @@ from airflow_kart.tasks.graph import Graph
 PIPELINE = """
 from __future__ import annotations
 import random
-from airflow_kart import IntParameter, StrParameter, TaskInstanceParameter, TaskOnKart, ParameterVisibility
+from airflow_kart import (
+    ExternalTask, IntParameter, ParameterVisibility, StrParameter, TaskInstanceParameter, TaskOnKart, WrapperTask
+)
 
 RAN = []
 
@@ -70,6 +72,26 @@ class Use(TaskOnKart[object]):
     def run(self):
         RAN.append("Use")
         self.dump(repr(self.load("of")))
+
+class Dropped(ExternalTask):
+    code_version = "auto"
+    def output(self):
+        return self.make_target("dropped.txt", use_unique_id=False)
+
+class Group(WrapperTask):
+    code_version = "auto"
+    def requires(self):
+        return [Source(), Dropped()]
+
+class Asks(TaskOnKart[object]):
+    code_version = "auto"
+    def requires(self):
+        return {"group": Group(), "dropped": Dropped()}
+    def run(self):
+        RAN.append("Asks")
+        found = yield Plain(n=3)
+        value = (self.load("dropped"), found.load())
+        self.dump(value)
 
 class Counted(TaskOnKart[int]):
     code_version = "1"
@@ -242,6 +264,32 @@ class TestOtherId:
         other = load(("self.dump(5)", "self.dump(6)"), ("value", "result"))
         build(other.Source())
         assert outcomes(adopt(other.Train, reason="renamed")) == ["skipped"]
+
+    def test_external_inputs_wrappers_and_tasks_that_a_run_asked_for(self, load: Load, workspace: Path) -> None:
+        workspace.mkdir(exist_ok=True)
+        (workspace / "dropped.txt").write_text("text")
+        os.utime(workspace / "dropped.txt", (1, 1))
+        made = build(load().Asks())
+        new = load(*RENAMED, ('"dropped.txt", ', '"dropped.txt",  '), ("[Source(), Dropped()]", "[Source(), *[Dropped()]]"))
+        (found,) = adopt(new.Asks, reason="renamed")
+        assert found.outcome == "adopted"
+        assert sidecar(new.Asks()).content["upstream"][-1]["dynamic"] is True
+        assert "content_key" not in sidecar(new.Asks()).content
+        assert build(new.Asks()) == made
+        assert not new.RAN
+
+    def test_a_workspace_that_was_moved(self, load: Load, workspace: Path, tmp_path: Path) -> None:
+        old = load()
+        build(old.Use(of=old.Plain()))
+        build(old.Pair())
+        workspace.rename(tmp_path / "moved")
+        new = load(*RENAMED)
+        with Workspace(str(tmp_path / "moved")):
+            assert outcomes(adopt(new.Plain, reason="x") + adopt(new.Pair, reason="x")) == ["adopted"] * 3
+            assert ran(new, new.Use(of=new.Plain()), on_changed_code="rerun") == []
+            assert ran(new, new.Pair()) == []
+            assert outcomes(undo_adoption("Plain")) == ["undone"] * 2
+        assert not workspace.exists()
 
 
 class TestSkipped:
