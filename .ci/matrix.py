@@ -30,7 +30,7 @@ IMPORT_ALL = """
 import importlib, json, pkgutil, platform, warnings
 from importlib.metadata import version
 warnings.filterwarnings("error", module=r"airflow_kart")
-import airflow_kart.exceptions
+import airflow_kart
 optional = ("boto3", "google", "obstore", "redis", "pandera", "polars", "airflow.providers.", "matplotlib")
 for found in pkgutil.walk_packages(airflow_kart.__path__, "airflow_kart."):
     try:
@@ -38,9 +38,7 @@ for found in pkgutil.walk_packages(airflow_kart.__path__, "airflow_kart."):
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith(optional):
             raise
-    except airflow_kart.exceptions.ConfigurationError as error:  # a module for newer Airflows
-        if "needs Airflow" not in str(error):
-            raise
+from airflow_kart import *
 print(json.dumps({"Python": platform.python_version(), **{name: version(name) for name in SHOWN}}))
 """
 

@@ -107,7 +107,7 @@ class KartBaseOperator(BaseOperator):
 @functools.cache
 def _retry_policy() -> Any:
     """Return the policy that all kart operators share."""
-    from airflow_kart.operators.retries import KartRetryPolicy  # which Airflow before 3.3 cannot import
+    from airflow_kart.operators.retries import KartRetryPolicy  # which needs Airflow 3.3
 
     return KartRetryPolicy()
 

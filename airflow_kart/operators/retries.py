@@ -21,8 +21,14 @@ from airflow_kart.exceptions import (
 
 try:
     from airflow.providers.common.compat.sdk import RetryDecision, RetryPolicy
-except ImportError as error:  # Airflow before 3.3
-    raise ConfigurationError("KartRetryPolicy needs Airflow 3.3 or newer; before, Airflow has no retry policies") from error
+except ImportError:  # Airflow before 3.3
+
+    class RetryPolicy:  # type: ignore[no-redef]
+        """In place of Airflow's: ``from airflow_kart import *`` works, and whoever makes a policy learns why there is none."""
+
+        def __init__(self) -> None:
+            raise ConfigurationError("KartRetryPolicy needs Airflow 3.3 or newer; before, Airflow has no retry policies")
+
 
 _FINAL = (
     BindingError,
