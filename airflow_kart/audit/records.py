@@ -78,7 +78,7 @@ def held(locks: Locks, unique_id: str, words: str) -> Iterator[Hold]:
     """
     got = locks.acquire(unique_id, Holder(words))
     if isinstance(got, Taken):
-        raise NotAdopted(f"it is being made by {whereabouts(got)}; adopt again afterwards")
+        raise NotAdopted(f"it is being made by {whereabouts(got)}; try again afterwards")
     with Hold(got) as hold:
         yield hold
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, sidecar_uri
+from airflow_kart.artifacts.staged import sidecar_version
 from airflow_kart.audit.records import REPLACED, Adopted, Tell, held, name_in, rewritten
 from airflow_kart.audit.restored import NotAdopted
 from airflow_kart.audit.walk import sidecars
@@ -72,9 +73,10 @@ def _undone(workspace: Workspace, locks: Locks, uri: str, name: str, adoption: s
                 if "before" in record:
                     rewritten(store, uri, sidecar, _before(sidecar, record), sidecar.version)
                 else:
-                    # The sidecar goes last: a killed process leaves no artifact that nobody finds.
                     with store.publishing([uri, sidecar_uri(uri)]):
-                        store.remove(uri)
+                        if sidecar_version(store, uri) != sidecar.version:
+                            raise NotAdopted(REPLACED)
+                        store.remove(uri)  # the sidecar goes last: a killed process leaves no artifact that nobody finds
                         store.remove(sidecar_uri(uri))
     except NotAdopted as error:
         outcome, reason = "kept", str(error)
