@@ -19,7 +19,7 @@ import pytest
 from airflow_kart import Workspace, adopt, build, undo_adoption
 from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.audit.reindex import reindex
-from airflow_kart.exceptions import ConfigurationError, IdentityError, UnequalArtifactError
+from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError, IdentityError, UnequalArtifactError
 from airflow_kart.locks import Holder, Taken, locks_for
 from airflow_kart.runtime.plan import make_plan
 from airflow_kart.tasks.graph import Graph
@@ -290,6 +290,23 @@ class TestOtherId:
             assert ran(new, new.Pair()) == []
             assert outcomes(undo_adoption("Plain")) == ["undone"] * 2
         assert not workspace.exists()
+
+
+def test_marks_follow_a_moved_workspace(load: Load, workspace: Path, tmp_path: Path) -> None:
+    plain, pair = (load().Plain(), load().Pair())
+    build(plain)
+    build(pair)
+    workspace.rename(tmp_path / "moved")
+    with Workspace(str(tmp_path / "moved")):
+        plain.output().begin_replacement()
+        assert not plain.complete()
+        damaged = pair.output()["a"]
+        size = os.path.getsize(damaged.uri)
+        Path(damaged.uri).write_bytes(bytes(size))
+        with pytest.raises(CorruptArtifactError):
+            damaged.load()
+        assert not pair.complete()
+    assert not workspace.exists()
 
 
 class TestSkipped:
