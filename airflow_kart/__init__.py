@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_kart.artifacts.target import Target
+    from airflow_kart.audit.adopt import adopt
+    from airflow_kart.audit.undo import undo_adoption
     from airflow_kart.compiler.binding import run_date, run_partition
     from airflow_kart.compiler.dag import KartDag
     from airflow_kart.compiler.decorator import kart_dag
@@ -95,10 +97,12 @@ __all__ = [
     "WrapperTask",
     "YearParameter",
     "ZonedDateSecondParameter",
+    "adopt",
     "build",
     "kart_dag",
     "run_date",
     "run_partition",
+    "undo_adoption",
 ]
 
 # Where each public name is defined: loaded when first used, so that importing the package costs next to nothing.
@@ -115,10 +119,12 @@ _HOMES = {
     "TaskOnKart": "airflow_kart.tasks.task",
     "Workspace": "airflow_kart.storage.workspace",
     "WrapperTask": "airflow_kart.tasks.kinds",
+    "adopt": "airflow_kart.audit.adopt",
     "build": "airflow_kart.runtime.build",
     "kart_dag": "airflow_kart.compiler.decorator",
     "run_date": "airflow_kart.compiler.binding",
     "run_partition": "airflow_kart.compiler.binding",
+    "undo_adoption": "airflow_kart.audit.undo",
 }
 
 

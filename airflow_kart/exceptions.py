@@ -19,6 +19,7 @@
     ├── ArtifactError               the bytes of a target cannot be used
     │   ├── MissingArtifactError
     │   ├── CorruptArtifactError    checksum, size or sidecar do not match
+    │   ├── UnequalArtifactError    the artifact, made again, has other bytes
     │   ├── FormatError             an object cannot be written or read in this format
     │   ├── EmptyDumpError          a table without rows, where that is refused
     │   ├── ColumnTypeError         a column is not of its declared type
@@ -74,6 +75,7 @@ __all__ = [
     "TargetError",
     "TargetPathError",
     "TaskFailedError",
+    "UnequalArtifactError",
     "UnknownFormatError",
     "UnknownParameterError",
 ]
@@ -239,6 +241,10 @@ class MissingArtifactError(ArtifactError):
 
 class CorruptArtifactError(ArtifactError):
     """An artifact and its sidecar do not agree, or the sidecar cannot be read."""
+
+
+class UnequalArtifactError(ArtifactError):
+    """An artifact that was made again, to verify an adoption, has other bytes. Sets ``task`` and ``uri``."""
 
 
 class FormatError(ArtifactError):

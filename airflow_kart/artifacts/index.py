@@ -11,7 +11,8 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -133,7 +134,7 @@ _REMEMBERED: dict[str, _IndexFile] = {}
 """By path."""
 
 
-def look_up(workspace: Workspace, key: str) -> tuple[Equal, ...]:
+def look_up(workspace: Workspace, key: str, *, own: bool = False) -> tuple[Equal, ...]:
     """Return the complete artifacts with a content key, in the order of the task's outputs; none where there are none.
 
     Artifacts that somebody asked to make again count too: their bytes are as they were.
@@ -141,8 +142,9 @@ def look_up(workspace: Workspace, key: str) -> tuple[Equal, ...]:
     Args:
         workspace: where to look: in its directory, then in those that it reads besides.
         key: the content key.
+        own: whether to look in the workspace's directory alone.
     """
-    for directory in (workspace.directory, *workspace.others):
+    for directory in (workspace.directory, *(() if own else workspace.others)):
         store = workspace.store_of(directory)
         with contextlib.suppress(KartError, ValueError, OSError):
             paths = texts_of(store, directory, key)
@@ -162,6 +164,41 @@ def texts_of(store: Store, directory: str, key: str) -> list[str]:
         return _IndexFile.read(store.path(_file(directory, key))).paths_of(key)
     found = store.read(_entry(directory, key))
     return _texts(json.loads(found.data)) if found is not None else []
+
+
+def all_texts(workspace: Workspace) -> dict[str, list[str]]:
+    """Return the texts of all entries of a workspace's index, by key; damaged entries are left out."""
+    store, directory = workspace.store, workspace.directory
+    found: dict[str, list[str]] = {}
+    for uri in store.list(f"{directory.rstrip('/')}/{INDEX}/"):
+        keys = [posixpath.basename(uri).removesuffix(".json")]
+        with contextlib.suppress(OSError):
+            if isinstance(store, KeepsFiles):
+                keys = [key.decode() for key in _IndexFile.read(store.path(uri)).lines]
+        for key in keys:
+            with contextlib.suppress(OSError, ValueError):
+                found[key] = texts_of(store, directory, key)
+    return found
+
+
+def replace_all(workspace: Workspace, former: Mapping[str, Sequence[str]], entries: Mapping[str, Sequence[str]]) -> None:
+    """Write the entries of a workspace's index anew.
+
+    Args:
+        workspace: the workspace.
+        former: the entries that are there.
+        entries: those to be.
+    """
+    store, directory = workspace.store, workspace.directory
+    gone, there = [_entry(directory, key) for key in former.keys() - entries.keys()], former
+    if isinstance(store, KeepsFiles):
+        gone, there = list(store.list(f"{directory.rstrip('/')}/{INDEX}/")), {}
+    for uri in gone:
+        store.remove(uri)
+    _REMEMBERED.clear()
+    for key, texts in entries.items():
+        if there.get(key) != texts:
+            add_texts(workspace, key, texts)
 
 
 def _texts(found: object) -> list[str]:

@@ -176,7 +176,7 @@ class Loading:
             return
         try:
             with self.store.publishing([self.uri, sidecar_uri(self.uri)]):
-                mark_as_damaged(self.store, sidecar, sha256)
+                mark_as_damaged(self.store, self.uri, sidecar, sha256)
         except (KartError, OSError) as error:
             logger.warning(
                 "the damaged artifact %s still counts as complete, as its sidecar is read-only: %s", self.uri, error

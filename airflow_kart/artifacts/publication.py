@@ -225,27 +225,7 @@ class Publication:
             FileNotFoundError: the artifact is gone.
             StorageError: a store refused.
         """
-        upload: Upload | Unmoved | None = None
-        if source is store and record.uri == uri:
-            found = store.stat(uri)
-            if found is None:
-                raise FileNotFoundError(uri)
-            upload = Unmoved(found.version)
-        elif source is store and isinstance(store, CopiesFast):
-            upload = store.copied(record.uri, uri, metadata=metadata)
-        if upload is None:
-            upload = store.upload(uri, metadata=metadata)
-            try:
-                with closing(ChecksumStream(upload)) as stream, source.open(record.uri) as opened:
-                    shutil.copyfileobj(opened, stream, _BUFFER)
-                    upload.finish()
-                if stream.hexdigest != record.sha256:
-                    raise CorruptArtifactError(
-                        f"{record.uri} is damaged: its bytes are not those of its sidecar", uri=record.uri
-                    )
-            except BaseException:
-                upload.discard()
-                raise
+        upload = copy_of(uri, store, source, record, metadata)
         self._staged[uri] = StagedOutput(store, upload, replace(record, uri=uri))
 
     def publish(self, parts: Mapping[str, object], *, of_run: bool = True) -> list[Sidecar]:
@@ -264,7 +244,9 @@ class Publication:
         now = dt.datetime.now(dt.timezone.utc).isoformat()
         run, task = _part(parts, "run"), _part(parts, "task")
         same = {"publication": uuid.uuid4().hex} if of_run else {}
-        rest = {**same, **parts, "environment": environment(), "run": {"finished_at": now, **run}}
+        rest = {**same, "environment": environment(), **parts, "run": {"finished_at": now, **run}}
+        of = len(self._seen)
+        numbers = {uri: {"output": {"number": number, "of": of}} for number, uri in enumerate(self._seen)} if of > 1 else {}
         in_order = sorted(self._staged.values(), key=lambda staged: posixpath.split(staged.uri))  # the same for every run
         unfinished = in_order
         with ExitStack() as turn:
@@ -277,7 +259,8 @@ class Publication:
                 if others:
                     return others
                 try:
-                    published = _publish_together(in_order, {staged: occupants[staged] for staged in unfinished}, rest)
+                    final = {one: Sidecar.of(one.record, {**rest, **numbers.get(one.uri, {})}) for one in in_order}
+                    published = _publish_together(final, {staged: occupants[staged] for staged in unfinished})
                 except ConflictError as error:
                     logger.info("another run is publishing too: %s", error)
                     time.sleep(min(0.05 * 2**tries, 2.0))
@@ -320,23 +303,45 @@ class Publication:
             staged.upload.discard()
 
 
-def _publish_together(
-    outputs: Sequence[StagedOutput], occupants: Mapping[StagedOutput, Occupant], parts: Mapping[str, object]
-) -> list[Sidecar]:
+def copy_of(uri: str, store: Store, source: Store, record: ArtifactRecord, metadata: Mapping[str, str]) -> Upload | Unmoved:
+    """Return an upload with the bytes of an artifact; arguments and errors as of :meth:`Publication.stage_copy`."""
+    upload: Upload | Unmoved | None = None
+    if source is store and record.uri == uri:
+        found = store.stat(uri)
+        if found is None:
+            raise FileNotFoundError(uri)
+        upload = Unmoved(found.version)
+    elif source is store and isinstance(store, CopiesFast):
+        upload = store.copied(record.uri, uri, metadata=metadata)
+    if upload is None:
+        upload = store.upload(uri, metadata=metadata)
+        try:
+            with closing(ChecksumStream(upload)) as stream, source.open(record.uri) as opened:
+                shutil.copyfileobj(opened, stream, _BUFFER)
+                upload.finish()
+            if stream.hexdigest != record.sha256:
+                raise CorruptArtifactError(
+                    f"{record.uri} is damaged: its bytes are not those of its sidecar", uri=record.uri
+                )
+        except BaseException:
+            upload.discard()
+            raise
+    return upload
+
+
+def _publish_together(final: Mapping[StagedOutput, Sidecar], occupants: Mapping[StagedOutput, Occupant]) -> list[Sidecar]:
     """Take each step for all outputs before the next step: until the last one, one sidecar at least is interim or missing.
 
     Args:
-        outputs: all outputs of the run, in order.
+        final: the final sidecar of each output of the run, in order.
         occupants: of the outputs that are not finished yet.
-        parts: of the sidecars.
 
     Raises:
         ConflictError: another writer was first. A later call goes on with the step that failed.
         StorageError: the store refused.
     """
-    final = {output: Sidecar.of(output.record, parts) for output in outputs}
     for output, occupant in occupants.items():
-        output.announce(final[output], occupant, alone=len(outputs) == 1)
+        output.announce(final[output], occupant, alone=len(final) == 1)
     for output in occupants:
         output.publish()
     for output in occupants:

@@ -153,25 +153,26 @@ class StagedOutput:
         return old.publications
 
 
-def mark_for_replacement(store: Store, sidecar: Sidecar, *, named: bool = False) -> None:
+def mark_for_replacement(store: Store, uri: str, sidecar: Sidecar, *, named: bool = False) -> None:
     """Mark a complete artifact for recomputation: it stays readable, but is no longer complete.
 
     Args:
         store: keeps the artifact.
+        uri: the artifact; a moved workspace has other uris than its sidecars record.
         sidecar: the artifact's.
         named: whether somebody asked for this very task, so that no equal run stands in for it, whichever run makes it again.
 
     A conflict is ignored: the other writer has begun, or even finished, a replacement.
     """
-    _rewrite(store, sidecar, sidecar.replacing(sidecar.publications, named=named))
+    _rewrite(store, uri, sidecar, sidecar.replacing(sidecar.publications, named=named))
 
 
-def mark_as_damaged(store: Store, sidecar: Sidecar, sha256: str) -> None:
+def mark_as_damaged(store: Store, uri: str, sidecar: Sidecar, sha256: str) -> None:
     """Mark an artifact as incomplete because its bytes have another SHA-256 than the recorded one.
 
     A conflict is ignored, as another writer has begun a replacement.
     """
-    _rewrite(store, sidecar, sidecar.found_damaged(sha256))
+    _rewrite(store, uri, sidecar, sidecar.found_damaged(sha256))
 
 
 def sidecar_version(store: Store, uri: str) -> str | None:
@@ -180,9 +181,11 @@ def sidecar_version(store: Store, uri: str) -> str | None:
     return found.version if found is not None else None
 
 
-def _rewrite(store: Store, sidecar: Sidecar, changed: Sidecar) -> None:
+def _rewrite(store: Store, uri: str, sidecar: Sidecar, changed: Sidecar) -> None:
+    record = replace(changed.artifact, uri=uri)
     with contextlib.suppress(ConflictError):
-        write_sidecar(store, changed, sidecar.version)
+        new = replace(changed, artifact=record, content={**changed.content, "artifact": dict(vars(record))})
+        write_sidecar(store, new, sidecar.version)
 
 
 def _read_alike(one: ArtifactRecord, other: ArtifactRecord) -> bool:

@@ -224,7 +224,7 @@ class Target:
         with self.store.publishing([self.uri, sidecar_uri(self.uri)]):
             state = self._own_state()
             if state.complete and state.sidecar is not None:
-                mark_for_replacement(self.store, state.sidecar, named=named)
+                mark_for_replacement(self.store, self.uri, state.sidecar, named=named)
 
     def remove(self) -> bool:
         """Remove sidecar and artifact, in this order; return whether there was one."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import os
 import sys
 from typing import Any
 
 from airflow.cli.simple_table import AirflowConsole
 from airflow.utils.cli import suppress_logs_and_warning
 
-from airflow_kart import settings
 from airflow_kart.cli.duration import duration_text
-from airflow_kart.exceptions import ConfigurationError, KartError
+from airflow_kart.cli.workspace import given_workspace
+from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.storage import UPLOADS, KeepsFiles, KeepsUploads
 from airflow_kart.storage.workspace import Workspace
 
@@ -27,15 +26,8 @@ def uploads(arguments: argparse.Namespace) -> None:
     Raises:
         SystemExit: the command failed; the text gives the reason.
     """
-    # The metadata database may hold the connections. Airflow's own commands find them there by the same means.
-    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
-    try:
-        workspace = Workspace(
-            arguments.directory or settings.workspace_directory(), arguments.aws_conn_id, arguments.gcp_conn_id
-        )
+    with given_workspace(arguments) as workspace:
         _uploads_below(workspace, arguments)
-    except KartError as error:
-        raise SystemExit(str(error)) from error
 
 
 def _uploads_below(workspace: Workspace, arguments: argparse.Namespace) -> None:

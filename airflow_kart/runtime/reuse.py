@@ -58,7 +58,8 @@ class Making:
 
     def content(self) -> bytes | None:
         """Return the digest of the task's content."""
-        return content_of(self.task, self.inputs.contents)
+        given = self.session.contents.get(self.task.unique_id)
+        return given or content_of(self.task, self.inputs.contents)
 
     def key(self, content: bytes | None) -> str | None:
         """Return the content key; ``None`` for a task that is neither found by its content nor takes an equal run's artifact."""

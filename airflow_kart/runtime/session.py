@@ -24,6 +24,7 @@ class Session:
             :class:`~airflow_kart.runtime.single_flight.TakenElsewhere` is raised.
         dead: by unique id, the locks of dead runs.
         listener: receives the events of each task.
+        contents: by unique id, the digests that seed the random numbers of tasks in place of those of their content.
     """
 
     coordinates: Mapping[str, Any] | None = None
@@ -31,6 +32,7 @@ class Session:
     waits: bool = True
     dead: Mapping[str, Taken] = field(default_factory=dict)
     listener: Listener = SILENT
+    contents: Mapping[str, bytes] = field(default_factory=dict)
     _locks: dict[Workspace, Locks] = field(default_factory=dict, init=False, repr=False, compare=False)
     _reuses: dict[Workspace, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
 

@@ -177,6 +177,7 @@ class _Look(NamedTuple):
         when = found.published_at[:19].replace("T", " ")
         words = f"made {when} UTC" + (f" by {' '.join(found.airflow_run)}" if found.airflow_run else "")
         words += ", reused from an equal run" if found.is_reused else ""
+        words += f", adopted by {found.adoptions[-1]['by']}: {found.adoptions[-1]['reason']}" if found.adoptions else ""
         words += f", {state.reason}" if state.reason != "complete" else ""  # in another workspace
         made = Completeness(
             True,

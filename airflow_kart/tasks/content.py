@@ -17,6 +17,7 @@ from airflow_kart.artifacts.sidecar.source import code_of
 from airflow_kart.artifacts.target import Target
 from airflow_kart.formats import options_of
 from airflow_kart.formats.base import reading_options
+from airflow_kart.identity.code import AUTO
 from airflow_kart.identity.encoding import digest, encode, encode_items
 from airflow_kart.parameters.parametrized import Parametrized, encoded_parameters, held_tasks
 from airflow_kart.tasks.model import Task
@@ -43,12 +44,13 @@ def input_content(target: Target, sha256: str, record: ArtifactRecord | None = N
     return json.dumps(as_json([sha256, reading_options(given), code, *how]), sort_keys=True)
 
 
-def content_of(task: Task, contents: Mapping[str, str]) -> bytes | None:
+def content_of(task: Task, contents: Mapping[str, str], code: Mapping[str, str | None] | None = None) -> bytes | None:
     """Return the digest of a task's content, 16 bytes: class, code version, parameters, and each input by its keys.
 
     Args:
         task: the task.
         contents: each input by uri, as :func:`input_content` returns it.
+        code: ``code_version`` and ``fingerprint`` of the code, as a sidecar has them; by default those of the loaded class.
 
     Returns:
         ``None`` where the bytes of an input are unknown, or where the task holds a task, as a parameter, that it does not require: nobody
@@ -66,7 +68,10 @@ def content_of(task: Task, contents: Mapping[str, str]) -> bytes | None:
         inputs.append([list(path), read])
     plain = {name for name, parameter in cls.get_parameters().items() if not parameter.holds_tasks}
     parameters = {name: found for name, found in encoded_parameters(cast(Parametrized, task)).items() if name in plain}
-    named = encode(resolution.class_name), encode(resolution.version)
+    version = resolution.version
+    if code is not None:
+        version = f"{AUTO} {code['fingerprint']}" if code["code_version"] == AUTO else code["code_version"]
+    named = encode(resolution.class_name), encode(version)
     return digest(_CONTENT, [*named, encode_items(parameters), encode(inputs)])
 
 

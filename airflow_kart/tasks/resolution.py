@@ -35,13 +35,21 @@ class _Visit:
     pending: Iterator[Task]
 
 
-def resolve(task: Task, known: dict[bytes, Task] | None = None) -> Resolution:
+class Classes(NamedTuple):
+    """The classes of tasks that were resolved together."""
+
+    names: dict[type[Task], str]
+    versions: dict[type[Task], _Version]
+
+
+def resolve(task: Task, known: dict[bytes, Task] | None = None, classes: Classes | None = None) -> Resolution:
     """Resolve a task and everything upstream; return the task's own part.
 
     Args:
         task: the task.
         known: tasks that were resolved before, by digest, to which the task and its upstream are added: equal tasks are
             resolved once.
+        classes: those of the known tasks, to which the classes of the others are added.
 
     Raises:
         CycleError: a task requires itself.
@@ -52,7 +60,7 @@ def resolve(task: Task, known: dict[bytes, Task] | None = None) -> Resolution:
     state = task_state(task)
     if state.resolution is not None:
         return state.resolution
-    _resolve(task, {} if known is None else known)
+    _resolve(task, {} if known is None else known, Classes({}, {}) if classes is None else classes)
     return cast(Resolution, state.resolution)
 
 
@@ -129,15 +137,15 @@ def one_walk() -> Iterator[None]:
 
 
 @one_walk()
-def _resolve(root: Task, first_of: dict[bytes, Task]) -> None:
-    classes: dict[type[Task], str] = {}
-    _add_class(classes, root)
+def _resolve(root: Task, first_of: dict[bytes, Task], known: Classes) -> None:
+    classes, versions = known
+    if type(root) not in classes:
+        _add_class(classes, root)
     first = first_of.setdefault(root.parameter_digest, root)
     if (resolution := task_state(first).resolution) is not None:
         _require_name(resolution, classes[type(root)], root)
         task_state(root).resolution = resolution
         return
-    versions: dict[type[Task], _Version] = {}
     visits = [_visit(root)]
     open_digests = {root.parameter_digest}
     limit = 0  # read where a task requires others

@@ -21,6 +21,7 @@ from airflow_kart.identity.names import logical_class_name
 from airflow_kart.parameters import Parameter
 from airflow_kart.parameters.base import described
 from airflow_kart.storage.workspace import Workspace
+from airflow_kart.tasks.resolution import Classes, resolve
 
 _UNIQUE_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -38,14 +39,23 @@ def restore(cls: Any, unique_id: str, given: Mapping[str, Any]) -> Any:
         IdentityError: the class has changed since, so that its task would have another id.
         ParameterError: a parameter does not fit the class any more, or a private one was not given.
     """
-    return _Sidecars(Workspace.current()).restore(cls, unique_id, given)
+    return Restoration(Workspace.current()).restore(cls, unique_id, given)
 
 
-class _Sidecars:
-    """The sidecars of a workspace, found by unique id: by file name, or else by content."""
+class Restoration:
+    """Makes tasks from the sidecars of a workspace, found by unique id: by file name, or else by content.
 
-    def __init__(self, workspace: Workspace) -> None:
+    Args:
+        workspace: the workspace.
+        any_id: accept tasks that have other ids now: their code has changed. Private parameters that do not count in ids
+            then get their defaults.
+    """
+
+    def __init__(self, workspace: Workspace, *, any_id: bool = False) -> None:
         self._workspace = workspace
+        self._any_id = any_id
+        self._made_before: dict[str, Any] = {}
+        self._resolved: tuple[dict[bytes, Any], Classes] = {}, Classes({}, {})
         self._named: dict[str, list[str]] = {}
         self._unnamed: list[str] = []
         self._open: list[str] = []  # the tasks being restored, each for the one before
@@ -59,6 +69,7 @@ class _Sidecars:
                     self._unnamed.append(artifact)
 
     def restore(self, cls: Any, unique_id: str, given: Mapping[str, Any]) -> Any:
+        """Return the task of a unique id; see :func:`restore`."""
         sidecar = self._find(cls, unique_id)
         name, parameters = _described(sidecar)
         found: Any = cls if logical_class_name(cls) == name else find_class_named(name)
@@ -69,27 +80,32 @@ class _Sidecars:
                 task=cls.__qualname__,
                 uri=sidecar.artifact.uri,
             )
-        task = self._made(found, parameters, given)
-        if task.unique_id != unique_id:
+        task = self.made(found, parameters, given)
+        if task.unique_id != unique_id and not self._any_id:
             raise IdentityError(
                 f"{cls.__qualname__}.restore({unique_id!r}): with the parameters of its sidecar {task!r} has the unique id "
                 f"{task.unique_id} now; its class, or what it requires, has changed since {sidecar.published_at[:19]} UTC"
             )
         return task
 
-    def _made(self, cls: Any, parts: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+    def made(self, cls: Any, parts: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
         """Return the task with the parameters that a sidecar has."""
         if not isinstance(parts, Mapping):
             raise ParameterValueError(
                 f"the sidecar's parameters of a {cls.__qualname__} are {described(parts)}, not an object"
             )
-        return cls(
+        task = cls(
             **{
                 name: self._value(cls, name, parameter, parts.get(name), given)
                 for name, parameter in cls.get_parameters().items()
-                if name in parts or name in given
+                if name in given or (name in parts and not self._is_left_out(parameter, parts[name]))
             }
         )
+        resolve(task, *self._resolved)
+        return task
+
+    def _is_left_out(self, parameter: Parameter[Any], part: object) -> bool:
+        return self._any_id and not parameter.significant and isinstance(part, Mapping) and "value" not in part
 
     def _find(self, cls: Any, unique_id: str) -> Sidecar:
         for artifact in (*self._named.get(unique_id, ()), *self._unnamed):
@@ -137,11 +153,14 @@ class _Sidecars:
             raise ParameterValueError(
                 f"{where}: the sidecars say that the task {unique_id} holds itself", task=cls.__qualname__, parameter=name
             )
+        if parameters is None and unique_id in self._made_before:
+            return self._made_before[unique_id]
         self._open.append(unique_id)
         try:
-            return (
-                self._made(task_class, parameters, {}) if parameters is not None else self.restore(task_class, unique_id, {})
-            )
+            if parameters is not None:
+                return self.made(task_class, parameters, {})
+            task = self._made_before[unique_id] = self.restore(task_class, unique_id, {})
+            return task
         finally:
             self._open.remove(unique_id)
 

@@ -22,8 +22,11 @@ from airflow_kart import (
     TaskOnKart,
     Workspace,
     WrapperTask,
+    adopt,
     build,
+    undo_adoption,
 )
+from airflow_kart.audit.reindex import reindex
 from airflow_kart.exceptions import CorruptArtifactError, LockError, StorageError
 from airflow_kart.storage import INDEX, Store, store_for
 
@@ -240,7 +243,7 @@ def test_external_tasks_in_buckets(workspace: Workspace, monkeypatch: pytest.Mon
 
         monkeypatch.setattr("airflow_kart.artifacts.external._UNSETTLED", -5.0)
         build(Reader())
-        kept = [workspace.store.read(uri) for uri in workspace.store.list(f"{workspace.directory}/{INDEX}/")]
+        kept = [workspace.store.read(uri) for uri in workspace.store.list(f"{workspace.directory.rstrip('/')}/{INDEX}/")]
         put(workspace.store, Delivered().output().uri, b"hello")
         build(Reader(), rerun=["Delivered"])
         assert RAN == ["Reader"]
@@ -254,6 +257,31 @@ def test_restoration(workspace: Workspace) -> None:
     with workspace:
         build(Numbers(count=7))
         assert TaskOnKart.restore(Numbers(count=7).unique_id) == Numbers(count=7)
+
+
+def test_adoption(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    with workspace:
+        total = Total()
+        for task in (total, Total(count=5)):
+            build(task)
+        RAN.clear()
+        monkeypatch.setattr(Numbers, "code_version", "2")
+        assert [one.outcome for one in adopt(Numbers, reason="a comment", verify=1)] == ["adopted"] * 2
+        assert len(RAN) == 1
+        for uri in list(workspace.store.list(f"{workspace.directory.rstrip('/')}/{INDEX}/")):
+            workspace.store.remove(uri)
+        assert reindex() == (0, 6, 0)
+        assert build(Total()) == {"total": 45}
+        assert len(RAN) == 1
+        target = Total().output()
+        assert target.uri != total.output().uri
+        found = target.sidecar()
+        assert found is not None
+        assert found.is_reused
+        outcomes = [one.outcome for one in undo_adoption(Numbers)]
+        assert outcomes == ["undone", "undone", "kept"]
+        assert not Numbers().output().exists()
+        assert reindex() == (4, 0, 2)
 
 
 def test_no_such_bucket(workspace: Workspace) -> None:

@@ -96,42 +96,109 @@ import json, sys
 sys.stderr = sys.stdout
 from airflow_kart.cli.main import main
 for words in json.loads(sys.argv[1]):
+    print("$", *words)
     try:
         main(words)
     except SystemExit as error:
         print(error)
 """
+PIPELINE = """
+from airflow_kart import IntParameter, TaskOnKart
+
+class Train(TaskOnKart[int]):
+    code_version = "1"
+    depth: int = IntParameter(default=1)
+    def run(self):
+        self.dump(self.depth)
+"""
+MAKE = "import pipeline; from airflow_kart import build; build(pipeline.Train()); build(pipeline.Train(depth=2))"
 """In one process for all tests: a command loads Airflow."""
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What several commands print, line by line."""
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """What several commands print, line by line, by their words."""
     home = tmp_path_factory.mktemp("commands")
     directories = ["memory://x", "abfs://c@x/y", "gopher://x"]
     commands = [["uploads", "-o", "json"], ["uploads", "here", "--abort"], *(["uploads", each] for each in directories)]
+    adopt = ["adopt", "-o", "json", "--reason", "a comment", "--by", "me"]
+    commands += [
+        [*adopt, "dags/pipeline.py:Train", "--dry-run"],
+        [*adopt, "Train", "--verify", "1"],
+        [*adopt, "pipeline.Train", "--each"],
+        ["adopt", "-o", "plain", "--undo", "Train"],
+        ["adopt", "-o", "json", "Train"],
+        [*adopt, "Trane"],
+        [*adopt, "dags/pipeline.py:Trane"],
+        [*adopt, "no.module:Train"],
+        [*adopt, "no/file.py:Train"],
+        ["reindex", "-o", "json"],
+        ["reindex", "memory://x", "-o", "json"],
+    ]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     environment = {**kept, "AIRFLOW_HOME": str(home), "AIRFLOW__KART__WORKSPACE_DIRECTORY": str(home / "ws")}
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, json.dumps(commands)],
-        env=environment,
-        cwd=home,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    return done.stdout.replace(str(home), "HOME").splitlines()
+    dags = home / "dags"
+    dags.mkdir()
+    (dags / "pipeline.py").write_text(PIPELINE)
+    for code, cwd, *words in ((MAKE, dags), (RUN, home, json.dumps(commands))):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words],
+            env=environment,
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        (dags / "pipeline.py").write_text(PIPELINE.replace('"1"', '"2 (a comment)"'))
+    lines: dict[str, list[str]] = {}
+    for line in done.stdout.replace(str(home), "HOME").splitlines():
+        if line.startswith("$ "):
+            lines[line[2:]] = []
+        else:
+            lines[next(reversed(lines))].append(line)
+    return lines
 
 
-def test_on_a_disk_there_is_nothing_to_list(said: list[str]) -> None:
-    assert said[0] == "[]"
-    assert said[1].startswith("HOME/ws/ is on a disk, where there is nothing to list: the next process")
-    assert said[2].startswith("HOME/here/ is on a disk")
+def test_on_a_disk_there_is_nothing_to_list(said: dict[str, list[str]]) -> None:
+    assert said["uploads -o json"][0] == "[]"
+    assert said["uploads -o json"][1].startswith("HOME/ws/ is on a disk, where there is nothing to list: the next process")
+    assert said["uploads here --abort"][0].startswith("HOME/here/ is on a disk")
 
 
-def test_where_uploads_are_not_listed(said: list[str]) -> None:
-    memory, other, unknown = said[3:]
+ADOPT = "adopt -o json --reason a comment --by me"
+
+
+def test_an_adoption(said: dict[str, list[str]]) -> None:
+    rows, dry = said[f"{ADOPT} dags/pipeline.py:Train --dry-run"]
+    (row,) = json.loads(rows)
+    assert (row["outcome"], row["tasks"], row["reason"]) == ("adopted", "2", "a comment")
+    assert dry == "a dry run: nothing was changed"
+    assert json.loads(said[f"{ADOPT} Train --verify 1"][0]) == [row]
+    each = json.loads(said[f"{ADOPT} pipeline.Train --each"][0])
+    assert {(one["outcome"], one["task"]) for one in each} == {("there", "Train(depth=1)"), ("there", "Train(depth=2)")}
+    assert all(one["new_id"] != one["unique_id"] for one in each)
+    assert "undone" in " ".join(said["adopt -o plain --undo Train"])
+
+
+def test_classes_that_are_not_found(said: dict[str, list[str]]) -> None:
+    (line,) = said["adopt -o json Train"]
+    assert line == "adopt(): say in reason why the change does not matter; verify is a number of tasks"
+    assert said[f"{ADOPT} Trane"] == ["Trane: the workspace HOME/ws has no artifact of such a class; give the logical name"]
+    assert said[f"{ADOPT} dags/pipeline.py:Trane"] == ["dags/pipeline.py has no class Trane"]
+    assert said[f"{ADOPT} no.module:Train"][0].startswith("no.module cannot be imported: ModuleNotFoundError: ")
+    assert said[f"{ADOPT} no/file.py:Train"][0].startswith("no/file.py cannot be imported: FileNotFoundError: ")
+
+
+def test_an_index_written_anew(said: dict[str, list[str]]) -> None:
+    (found,) = json.loads(said["reindex -o json"][0])
+    assert found == {"right": "2", "written": "0", "removed": "2"}
+    assert json.loads(said["reindex memory://x -o json"][0])[0]["right"] == "0"
+
+
+def test_where_uploads_are_not_listed(said: dict[str, list[str]]) -> None:
+    memory, other, unknown = (said[f"uploads {each}"][0] for each in ("memory://x", "abfs://c@x/y", "gopher://x"))
     assert memory == "this command lists uploads in s3:// and gs:// directories only, not in memory://x/"
     assert other.endswith("not in abfs://c@x/y/; you may delete old files in the hidden folders .kart-uploads")
     assert unknown.startswith("no store keeps gopher:// uris")

@@ -82,10 +82,12 @@ PUBLIC = [
     "WrapperTask",
     "YearParameter",
     "ZonedDateSecondParameter",
+    "adopt",
     "build",
     "kart_dag",
     "run_date",
     "run_partition",
+    "undo_adoption",
 ]
 OF_AIRFLOW = {
     "KartDag",
@@ -96,6 +98,7 @@ OF_AIRFLOW = {
     "kart_dag",
     "run_date",
     "run_partition",
+    "undo_adoption",
 }
 HEAVY = [
     "airflow",

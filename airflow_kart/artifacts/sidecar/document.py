@@ -155,6 +155,19 @@ class Sidecar:
         return "reused_from" in self.content
 
     @property
+    def adoptions(self) -> list[Mapping[str, Any]]:
+        """The records of the changes of code that people said do not matter to this artifact, the latest last."""
+        return list(self.content.get("adopted") or ())
+
+    @property
+    def code(self) -> dict[str, str | None]:
+        """Code version and fingerprint of the class."""
+        return {
+            "code_version": self._part("task").get("code_version"),
+            "fingerprint": self.made_with.fingerprint,
+        }
+
+    @property
     def inputs(self) -> dict[str, str | None]:
         """The SHA-256 of each input artifact, by uri; ``None`` where the task did not load the input."""
         artifacts = [one for required in self.content.get("upstream") or () for one in required.get("artifacts") or ()]

@@ -123,10 +123,21 @@ _IS_REQUIRED = _with(
     unique_id=_is_text,
     artifacts=_list_of(lambda value: isinstance(value, dict) and _is_text(value.get("uri")) and _IS_READ(value)),
 )
+_IS_ADOPTION = _with(
+    id=_is_hex32,
+    **{"class": _is_text},
+    at=_is_moment,
+    by=_is_text,
+    reason=_is_text,
+    unique_id=_is_text,
+    old=_with(fingerprint=_or_null(_is_hex32), code_version=_or_null(_is_text)),
+    before=_is_object,
+)
 _PARTS: Mapping[str, _Check] = {
     "schema_version": _is_count,
     "artifact": _is_artifact,
     "publication": _is_hex32,
+    "output": _with(number=_is_count, of=_is_count),
     "replaces": _list_of(_is_sha256),
     "replaces_publications": _list_of(_or_null(_is_hex32)),
     "named": lambda value: value is True,
@@ -140,6 +151,7 @@ _PARTS: Mapping[str, _Check] = {
     "upstream_code": lambda value: isinstance(value, dict) and all(map(_list_of(_is_hex32), value.values())),
     "content_key": _is_hex32,
     "reused_from": _with(uri=_is_text, unique_id=_is_text, sha256=_is_sha256),
+    "adopted": _list_of(_IS_ADOPTION),
     "source": _with(fingerprint=_or_null(_is_hex32), parts=_is_texts),
     "task_log": _is_object,
     "log_tail": _list_of(_is_text),

@@ -1,0 +1,97 @@
+"""An adoption taken back: copies go, and sidecars are as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, sidecar_uri
+from airflow_kart.artifacts.staged import sidecar_version
+from airflow_kart.audit.records import REPLACED, Adopted, Tell, held, name_in, rewritten
+from airflow_kart.audit.restored import NotAdopted
+from airflow_kart.audit.walk import sidecars
+from airflow_kart.exceptions import IdentityError
+from airflow_kart.locks import Locks, locks_for
+from airflow_kart.storage.workspace import Workspace
+
+
+def undo_adoption(cls: type | str, *, dry_run: bool = False, tell: Tell = lambda _done, _of: None) -> list[Adopted]:
+    """Take the latest adoption of a class back, in the current workspace; another call takes back the one before.
+
+    What a run has replaced since stays. What runs made from the adopted artifacts, or took for equal, stays too.
+
+    Args:
+        cls: the class, its logical name, or the end of that name; the class itself need not be there.
+        dry_run: change nothing.
+        tell: is told of the progress.
+
+    Returns:
+        What became, or would become, of each artifact.
+
+    Raises:
+        IdentityError: the workspace has no artifact of such a class, or no adoption of it.
+        KartError: a store or a lock failed; another call goes on.
+    """
+    with Workspace.current() as workspace:
+        name = name_in(workspace, cls)
+        records: dict[str, Mapping[str, Any]] = {}
+        users: dict[str, tuple[str | None, set[str]]] = {}
+        for uri, sidecar, _ in sidecars(workspace, name):
+            users[uri] = sidecar.class_name, {part["unique_id"] for part in sidecar.content.get("upstream") or ()}
+            record = _last(sidecar, name)
+            if record is not None:
+                records[uri] = record
+        if not records:
+            raise IdentityError(f"the workspace {workspace.directory} has no adoption of {name}", task=name)
+        latest = max(records.values(), key=lambda record: str(record["at"]))["id"]
+        adopted = [uri for uri, record in records.items() if record["id"] == latest]
+        results: list[Adopted] = []
+        locks = locks_for(workspace)
+        for number, uri in enumerate(adopted, 1):
+            results.append(_undone(workspace, locks, uri, name, latest, dry_run=dry_run))
+            tell(number, len(adopted))
+        gone = {one.new_id for one in results if one.outcome == "undone" and one.new_id != one.unique_id}
+        for uri, (user, upstream) in users.items():
+            if gone & upstream:
+                why = "it was made from adopted artifacts; rerun= makes it again"
+                results.append(Adopted("kept", str(user), "", None, uri, why))
+        return results
+
+
+def _undone(workspace: Workspace, locks: Locks, uri: str, name: str, adoption: str, *, dry_run: bool) -> Adopted:
+    store = workspace.store
+    sidecar = read_sidecar(store, uri)
+    record = _last(sidecar, name) if sidecar is not None else None
+    if sidecar is None or record is None or record["id"] != adoption:
+        return Adopted("kept", name, "", None, uri, REPLACED)
+    own_id = str(sidecar.unique_id)
+    words = f"{str(sidecar.class_name).rpartition('.')[2]}({sidecar.content['task'].get('label') or ''})"
+    outcome, reason = "undone", f"was adopted by {record['by']}: {record['reason']}"
+    try:
+        if not dry_run:
+            with held(locks, own_id, f"the end of an adoption, {words}"):
+                if "before" in record:
+                    rewritten(store, uri, sidecar, _before(sidecar, record), sidecar.version)
+                else:
+                    with store.publishing([uri, sidecar_uri(uri)]):
+                        if sidecar_version(store, uri) != sidecar.version:
+                            raise NotAdopted(REPLACED)
+                        store.remove(uri)  # the sidecar goes last: a killed process leaves no artifact that nobody finds
+                        store.remove(sidecar_uri(uri))
+    except NotAdopted as error:
+        outcome, reason = "kept", str(error)
+    return Adopted(outcome, words, record["unique_id"], own_id, uri, reason)
+
+
+def _last(sidecar: Sidecar, name: str) -> Mapping[str, Any] | None:
+    """Return the record of the latest adoption of a class."""
+    return next((record for record in reversed(sidecar.adoptions) if record["class"] == name), None)
+
+
+def _before(sidecar: Sidecar, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts of a sidecar as they were; of the code upstream, that of the record's class alone."""
+    parts = dict(record["before"])
+    if parts.get("upstream_code") is not None:
+        parts["upstream_code"] = {**(sidecar.content.get("upstream_code") or {}), **parts["upstream_code"]}
+    left = [one for one in sidecar.adoptions if one["id"] != record["id"]]
+    return {**parts, "adopted": left or None}

@@ -1,0 +1,82 @@
+"""A walk over the sidecars of a workspace."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
+
+from airflow_kart.artifacts.sidecar import SIDECAR_SUFFIX, Sidecar, read_sidecar, sidecar_uri
+from airflow_kart.exceptions import CorruptArtifactError
+from airflow_kart.settings import kart_int
+from airflow_kart.storage import Lookup, ObjectContent, ObjectStat, Snapshot
+from airflow_kart.storage.base import ListsInBulk
+from airflow_kart.storage.threads import Threads
+from airflow_kart.storage.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+
+class Found(NamedTuple):
+    """A sidecar, and where its artifact is: a moved workspace has other uris than its sidecars record."""
+
+    uri: str
+    sidecar: Sidecar
+    lookup: Lookup
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the artifact is there, in the recorded size, not known to be damaged, and not about to be replaced."""
+        sidecar, stat = self.sidecar, self.lookup.stat(self.uri)
+        untouched = sidecar.damage is None and (sidecar.replaces is None or sidecar.is_requested)
+        return untouched and stat is not None and stat.size == sidecar.artifact.bytes
+
+
+def sidecars(workspace: Workspace, mentioning: str | None = None) -> Iterator[Found]:
+    """Return the sidecars of a workspace, one after the other, without keeping them; those that cannot be read are left out.
+
+    A disk is read as the walk goes on. Of a bucket, folder after folder is listed, and read by several threads and from packs.
+
+    Args:
+        workspace: the workspace.
+        mentioning: only sidecars that hold this text, such as the logical name of a class; the others are not decoded.
+    """
+    store = workspace.store
+    uris = (uri for uri in store.list(f"{workspace.directory.rstrip('/')}/") if uri.endswith(SIDECAR_SUFFIX))
+    artifacts = (uri[: -len(SIDECAR_SUFFIX)] for uri in uris)
+    text = None if mentioning is None else json.dumps(mentioning, ensure_ascii=False)[1:-1].encode("utf-8", "replace")
+    if not isinstance(store, ListsInBulk):
+        yield from filter(None, map(partial(_found, _Mentioning(store, text)), artifacts))
+        return
+    folders: dict[str, list[str]] = {}
+    for uri in artifacts:
+        folders.setdefault(uri.rpartition("/")[0], []).append(uri)
+    with Threads(kart_int("check_threads"), "kart-walk") as pool:
+        for names in folders.values():
+            lookup = Snapshot((store, each) for uri in names for each in (uri, sidecar_uri(uri))).of(store)
+            yield from filter(None, pool.map(partial(_found, _Mentioning(lookup, text)), names))
+
+
+class _Mentioning(NamedTuple):
+    """A lookup to which objects without a text are not there."""
+
+    lookup: Lookup
+    text: bytes | None
+
+    def stat(self, uri: str) -> ObjectStat | None:
+        return self.lookup.stat(uri)
+
+    def read(self, uri: str) -> ObjectContent | None:
+        found = self.lookup.read(uri)
+        return found if found is not None and (self.text is None or self.text in found.data) else None
+
+
+def _found(lookup: _Mentioning, uri: str) -> Found | None:
+    try:
+        sidecar = read_sidecar(lookup, uri)
+    except CorruptArtifactError as error:
+        logger.warning("%s", error)
+        return None
+    return Found(uri, sidecar, lookup.lookup) if sidecar is not None else None

@@ -1,0 +1,551 @@
+"""Adoption: artifacts stay good after a change of code that does not matter, on record, and can be taken back."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from airflow_kart import Workspace, adopt, build, undo_adoption
+from airflow_kart.artifacts.sidecar import Sidecar
+from airflow_kart.audit.reindex import reindex
+from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError, IdentityError, UnequalArtifactError
+from airflow_kart.locks import Holder, Taken, locks_for
+from airflow_kart.runtime.plan import make_plan
+from airflow_kart.tasks.graph import Graph
+
+PIPELINE = """
+from __future__ import annotations
+import random
+from airflow_kart import (
+    ExternalTask, IntParameter, ParameterVisibility, StrParameter, TaskInstanceParameter, TaskOnKart, WrapperTask
+)
+
+RAN = []
+
+class Source(TaskOnKart[int]):
+    code_version = "auto"
+    def run(self):
+        RAN.append("Source")
+        self.dump(5)
+
+class Train(TaskOnKart[float]):
+    code_version = "auto"
+    depth: int = IntParameter(default=1)
+    source: TaskOnKart[int] = TaskInstanceParameter(default=Source())
+    password: str = StrParameter(default="none", significant=False, visibility=ParameterVisibility.PRIVATE)
+    def run(self):
+        RAN.append("Train")
+        value = self.load("source") * self.depth
+        self.dump((value, random.random(), int(self.rng.integers(1 << 60))))
+
+class Pair(TaskOnKart[object]):
+    code_version = "auto"
+    n: int = IntParameter(default=1)
+    def output(self):
+        return {"b": self.make_target("pair/b.pkl"), "a": self.make_target("pair/a.pkl")}
+    def run(self):
+        RAN.append("Pair")
+        count = self.n
+        self.dump(count, "a")
+        self.dump(-count, "b")
+
+class Plain(TaskOnKart[int]):
+    n: int = IntParameter(default=1)
+    def run(self):
+        RAN.append("Plain")
+        count = self.n
+        self.dump(count)
+
+class Use(TaskOnKart[object]):
+    of: TaskOnKart[object] = TaskInstanceParameter()
+    def run(self):
+        RAN.append("Use")
+        self.dump(repr(self.load("of")))
+
+class Dropped(ExternalTask):
+    code_version = "auto"
+    def output(self):
+        return self.make_target("dropped.txt", use_unique_id=False)
+
+class Group(WrapperTask):
+    code_version = "auto"
+    def requires(self):
+        return [Source(), Dropped()]
+
+class Asks(TaskOnKart[object]):
+    code_version = "auto"
+    def requires(self):
+        return {"group": Group(), "dropped": Dropped()}
+    def run(self):
+        RAN.append("Asks")
+        found = yield Plain(n=3)
+        value = (self.load("dropped"), found.load())
+        self.dump(value)
+
+class Counted(TaskOnKart[int]):
+    code_version = "1"
+    n: int = IntParameter(default=1)
+    def output(self):
+        return self.make_target(f"counted/{self.n}.json", use_unique_id=False)
+    def run(self):
+        RAN.append("Counted")
+        self.dump(self.n)
+"""
+RENAMED = (("value", "product"), ("count", "number"))
+"""An edit without consequence."""
+
+SCHEMA = json.loads(resources("airflow_kart.artifacts.sidecar").joinpath("sidecar.schema.json").read_text())
+Load = Callable[..., Any]
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workspace: Path) -> Iterator[Load]:
+    """Load the pipeline, with texts replaced, as a new process does after an edit."""
+    monkeypatch.syspath_prepend(str(tmp_path / "code"))
+    (tmp_path / "code").mkdir()
+
+    def loaded(*edits: tuple[str, str]) -> Any:
+        text = PIPELINE
+        for before, after in edits:
+            assert before in text
+            text = text.replace(before, after)
+        (tmp_path / "code" / "adopted_pipeline.py").write_text(text)
+        sys.modules.pop("adopted_pipeline", None)
+        importlib.invalidate_caches()
+        shutil.rmtree(tmp_path / "code" / "__pycache__", ignore_errors=True)
+        return importlib.import_module("adopted_pipeline")
+
+    yield loaded
+    sys.modules.pop("adopted_pipeline", None)
+    for written in workspace.rglob("*.kart.json"):
+        jsonschema.validate(json.loads(written.read_text()), SCHEMA, format_checker=jsonschema.FormatChecker())
+
+
+def ran(module: Any, task: Any, **options: Any) -> list[str]:
+    module.RAN.clear()
+    build(task, **options)
+    return list(module.RAN)
+
+
+def sidecar(task: Any) -> Sidecar:
+    target = task.output()
+    found = (target["a"] if isinstance(target, dict) else target).sidecar()
+    assert found is not None
+    return found  # type: ignore[no-any-return]
+
+
+def outcomes(found: list[Any]) -> list[str]:
+    return sorted(one.outcome for one in found)
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and ".kart-" not in str(path)}
+
+
+class TestOtherId:
+    def test_an_artifact_gets_the_new_id_by_a_link_and_a_sidecar_that_says_why(self, load: Load) -> None:
+        old = load()
+        first = old.Train()
+        before = [build(first), build(old.Train(depth=2))]
+        new = load(*RENAMED)
+        assert new.Train().unique_id != first.unique_id
+        found = adopt(new.Train, reason="renamed a variable", by="me")
+        assert [(one.outcome, one.reason) for one in found] == [("adopted", "renamed a variable")] * 2
+        assert {one.new_id for one in found} == {new.Train(depth=depth).unique_id for depth in (1, 2)}
+        assert [build(new.Train(depth=depth)) for depth in (1, 2)] == before
+        assert not new.RAN
+        assert os.path.samefile(first.output().uri, new.Train().output().uri)
+        made, copy = sidecar(first), sidecar(new.Train())
+        record = copy.adoptions[0]
+        assert record["by"] == "me"
+        assert (record["unique_id"], record["uri"], record["sha256"]) == (
+            first.unique_id,
+            first.output().uri,
+            made.artifact.sha256,
+        )
+        assert record["old"] == {"code_version": "auto", "fingerprint": made.made_with.fingerprint}
+        assert record["new"] == {"code_version": "auto", "fingerprint": copy.made_with.fingerprint}
+        assert copy.made_with.fingerprint != made.made_with.fingerprint
+        assert copy.content["run"] == made.content["run"]
+        assert copy.content["publication"] == made.content["publication"]
+        plan = make_plan(Graph.of([new.Train()]))
+        assert plan.tasks[new.Train().unique_id].reason.endswith(", adopted by me: renamed a variable")
+        assert outcomes(adopt(new.Train, reason="again")) == ["there", "there"]
+
+    def test_downstream_nothing_runs(self, load: Load) -> None:
+        old = load()
+        build(old.Use(of=old.Train()))
+        new = load(*RENAMED)
+        adopt(new.Train, reason="renamed")
+        assert ran(new, new.Use(of=new.Train())) == []
+        assert sidecar(new.Use(of=new.Train())).is_reused
+
+    def test_equal_runs_are_found_by_the_content_key_of_the_present_code(self, load: Load) -> None:
+        build(load().Train())
+        adopt("Train", reason="renamed") if load(*RENAMED) else None
+        new = sys.modules["adopted_pipeline"].Train()
+        assert new.output().exists()
+        newer = load(*RENAMED, ("self.dump(5)", "self.dump(2 + 3)"))
+        assert ran(newer, newer.Train()) == ["Source"]
+        assert sidecar(newer.Train()).content["reused_from"]["unique_id"] == new.unique_id
+
+    def test_a_later_change_runs(self, load: Load) -> None:
+        build(load().Train())
+        adopt(load(*RENAMED).Train, reason="renamed")
+        real = load(*RENAMED, ("* self.depth", "+ self.depth"))
+        assert ran(real, real.Train()) == ["Train"]
+
+    def test_a_chain_of_adoptions_keeps_every_record(self, load: Load) -> None:
+        first = load()
+        made = build(first.Train())
+        for text in ("product", "result"):
+            module = load(("value", text))
+            assert outcomes(adopt(module.Train, reason=text, verify=1)) == ["adopted"]
+        assert build(module.Train()) == made
+        assert [record["reason"] for record in sidecar(module.Train()).adoptions] == ["product", "result"]
+
+    def test_a_raised_version_of_the_code(self, load: Load) -> None:
+        old = load()
+        build(old.Counted())
+        new = load(('code_version = "1"', 'code_version = "2"'))
+        assert outcomes(adopt(new.Counted, reason="a comment")) == ["adopted"]
+        assert ran(new, new.Counted()) == []
+        undo_adoption(new.Counted)
+        assert ran(old, old.Counted()) == []
+
+    def test_auto_from_now_on(self, load: Load) -> None:
+        build(load().Plain())
+        new = load(("class Plain(TaskOnKart[int]):", 'class Plain(TaskOnKart[int]):\n    code_version = "auto"'))
+        assert outcomes(adopt(new.Plain, reason="auto")) == ["adopted"]
+        assert ran(new, new.Plain()) == []
+
+    def test_several_outputs_are_adopted_together(self, load: Load, workspace: Path) -> None:
+        pair = load().Pair()
+        build(pair)
+        new = load(*RENAMED)
+        assert outcomes(adopt(new.Pair, reason="renamed")) == ["adopted"]
+        assert ran(new, new.Pair()) == []
+        assert build(new.Pair()) == {"a": 1, "b": -1}
+        assert [new.Pair().output()[name].sidecar().content["output"]["number"] for name in "ba"] == [0, 1]
+        (workspace / "pair" / f"a_{pair.unique_id}.pkl").unlink()
+        newer = load(("count", "other"))
+        found = adopt(newer.Pair, reason="renamed", versions=["all"])
+        assert outcomes(found) == ["adopted", "there"]
+        undo_adoption(newer.Pair)
+        undo_adoption(newer.Pair)
+        found = adopt(newer.Pair, reason="renamed")
+        assert outcomes(found) == ["skipped"]
+        assert f"a_{pair.unique_id}.pkl: the artifact is gone" in found[0].reason
+        assert not newer.Pair().output()["b"].exists()
+
+    def test_inputs_of_other_ids_must_be_there_with_equal_bytes(self, load: Load) -> None:
+        build(load().Train())
+        new = load(("self.dump(5)", "self.dump(2 + 3)"), *RENAMED)
+        (found,) = adopt(new.Train, reason="renamed")
+        assert "its input Source(), " not in found.reason
+        assert found.outcome == "skipped"
+        assert "has another id now, and no artifact of equal bytes there; adopt or run Source first" in found.reason
+        adopt(new.Source, reason="the same sum")
+        assert outcomes(adopt(new.Train, reason="renamed")) == ["adopted"]
+        assert ran(new, new.Train()) == []
+        fingerprints = sidecar(new.Train()).content["upstream_code"]["adopted_pipeline.Source"]
+        assert fingerprints == [sidecar(new.Source()).made_with.fingerprint]
+        other = load(("self.dump(5)", "self.dump(6)"), ("value", "result"))
+        build(other.Source())
+        assert outcomes(adopt(other.Train, reason="renamed")) == ["skipped"]
+
+    def test_external_inputs_wrappers_and_tasks_that_a_run_asked_for(self, load: Load, workspace: Path) -> None:
+        workspace.mkdir(exist_ok=True)
+        (workspace / "dropped.txt").write_text("text")
+        os.utime(workspace / "dropped.txt", (1, 1))
+        made = build(load().Asks())
+        new = load(*RENAMED, ('"dropped.txt", ', '"dropped.txt",  '), ("[Source(), Dropped()]", "[Source(), *[Dropped()]]"))
+        (found,) = adopt(new.Asks, reason="renamed")
+        assert found.outcome == "adopted"
+        assert sidecar(new.Asks()).content["upstream"][-1]["dynamic"] is True
+        assert "content_key" not in sidecar(new.Asks()).content
+        assert build(new.Asks()) == made
+        assert not new.RAN
+
+    def test_a_workspace_that_was_moved(self, load: Load, workspace: Path, tmp_path: Path) -> None:
+        old = load()
+        build(old.Use(of=old.Plain()))
+        build(old.Pair())
+        workspace.rename(tmp_path / "moved")
+        new = load(*RENAMED)
+        with Workspace(str(tmp_path / "moved")):
+            assert outcomes(adopt(new.Plain, reason="x") + adopt(new.Pair, reason="x")) == ["adopted"] * 3
+            assert ran(new, new.Use(of=new.Plain()), on_changed_code="rerun") == []
+            assert ran(new, new.Pair()) == []
+            assert outcomes(undo_adoption("Plain")) == ["undone"] * 2
+        assert not workspace.exists()
+
+
+def test_marks_follow_a_moved_workspace(load: Load, workspace: Path, tmp_path: Path) -> None:
+    plain, pair = (load().Plain(), load().Pair())
+    build(plain)
+    build(pair)
+    workspace.rename(tmp_path / "moved")
+    with Workspace(str(tmp_path / "moved")):
+        plain.output().begin_replacement()
+        assert not plain.complete()
+        damaged = pair.output()["a"]
+        size = os.path.getsize(damaged.uri)
+        Path(damaged.uri).write_bytes(bytes(size))
+        with pytest.raises(CorruptArtifactError):
+            damaged.load()
+        assert not pair.complete()
+    assert not workspace.exists()
+
+
+class TestSkipped:
+    def test_other_formats_and_options(self, load: Load) -> None:
+        build(load().Counted())
+        new = load(("counted/{self.n}.json", "counted/{self.n}.txt"), ('"1"', '"2"'))
+        (found,) = adopt(new.Counted, reason="x")
+        assert found.outcome == "skipped"
+        assert "1.txt: no artifact" in found.reason
+
+    def test_other_options(self, load: Load) -> None:
+        build(load().Pair())
+        new = load(
+            *RENAMED,
+            ("import random", "import random\nfrom airflow_kart.formats import GzipFormat, PickleFormat"),
+            ('"pair/b.pkl"', '"pair/b.pkl", format=GzipFormat(PickleFormat())'),
+        )
+        (found,) = adopt(new.Pair, reason="x")
+        assert found.outcome == "skipped"
+        assert "was written in the format" in found.reason
+
+    def test_a_parameter_that_is_gone(self, load: Load) -> None:
+        old = load()
+        build(old.Pair(n=1))
+        build(old.Pair(n=2))
+        new = load(
+            (
+                "    n: int = IntParameter(default=1)\n    def output(self):\n        return {",
+                "    n = 1\n    def output(self):\n        return {",
+            )
+        )
+        assert {one.reason for one in adopt(new.Pair, reason="x")} == {
+            "its parameter n is gone, or does not count any more: tasks of other values would be one"
+        }
+
+    def test_a_new_parameter_has_its_default(self, load: Load) -> None:
+        build(load().Plain(n=2))
+        new = load(
+            ("class Plain(TaskOnKart[int]):", "class Plain(TaskOnKart[int]):\n    more: int = IntParameter(default=3)")
+        )
+        assert outcomes(adopt(new.Plain, reason="x")) == ["adopted"]
+        assert ran(new, new.Plain(n=2)) == []
+        assert ran(new, new.Plain(n=2, more=4)) == ["Plain"]
+
+    def test_what_was_asked_for_again_or_is_damaged(self, load: Load) -> None:
+        old = load()
+        tasks = [old.Train(depth=depth) for depth in (1, 2, 3)]
+        for task in tasks:
+            build(task)
+        tasks[0].output().begin_replacement()
+        with open(tasks[1].output().uri, "ab") as file:
+            file.write(b"x")
+        new = load(*RENAMED)
+        held = locks_for(Workspace.current()).acquire(new.Train(depth=3).unique_id, Holder("a run"))
+        assert not isinstance(held, Taken)
+        reasons = " ".join(one.reason for one in adopt(new.Train, reason="x"))
+        held.release()
+        assert "it was asked to run again" in reasons
+        assert "bytes, its sidecar says" in reasons
+        assert "it is being made by process" in reasons
+        assert outcomes(adopt(new.Train, reason="x")) == ["adopted", "skipped", "skipped"]
+
+    def test_of_several_versions_the_newest(self, load: Load) -> None:
+        build(load().Train(depth=1))
+        second = load(("* self.depth", "+ self.depth"))
+        build(second.Train(depth=2))
+        third = load(("* self.depth", "+ self.depth"), *RENAMED)
+        found = adopt(third.Train, reason="renamed")
+        assert [one.outcome for one in sorted(found, key=lambda one: one.outcome)] == ["adopted", "skipped"]
+        assert any("made by an earlier version of the code" in one.reason for one in found)
+        assert ran(third, third.Train(depth=2)) == []
+        assert ran(third, third.Train(depth=1)) == ["Train"]
+
+    def test_nothing_to_say(self, load: Load) -> None:
+        new = load()
+        with pytest.raises(ConfigurationError, match="why the change does not matter"):
+            adopt(new.Train, reason=" ")
+        assert adopt(new.Train, reason="x") == []
+        with pytest.raises(IdentityError, match="no artifact of such a class"):
+            adopt("Trane", reason="x")
+
+
+class TestSameId:
+    @pytest.mark.parametrize("policy", ["warn", "rerun"])
+    def test_the_sidecar_gets_the_present_code(self, load: Load, policy: str, caplog: pytest.LogCaptureFixture) -> None:
+        old = load()
+        made = build(old.Use(of=old.Plain()))
+        new = load(*RENAMED)
+        found = adopt(new.Plain, reason="renamed", by="me")
+        assert [one.task for one in found] == ["Plain(n=1)", "Use()"]
+        with caplog.at_level(logging.WARNING):
+            assert ran(new, new.Use(of=new.Plain()), on_changed_code=policy) == []
+        assert not caplog.records
+        assert sidecar(new.Plain()).adoptions[0]["before"]["source"]["fingerprint"]
+        assert build(new.Use(of=new.Plain())) == made
+        real = load(*RENAMED, ("number = self.n", "number = self.n + 1"))
+        assert ran(real, real.Use(of=real.Plain()), on_changed_code="rerun") == ["Plain", "Use"]
+
+    def test_undone(self, load: Load, workspace: Path, caplog: pytest.LogCaptureFixture) -> None:
+        old = load()
+        build(old.Use(of=old.Plain()))
+        before = [sidecar(old.Plain()).content, sidecar(old.Use(of=old.Plain())).content]
+        new = load(*RENAMED)
+        adopt(new.Plain, reason="renamed")
+        assert outcomes(undo_adoption(new.Plain)) == ["undone", "undone"]
+        assert [sidecar(old.Plain()).content, sidecar(old.Use(of=old.Plain())).content] == before
+        with caplog.at_level(logging.WARNING):
+            build(new.Use(of=new.Plain()))
+        assert "has changed since" in caplog.text
+        with pytest.raises(IdentityError, match="has no adoption of"):
+            undo_adoption("Plain")
+
+
+class TestVerified:
+    def test_equal_bytes_with_the_random_numbers_of_then(self, load: Load) -> None:
+        old = load()
+        for depth in range(4):
+            build(old.Train(depth=depth))
+        new = load(*RENAMED)
+        found = adopt(new.Train, reason="renamed", verify=3)
+        assert outcomes(found) == ["adopted"] * 4
+        assert new.RAN == ["Train"] * 3
+        assert sidecar(new.Train()).adoptions[0]["verified"] == 3
+
+    @pytest.mark.parametrize("name", ["Train", "Plain"])
+    def test_other_bytes_adopt_nothing(self, load: Load, workspace: Path, name: str) -> None:
+        old = load()
+        for number in (1, 2):
+            build(old.Train(depth=number))
+            build(old.Plain(n=number))
+        before = files(workspace)
+        new = load(("* self.depth", "* self.depth + 1"), ("count = self.n", "count = self.n + 1"))
+        with pytest.raises(UnequalArtifactError, match=r"has the SHA-256 [0-9a-f]{64}, and now [0-9a-f]{64}. Nothing was"):
+            adopt(getattr(new, name), reason="x", verify=1)
+        assert files(workspace) == before
+
+    def test_a_dry_run_changes_nothing(self, load: Load, workspace: Path) -> None:
+        build(load().Train())
+        before = files(workspace)
+        new = load(*RENAMED)
+        assert outcomes(adopt(new.Train, reason="x", dry_run=True)) == ["adopted"]
+        assert files(workspace) == before
+        adopt(new.Train, reason="x")
+        after = files(workspace)
+        assert outcomes(undo_adoption(new.Train, dry_run=True)) == ["undone"]
+        assert files(workspace) == after != before
+
+
+class TestUndone:
+    def test_copies_go(self, load: Load, workspace: Path) -> None:
+        old = load()
+        for depth in (1, 2):
+            build(old.Train(depth=depth))
+        build(old.Pair())
+        before = files(workspace)
+        new = load(*RENAMED)
+        adopt(new.Train, reason="renamed")
+        adopt(new.Pair, reason="renamed")
+        assert outcomes(undo_adoption("Pair")) == ["undone"] * 2
+        assert outcomes(undo_adoption("adopted_pipeline.Train")) == ["undone"] * 2
+        assert files(workspace) == before
+        assert ran(new, new.Pair()) == ["Pair"]
+
+    def test_what_a_run_has_replaced_stays_and_so_does_what_was_made_of_it(self, load: Load) -> None:
+        old = load()
+        for depth in (1, 2):
+            build(old.Train(depth=depth))
+        new = load(*RENAMED)
+        adopt(new.Train, reason="renamed")
+        build(new.Use(of=new.Train(depth=2)))
+        build(new.Train(depth=1), rerun=["Train"])
+        found = undo_adoption(new.Train)
+        assert outcomes(found) == ["kept", "undone"]
+        assert next(one.reason for one in found if one.outcome == "kept").startswith("it was made from adopted artifacts")
+        assert new.Train(depth=1).output().exists()
+        assert new.Use(of=new.Train(depth=2)).output().exists()
+        assert not new.Train(depth=2).output().exists()
+
+
+KILLED = """
+import os, sys
+from airflow_kart import Workspace, adopt
+from airflow_kart.storage.local import LocalUpload
+sys.path.insert(0, sys.argv[1])
+import adopted_pipeline as pipeline
+left = int(sys.argv[3])
+def dying(function):
+    def called(*arguments, **more):
+        global left
+        left -= 1
+        if left < 0:
+            os._exit(9)
+        return function(*arguments, **more)
+    return called
+LocalUpload.publish = dying(LocalUpload.publish)
+with Workspace(sys.argv[2]):
+    adopt(pipeline.Pair, reason="renamed")
+    adopt(pipeline.Plain, reason="renamed")
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("publications", [1, 3, 5, 9, 11])
+def test_a_killed_adoption_leaves_nothing_half_and_another_one_goes_on(
+    load: Load, workspace: Path, tmp_path: Path, python: Callable[..., str], publications: int
+) -> None:
+    old = load()
+    made = [build(task) for n in (1, 2) for task in (old.Pair(n=n), old.Use(of=old.Plain(n=n)))]
+    new = load(*RENAMED)
+    python("-c", KILLED, tmp_path / "code", workspace, publications, exits=9)
+    complete = [new.Pair(n=n).complete() for n in (1, 2)]
+    assert complete.count(True) == publications // 4 if publications < 8 else all(complete)
+    assert all(new.Use(of=new.Plain(n=n)).complete() for n in (1, 2))
+    found = adopt(new.Pair, reason="renamed") + adopt(new.Plain, reason="renamed")
+    assert "skipped" not in outcomes(found)
+    tasks = [task for n in (1, 2) for task in (new.Pair(n=n), new.Use(of=new.Plain(n=n)))]
+    assert [build(task, on_changed_code="rerun") for task in tasks] == made
+    assert not new.RAN
+    assert "kept" not in outcomes(undo_adoption(new.Pair))
+    assert not any(new.Pair(n=n).complete() for n in (1, 2))
+
+
+class TestReindex:
+    def test_equal_runs_are_found_without_the_index_of_then(self, load: Load, workspace: Path) -> None:
+        old = load()
+        build(old.Train())
+        build(old.Pair())
+        shutil.rmtree(workspace / ".kart-index")
+        found = reindex()
+        assert found == (0, 3, 0)
+        assert reindex().right == 3
+        newer = load(("self.dump(5)", "self.dump(2 + 3)"))
+        assert ran(newer, newer.Train()) == ["Source"]
+
+    def test_entries_that_point_to_nothing_go(self, load: Load, workspace: Path) -> None:
+        old = load()
+        build(old.Train())
+        build(old.Pair())
+        old.Train().output().remove()
+        (workspace / "pair" / f"a_{old.Pair().unique_id}.pkl").unlink()
+        found = reindex()
+        assert found == (1, 0, 2)
