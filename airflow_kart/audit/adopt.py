@@ -26,6 +26,7 @@ from airflow_kart.artifacts.state import TargetState, look_at
 from airflow_kart.artifacts.target import Target
 from airflow_kart.audit.records import REPLACED, Adopted, Tell, class_of, held, rewritten
 from airflow_kart.audit.restored import NotAdopted, again, read_before
+from airflow_kart.audit.shares import in_shares
 from airflow_kart.audit.verification import Ready, Source, verified
 from airflow_kart.audit.walk import sidecars
 from airflow_kart.exceptions import ConfigurationError, ConflictError, KartError, LockError, StorageError
@@ -137,8 +138,10 @@ class _Adoption:
             ready = (self._ready(each) for each in sorted(candidates, key=lambda each: each.unique_id))
             self.record["verified"] = verified(self.workspace, filter(None, ready), verify)
         total = len(candidates)
-        for number, candidate in enumerate(candidates, 1):
-            results.append(self._adopted(candidate))
+        shares = in_shares(self._adopted, candidates) if self.on_disk else map(self._adopted, candidates)
+        for number, (result, in_place) in enumerate(shares, 1):
+            results.append(result)
+            self.in_place |= in_place
             tell(number, total)
         results += [found for uri in self.stale if (found := self._refreshed(uri)) is not None]
         return results
@@ -182,9 +185,11 @@ class _Adoption:
         except (NotAdopted, KartError):
             return None
 
-    def _adopted(self, candidate: _Candidate) -> Adopted:
-        def became(outcome: str, reason: str) -> Adopted:
-            return Adopted(outcome, words, candidate.unique_id, new_id, candidate.uri, reason)
+    def _adopted(self, candidate: _Candidate) -> tuple[Adopted, set[str | None]]:
+        """Adopt the artifacts of one task; return what became of them, and the earlier code of those that stay at their id."""
+
+        def became(outcome: str, reason: str, *code: str | None) -> tuple[Adopted, set[str | None]]:
+            return Adopted(outcome, words, candidate.unique_id, new_id, candidate.uri, reason), set(code)
 
         words, new_id = candidate.words, None
         try:
@@ -204,9 +209,8 @@ class _Adoption:
             return became("skipped", str(error))
         if ready is None:
             return became("there", "complete already")
-        if new_id == candidate.unique_id:
-            self.in_place |= {source.sidecar.code["fingerprint"] for source in ready.sources}
-        return became("adopted", self.record["reason"])
+        stay = ready.sources if new_id == candidate.unique_id else ()
+        return became("adopted", self.record["reason"], *(source.sidecar.code["fingerprint"] for source in stay))
 
     def _restored(self, candidate: _Candidate) -> Task:
         parameters = candidate.task.get("parameters")

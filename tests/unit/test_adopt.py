@@ -7,7 +7,9 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from importlib.resources import files as resources
 from pathlib import Path
@@ -18,8 +20,15 @@ import pytest
 
 from airflow_kart import Workspace, adopt, build, undo_adoption
 from airflow_kart.artifacts.sidecar import Sidecar
+from airflow_kart.audit import shares
 from airflow_kart.audit.reindex import reindex
-from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError, IdentityError, UnequalArtifactError
+from airflow_kart.exceptions import (
+    ConfigurationError,
+    CorruptArtifactError,
+    IdentityError,
+    TaskFailedError,
+    UnequalArtifactError,
+)
 from airflow_kart.locks import Holder, Taken, locks_for
 from airflow_kart.runtime.plan import make_plan
 from airflow_kart.tasks.graph import Graph
@@ -549,3 +558,65 @@ class TestReindex:
         (workspace / "pair" / f"a_{old.Pair().unique_id}.pkl").unlink()
         found = reindex()
         assert found == (1, 0, 2)
+
+
+@pytest.fixture
+def in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a few artifacts be as many as it takes for several processes."""
+    monkeypatch.setattr(shares, "_WORTH_A_PROCESS", 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+
+
+@pytest.mark.usefixtures("in_processes")
+class TestInSeveralProcesses:
+    def test_all_artifacts_are_adopted(self, load: Load) -> None:
+        old = load()
+        made = {depth: build(old.Train(depth=depth)) for depth in range(7)}
+        build(old.Plain())
+        new = load(*RENAMED)
+        told: list[tuple[int, int]] = []
+        found = adopt(new.Train, reason="renamed", tell=lambda done, of: told.append((done, of)))
+        assert [one.task for one in found] == [f"Train(depth={depth})" for depth in reversed(range(7))]
+        assert (outcomes(found), told[-1]) == (["adopted"] * 7, (7, 7))
+        assert {depth: build(new.Train(depth=depth)) for depth in range(7)} == made
+        assert new.RAN == []
+        assert outcomes(undo_adoption(new.Train)) == ["undone"] * 7
+
+    def test_the_same_ids_get_the_present_code(self, load: Load) -> None:
+        old = load()
+        for number in range(6):
+            build(old.Use(of=old.Plain(n=number)))
+        new = load(*RENAMED)
+        assert outcomes(adopt(new.Plain, reason="renamed")) == ["adopted"] * 12  # those downstream name the code, too
+        assert make_plan(Graph.of([new.Use(of=new.Plain(n=number)) for number in range(6)])).changed_code() == []
+
+    def test_results_come_in_order_and_errors_come_through(self) -> None:
+        assert list(shares.in_shares(lambda number: (number, os.getpid() == own), range(9))) == [
+            (number, False) for number in range(9)
+        ]
+
+        def fail(number: int) -> int:
+            if number == 4:
+                raise CorruptArtifactError("no good", uri="/x")
+            return number
+
+        with pytest.raises(CorruptArtifactError, match="no good") as caught:
+            list(shares.in_shares(fail, range(9)))
+        assert caught.value.uri == "/x"
+
+    def test_a_process_that_dies_is_an_error(self) -> None:
+        with pytest.raises(TaskFailedError, match="a process died"):
+            list(shares.in_shares(lambda number: os.kill(os.getpid(), signal.SIGKILL) if number == 5 else number, range(9)))
+
+    def test_beside_other_threads_nothing_is_forked(self) -> None:
+        gate = threading.Event()
+        other = threading.Thread(target=gate.wait)
+        other.start()
+        try:
+            assert list(shares.in_shares(lambda _: os.getpid(), range(9))) == [own] * 9
+        finally:
+            gate.set()
+            other.join()
+
+
+own = os.getpid()
