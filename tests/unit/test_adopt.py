@@ -114,7 +114,10 @@ class Counted(TaskOnKart[int]):
 RENAMED = (("value", "product"), ("count", "number"))
 """An edit without consequence."""
 
-SCHEMA = json.loads(resources("airflow_kart.artifacts.sidecar").joinpath("sidecar.schema.json").read_text())
+SCHEMA = jsonschema.Draft202012Validator(
+    json.loads(resources("airflow_kart.artifacts.sidecar").joinpath("sidecar.schema.json").read_text()),
+    format_checker=jsonschema.FormatChecker(),
+)
 Load = Callable[..., Any]
 
 
@@ -138,7 +141,7 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workspace: Path) -> It
     yield loaded
     sys.modules.pop("adopted_pipeline", None)
     for written in workspace.rglob("*.kart.json"):
-        jsonschema.validate(json.loads(written.read_text()), SCHEMA, format_checker=jsonschema.FormatChecker())
+        SCHEMA.validate(json.loads(written.read_text()))
 
 
 def ran(module: Any, task: Any, **options: Any) -> list[str]:
@@ -406,7 +409,7 @@ class TestSameId:
         new = load(*RENAMED)
         found = adopt(new.Plain, reason="renamed", by="me")
         assert [one.task for one in found] == ["Plain(n=1)", "Use()"]
-        with caplog.at_level(logging.WARNING):
+        with caplog.at_level(logging.WARNING, logger="airflow_kart"):
             assert ran(new, new.Use(of=new.Plain()), on_changed_code=policy) == []
         assert not caplog.records
         assert sidecar(new.Plain()).adoptions[0]["before"]["source"]["fingerprint"]
@@ -422,7 +425,7 @@ class TestSameId:
         adopt(new.Plain, reason="renamed")
         assert outcomes(undo_adoption(new.Plain)) == ["undone", "undone"]
         assert [sidecar(old.Plain()).content, sidecar(old.Use(of=old.Plain())).content] == before
-        with caplog.at_level(logging.WARNING):
+        with caplog.at_level(logging.WARNING, logger="airflow_kart"):
             build(new.Use(of=new.Plain()))
         assert "has changed since" in caplog.text
         with pytest.raises(IdentityError, match="has no adoption of"):

@@ -696,7 +696,7 @@ def test_a_build_returns_what_an_empty_workspace_would_give(tmp_path: Path) -> N
     from hypothesis.stateful import run_state_machine_as_test
 
     Machine.folder = tmp_path
-    steps = int(os.environ.get("KART_STEPS", "200"))
+    steps = int(os.environ.get("KART_STEPS", "160"))
     run_state_machine_as_test(
         Machine, settings=settings(max_examples=max(steps // 20, 1), stateful_step_count=20, deadline=None)
     )
