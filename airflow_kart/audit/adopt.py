@@ -29,7 +29,7 @@ from airflow_kart.audit.restored import NotAdopted, again, read_before
 from airflow_kart.audit.shares import in_shares
 from airflow_kart.audit.verification import Ready, Source, verified
 from airflow_kart.audit.walk import sidecars
-from airflow_kart.exceptions import ConfigurationError, ConflictError, KartError, LockError, StorageError
+from airflow_kart.exceptions import ConfigurationError, ConflictError, IdentityError, KartError, LockError, StorageError
 from airflow_kart.formats import options_of
 from airflow_kart.identity.code import AUTO, code_version_of
 from airflow_kart.identity.encoding import digest
@@ -46,6 +46,8 @@ from airflow_kart.tasks.resolution import one_walk
 from airflow_kart.tasks.restoration import Restoration
 
 ALL = "all"
+_FEWEST_DIGITS = 4
+"""Of a fingerprint that a version names."""
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ class _Candidate(NamedTuple):
     unique_id: str
     uri: str
     version: str
+    fingerprint: str
     same_code: bool
     words: str
     task: Mapping[str, Any]
@@ -78,8 +81,8 @@ def adopt(
         reason: why the change does not matter.
         verify: so many tasks are made again first, in a scratch directory. Where bytes differ, nothing is adopted.
         by: who says so; by default the name of the process's user.
-        versions: of the earlier code, whose artifacts are adopted: texts of ``code_version`` or first digits of fingerprints;
-            ``all`` for all; by default the version of the newest artifact.
+        versions: of the earlier code, whose artifacts are adopted: texts of ``code_version``, or at least four first digits of
+            fingerprints; ``all`` for all; by default the version of the newest artifact, or of those that the same call adopted.
         dry_run: change nothing.
         tell: is told of the progress.
 
@@ -91,8 +94,10 @@ def adopt(
         IdentityError: there is no such class, or no artifact of such a class.
         KartError: a store or a lock failed. What was adopted before stays; another call goes on.
     """
-    if not reason.strip() or verify < 0:
-        raise ConfigurationError("adopt(): say in reason why the change does not matter; verify is a number of tasks")
+    if not reason.strip() or verify < 0 or "" in versions:
+        raise ConfigurationError(
+            "adopt(): say in reason why the change does not matter; verify is a number, no version is empty"
+        )
     with Workspace.current() as workspace, one_walk():
         adoption = _Adoption(workspace, class_of(workspace, cls), dry_run)
         adoption.record |= {"by": by or _user(), "reason": reason}
@@ -150,34 +155,51 @@ class _Adoption:
         """Return the tasks with artifacts of other code, the newest first, and those of code that is not to be adopted."""
         found: dict[str, _Candidate] = {}
         adopted: set[str] = set()
+        said: set[str] = set()
+        latest = "", ""
         for uri, sidecar, _ in sidecars(self.workspace, self.name):
             if sidecar.class_name == self.name and sidecar.unique_id is not None:
+                each = self._candidate(uri, sidecar)
                 if sidecar.code != self.code:
-                    found.setdefault(sidecar.unique_id, self._candidate(uri, sidecar))
+                    found.setdefault(each.unique_id, each)
                 adopted.update(one["unique_id"] for one in sidecar.adoptions if "before" not in one)
-                kept = (one for one in sidecar.adoptions if "before" in one and one["class"] == self.name)
+                records = [one for one in sidecar.adoptions if one["class"] == self.name]
+                said |= {self._version(one["old"]) for one in records if one["id"] == self.record["id"]}
+                kept = (one for one in records if "before" in one and one["id"] == self.record["id"])
                 self.in_place |= {one["old"]["fingerprint"] for one in kept}
+                version = each.version
+                if sidecar.code == self.code:
+                    version = self._version(records[-1]["old"]) if records and records[-1]["new"] == self.code else ""
+                latest = max(latest, (each.moment, version))
             elif any(fingerprint != self.code["fingerprint"] for fingerprint in _upstream(sidecar, self.name)):
                 self.stale.append(uri)
+        if latest == ("", ""):
+            raise IdentityError(f"the workspace {self.workspace.directory} has no artifact of {self.name}", task=self.name)
         newest = sorted(found.values(), key=lambda each: each.moment, reverse=True)
-        wanted = tuple(versions) or tuple(each.version for each in newest[:1])
+        wanted = set(versions) or said or {latest[1]}
+        digits = tuple(text for text in set(versions) - {each.version for each in newest} if len(text) >= _FEWEST_DIGITS)
         chosen, left = [], []
         for each in newest:
-            if each.same_code or ALL in versions or each.version.startswith(wanted):
+            if each.same_code or ALL in versions or each.version in wanted or each.fingerprint.startswith(digits):
                 chosen.append(each)
             elif each.unique_id not in adopted:
-                why = f"made by an earlier version of the code, {each.version}"
+                why = f"made by an earlier version of the code, {each.version}; versions, or --from, adopts this one too"
                 left.append(Adopted("skipped", each.words, each.unique_id, None, each.uri, why))
         return chosen, left
 
     def _candidate(self, uri: str, sidecar: Sidecar) -> _Candidate:
-        version, fingerprint = sidecar.code["code_version"], sidecar.code["fingerprint"]
-        named = version if version not in (None, AUTO, self.code["code_version"]) else fingerprint
-        moment = sidecar.adoptions[-1]["at"] if sidecar.adoptions else sidecar.published_at
-        task = sidecar.content["task"]
-        words = f"{self.cls.__name__}({task.get('label') or ''})"
+        moments = [record["at"] for record in sidecar.adoptions if record["class"] == self.name]
+        moment = moments[-1] if moments else sidecar.published_at
+        task, code = sidecar.content["task"], sidecar.code
+        words, fingerprint = f"{self.cls.__name__}({task.get('label') or ''})", code["fingerprint"]
         same = fingerprint == self.code["fingerprint"]
-        return _Candidate(moment, str(sidecar.unique_id), uri, named or "unknown", same, words, task)
+        version = self._version(code)
+        return _Candidate(moment, str(sidecar.unique_id), uri, version, fingerprint or "", same, words, task)
+
+    def _version(self, code: Mapping[str, str | None]) -> str:
+        """Return the text that tells code from other code: a ``code_version`` of its own, else the fingerprint."""
+        version = code["code_version"]
+        return (version if version not in (None, AUTO, self.code["code_version"]) else code["fingerprint"]) or "unknown"
 
     def _ready(self, candidate: _Candidate) -> Ready | None:
         try:

@@ -394,11 +394,69 @@ class TestSkipped:
 
     def test_nothing_to_say(self, load: Load) -> None:
         new = load()
-        with pytest.raises(ConfigurationError, match="why the change does not matter"):
-            adopt(new.Train, reason=" ")
-        assert adopt(new.Train, reason="x") == []
+        for said in ({"reason": " "}, {"reason": "x", "versions": [""]}):
+            with pytest.raises(ConfigurationError, match="why the change does not matter"):
+                adopt(new.Train, **said)
+        for named in (new.Train, "adopted_pipeline.Train"):
+            with pytest.raises(IdentityError, match=r"has no artifact of adopted_pipeline\.Train"):
+                adopt(named, reason="x")
         with pytest.raises(IdentityError, match="no artifact of such a class"):
             adopt("Trane", reason="x")
+
+    @pytest.mark.parametrize("name", ["Train", "Plain"])
+    def test_the_same_command_twice_adopts_no_older_code(self, load: Load, name: str) -> None:
+        parameter = {"Train": "depth", "Plain": "n"}[name]
+        build(getattr(load(("* self.depth", "- self.depth"), ("count = self.n", "count = -self.n")), name)(**{parameter: 1}))
+        old = load()
+        tasks = [getattr(old, name)(**{parameter: number}) for number in (2, 3)]
+        for task in tasks:
+            build(task)
+        blocking = getattr(load(*RENAMED), name)(**{parameter: 3})  # the first command leaves one task over
+        held = locks_for(Workspace.current()).acquire(blocking.unique_id, Holder("a run"))
+        assert not isinstance(held, Taken)
+        cls = type(blocking)
+        assert outcomes(adopt(cls, reason="renamed")) == ["adopted", "skipped", "skipped"]
+        held.release()
+        again = adopt(cls, reason="renamed")
+        assert {one.task: one.outcome for one in again}[f"{name}({parameter}=3)"] == "adopted"
+        for reason in ("renamed", "another"):
+            found = {one.task: one.outcome for one in adopt(cls, reason=reason)}
+            assert found[f"{name}({parameter}=1)"] == "skipped"
+            assert "adopted" not in found.values()
+
+    def test_where_the_newest_artifact_has_the_present_code_nothing_is_adopted_unasked(self, load: Load) -> None:
+        build(load().Train(depth=1))
+        new = load(*RENAMED)
+        build(new.Train(depth=2))
+        assert outcomes(adopt(new.Train, reason="renamed")) == ["skipped"]
+        assert outcomes(adopt(new.Train, reason="renamed", versions=["all"])) == ["adopted"]
+
+    def test_versions_are_whole_and_fingerprints_may_be_short(self, load: Load) -> None:
+        for version in ("10", "1"):
+            old = load(('code_version = "1"', f'code_version = "{version}"'))
+            build(old.Counted(n=len(version)))
+        fingerprints = {n: sidecar(old.Counted(n=n)).made_with.fingerprint for n in (1, 2)}
+        new = load(('code_version = "1"', 'code_version = "11"'))
+        for versions in ([], ["1"], [fingerprints[1][:4]]):
+            found = {one.task: one.outcome for one in adopt(new.Counted, reason="x", versions=versions, dry_run=True)}
+            assert found == {"Counted(n=1)": "adopted", "Counted(n=2)": "skipped"}
+        short = [fingerprints[1][:3]]
+        assert outcomes(adopt(new.Counted, reason="x", versions=short)) == ["skipped"] * 2
+
+    def test_an_adoption_upstream_makes_no_artifact_newer(self, load: Load) -> None:
+        for n, edits in ((1, ()), (2, [("repr(self.load", "str(self.load"), *RENAMED])):
+            old = load(*edits)
+            build(old.Use(of=old.Plain(n=n)))
+        new = load(("repr(self.load", "str(self.load"), *RENAMED)
+        assert outcomes(adopt(new.Plain, reason="renamed", versions=["all"])) == ["adopted"] * 2
+        newest = sidecar(new.Use(of=new.Plain(n=2))).made_with.fingerprint
+        last = load(("repr(self.load", "format(self.load"), *RENAMED)
+        found = {one.uri: one.outcome for one in adopt(last.Use, reason="the same text")}
+        assert found == {
+            last.Use(of=last.Plain(n=1)).output().uri: "skipped",
+            last.Use(of=last.Plain(n=2)).output().uri: "adopted",
+        }
+        assert sidecar(last.Use(of=last.Plain(n=2))).adoptions[-1]["old"]["fingerprint"] == newest
 
 
 class TestSameId:
