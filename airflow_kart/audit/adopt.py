@@ -25,7 +25,7 @@ from airflow_kart.artifacts.staged import Unmoved, sidecar_version
 from airflow_kart.artifacts.state import TargetState, look_at
 from airflow_kart.artifacts.target import Target
 from airflow_kart.audit.records import REPLACED, Adopted, Tell, class_of, held, rewritten
-from airflow_kart.audit.restored import NotAdopted, again, read_before
+from airflow_kart.audit.restored import NotAdopted, again, may_become_one, read_before
 from airflow_kart.audit.shares import in_shares
 from airflow_kart.audit.verification import Ready, Source, verified
 from airflow_kart.audit.walk import sidecars
@@ -143,7 +143,8 @@ class _Adoption:
             ready = (self._ready(each) for each in sorted(candidates, key=lambda each: each.unique_id))
             self.record["verified"] = verified(self.workspace, filter(None, ready), verify)
         total = len(candidates)
-        shares = in_shares(self._adopted, candidates) if self.on_disk else map(self._adopted, candidates)
+        groups = may_become_one([each.task.get("parameters") or {} for each in candidates])
+        shares = in_shares(self._adopted, candidates, groups) if self.on_disk else map(self._adopted, candidates)
         for number, (result, in_place) in enumerate(shares, 1):
             results.append(result)
             self.in_place |= in_place
@@ -263,6 +264,10 @@ class _Adoption:
             raise NotAdopted(REPLACED)
         read = read_before(task, first, self.inputs_now)
         described = task_parts(task, read.checksums, Redaction(task))
+        for name, part in described["task"]["parameters"].items():
+            then = candidate.task["parameters"].get(name) or {}
+            if part.get("private") and then.get("private"):  # the task has the default instead: no sidecar has the value
+                part["digest"] = then.get("digest")
         dynamic = [part for part in first.content.get("upstream") or () if part.get("dynamic")]
         content = content_of(task, read.contents)
         key = content_key(task, content, own) if content is not None and "content_key" in first.content else None
@@ -270,7 +275,11 @@ class _Adoption:
         if task.unique_id != candidate.unique_id:
             parts["upstream"] = described["upstream"] + dynamic
         if read.moved:
-            parts["upstream_code"] = upstream_code(read.sidecars)
+            code, fixed = upstream_code(read.moved), upstream_code(read.stayed)
+            if dynamic:  # these may have been made from classes further upstream, too
+                code = {name: code[name] for name in {str(one.class_name) for one in read.moved} & code.keys()}
+            code = {name: found for name, found in code.items() if name not in fixed}
+            parts["upstream_code"] = {**(first.content.get("upstream_code") or {}), **code}
         records = [record for record in first.adoptions if record["class"] == self.name]
         made_as: Mapping[str, Any] = records[0] if records else {"old": first.code, "unique_id": first.unique_id}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from airflow_kart.artifacts.external import ExternalTarget
@@ -42,6 +43,23 @@ def again(cls: Any, parts: Mapping[str, Any], restoration: Restoration) -> Task:
     return task
 
 
+def may_become_one(tasks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return equal texts for those tasks of sidecars that may be one task with the present code.
+
+    Args:
+        tasks: the parameters of each. Parameters that do not count in all tasks tell none apart, nor do ids of tasks held.
+    """
+    counted = [{name: one.get("value") for name, one in parts.items() if one.get("significant", True)} for parts in tasks]
+    names = sorted(set[str]().union(*counted).intersection(*counted))
+    return [json.dumps([_without_id(values[name]) for name in names]) for values in counted]
+
+
+def _without_id(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: one for key, one in value.items() if key not in ("unique_id", "parameters")}
+    return [_without_id(one) for one in value] if isinstance(value, list) else value
+
+
 def _held(value: object) -> list[Mapping[str, Any]]:
     return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, Mapping)]
 
@@ -52,9 +70,9 @@ class Read(NamedTuple):
     checksums: dict[str, str]
     contents: dict[str, str]
     """Of inputs that still have these bytes, as :func:`~airflow_kart.tasks.content.input_content` returns them."""
-    sidecars: list[Sidecar]
-    moved: bool
-    """Whether an input has another unique id now."""
+    stayed: list[Sidecar]
+    moved: list[Sidecar]
+    """Of inputs that have another unique id now."""
 
 
 def _now(target: Target, *, hashed: bool) -> tuple[TargetState, str | None]:
@@ -81,16 +99,17 @@ def read_before(task: Task, sidecar: Sidecar, inputs_now: dict[str, tuple[Target
     parts = {tuple(part["key"]): part for part in sidecar.content.get("upstream") or () if not part.get("dynamic")}
     if parts.keys() != {path for path, _ in inputs}:
         raise NotAdopted("its requires() names other inputs now")
-    read = Read({}, {}, [], any(parts[path]["unique_id"] != required.unique_id for path, required in inputs))
+    read = Read({}, {}, [], [])
     for path, required in inputs:
         part, targets = parts[path], read_targets(required)
+        moved = part["unique_id"] != required.unique_id
         if part["class"] != logical_class_name(type(required)) or len(part["artifacts"]) != len(targets):
             raise NotAdopted(f"its input {describe_path(path)} is another now")
         for artifact, target in zip(part["artifacts"], targets, strict=True):
             if target.uri not in inputs_now:
-                inputs_now[target.uri] = _now(target, hashed=part["unique_id"] != required.unique_id)
+                inputs_now[target.uri] = _now(target, hashed=moved)
             (state, now), then = inputs_now[target.uri], artifact["sha256"]
-            if part["unique_id"] != required.unique_id and not (state.complete and now == then):
+            if moved and not (state.complete and now == then):
                 raise NotAdopted(
                     f"its input {required!r} has another id now, and no artifact of equal bytes there; adopt or run "
                     f"{type(required).__name__} first"
@@ -102,5 +121,5 @@ def read_before(task: Task, sidecar: Sidecar, inputs_now: dict[str, tuple[Target
                         target, then, state.sidecar.artifact if state.sidecar else None
                     )
             if state.sidecar is not None:
-                read.sidecars.append(state.sidecar)
+                (read.moved if moved else read.stayed).append(state.sidecar)
     return read

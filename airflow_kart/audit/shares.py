@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ _WORTH_A_PROCESS = 500
 """Items per process: a process costs some 50 ms."""
 
 
-def in_shares(work: Callable[[_T], _R], items: Sequence[_T]) -> Iterator[_R]:
+def in_shares(work: Callable[[_T], _R], items: Sequence[_T], groups: Sequence[Hashable] = ()) -> Iterator[_R]:
     """Return what a function makes of items, in their order; of many items in forked processes.
 
     Forks know classes that no other process could import. So everything happens here where a fork is not safe: beside other
@@ -31,6 +31,7 @@ def in_shares(work: Callable[[_T], _R], items: Sequence[_T]) -> Iterator[_R]:
     Args:
         work: the function; its results are pickled.
         items: its arguments.
+        groups: of each item; items of equal groups are done in one process, one after the other in their order.
 
     Raises:
         TaskFailedError: a process died.
@@ -41,16 +42,19 @@ def in_shares(work: Callable[[_T], _R], items: Sequence[_T]) -> Iterator[_R]:
         yield from map(work, items)
         return
     fork, ends, processes = multiprocessing.get_context("fork"), [], []
+    numbers: dict[Hashable, int] = {}
+    places = [numbers.setdefault(group, len(numbers)) % count for group in groups or range(len(items))]
     try:
-        for first in range(count):
+        for place in range(count):
+            share = [item for item, at in zip(items, places, strict=True) if at == place]
             end, other = fork.Pipe(duplex=False)
             ends.append(end)
             with other, warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads, which numpy's libraries have
-                processes.append(fork.Process(target=_do, args=(work, items[first::count], other, end)))
+                processes.append(fork.Process(target=_do, args=(work, share, other, end)))
                 processes[-1].start()
-        for number in range(len(items)):
-            yield _received(ends[number % count])
+        for place in places:
+            yield _received(ends[place])
     finally:
         for end, process in zip(ends, processes, strict=False):
             end.close()

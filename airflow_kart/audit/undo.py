@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
 
 from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, sidecar_uri
 from airflow_kart.artifacts.staged import sidecar_version
@@ -18,7 +18,8 @@ from airflow_kart.storage.workspace import Workspace
 def undo_adoption(cls: type | str, *, dry_run: bool = False, tell: Tell = lambda _done, _of: None) -> list[Adopted]:
     """Take the latest adoption of a class back, in the current workspace; another call takes back the one before.
 
-    What a run has replaced since stays. What runs made from the adopted artifacts, or took for equal, stays too.
+    What a run has replaced since stays, and so does a copy whose original is gone. What runs made from the adopted artifacts,
+    or took for equal, stays too.
 
     Args:
         cls: the class, its logical name, or the end of that name; the class itself need not be there.
@@ -35,30 +36,58 @@ def undo_adoption(cls: type | str, *, dry_run: bool = False, tell: Tell = lambda
     with Workspace.current() as workspace:
         name = name_in(workspace, cls)
         records: dict[str, Mapping[str, Any]] = {}
-        users: dict[str, tuple[str | None, set[str]]] = {}
-        for uri, sidecar, _ in sidecars(workspace, name):
-            users[uri] = sidecar.class_name, {part["unique_id"] for part in sidecar.content.get("upstream") or ()}
+        users: dict[str, _User] = {}
+        whole: dict[str, str] = {}
+        for found in sidecars(workspace, name):
+            uri, sidecar = found.uri, found.sidecar
+            upstream = {part["unique_id"] for part in sidecar.content.get("upstream") or ()}
+            code = dict(sidecar.made_with.upstream).get(name, ())
+            users[uri] = _User(sidecar.class_name or "", sidecar.unique_id or "", upstream, code)
+            if found.is_whole:
+                whole[uri] = sidecar.artifact.sha256
             record = _last(sidecar, name)
             if record is not None:
                 records[uri] = record
         if not records:
             raise IdentityError(f"the workspace {workspace.directory} has no adoption of {name}", task=name)
         latest = max(records.values(), key=lambda record: str(record["at"]))["id"]
-        adopted = [uri for uri, record in records.items() if record["id"] == latest]
+        adopted = dict.fromkeys(uri for uri, record in records.items() if record["id"] == latest)
+        last = {users[uri].unique_id for uri in adopted if not _has_origin(uri, users[uri].unique_id, records[uri], whole)}
         results: list[Adopted] = []
         locks = locks_for(workspace)
         for number, uri in enumerate(adopted, 1):
-            results.append(_undone(workspace, locks, uri, name, latest, dry_run=dry_run))
+            results.append(_undone(workspace, locks, uri, name, latest, last=last, dry_run=dry_run))
             tell(number, len(adopted))
-        gone = {one.new_id for one in results if one.outcome == "undone" and one.new_id != one.unique_id}
-        for uri, (user, upstream) in users.items():
-            if gone & upstream:
+        undone = [one for one in results if one.outcome == "undone"]
+        gone = {one.new_id for one in undone if one.new_id != one.unique_id}
+        present = {one.new_id for one in undone} - gone
+        codes = {records[uri]["new"]["fingerprint"] for uri in adopted}
+        for uri, user in users.items():
+            of_present = uri not in adopted and present & user.upstream and codes.intersection(user.code)
+            if gone & user.upstream or of_present:
                 why = "it was made from adopted artifacts; rerun= makes it again"
-                results.append(Adopted("kept", str(user), "", None, uri, why))
+                results.append(Adopted("kept", user.name, user.unique_id, None, uri, why))
         return results
 
 
-def _undone(workspace: Workspace, locks: Locks, uri: str, name: str, adoption: str, *, dry_run: bool) -> Adopted:
+class _User(NamedTuple):
+    """An artifact that may have been made from adopted ones."""
+
+    name: str
+    unique_id: str
+    upstream: set[str]
+    code: tuple[str, ...]
+    """The fingerprints of the adopted class that it was made with."""
+
+
+def _has_origin(uri: str, unique_id: str, record: Mapping[str, Any], whole: Mapping[str, str]) -> bool:
+    """Return whether the artifact that was copied is there still; artifacts that stayed at their place are their own."""
+    return "before" in record or whole.get(uri.replace(unique_id, record["unique_id"])) == record["sha256"]
+
+
+def _undone(
+    workspace: Workspace, locks: Locks, uri: str, name: str, adoption: str, *, last: Collection[str], dry_run: bool
+) -> Adopted:
     store = workspace.store
     sidecar = read_sidecar(store, uri)
     record = _last(sidecar, name) if sidecar is not None else None
@@ -68,6 +97,10 @@ def _undone(workspace: Workspace, locks: Locks, uri: str, name: str, adoption: s
     words = f"{str(sidecar.class_name).rpartition('.')[2]}({sidecar.content['task'].get('label') or ''})"
     outcome, reason = "undone", f"was adopted by {record['by']}: {record['reason']}"
     try:
+        if own_id in last:
+            raise NotAdopted(
+                f"the artifact of {record['unique_id']}, which it was copied from, is gone: this is the last copy"
+            )
         if not dry_run:
             with held(locks, own_id, f"the end of an adoption, {words}"):
                 if "before" in record:
@@ -93,5 +126,5 @@ def _before(sidecar: Sidecar, record: Mapping[str, Any]) -> dict[str, Any]:
     parts = dict(record["before"])
     if parts.get("upstream_code") is not None:
         parts["upstream_code"] = {**(sidecar.content.get("upstream_code") or {}), **parts["upstream_code"]}
-    left = [one for one in sidecar.adoptions if one["id"] != record["id"]]
+    left = [one for one in sidecar.adoptions if one is not record]
     return {**parts, "adopted": left or None}

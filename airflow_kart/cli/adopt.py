@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 from collections.abc import Callable
@@ -28,7 +29,7 @@ def adopt_class(arguments: argparse.Namespace) -> None:
     Raises:
         SystemExit: the command failed; the text gives the reason.
     """
-    with given_workspace(arguments) as workspace, workspace:
+    with given_workspace(arguments) as workspace, workspace, contextlib.redirect_stdout(sys.stderr):  # of run()
         cls, more = class_or_name(arguments.cls), {"dry_run": arguments.dry_run, "tell": _progress()}
         if arguments.undo:
             found = undo_adoption(cls, **more)
@@ -36,7 +37,9 @@ def adopt_class(arguments: argparse.Namespace) -> None:
             versions = arguments.versions or ()
             said = {"reason": arguments.reason or "", "verify": arguments.verify, "by": arguments.by, "versions": versions}
             found = adopt(cls, **said, **more)
-    AirflowConsole().print_as([vars(one) for one in found] if arguments.each else _counted(found), arguments.output)
+    AirflowConsole(markup=False, emoji=False).print_as(
+        [vars(one) for one in found] if arguments.each else _counted(found), arguments.output
+    )
     if arguments.dry_run:
         print("a dry run: nothing was changed", file=sys.stderr)
 

@@ -129,8 +129,8 @@ COMMANDS = (
                 action="append",
                 metavar="VERSION",
                 help=(
-                    "Adopt the artifacts of this earlier version: a code_version or the first digits of a fingerprint; may be "
-                    "given several times; all for all (default: the version of the newest artifact)"
+                    "Adopt the artifacts of this earlier version: a code_version, or four or more first digits of a fingerprint; "
+                    "may be given several times; all for all (default: the version of the newest artifact)"
                 ),
             ),
             Argument("--by", help="Who says so (default: the user of this process)"),

@@ -251,11 +251,17 @@ class TestOtherId:
         assert build(new.Pair()) == {"a": 1, "b": -1}
         assert [new.Pair().output()[name].sidecar().content["output"]["number"] for name in "ba"] == [0, 1]
         (workspace / "pair" / f"a_{pair.unique_id}.pkl").unlink()
+        copies = new.Pair().output()
         newer = load(("count", "other"))
         found = adopt(newer.Pair, reason="renamed", versions=["all"])
         assert outcomes(found) == ["adopted", "there"]
         undo_adoption(newer.Pair)
-        undo_adoption(newer.Pair)
+        found = undo_adoption(newer.Pair)
+        assert outcomes(found) == ["kept", "kept"]  # both outputs, though only one is the last copy
+        assert all("this is the last copy" in one.reason for one in found)
+        assert copies["a"].exists() and copies["b"].exists()
+        for name in "ab":
+            copies[name].remove()
         found = adopt(newer.Pair, reason="renamed")
         assert outcomes(found) == ["skipped"]
         assert f"a_{pair.unique_id}.pkl: the artifact is gone" in found[0].reason
@@ -555,6 +561,96 @@ class TestUndone:
         assert new.Use(of=new.Train(depth=2)).output().exists()
         assert not new.Train(depth=2).output().exists()
 
+    def test_one_record_at_a_time(self, load: Load) -> None:
+        build(load().Plain())
+        contents = [sidecar(load().Plain()).content]
+        for edits in (RENAMED, (), RENAMED):
+            module = load(*edits)
+            assert outcomes(adopt(module.Plain, reason="the same")) == ["adopted"]
+            contents.append(sidecar(module.Plain()).content)
+        for before in reversed(contents[:-1]):
+            assert outcomes(undo_adoption(module.Plain)) == ["undone"]
+            assert sidecar(module.Plain()).content == before
+
+    def test_what_was_made_of_artifacts_that_stay_at_their_ids_is_listed(self, load: Load) -> None:
+        old = load()
+        build(old.Plain())
+        build(old.Use(of=old.Plain(n=2)))
+        new = load(*RENAMED)
+        adopt(new.Plain, reason="by mistake")
+        build(new.Use(of=new.Plain()))
+        use = new.Use(of=new.Plain())
+        for dry_run in (True, False):
+            found = undo_adoption(new.Plain, dry_run=dry_run)
+            assert outcomes(found) == ["kept", "undone", "undone", "undone"]
+            kept = next(one for one in found if one.outcome == "kept")
+            assert (kept.unique_id, kept.uri) == (use.unique_id, use.output().uri)
+
+    def test_the_last_copy_stays(self, load: Load) -> None:
+        old = load()
+        tasks = [old.Train(depth=depth) for depth in (1, 2)]
+        for task in tasks:
+            build(task)
+        new = load(*RENAMED)
+        adopt(new.Train, reason="renamed")
+        tasks[0].output().remove()
+        assert outcomes(undo_adoption(new.Train)) == ["kept", "undone"]
+        assert new.Train(depth=1).output().exists()
+
+
+class TestCodeUpstream:
+    def test_only_artifacts_made_with_the_adopted_code_name_the_present_one(self, load: Load) -> None:
+        other = ("count = self.n", "count = self.n * 1000")
+        first = load()
+        build(first.Use(of=first.Plain(n=1)))
+        second = load(*RENAMED)
+        adopt(second.Plain, reason="renamed")
+        first = load()
+        build(first.Use(of=first.Plain(n=2)), on_changed_code="ignore")
+        third = load(other)
+        build(third.Use(of=third.Plain(n=3)), on_changed_code="ignore")
+        last = load(other, *RENAMED)
+        adopt(last.Plain, reason="renamed")
+        uses = [last.Use(of=last.Plain(n=n)) for n in (1, 2, 3)]
+        assert [build(use, on_changed_code="rerun") for use in uses] == ["1000", "2000", "3000"]
+
+    @pytest.mark.parametrize("text", ["self.dump((self.load('p'), value))", "self.dump(((yield Plain(n=1)).load(), value))"])
+    def test_other_inputs_and_yielded_ones_stay_as_recorded(self, load: Load, text: str) -> None:
+        more = """
+class Both(TaskOnKart[object]):
+    def requires(self):
+        return {"p": Plain(n=1), "s": Source()} if "yield" not in TEXT else {"s": Source()}
+    def run(self):
+        value = self.load("s")
+        """
+        both = ("class Counted", f"TEXT = {text!r}\n{more}{text}\n\nclass Counted")
+        old = load(both)
+        assert build(old.Both()) == (1, 5)
+        edits = both, *RENAMED[:1], ("count = self.n", "count = self.n + 1"), ("self.dump(5)", "self.dump(2 + 3)")
+        new = load(*edits)
+        build(new.Plain(n=1), on_changed_code="rerun")
+        adopt(new.Source, reason="the same sum")
+        assert outcomes(adopt(new.Both, reason="renamed")) == ["adopted"]
+        code = sidecar(new.Both()).content["upstream_code"]
+        assert code["adopted_pipeline.Source"] == [sidecar(new.Source()).made_with.fingerprint]
+        assert build(new.Both(), on_changed_code="rerun") == (2, 5)
+
+
+@pytest.mark.parametrize("name", ["Train", "Plain"])
+def test_digests_of_private_values_stay(load: Load, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__KART__PRIVATE_DIGEST_KEY", "k" * 40)
+    secret = ('n: int = IntParameter(default=1)\n    def run(self):\n        RAN.append("Plain")',) * 2
+    password = '    password: str = StrParameter(default="", significant=False, visibility=ParameterVisibility.PRIVATE)\n'
+    edit = (secret[0], password.strip() + "\n    " + secret[1])
+    old = load(edit)
+    task = getattr(old, name)(password="hunter2")
+    build(task)
+    digest = sidecar(task).content["task"]["parameters"]["password"]["digest"]
+    new = load(edit, *RENAMED)
+    assert outcomes(adopt(getattr(new, name), reason="renamed")) == ["adopted"]
+    part = sidecar(getattr(new, name)()).content["task"]["parameters"]["password"]
+    assert (part["digest"], sidecar(getattr(new, name)()).adoptions != []) == (digest, True)
+
 
 KILLED = """
 import os, sys
@@ -650,6 +746,32 @@ class TestInSeveralProcesses:
         new = load(*RENAMED)
         assert outcomes(adopt(new.Plain, reason="renamed")) == ["adopted"] * 12  # those downstream name the code, too
         assert make_plan(Graph.of([new.Use(of=new.Plain(n=number)) for number in range(6)])).changed_code() == []
+
+    def test_of_artifacts_that_become_one_the_newest_is_adopted(self, load: Load, workspace: Path) -> None:
+        edit = (
+            'return self.make_target(f"counted/{self.n}.json", use_unique_id=False)',
+            'return self.make_target("counted.json")',
+        )
+        for version, sign, numbers in (("1", "-", range(12)), ("2", "+", reversed(range(12)))):
+            old = load(
+                edit,
+                ('code_version = "1"', f'code_version = "{version}"'),
+                ("self.dump(self.n)", f"self.dump({sign}self.n)"),
+            )
+            for n in numbers:
+                build(old.Counted(n=n))
+        new = load(edit, ('code_version = "1"', 'code_version = "3"'))
+        found = adopt(new.Counted, reason="x", versions=["all"])
+        assert [one.outcome for one in found] == ["adopted"] * 12 + ["there"] * 12
+        assert [build(new.Counted(n=n)) for n in range(12)] == list(range(12))
+
+    def test_groups_stay_together(self) -> None:
+        found = list(
+            shares.in_shares(lambda number: (number, os.getpid()), range(12), [number // 3 % 2 for number in range(12)])
+        )
+        assert [number for number, _ in found] == list(range(12))
+        assert len({process for number, process in found if number // 3 % 2}) == 1
+        assert len({process for _, process in found}) == 2
 
     def test_results_come_in_order_and_errors_come_through(self) -> None:
         assert list(shares.in_shares(lambda number: (number, os.getpid() == own), range(9))) == [

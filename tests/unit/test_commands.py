@@ -93,7 +93,12 @@ def test_the_provider_names_its_commands() -> None:
 
 RUN = """
 import json, sys
-sys.stderr = sys.stdout
+class Errors:
+    def write(self, text):
+        return sys.__stdout__.write(text.replace("printed by run()", "printed by run() to stderr"))
+    def flush(self):
+        sys.__stdout__.flush()
+sys.stderr = Errors()
 from airflow_kart.cli.main import main
 for words in json.loads(sys.argv[1]):
     print("$", *words)
@@ -109,6 +114,7 @@ class Train(TaskOnKart[int]):
     code_version = "1"
     depth: int = IntParameter(default=1)
     def run(self):
+        print("printed by run()")
         self.dump(self.depth)
 """
 MAKE = "import pipeline; from airflow_kart import build; build(pipeline.Train()); build(pipeline.Train(depth=2))"
@@ -121,14 +127,16 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     home = tmp_path_factory.mktemp("commands")
     directories = ["memory://x", "abfs://c@x/y", "gopher://x"]
     commands = [["uploads", "-o", "json"], ["uploads", "here", "--abort"], *(["uploads", each] for each in directories)]
-    adopt = ["adopt", "-o", "json", "--reason", "a comment", "--by", "me"]
+    adopt = ["adopt", "-o", "json", "--reason", "a comment", "--by", "[/me]"]
     commands += [
         [*adopt, "dags/pipeline.py:Train", "--dry-run"],
         [*adopt, "Train", "--verify", "1"],
         [*adopt, "pipeline.Train", "--each"],
+        ["adopt", "-o", "table", "--undo", "--dry-run", "Train"],
         ["adopt", "-o", "plain", "--undo", "Train"],
         ["adopt", "-o", "json", "Train"],
         [*adopt, "Trane"],
+        [*adopt, "dags/pipeline.py:Train", "elsewhere"],
         [*adopt, "dags/pipeline.py:Trane"],
         [*adopt, "no.module:Train"],
         [*adopt, "no/file.py:Train"],
@@ -167,7 +175,7 @@ def test_on_a_disk_there_is_nothing_to_list(said: dict[str, list[str]]) -> None:
     assert said["uploads here --abort"][0].startswith("HOME/here/ is on a disk")
 
 
-ADOPT = "adopt -o json --reason a comment --by me"
+ADOPT = "adopt -o json --reason a comment --by [/me]"
 
 
 def test_an_adoption(said: dict[str, list[str]]) -> None:
@@ -175,17 +183,21 @@ def test_an_adoption(said: dict[str, list[str]]) -> None:
     (row,) = json.loads(rows)
     assert (row["outcome"], row["tasks"], row["reason"]) == ("adopted", "2", "a comment")
     assert dry == "a dry run: nothing was changed"
-    assert json.loads(said[f"{ADOPT} Train --verify 1"][0]) == [row]
+    printed, rows = said[f"{ADOPT} Train --verify 1"]
+    assert (printed, json.loads(rows)) == ("printed by run() to stderr", [row])
     each = json.loads(said[f"{ADOPT} pipeline.Train --each"][0])
     assert {(one["outcome"], one["task"]) for one in each} == {("there", "Train(depth=1)"), ("there", "Train(depth=2)")}
     assert all(one["new_id"] != one["unique_id"] for one in each)
+    assert "was adopted by [/me]: a comment" in " ".join(said["adopt -o table --undo --dry-run Train"])
     assert "undone" in " ".join(said["adopt -o plain --undo Train"])
 
 
 def test_classes_that_are_not_found(said: dict[str, list[str]]) -> None:
     (line,) = said["adopt -o json Train"]
-    assert line == "adopt(): say in reason why the change does not matter; verify is a number of tasks"
+    assert line == "adopt(): say in reason why the change does not matter; verify is a number, no version is empty"
     assert said[f"{ADOPT} Trane"] == ["Trane: the workspace HOME/ws has no artifact of such a class; give the logical name"]
+    (line,) = said[f"{ADOPT} dags/pipeline.py:Train elsewhere"]
+    assert line.endswith("/elsewhere has no artifact of pipeline.Train")
     assert said[f"{ADOPT} dags/pipeline.py:Trane"] == ["dags/pipeline.py has no class Trane"]
     assert said[f"{ADOPT} no.module:Train"][0].startswith("no.module cannot be imported: ModuleNotFoundError: ")
     assert said[f"{ADOPT} no/file.py:Train"][0].startswith("no/file.py cannot be imported: FileNotFoundError: ")
