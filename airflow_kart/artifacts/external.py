@@ -77,6 +77,13 @@ class ExternalTarget(Target):
                 return sha256
         return None
 
+    def facts(self) -> object:
+        """Return what changes with the artifact, to be compared; ``None`` where the artifact is gone."""
+        try:
+            return self._facts()[0]
+        except FileNotFoundError:
+            return None
+
     def _facts(self) -> tuple[tuple[str, int, str, str], float]:
         """Return what changes with the artifact, and the time of the last change.
 

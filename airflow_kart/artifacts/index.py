@@ -146,7 +146,7 @@ def look_up(workspace: Workspace, key: str, *, own: bool = False) -> tuple[Equal
     """
     for directory in (workspace.directory, *(() if own else workspace.others)):
         store = workspace.store_of(directory)
-        with contextlib.suppress(KartError, ValueError, OSError):
+        with contextlib.suppress(KartError, ValueError, OSError, RecursionError):
             paths = texts_of(store, directory, key)
             equal = tuple(_complete(store, [join_uri(directory, path) for path in paths], key))
             if paths and len(equal) == len(paths) and len({one.sidecar.publication for one in equal}) == 1:
@@ -172,11 +172,11 @@ def all_texts(workspace: Workspace) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for uri in store.list(f"{directory.rstrip('/')}/{INDEX}/"):
         keys = [posixpath.basename(uri).removesuffix(".json")]
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             if isinstance(store, KeepsFiles):
                 keys = [key.decode() for key in _IndexFile.read(store.path(uri)).lines]
         for key in keys:
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError, RecursionError):
                 found[key] = texts_of(store, directory, key)
     return found
 

@@ -118,7 +118,7 @@ def read_before(task: Task, sidecar: Sidecar, inputs_now: dict[str, tuple[Target
                 read.checksums[target.uri] = then
                 if now == then:
                     read.contents[target.uri] = input_content(
-                        target, then, state.sidecar.artifact if state.sidecar else None
+                        required, target, then, state.sidecar.artifact if state.sidecar else None
                     )
             if state.sidecar is not None:
                 (read.moved if moved else read.stayed).append(state.sidecar)

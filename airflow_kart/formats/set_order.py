@@ -10,7 +10,7 @@ import datetime as dt
 import gc
 import pickle
 import types
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
@@ -88,20 +88,29 @@ class SetOrderPickler(pickle._Pickler):  # noqa: SLF001 - the pickler in Python,
 def _in_order(some: Collection[Any]) -> list[Any] | None:
     """Return the elements of a set in one order for all processes; ``None`` where there is no such order."""
     try:
-        return sorted(some) if set(map(type, some)) in ({str}, {int}, {bytes}) else sorted(some, key=_key)
+        if set(map(type, some)) in ({str}, {int}, {bytes}):
+            return sorted(some)
+        looks = iter(range(_MOST + 4 * len(some)))
+        return sorted(some, key=lambda value: _key(value, looks))
     except TypeError:
         return None
 
 
-def _key(value: Any) -> tuple[str, Any]:
+def _key(value: Any, looks: Iterator[int]) -> tuple[str, Any]:
     """Return what orders a value among others.
 
+    Args:
+        value: the value.
+        looks: one is taken for each part: sets that share parts may have more of them than memory holds.
+
     Raises:
-        TypeError: nothing does.
+        TypeError: nothing does, or there are too many parts.
     """
     kind = type(value)
+    if next(looks, None) is None:
+        raise TypeError
     if kind is tuple or kind is frozenset:
-        keys = [_key(item) for item in value]
+        keys = [_key(item, looks) for item in value]
         return kind.__name__, keys if kind is tuple else sorted(keys)
     if kind not in _PLAIN or value != value:  # noqa: PLR0124 - not a number
         raise TypeError

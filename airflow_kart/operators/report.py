@@ -16,8 +16,9 @@ from airflow_kart.operators.table import text_table
 from airflow_kart.operators.upstream_skips import skip_summary
 from airflow_kart.operators.xcom import packed
 from airflow_kart.runtime.plan import REUSED, Outcome, PlannedTask
-from airflow_kart.tasks.completeness import Completeness, look_at
+from airflow_kart.tasks.completeness import Completeness, is_complete, look_at
 from airflow_kart.tasks.graph import Node
+from airflow_kart.tasks.model import kind_of
 
 REPORT_XCOM = "report"
 
@@ -100,6 +101,8 @@ class KartReportOperator(KartBaseOperator):
                 found[task_id] = PlannedTask(Outcome.NOT_NEEDED, "not part of the graph")
                 continue
             state, there, planned = str(states.get(task_id)), next(present), plan.get(task_id, {})
+            if kind_of(tasks[task_id]).wrapper:  # which is there where all that it groups is
+                there = is_complete(tasks[task_id])
             to_run, made_here = planned.get("outcome") == Outcome.RUN.value, there.made_by == (ti.dag_id, ti.run_id)
             if to_run and state not in ("success", "skipped", "removed") and not (there.complete and made_here):
                 # for a task outside the graph only; the report need not wait

@@ -24,6 +24,8 @@ from airflow_kart.runtime.plan import Outcome
 from airflow_kart.runtime.runner import RunResult, reuse_task
 from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.single_flight import TakenElsewhere
+from airflow_kart.tasks.completeness import is_complete
+from airflow_kart.tasks.resolution import resolve
 
 _ENDED = ("success", "skipped")
 _MOST_NAMED = 10
@@ -117,12 +119,14 @@ class Settlement:
             return None
         task = self._run_context.run.resolved(task_id)
         makers = self._run_context.run.makers(task_id, task) if task is not None else None
-        if task is None or makers is None or (task.assets_when_cached and has_assets(task)):
+        if task is None or makers is None or has_assets(task):
             return None
         if not self._ended({*makers} - self.results.keys() - {self._operator.task_id}):
             return None
-        planned = self._run_context.planned(task_id, task)
-        return reuse_task(task, force=planned.forced, reason=planned.reason, session=session)
+        if not all(is_complete(required).complete for _, required in resolve(task).inputs):  # one was skipped, and no hit
+            return None
+        reason = self._run_context.planned(task_id, task).reason
+        return reuse_task(task, reason=reason, session=session)  # complete or not: perhaps of inputs before a rerun
 
     def _others(self) -> list[Any]:
         """Return the operators of the DAG that are outside the graph."""

@@ -303,5 +303,5 @@ class KartOperator(KartBaseOperator):
 
 def _is_news(result: RunResult, ti: Any) -> bool:
     """Whether an artifact changed in this DAG run, perhaps in an earlier try, or its class announces every artifact."""
-    in_this_run = result.outcome is Outcome.RAN or result.made_by == (ti.dag_id, ti.run_id)
+    in_this_run = result.changed or result.made_by == (ti.dag_id, ti.run_id)
     return in_this_run or (result.outcome in REUSED and result.task.assets_when_cached)

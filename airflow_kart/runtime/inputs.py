@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from airflow_kart.artifacts.external import ExternalTarget
@@ -23,6 +24,12 @@ class Inputs:
     contents: dict[str, str]
     """What their loads depend on, as texts by uri."""
     sidecars: list[Sidecar]
+    external: Mapping[str, tuple[ExternalTarget, object]]
+    """External artifacts, with what changes with each of them, by uri."""
+
+    def replaced(self) -> list[str]:
+        """Return the uris of external artifacts that somebody has replaced or removed since."""
+        return [uri for uri, (target, facts) in self.external.items() if target.facts() != facts]
 
 
 def inputs_of(task: Task, session: Session, *, hashed: bool = True) -> Inputs:
@@ -40,7 +47,7 @@ def inputs_of(task: Task, session: Session, *, hashed: bool = True) -> Inputs:
     contents: dict[str, str] = {}
     sidecars: list[Sidecar] = []
     missing: list[str] = []
-    external: list[tuple[str, ExternalTarget]] = []
+    external: list[tuple[Task, str, ExternalTarget]] = []
     count = 0
     for path, required, target in needed_targets(task):
         state = target.state()
@@ -49,10 +56,10 @@ def inputs_of(task: Task, session: Session, *, hashed: bool = True) -> Inputs:
                 checksums[target.uri] = state.sidecar.artifact.sha256
                 if state.artifact is not None:  # perhaps in another workspace, which loading names
                     checksums[state.artifact.uri] = state.sidecar.artifact.sha256
-                contents[target.uri] = input_content(target, state.sidecar.artifact.sha256, state.sidecar.artifact)
+                contents[target.uri] = input_content(required, target, state.sidecar.artifact.sha256, state.sidecar.artifact)
                 sidecars.append(state.sidecar)
             elif task.reuse_equal_inputs and isinstance(located := target.located(), ExternalTarget):
-                external.append((target.uri, located))
+                external.append((required, target.uri, located))
             continue
         count += 1
         places = "\n    nor at ".join([f"at {target.uri}: {state.reason}", *(other.uri for other in target.others)])
@@ -63,8 +70,10 @@ def inputs_of(task: Task, session: Session, *, hashed: bool = True) -> Inputs:
         raise MissingInputError(
             f"{task!r} needs {count} input(s) that are not there:\n" + "\n".join(missing), task=repr(task)
         )
-    for uri, located in external:  # now that nothing is missing, reading is worth the time
+    facts: dict[str, tuple[ExternalTarget, object]] = {}
+    for required, uri, located in external:  # now that nothing is missing, reading is worth the time
+        facts[located.uri] = located, located.facts()
         if (sha256 := located.checksum(hashed=hashed)) is not None:
             checksums[uri] = checksums[located.uri] = sha256
-            contents[uri] = input_content(located, sha256)
-    return Inputs(checksums, contents, sidecars)
+            contents[uri] = input_content(required, located, sha256)
+    return Inputs(checksums, contents, sidecars, facts)

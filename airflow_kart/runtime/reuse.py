@@ -89,8 +89,11 @@ class Making:
         """Let later tasks of equal content find the artifacts that were just published."""
         index.record(Workspace.current(), key, [target.uri for _, target in self.targets])
 
-    def reuse(self, key: str) -> tuple[str, list[Sidecar]] | None:
-        """Publish copies of the artifacts of an equal run; return the reason and the sidecars, ``None`` without such a run.
+    def reuse(self, key: str) -> tuple[str, list[Sidecar], bool] | None:
+        """Publish copies of the artifacts of an equal run.
+
+        Returns:
+            The reason, the sidecars, and whether other bytes or none were there before; ``None`` without such a run.
 
         Raises:
             LockLostError: the lock was lost.
@@ -136,7 +139,7 @@ class Making:
                 }
             )
         self.remember(key)
-        return reason, published
+        return reason, published, [one.artifact.sha256 for one in there] != [one.artifact.sha256 for one in published]
 
 
 def _moment(sidecar: Sidecar) -> str:

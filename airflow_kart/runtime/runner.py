@@ -58,6 +58,8 @@ class RunResult:
     artifacts: tuple[Artifact, ...] = ()
     made_by: tuple[str, str] | None = None
     """For a cached task: the DAG id and run id that made its artifact, where Airflow did."""
+    changed: bool = False
+    """Whether other bytes, or none, were at the artifacts' places before."""
 
     @classmethod
     def cached(cls, task: Task, found: Completeness) -> RunResult:
@@ -65,10 +67,12 @@ class RunResult:
         return cls(task, Outcome.CACHED, found.reason, found.seconds, found.artifacts, found.made_by)
 
     @classmethod
-    def published(cls, task: Task, outcome: Outcome, reason: str, sidecars: Sequence[Sidecar]) -> RunResult:
+    def published(
+        cls, task: Task, outcome: Outcome, reason: str, sidecars: Sequence[Sidecar], changed: bool = True
+    ) -> RunResult:
         """Return the result of a task whose artifacts were just published."""
         artifacts = tuple(Artifact.of(sidecar.artifact, sidecar.artifact.uri) for sidecar in sidecars)
-        return cls(task, outcome, reason, sidecars[0].seconds, artifacts)
+        return cls(task, outcome, reason, sidecars[0].seconds, artifacts, changed=changed)
 
 
 def run_task(
@@ -101,22 +105,21 @@ def run_task(
     return result_of(_task_steps(task, session or Session(), force=force, reason=reason, planned=planned, named=named))
 
 
-def reuse_task(task: Task, *, force: bool, reason: str, session: Session) -> RunResult | None:
-    """Let a task take the artifact of an equal run; never run the task.
+def reuse_task(task: Task, *, reason: str, session: Session) -> RunResult | None:
+    """Let a task take the artifact of an equal run, although its outputs may be complete; never run the task.
 
     Args:
         task: the task; a plan has decided that the task runs.
-        force: as for :func:`run_task`.
         reason: as for :func:`run_task`.
         session: as for :func:`run_task`.
 
     Returns:
-        The result, also of a task whose outputs are complete by now; ``None`` if only ``run()`` makes the outputs.
+        The result, also of a wrapper; ``None`` if only ``run()`` makes the outputs.
 
     Raises:
         TakenElsewhere, LockError, MissingInputError: as :func:`run_task`.
     """
-    steps = _task_steps(task, session, force=force, reason=reason, planned=True, named=False, runs=False)
+    steps = _task_steps(task, session, force=True, reason=reason, planned=True, named=False, runs=False)
     result = result_of(steps)
     return result if result.outcome in REUSED else None
 
@@ -280,7 +283,10 @@ def _make(making: Making, reason: str, key: str | None, asked_by: tuple[Task, ..
             _note(error, f"while running {task!r} (unique id {task.unique_id})")
             raise
         seconds = time.perf_counter() - clock
-        if yielded or publication.input_checksums != making.inputs.checksums:
+        replaced = making.inputs.replaced()  # run() may have opened them by their paths
+        for uri in replaced:
+            publication.input_checksums.pop(uri, None)
+        if yielded or replaced or publication.input_checksums != making.inputs.checksums:
             key = None  # the result is made of more, or of other bytes than were there at first
         making.hold.check()
         published = publication.publish(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ from airflow_kart.storage.threads import Threads
 from airflow_kart.tasks.changed_code import CodeChanges, on_changed_code
 from airflow_kart.tasks.graph import Node, upstream_first
 from airflow_kart.tasks.model import Task, kind_of
-from airflow_kart.tasks.outputs import needed_targets
+from airflow_kart.tasks.outputs import needed_targets, own_targets
 
 _FIRST_LOOKS = 4
 _SECONDS_OF_A_SLOW_LOOK = 0.002
@@ -151,7 +151,14 @@ def look_at(nodes: Iterable[Node], *, remember: bool = False) -> list[Completene
         if remember:
             snapshot.remember({(target.store, posixpath.dirname(target.uri)) for target in rest})
     looks = iter(found)
-    return [_of_looks([next(looks) for _ in node.targets]) for node in nodes]
+    return [_of_looks(list(_of_one_run(node, [next(looks) for _ in node.targets]))) for node in nodes]
+
+
+def _of_one_run(node: Node, looks: list[_Look]) -> Iterator[_Look]:
+    """Return the looks at a task's targets, without the publications of those that the task passes on from its inputs."""
+    own = None if len(looks) == 1 else {target.uri for target in own_targets(node.task, node.targets)}
+    for target, look in zip(node.targets, looks, strict=True):
+        yield look if own is None or target.uri in own else look._replace(publication=None)
 
 
 def _slow(looks: int, seconds: float) -> bool:

@@ -120,6 +120,8 @@ class TaskState(State):
     outputs: Outputs | None = None
     content: bytes | None = None
     """The digest of the task's content in its present or last run; ``None`` where an input has no checksum."""
+    description: bytes | None = None
+    """The digest of class and parameters, once somebody has asked for it."""
     asked: object = None
     """The visit of a task that was asked what it requires, and is not yet resolved."""
     rng: np.random.Generator | None = None

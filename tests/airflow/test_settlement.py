@@ -6,13 +6,18 @@ import threading
 import time
 
 import pytest
+from airflow.models.asset import AssetEvent, AssetModel
+from airflow.providers.common.compat.sdk import AirflowSkipException
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import DAG
+from airflow.utils.session import create_session
+from sqlalchemy import select
 
 from airflow_kart import KartDag, KartTaskGroup, Workspace, build
 from airflow_kart.locks import Holder, Taken, locks_for
 from airflow_kart.operators.xcom import kart_result
+from airflow_kart.runtime.runner import run_task
 
 SOURCE = """
 from __future__ import annotations
@@ -50,8 +55,6 @@ OTHER = SOURCE.replace("value + 1", "value + 2")
 def processes(run):
     """The tasks that pushed what became of them; of settled ones nobody did."""
     from airflow.models.xcom import XComModel
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
 
     own = (
         (XComModel.dag_id == run.dag_run.dag_id)
@@ -222,3 +225,63 @@ def test_a_task_that_another_run_makes_is_left_to_its_own_operator(run_dag, pipe
     holder.join()
     assert (run.state, module.RAN) == ("success", ["Left"])
     assert processes(run) == ["left", "next"]
+
+
+def test_a_task_downstream_of_a_skip_is_not_settled_with_the_artifact_before(run_dag, pipeline):
+    module = pipeline(TWO)
+    dag = KartDag("settled_skip", module.Last(), schedule=None)
+    run_dag(dag)
+    again = {"run_conf": {"kart_rerun": ["Left", "Right"]}}
+    module.Left.run, run = skip, module.Left.run
+    report = run_dag(dag, **again).xcom("report", "report")
+    assert report["skipped"] == ["left", "both", "next", "last"]
+    module.Left.run = run
+    module.VALUES["Left"] = 5
+    run_dag(dag)
+    assert module.Last().output().load() == {"left": 5, "right": 2}
+
+
+def skip(_task):
+    raise AirflowSkipException("nothing today")
+
+
+def test_a_task_that_was_made_meanwhile_of_an_input_before_its_rerun_is_not_taken_for_complete(run_dag, pipeline):
+    module = pipeline(TWO)
+    dag = KartDag("settled_meanwhile", module.Last(), schedule=None)
+    run_dag(dag)
+    module.VALUES["Left"] = 5
+    run = module.Left.run
+
+    def meanwhile(task):
+        run_task(module.Both())  # as `airflow tasks test` does, for example
+        run(task)
+
+    module.Left.run = meanwhile
+    assert run_dag(dag, run_conf={"kart_rerun": ["Left"]}).state == "success"
+    assert module.Last().output().load() == {"left": 5, "right": 2}
+
+
+def test_a_wrapper_is_skipped_where_something_that_it_groups_is(run_dag, pipeline):
+    module = pipeline(TWO + "\nclass Group(WrapperTask):\n    def requires(self):\n        return [Left(), Right()]\n")
+    module.Left.run = skip
+    run = run_dag(KartDag("settled_wrapper", module.Group(), schedule=None))
+    assert run.xcom("report", "report")["skipped"] == ["left", "group"]
+    assert run.states["report"] == "skipped"
+
+
+def test_a_reused_artifact_at_a_new_place_is_an_event_of_its_asset(run_dag, pipeline):
+    def events():
+        with create_session() as session:
+            rows = select(AssetEvent.extra).join(AssetModel, AssetModel.id == AssetEvent.asset_id)
+            return [extra["unique_id"] for extra in session.scalars(rows.where(AssetModel.name == "settled-news"))]
+
+    source = SOURCE.replace("    level:", '    assets = ("settled-news",)\n    level:')
+    edited = source.replace("value + 1", "1 + value  # other code, equal result")
+    run_dag(KartDag("settled_news", pipeline(source).Cell(level=1), schedule=None))
+    module = pipeline(edited)
+    dag = KartDag("settled_news", module.Cell(level=1), schedule=None)
+    run = run_dag(dag)
+    assert run.xcom("report", "report")["reused"] == ["cell"]
+    run_dag(dag, run_conf={"kart_rerun": ["Root"]})  # the artifact stays as it is
+    assert len(events()) == 2
+    assert events()[1] == module.Cell(level=1).unique_id

@@ -29,6 +29,8 @@ from airflow_kart import (
     BoolParameter,
     ExternalTask,
     IntParameter,
+    ListParameter,
+    ListTaskInstanceParameter,
     StrParameter,
     Target,
     TaskInstanceParameter,
@@ -53,13 +55,14 @@ WORLD: dict[str, Any] = {}
 def _clean() -> Iterator[None]:
     RAN.clear()
     WORLD.clear()
+    source()
     yield
 
 
 class Source(TaskOnKart[Any]):
+    code_version = os.environ.get("SOURCE_EDITION", "0")
     name: str = StrParameter(default="a")
     edition: int = IntParameter(default=0)
-    """Gives another unique id, and changes nothing."""
 
     def run(self) -> None:
         RAN.append("Source")
@@ -124,8 +127,18 @@ class Total(TaskOnKart[Any]):
         self.dump(repr(self.load("both")))
 
 
+def source(edition: int = 0, name: str = "a") -> TaskOnKart[Any]:
+    """Return the source with an id of its own for each edition, as after an edit that changes nothing; workers see it too."""
+    Source.code_version = os.environ["SOURCE_EDITION"] = str(edition)
+    made = Source(name=name)
+    assert made.unique_id
+    return made
+
+
 def chain(edition: int) -> TaskOnKart[Any]:
-    return Step(of=Step(of=Source(edition=edition)), add=2)
+    task = Step(of=Step(of=source(edition)), add=2)
+    assert task.unique_id
+    return task
 
 
 def ran(task: TaskOnKart[Any], **options: Any) -> list[str]:
@@ -153,7 +166,7 @@ class TestCutOff:
         found = sidecar(chain(1))
         assert found.content["reused_from"]["unique_id"] == chain(0).unique_id
         assert found.content["reused_from"]["sha256"] == found.artifact.sha256
-        assert found.content["upstream"][0]["unique_id"] == Step(of=Source(edition=1)).unique_id
+        assert found.content["upstream"][0]["unique_id"] == Step(of=source(1)).unique_id
         assert found.seconds == sidecar(chain(0)).seconds
         assert "its inputs are equal to those of" in found.content["run"]["reason"]
         assert os.path.samefile(chain(0).output().uri, chain(1).output().uri)
@@ -172,15 +185,15 @@ class TestCutOff:
 
     def test_several_outputs_come_together(self) -> None:
         build(Pair(left=Source(), right=Source(name="b")))
-        other = Pair(left=Source(edition=1), right=Source(name="b"))
-        assert ran(other) == ["Source"]
+        other = Pair(left=source(1), right=Source(name="b"))
+        assert ran(other) == ["Source", "Source"]
         assert build(other) == {"sum": (0, 0), "text": "0"}
 
     def test_one_output_that_is_gone_makes_the_task_run(self) -> None:
         first = Pair(left=Source(), right=Source(name="b"))
         build(first)
         Path(first.output()["text"].uri).unlink()
-        assert ran(Pair(left=Source(edition=1), right=Source(name="b"))) == ["Source", "Pair"]
+        assert ran(Pair(left=source(1), right=Source(name="b"))) == ["Source", "Source", "Pair"]
 
     def test_inputs_that_change_places_are_not_equal(self) -> None:
         WORLD["b"] = 1
@@ -189,11 +202,11 @@ class TestCutOff:
 
     def test_wrappers_count_by_what_they_group(self) -> None:
         build(Total(of=Source()))
-        assert ran(Total(of=Source(edition=1))) == ["Source"]
+        assert ran(Total(of=source(1))) == ["Source"]
 
     def test_a_task_that_asked_for_more_runs(self) -> None:
         build(Asks(of=Source()))
-        assert ran(Asks(of=Source(edition=1))) == ["Source", "Asks"]
+        assert ran(Asks(of=source(1))) == ["Source", "Asks", "Source"]
 
     def test_two_workers(self) -> None:
         build(Pair(left=chain(0), right=Source(name="b")), workers=2)
@@ -215,19 +228,19 @@ class TestCutOff:
 
     def test_an_artifact_that_somebody_replaces_meanwhile_is_not_copied(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The sidecar that was read, with the bytes of another run."""
-        value = build(Step(of=Source(edition=0)))
+        first = Step(of=source(0))
+        value = build(first)
         copied = LocalStore.copied
 
         def replaced_first(self: LocalStore, source: str, uri: str, **given: Any) -> Any:
             monkeypatch.undo()
-            target = Step(of=Source(edition=0)).output()
-            target.dump(("other", "bytes", "altogether"))
+            first.output().dump(("other", "bytes", "altogether"))
             return copied(self, source, uri, **given)
 
         monkeypatch.setattr(LocalStore, "copied", replaced_first)
-        build(Source(edition=1))
-        assert str(run_task(Step(of=Source(edition=1))).outcome) == "ran"
-        assert build(Step(of=Source(edition=1))) == value
+        build(source(1))
+        assert str(run_task(Step(of=source(1))).outcome) == "ran"
+        assert build(Step(of=source(1))) == value
 
     def test_where_the_file_system_has_no_links_bytes_are_copied(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(*_given: object, **_options: object) -> None:
@@ -301,7 +314,7 @@ class TestNotReused:
     def test_a_held_task_that_is_not_required_may_say_anything(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Step, "requires", lambda _self: [])
         monkeypatch.setattr(Step, "run", lambda self: self.dump(self.of.unique_id))
-        assert build(Step(of=Source(edition=0))) != build(Step(of=Source(edition=1)))
+        assert build(Step(of=source(0))) != build(Step(of=source(1)))
 
     @pytest.mark.parametrize("damage", ["bytes", "sidecar", "index", "nothing there"])
     def test_nothing_damaged_is_reused(self, damage: str, workspace: Path) -> None:
@@ -329,7 +342,7 @@ class TestNotReused:
     def test_an_entry_that_points_elsewhere_is_not_believed(self, workspace: Path) -> None:
         build(chain(0))
         WORLD["a"] = 5
-        other = Step(of=Source(name="a", edition=9), add=77)
+        other = Step(of=source(9), add=77)
         build(other)
         path = Path(other.output().uri).relative_to(workspace)
         for entry in (workspace / ".kart-index").iterdir():
@@ -337,6 +350,102 @@ class TestNotReused:
             entry.write_text("".join(f'["{key}", "{path}"]\n' for key in keys))
         WORLD.clear()
         assert ran(chain(1)) == ["Source", "Step", "Step"]
+
+
+class Title(TaskOnKart[str]):
+    """Reads a parameter of a task that it holds."""
+
+    of: TaskOnKart[Any] = TaskInstanceParameter()
+
+    def requires(self) -> Any:
+        return self.of
+
+    def run(self) -> None:
+        held: Any = self.of.of if isinstance(self.of, Title) else self.of
+        name = held.name
+        self.dump(f"{name}: {self.load()}")
+
+
+class Listed(TaskOnKart[Any]):
+    """Loads held tasks in their own order."""
+
+    parts: tuple[Any, ...] = ListTaskInstanceParameter()
+
+    def requires(self) -> Any:
+        return sorted(self.parts, key=lambda part: str(part.name))
+
+    def run(self) -> None:
+        self.dump([(part.name, self.load(part)) for part in self.parts])
+
+
+class Numbered(TaskOnKart[Any]):
+    """Is of the same bytes as others, in files of the same names, under other keys or in another format."""
+
+    names: tuple[str, ...] = ListParameter(default=("eu", "us"))
+    width: int = IntParameter(default=1)
+
+    def output(self) -> Any:
+        return {name: self.make_target(f"{number}.wide", format=Wide(self)) for number, name in enumerate(self.names)}
+
+    def run(self) -> None:
+        for number, name in enumerate(self.names):
+            self.dump(number, name)
+
+
+class Grouped(WrapperTask):
+    names: tuple[str, ...] = ListParameter(default=("eu", "us"))
+
+    def requires(self) -> Any:
+        return {name: Source(name=str(number)) for number, name in enumerate(self.names)}
+
+
+class Wide:
+    """A format of the user's own, which keeps an option where nobody looks."""
+
+    name = "wide"
+
+    def __init__(self, of: Numbered) -> None:
+        self._of = of
+
+    def dump(self, obj: object, file: Any) -> None:
+        file.write(str(obj).encode())
+
+    def load(self, file: Any) -> Any:
+        return file.read().decode() * self._of.width
+
+
+class Given(TaskOnKart[Any]):
+    of: TaskOnKart[Any] = TaskInstanceParameter()
+
+    def requires(self) -> Any:
+        return self.of
+
+    def run(self) -> None:
+        self.dump(self.load())
+
+
+class TestEqualBytesOfUnequalInputs:
+    """Bytes are equal in all of these, and ``run()`` sees something else."""
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            (lambda: Title(of=Source(name="a")), lambda: Title(of=Source(name="b"))),
+            (lambda: Title(of=Title(of=Source(name="a"))), lambda: Title(of=Title(of=Source(name="b")))),
+            (
+                lambda: Listed(parts=(Source(name="a"), Source(name="b"))),
+                lambda: Listed(parts=(Source(name="b"), Source(name="a"))),
+            ),
+            (lambda: Given(of=Numbered(names=("eu", "us"))), lambda: Given(of=Numbered(names=("us", "eu")))),
+            (lambda: Given(of=Grouped(names=("eu", "us"))), lambda: Given(of=Grouped(names=("us", "eu")))),
+            (lambda: Given(of=Numbered(width=1)), lambda: Given(of=Numbered(width=2))),
+        ],
+    )
+    def test_they_are_no_equal_runs(self, one: Any, other: Any, tmp_path: Path) -> None:
+        build(one())
+        found = build(other())
+        with Workspace(str(tmp_path / "cold")):
+            assert found == build(other())
 
 
 class TestReruns:
@@ -359,7 +468,7 @@ class TestReruns:
         task = Pair(left=chain(0), right=Source(name="b"))
         build(task)
         WORLD["a"] = 3
-        assert ran(task, rerun=[Source(edition=0)]) == ["Source", "Step", "Step", "Pair"]
+        assert ran(task, rerun=[source(0)]) == ["Source", "Step", "Step", "Pair"]
         assert ran(task) == []
 
     def test_a_plus_forces_everything_downstream(self) -> None:
@@ -390,7 +499,7 @@ class TestReruns:
 
     def test_one_task_by_itself(self) -> None:
         build(chain(0))
-        build(Step(of=Source(edition=1)))
+        build(Step(of=source(1)))
         RAN.clear()
         assert str(run_task(chain(1)).outcome) == "reused"
         assert str(run_task(chain(1)).outcome) == "cached"
@@ -405,14 +514,21 @@ class File(ExternalTask[str]):
 
 
 class Reader(TaskOnKart[Any]):
-    of: TaskOnKart[Any] = TaskInstanceParameter(default=File())
-
     def requires(self) -> Any:
-        return self.of
+        return File(name=WORLD.get("file", "a.txt"))
 
     def run(self) -> None:
         RAN.append("Reader")
         self.dump((self.load(), random.random()))
+
+
+def reader(name: str) -> Reader:
+    """Return a reader of a file that no parameter names."""
+    WORLD["file"] = name
+    made = Reader()
+    assert made.unique_id
+    WORLD.pop("file")
+    return made
 
 
 class TestExternalInputs:
@@ -436,14 +552,14 @@ class TestExternalInputs:
 
     def test_equal_bytes_elsewhere_stand_in_and_have_equal_random_numbers(self, workspace: Path) -> None:
         value = build(Reader())
-        assert ran(Reader(of=File(name="b.txt"))) == []
-        assert build(Reader(of=File(name="b.txt"))) == value
+        assert ran(reader("b.txt")) == []
+        assert build(reader("b.txt")) == value
         shutil.rmtree(self.index)
         with Workspace(str(workspace), reuse_equal_inputs=False):
             assert build(Reader(), rerun=["Reader"]) == value
             assert build(Reader(), rerun=["Reader"]) == value
         (workspace / "b.txt").write_text("others")
-        assert ran(Reader(of=File(name="b.txt")), rerun=["File"]) == ["Reader"]
+        assert ran(reader("b.txt"), rerun=["File"]) == ["Reader"]
 
     def test_a_touched_or_copied_file_reruns_nothing(self, workspace: Path) -> None:
         build(Reader())
@@ -475,9 +591,22 @@ class TestExternalInputs:
     def test_a_file_that_may_change_within_its_time_is_hashed_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("airflow_kart.artifacts.external._UNSETTLED", 60.0)
         build(Reader())
-        assert ran(Reader(of=File(name="b.txt"))) == []
+        assert ran(reader("b.txt")) == []
         assert self.hashed() == 2
         assert "txt" not in self.kept()
+
+    def test_a_file_that_run_opens_by_its_path_and_that_is_replaced_meanwhile_is_not_known(
+        self, workspace: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def run(task: Reader) -> None:
+            (workspace / "a.txt").write_text("replaced")
+            task.dump(Path(task.input().uri).read_text())
+
+        monkeypatch.setattr(Reader, "run", run)
+        assert build(Reader()) == "replaced"
+        found = sidecar(Reader())
+        assert "content_key" not in found.content
+        assert list(found.inputs.values()) == [None]
 
     def test_a_file_that_changes_while_it_is_hashed_is_neither_known_nor_equal(
         self, workspace: Path, monkeypatch: pytest.MonkeyPatch
@@ -493,7 +622,7 @@ class TestExternalInputs:
             return stream
 
         monkeypatch.setattr(LocalStore, "open", changed_after)
-        other = Reader(of=File(name="b.txt"))
+        other = reader("b.txt")
         assert ran(other) == ["Reader"]
         assert build(other)[0] == "others"
         assert "content_key" not in sidecar(other).content
@@ -502,13 +631,13 @@ class TestExternalInputs:
     def test_a_class_that_reuses_nothing_hashes_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Reader, "reuse_equal_inputs", False)
         build(Reader())
-        assert ran(Reader(of=File(name="b.txt"))) == ["Reader"]
+        assert ran(reader("b.txt")) == ["Reader"]
         assert self.hashed() == 0
 
     def test_a_workspace_for_reading_only_is_looked_in(self, workspace: Path, tmp_path: Path) -> None:
         build(Reader())
         with Workspace(str(tmp_path / "mine"), read_from=(str(workspace),)):
-            assert ran(Reader(of=File(name="b.txt"))) == []
+            assert ran(reader("b.txt")) == []
 
 
 EDITED = """
@@ -578,14 +707,14 @@ class Machine(RuleBasedStateMachine):
             yield
 
     def task(self, kind: int, name: str, edition: int, add: int) -> TaskOnKart[Any]:
-        source = Source(name=name, edition=edition)
-        step = Step(of=source, add=add)
+        one = source(edition, name)
+        step = Step(of=one, add=add)
         tasks: list[TaskOnKart[Any]] = [
             step,
-            Pair(left=step, right=source),
-            Step(of=Pair(left=source, right=step), add=add),
+            Pair(left=step, right=one),
+            Step(of=Pair(left=one, right=step), add=add),
             Total(of=step),
-            Asks(of=source),
+            Asks(of=one),
             self.module.Over(name=name),
             self.module.AutoOver(name=name),
             Step(of=self.module.AutoMade(name=name), add=add),

@@ -489,3 +489,26 @@ def test_an_async_run_is_refused(workspace: Path, task: TaskOnKart[int]) -> None
     with pytest.raises(ParameterError, match=r"run\(\) is async, and nobody awaits it; write def run\(self\)") as error:
         build(task)
     assert error.value.task == type(task).__qualname__
+
+
+class PassesOn(TaskOnKart[Any]):
+    reuse_equal_inputs = False
+
+    def requires(self) -> Any:
+        return Number()
+
+    def output(self) -> Any:
+        return {"own": self.make_target("passes/own.pkl"), "first": self.input()}
+
+    def run(self) -> None:
+        logger.warning("passes on")
+        self.dump(self.load() + 1, "own")
+
+
+def test_a_task_that_passes_an_input_on_beside_its_own_output_is_complete(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        assert build(PassesOn()) == {"own": 2, "first": 1}
+        assert PassesOn().complete()
+    assert caplog.text.count("passes on") == 1
+    build(Number(), rerun=["Number"])
+    assert PassesOn().complete()
