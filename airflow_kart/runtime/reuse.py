@@ -136,6 +136,8 @@ class Making:
                     "run": {**(first.content.get("run") or {}), "started_at": now, "finished_at": now, "reason": reason},
                     "content_key": key,
                     "reused_from": first.content.get("reused_from") or made_from,
+                    # Who takes an adoption back takes back what stands in for runs because of it, too.
+                    **({"adopted": first.content["adopted"]} if "adopted" in first.content else {}),
                 }
             )
         self.remember(key)

@@ -212,6 +212,16 @@ class TestOtherId:
         assert ran(newer, newer.Train()) == ["Source"]
         assert sidecar(newer.Train()).content["reused_from"]["unique_id"] == new.unique_id
 
+    def test_an_undo_reaches_equal_runs_of_adopted_artifacts(self, load: Load) -> None:
+        build(load().Train())
+        real = ("* self.depth", "* self.depth + 1000")
+        adopt(load(real).Train, reason="by mistake")
+        edited = load(real, ("self.dump(5)", "self.dump(2 + 3)"))
+        assert ran(edited, edited.Train()) == ["Source"]
+        assert outcomes(undo_adoption(edited.Train)) == ["undone", "undone"]
+        assert ran(edited, edited.Train()) == ["Train"]
+        assert build(edited.Train())[0] == 1005
+
     def test_a_later_change_runs(self, load: Load) -> None:
         build(load().Train())
         adopt(load(*RENAMED).Train, reason="renamed")
