@@ -7,14 +7,13 @@ import hashlib
 import json
 import logging
 import os
-import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from airflow_kart.artifacts.checksum import sha256_of
-from airflow_kart.artifacts.index import add_texts, texts_of
+from airflow_kart.artifacts.index import add_texts, is_checksum, texts_of
 from airflow_kart.artifacts.loading import Loaded, Loading
 from airflow_kart.artifacts.state import Artifact, TargetState
 from airflow_kart.artifacts.target import Target
@@ -23,7 +22,6 @@ from airflow_kart.storage import KeepsFiles, Lookup
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.streams import HashedStream
 
-_SHA256 = re.compile("[0-9a-f]{64}")
 _UNSETTLED = 2.0  # seconds after a change in which another one may leave the time of the file as it is
 
 logger = logging.getLogger(__name__)
@@ -61,9 +59,9 @@ class ExternalTarget(Target):
             key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
             for directory in (workspace.directory, *workspace.others):
                 with contextlib.suppress(KartError, ValueError, OSError):
-                    uri, sha256 = texts_of(workspace.store_of(directory), directory, key)
-                    if uri == self.uri and _SHA256.fullmatch(sha256):
-                        return sha256
+                    texts = texts_of(workspace.store_of(directory), directory, key)
+                    if is_checksum(texts) and texts[0] == self.uri:
+                        return texts[1]
             if not hashed:
                 return None
             logger.info("reading %s (%d bytes) for its checksum", self.uri, facts[1])

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import posixpath
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -24,6 +25,7 @@ from airflow_kart.storage.workspace import Workspace
 
 _AT_END = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _FILES = 64
+_SHA256 = re.compile("[0-9a-f]{64}")
 _KEY_END = 34  # of a line that begins with a bracket, a quotation mark and 32 digits
 _MOST_REMEMBERED = 64 << 20  # bytes of index files
 
@@ -154,6 +156,11 @@ def look_up(workspace: Workspace, key: str, *, own: bool = False) -> tuple[Equal
     return ()
 
 
+def is_checksum(texts: Sequence[str]) -> bool:
+    """Whether the texts of an entry are the uri of an external artifact and its checksum."""
+    return len(texts) == 2 and _SHA256.fullmatch(texts[1]) is not None
+
+
 def texts_of(store: Store, directory: str, key: str) -> list[str]:
     """Return the texts of an entry; none where there is no entry.
 
@@ -210,11 +217,7 @@ def _texts(found: object) -> list[str]:
 def _complete(store: Store, uris: list[str], key: str) -> Iterator[Equal]:
     for uri in uris:
         sidecar = read_sidecar(store, uri)
-        if sidecar is None or sidecar.content.get("content_key") != key or sidecar.damage is not None:
-            return
-        stat = store.stat(uri)
-        untouched = sidecar.replaces is None or sidecar.is_requested
-        if stat is None or stat.size != sidecar.artifact.bytes or not untouched:
+        if sidecar is None or sidecar.content.get("content_key") != key or not sidecar.describes(store.stat(uri)):
             return
         yield Equal(uri, sidecar, store)
 

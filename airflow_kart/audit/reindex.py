@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 from airflow_kart.artifacts import index
 from airflow_kart.audit.walk import sidecars
 from airflow_kart.storage.workspace import Workspace
-
-_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class Reindexed(NamedTuple):
@@ -51,7 +48,7 @@ def reindex() -> Reindexed:
         entries = {
             key: texts
             for key, texts in former.items()
-            if (len(texts) == 2 and _SHA256.fullmatch(texts[1])) or index.look_up(workspace, key, own=True)
+            if index.is_checksum(texts) or index.look_up(workspace, key, own=True)
         }
         right = len(entries)
         for (key, _, _), run in sorted(runs.items(), key=lambda each: each[1].moment, reverse=True):

@@ -29,9 +29,7 @@ class Found(NamedTuple):
     @property
     def is_whole(self) -> bool:
         """Whether the artifact is there, in the recorded size, not known to be damaged, and not about to be replaced."""
-        sidecar, stat = self.sidecar, self.lookup.stat(self.uri)
-        untouched = sidecar.damage is None and (sidecar.replaces is None or sidecar.is_requested)
-        return untouched and stat is not None and stat.size == sidecar.artifact.bytes
+        return self.sidecar.describes(self.lookup.stat(self.uri))
 
 
 def sidecars(workspace: Workspace, mentioning: str | None = None) -> Iterator[Found]:

@@ -68,8 +68,7 @@ class KartPlanOperator(KartBaseOperator):
         nodes = self.blueprint.nodes
         outside = {task_id for task_id in nodes if run_context.outside(task_id)}
         operators: Mapping[str, Any] = self.dag.task_dict
-        others = [one for one in operators.values() if getattr(one, "blueprint", None) is not self.blueprint]
-        pulled = pulled_by(others, nodes)
+        pulled = pulled_by(run_context.others, nodes)
         with self.run_workspace():
             run = run_context.run
             required = run.unique_ids(outside | pulled)
@@ -93,7 +92,7 @@ class KartPlanOperator(KartBaseOperator):
         skipped = [
             task_id for task_id, found in planned.items() if task_id not in outside and self._is_skipped(found.outcome)
         ]
-        asked = pulled if others else None
+        asked = pulled if run_context.others else None
         self._tell_of_cached(planned, plan, skipped=skipped, run=run, context=context, pulled=asked)
         if skipped:
             skip_in_bulk(skipped, operators)

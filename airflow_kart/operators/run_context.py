@@ -150,6 +150,12 @@ class RunContext:
         rows = unpacked(self._context["ti"].xcom_pull(task_ids=plan, key=PLAN_XCOM)) if plan is not None else None
         return rows if isinstance(rows, Mapping) else {}
 
+    @cached_property
+    def others(self) -> list[Any]:
+        """The operators of the DAG that are outside of this blueprint."""
+        operators = self._operator.dag.task_dict.values()
+        return [one for one in operators if getattr(one, "blueprint", None) is not self._blueprint]
+
     def outside(self, task_id: str) -> list[str]:
         """Return the tasks of the DAG directly downstream of one of this blueprint's, outside the blueprint."""
         return outside_consumers(self._operator.dag.task_dict[task_id], self._blueprint.nodes)

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
@@ -19,7 +20,7 @@ from airflow_kart.operators.assets import has_assets
 from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.operators.bulk_skip import skip_in_bulk
 from airflow_kart.operators.run_context import RunContext, outside_consumers
-from airflow_kart.operators.xcom import RESULTS_XCOM, packed, pulled_by, result_of
+from airflow_kart.operators.xcom import RESULTS_XCOM, packed, pulled_by, result_of, upstream_of
 from airflow_kart.runtime.plan import Outcome
 from airflow_kart.runtime.runner import RunResult, reuse_task
 from airflow_kart.runtime.session import Session
@@ -104,7 +105,7 @@ class Settlement:
             names,
         )
         try:
-            if self._others():
+            if self._run_context.others:
                 results = {task_id: result_of(found.task, found) for task_id, found in self.results.items()}
                 self._ti.xcom_push(key=RESULTS_XCOM, value=packed(results))
             skip_in_bulk(self.results, self._operators)
@@ -128,10 +129,6 @@ class Settlement:
         reason = self._run_context.planned(task_id, task).reason
         return reuse_task(task, reason=reason, session=session)  # complete or not: perhaps of inputs before a rerun
 
-    def _others(self) -> list[Any]:
-        """Return the operators of the DAG that are outside the graph."""
-        return [one for one in self._operators.values() if getattr(one, "blueprint", None) is not self._blueprint]
-
     def _is_free(self, operator: Any) -> bool:
         """Whether nobody needs the operator's own process, or decides besides its inputs whether the operator runs."""
         nodes = self._blueprint.nodes
@@ -142,16 +139,12 @@ class Settlement:
         ):
             return False
         if self._pulled is None:
-            self._pulled = pulled_by(self._others(), nodes)
+            self._pulled = pulled_by(self._run_context.others, nodes)
         return operator.task_id not in self._pulled and not outside_consumers(operator, nodes)
 
     def _is_far_down(self, operator: Any) -> bool:
         """Whether there are more operators upstream of one than are worth a look."""
-        seen, level = set(operator.upstream_task_ids), set(operator.upstream_task_ids)
-        while level and len(seen) <= _MOST_UPSTREAM:
-            level = {one for task_id in level for one in self._operators[task_id].upstream_task_ids} - seen
-            seen |= level
-        return len(seen) > _MOST_UPSTREAM
+        return any(islice(upstream_of(operator), _MOST_UPSTREAM, None))
 
     def _ended(self, task_ids: AbstractSet[str]) -> bool:
         """Whether Airflow knows operators as ended: before, their artifacts may be about to change."""

@@ -66,16 +66,15 @@ def kart_result(ti: Any, task_id: str) -> Mapping[str, Any] | None:
     found = ti.xcom_pull(task_ids=task_id)
     operator = ti.task.dag.task_dict[task_id]
     plan = getattr(getattr(operator, "blueprint", None), "plan_task_id", None)
-    if plan is not None:
-        for one in (plan, *_nearest_first(operator)):
-            if found is not None:
-                break
-            found = (unpacked(ti.xcom_pull(task_ids=one, key=RESULTS_XCOM)) or {}).get(task_id)
+    if found is None and plan is not None:
+        makers = (plan, *upstream_of(operator))
+        pushed = (unpacked(ti.xcom_pull(task_ids=one, key=RESULTS_XCOM)) or {} for one in makers)
+        found = next((results[task_id] for results in pushed if task_id in results), None)
     return found if isinstance(found, Mapping) else None
 
 
-def _nearest_first(operator: Any) -> Iterator[str]:
-    """Return the operators upstream of one."""
+def upstream_of(operator: Any) -> Iterator[str]:
+    """Return the task ids of all operators upstream of one, the nearest first."""
     level, seen = [operator], {operator.task_id}
     while level:
         found = sorted({one for each in level for one in each.upstream_task_ids} - seen)

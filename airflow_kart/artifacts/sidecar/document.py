@@ -20,7 +20,7 @@ from airflow_kart.artifacts.sidecar.code import MadeWith
 from airflow_kart.artifacts.sidecar.jsonable import as_json
 from airflow_kart.artifacts.sidecar.validation import wrong_part
 from airflow_kart.exceptions import CorruptArtifactError
-from airflow_kart.storage import Expected, Lookup, Store
+from airflow_kart.storage import Expected, Lookup, ObjectStat, Store
 
 SIDECAR_SUFFIX = ".kart.json"
 SCHEMA_VERSION = 2
@@ -109,6 +109,11 @@ class Sidecar:
     def is_requested(self) -> bool:
         """Whether somebody asked for a recomputation that no run has begun to publish."""
         return self.replaces is not None and set(self.publications) == {(self.artifact.sha256, self.publication)}
+
+    def describes(self, stat: ObjectStat | None) -> bool:
+        """Whether an artifact of these facts is as the sidecar says, neither damaged nor half replaced; a request to run changes no byte."""
+        untouched = self.damage is None and (self.replaces is None or self.is_requested)
+        return untouched and stat is not None and stat.size == self.artifact.bytes
 
     @property
     def damage(self) -> str | None:
