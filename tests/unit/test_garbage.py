@@ -612,21 +612,25 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         overlay=st.booleans(),
+        made=st.sampled_from([True, True, True, False]),
         roots=st.lists(st.tuples(KINDS, NAMES), max_size=2),
         as_graph=st.booleans(),
         last=st.sampled_from([None, None, 1, 2]),
-        label=st.sampled_from([None, None, "release", "release=1"]),
+        label=st.sampled_from([None, None, None, "release", "release=1"]),
         only=st.sampled_from([(), (), ("Source",), ("Pair", "Total"), ("*",)]),
         upstream=st.sampled_from([True, True, True, False]),
         hours=st.sampled_from([0, 0, 0, 0, 1]),
     )
     def garbage_is_collected(
-        self, overlay: bool, roots: Any, as_graph: bool, last: Any, label: Any, only: Any, upstream: bool, hours: int
+        self, overlay: bool, made: bool, roots: Any, as_graph: bool, last: Any, label: Any, only: Any, upstream: bool, hours: int
     ) -> None:
         workspace, other = (self.second, self.first) if overlay else (self.first, self.second)
-        here, there = Documents(Path(workspace.directory)), Documents(Path(other.directory))
+        there = Documents(Path(other.directory))
         with workspace:
             tasks = [self.task(*root) for root in roots]
+            for task in tasks if made else ():
+                build(task)
+            here = Documents(Path(workspace.directory))
             graph = Graph.of(tasks)
             complete = {one for one, node in graph.nodes.items() if all(target.state().complete for target in node.targets)}
         given: dict[str, Any] = (
