@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -11,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from airflow_kart.audit.catalogue import Catalogue, Place, decoded
+from airflow_kart.audit.catalogue import Catalogue, decoded
 from airflow_kart.audit.record import Record
 from airflow_kart.audit.row import words_of
 from airflow_kart.identity.names import logical_class_name
@@ -91,19 +92,6 @@ class Side:
         return f"{self.cls.rpartition('.')[2]}({words_of(values, private)})"
 
 
-class _Line(msgspec.Struct, array_like=True, gc=False):
-    """The beginning of a row."""
-
-    name: str
-    version: str
-    cls: str
-    unique_id: str
-    made_at: str
-
-
-_LINE = msgspec.json.Decoder(_Line).decode
-
-
 class History:
     """What a workspace has, read once.
 
@@ -113,18 +101,25 @@ class History:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._ids: dict[str, tuple[Place, bytes]] = {}
-        self._names: dict[str, tuple[Place, bytes]] = {}
-        self._classes: dict[str, list[tuple[Place, bytes]]] = {}
-        for place, line in Catalogue(workspace).lines():
-            read = _LINE(line)
-            self._ids.setdefault(read.unique_id, (place, line))
-            self._names.setdefault(read.name, (place, line))
-            self._classes.setdefault(read.cls, []).append((place, line))
+        self._lines = list(Catalogue(workspace).lines())
+        self._ids: dict[bytes, int] = {}
+        self._classes: dict[str, list[int]] = {}
+        classes: dict[bytes, list[int]] = {}
+        for number, (_, line) in enumerate(self._lines):
+            _, _, cls, unique_id, _ = line.split(b'","', 4)  # the beginning of each row is five texts
+            self._ids.setdefault(unique_id, number)
+            classes.setdefault(cls, []).append(number)
+        for name, numbers in classes.items():
+            self._classes.setdefault(json.loads(b'"%b"' % name), []).extend(numbers)
+
+    @cached_property
+    def _names(self) -> dict[str, int]:
+        """The rows by the names of their files."""
+        return {decoded(line).name: number for number, (_, line) in reversed(list(enumerate(self._lines)))}
 
     def by_id(self, unique_id: str) -> Side | None:
         """Return an artifact of a unique id."""
-        return self._side(self._ids.get(unique_id)) if unique_id else None
+        return self._side(self._ids.get(unique_id.encode())) if unique_id else None
 
     def has(self, uri: str) -> bool:
         """Whether an artifact has the name of a uri's file."""
@@ -149,23 +144,40 @@ class History:
         """
         values = {name: part.get("value") for name, part in side.parameters.items() if part.get("significant", True)}
         required = {part["unique_id"] for part in side.upstream.values()}
-        best: tuple[int, int, str] | None = None
-        found: tuple[Place, bytes] | None = None
-        for place, line in self._classes.get(side.cls if cls is None else cls, ()):
-            row = decoded(line)
-            if row.unique_id == side.unique_id or (before is not None and row.made_at >= before):
-                continue
-            far = sum(_far(values.get(name), row.parameters.get(name)) for name in values.keys() | row.parameters.keys())
-            far += 2 * (row.code_version != side.code_version) + len(required ^ {one.unique_id for one in row.upstream})
-            key = (-far, row.state == "", row.made_at)
-            if best is None or key > best:
-                best, found = key, (place, line)
-        return self._side(found)
+        for numbers in self._by_equal_values(self._classes.get(side.cls if cls is None else cls, ()), values):
+            best: tuple[int, bool, str] | None = None
+            found: int | None = None
+            for number in numbers:
+                row = decoded(self._lines[number][1])
+                if row.unique_id == side.unique_id or (before is not None and row.made_at >= before):
+                    continue
+                far = sum(_far(values.get(name), row.parameters.get(name)) for name in values.keys() | row.parameters.keys())
+                far += 2 * (row.code_version != side.code_version) + len(required ^ {one.unique_id for one in row.upstream})
+                key = (-far, row.state == "", row.made_at)
+                if best is None or key > best:
+                    best, found = key, number
+            if found is not None:
+                return self._side(found)
+        return None
 
-    def _side(self, found: tuple[Place, bytes] | None) -> Side | None:
-        return None if found is None else Side.of_record(Record(self._workspace, found[0], decoded(found[1])))
+    def _by_equal_values(self, numbers: Sequence[int], values: Mapping[str, Any]) -> Iterator[list[int]]:
+        """Return rows in groups, those with the most equal values first: their texts tell, so that few rows are decoded."""
+        texts = [_ENCODE({name: value})[1:-1] for name, value in values.items() if not isinstance(value, (Mapping, list))]
+        ends = [(text + b",", text + b"}") for text in texts]
+        groups: dict[int, list[int]] = {}
+        for number in numbers:
+            line = self._lines[number][1]
+            groups.setdefault(sum(one in line or other in line for one, other in ends), []).append(number)
+        yield from (groups[count] for count in sorted(groups, reverse=True))
+
+    def _side(self, number: int | None) -> Side | None:
+        if number is None:
+            return None
+        place, line = self._lines[number]
+        return Side.of_record(Record(self._workspace, place, decoded(line)))
 
 
+_ENCODE = msgspec.json.Encoder().encode
 _A_VALUE = 4
 """The distance of another value, against 1 for another upstream."""
 
