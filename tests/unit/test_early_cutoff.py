@@ -761,8 +761,8 @@ class Machine(RuleBasedStateMachine):
             Step(of=self.module.AutoMade(name=name), add=add),
             Spells(of=[one, step][add], way=("held", "downstream", "other")[edition]),
             Step(of=Spells(of=self.module.Made(name=name), way=("held", "downstream")[add]), add=edition),
-            Sets(parts=[step, one, source(edition, "b")][add:], by=("name", "number", "number")[edition]),
-            Step(of=Sets(parts=[self.module.AutoMade(name=name), step], by="number"), add=add),
+            Sets(parts=(step, one, source(edition, "b"))[add:], by=("name", "number", "number")[edition]),
+            Step(of=Sets(parts=(self.module.AutoMade(name=name), step), by="number"), add=add),
         ]
         return tasks[kind]
 

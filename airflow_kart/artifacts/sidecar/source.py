@@ -6,11 +6,11 @@ import functools
 import hashlib
 import inspect
 import re
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from airflow_kart.artifacts.sidecar.repository import git, repository_of
 from airflow_kart.identity.code import AUTO, code_version_of, fingerprint, fingerprint_parts
 from airflow_kart.identity.code.cells import module_of_cells, text_of
 from airflow_kart.identity.notebook import this_notebook
@@ -35,8 +35,7 @@ def source_of(cls: type, in_ids: str | None = None) -> dict[str, object]:
 
 @functools.lru_cache(maxsize=4096)
 def _source_of(cls: type, in_ids: str | None, cells: object) -> dict[str, object]:
-    notebook = this_notebook() if cells is not None else None
-    file = getattr(sys.modules.get(cls.__module__), "__file__", None) if notebook is None else notebook.path
+    file, folder = place_of(cls)
     line: int | None = None
     try:
         if (text := text_of(cls)) is None:
@@ -44,7 +43,6 @@ def _source_of(cls: type, in_ids: str | None, cells: object) -> dict[str, object
             text = "".join(lines)
     except Exception:  # noqa: BLE001 - a notebook, or a file that was edited meanwhile: never a reason to lose a run
         return {"file": file, "line": None, "sha256": None, "git": None, "fingerprint": in_ids}
-    folder = notebook.folder if notebook is not None else file and str(Path(file).parent)
     parts = dict(_code_of(cls, in_ids, cells))
     return {
         "file": file,
@@ -54,6 +52,15 @@ def _source_of(cls: type, in_ids: str | None, cells: object) -> dict[str, object
         "fingerprint": parts.pop("", None),
         **({"parts": parts} if 0 < len(parts) <= _MOST_PARTS else {}),
     }
+
+
+def place_of(cls: type) -> tuple[str | None, str | None]:
+    """Return the file and the folder of a class: of one that a cell defines, those of the notebook."""
+    notebook = this_notebook() if text_of(cls) is not None else None
+    if notebook is not None:
+        return notebook.path, notebook.folder
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return file, file and str(Path(file).parent)
 
 
 def code_of(cls: type) -> Mapping[str, str]:
@@ -79,7 +86,8 @@ def of_bundle(source: Mapping[str, object], version: object) -> Mapping[str, obj
     """
     is_commit = isinstance(version, str) and re.fullmatch("[0-9a-f]{40}", version) is not None
     if is_commit and version in Path(str(source["file"])).parts:
-        return {**source, "git": {"commit": version, "dirty": False}}
+        repository = repository_of(str(Path(str(source["file"])).parent))
+        return {**source, "git": {"commit": version, "dirty": False, "repository": repository}}
     return source
 
 
@@ -93,18 +101,10 @@ def _code_of(cls: type, in_ids: str | None, _cells: object) -> Mapping[str, str]
 
 @functools.lru_cache(maxsize=64)
 def _git_state(folder: str) -> dict[str, object] | None:
-    """Return the commit of a folder's checkout and whether files have uncommitted changes; git runs once per process."""
-    commit = _git(folder, "rev-parse", "HEAD")
+    """Return a folder's commit and repository, and whether files have uncommitted changes; git runs once per process."""
+    commit = git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None
-    changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
-    return {"commit": commit.strip(), "dirty": None if changes is None else bool(changes.strip())}
-
-
-def _git(folder: str, *arguments: str) -> str | None:
-    command = ["git", "-C", folder, *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - no shell
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout
+    changes = git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    dirty = None if changes is None else bool(changes.strip())
+    return {"commit": commit.strip(), "dirty": dirty, "repository": repository_of(folder)}
