@@ -15,7 +15,7 @@ import pytest
 from harness.repositories import clone, git, repository
 
 from airflow_kart import Workspace, adopt, build
-from airflow_kart.artifacts.sidecar.repository import is_same, repository_name, repository_of
+from airflow_kart.artifacts.sidecar.repository import git_state, is_same, repository_name, repository_of
 from airflow_kart.artifacts.sidecar.source import source_of
 from airflow_kart.runtime.plan import make_plan
 from airflow_kart.runtime.runner import run_task
@@ -53,8 +53,10 @@ Load = Callable[..., Any]
 @pytest.fixture(autouse=True)
 def _as_in_a_new_process() -> Iterator[None]:
     repository_of.cache_clear()
+    git_state.cache_clear()
     yield
     repository_of.cache_clear()
+    git_state.cache_clear()
 
 
 @pytest.fixture
@@ -156,6 +158,18 @@ class TestRepositoryOf:
         repository_of.cache_clear()
         (version / "dags").mkdir()
         assert repository_of(str(version)) == repository_of(str(version / "dags")) == "github.com/team-a/churn"
+        state = {"commit": version.name, "dirty": False, "repository": "github.com/team-a/churn"}
+        assert git_state(str(version / "dags")) == state
+
+    def test_a_folder_that_is_only_named_as_a_version_has_the_commit_of_its_checkout(self, tmp_path: Path) -> None:
+        checkout = repository(tmp_path, HERE)
+        (checkout / "versions" / ("0" * 40)).mkdir(parents=True)
+        state = git_state(str(checkout / "versions" / ("0" * 40)))
+        assert state is not None
+        assert state["commit"] == git(checkout, "rev-parse", "HEAD")
+        clone(checkout, checkout / "bare", "--bare")
+        git_state.cache_clear()
+        assert git_state(str(checkout / "versions" / ("0" * 40))) == state  # no commit of that clone
 
     def test_nothing_else_has_a_name(self, tmp_path: Path) -> None:
         checkout = repository(tmp_path / "checkout", THERE)
@@ -229,7 +243,7 @@ class TestPlan:
         assert lines(load(folder=clone(checkout, tmp_path / "clone")).Train()) == []
 
     def test_an_artifact_of_an_earlier_version_tells_nothing(self, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("airflow_kart.artifacts.sidecar.source.repository_of", lambda _folder: None)
+        monkeypatch.setattr("airflow_kart.artifacts.sidecar.repository.repository_of", lambda _folder: None)
         build(load(THERE).Train())
         monkeypatch.undo()
         assert lines(load(HERE).Train()) == []

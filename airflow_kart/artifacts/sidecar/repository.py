@@ -1,4 +1,4 @@
-"""The git repository that code was cloned from, by a name without secrets: ``github.com/team/churn``."""
+"""The git checkout of code, and the repository that it was cloned from by a name without secrets: ``github.com/team/churn``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,21 @@ from pathlib import Path
 
 from airflow_kart.identity.code.project import INSTALLED
 
-_OF_BUNDLE = re.compile(r"(.*)/versions/[0-9a-f]{40}(?:/.*)?")  # GitDagBundle's, perhaps without .git, beside its clone
+_OF_BUNDLE = re.compile(r"(.*)/versions/([0-9a-f]{40})(?:/.*)?")  # Airflow's GitDagBundle's, often without a .git
+
+
+@functools.lru_cache(maxsize=64)
+def git_state(folder: str) -> dict[str, object] | None:
+    """Return a folder's commit and repository, and whether files have uncommitted changes; git runs once per process."""
+    of_bundle = _OF_BUNDLE.fullmatch(folder)
+    if of_bundle and git(f"{of_bundle[1]}/bare", "cat-file", "-e", of_bundle[2]) is not None:
+        return {"commit": of_bundle[2], "dirty": False, "repository": repository_of(folder)}
+    commit = git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    changes = git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    dirty = None if changes is None else bool(changes.strip())
+    return {"commit": commit.strip(), "dirty": dirty, "repository": repository_of(folder)}
 
 
 @functools.lru_cache(maxsize=256)

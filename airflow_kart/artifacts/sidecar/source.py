@@ -5,12 +5,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from airflow_kart.artifacts.sidecar.repository import git, repository_of
+from airflow_kart.artifacts.sidecar.repository import git_state
 from airflow_kart.identity.code import AUTO, code_version_of, fingerprint, fingerprint_parts
 from airflow_kart.identity.code.cells import module_of_cells, text_of
 from airflow_kart.identity.notebook import this_notebook
@@ -48,7 +47,7 @@ def _source_of(cls: type, in_ids: str | None, cells: object) -> dict[str, object
         "file": file,
         "line": line,
         "sha256": hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest(),
-        "git": _git_state(folder) if folder else None,
+        "git": git_state(folder) if folder else None,
         "fingerprint": parts.pop("", None),
         **({"parts": parts} if 0 < len(parts) <= _MOST_PARTS else {}),
     }
@@ -77,34 +76,9 @@ def _cells_of(cls: type) -> object:
     return module_of_cells() if text_of(cls) is not None else None
 
 
-def of_bundle(source: Mapping[str, object], version: object) -> Mapping[str, object]:
-    """Return a class's source with the commit of Airflow's GitDagBundle, whose folder of a version has no ``.git``.
-
-    Args:
-        source: from :func:`source_of`.
-        version: the version of the DAG's bundle: for GitDagBundle the commit, which names the checkout's folder too.
-    """
-    is_commit = isinstance(version, str) and re.fullmatch("[0-9a-f]{40}", version) is not None
-    if is_commit and version in Path(str(source["file"])).parts:
-        repository = repository_of(str(Path(str(source["file"])).parent))
-        return {**source, "git": {"commit": version, "dirty": False, "repository": repository}}
-    return source
-
-
 @functools.lru_cache(maxsize=4096)
 def _code_of(cls: type, in_ids: str | None, _cells: object) -> Mapping[str, str]:
     try:
         return {"": in_ids or fingerprint(cls), **fingerprint_parts(cls)}
     except Exception:  # noqa: BLE001 - where it counts, the unique id has raised it; elsewhere no reason to lose a run
         return {}
-
-
-@functools.lru_cache(maxsize=64)
-def _git_state(folder: str) -> dict[str, object] | None:
-    """Return a folder's commit and repository, and whether files have uncommitted changes; git runs once per process."""
-    commit = git(folder, "rev-parse", "HEAD")
-    if commit is None:
-        return None
-    changes = git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
-    dirty = None if changes is None else bool(changes.strip())
-    return {"commit": commit.strip(), "dirty": dirty, "repository": repository_of(folder)}
