@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import heapq
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from airflow_kart.storage.workspace import Workspace
 Moment = dt.datetime | dt.date | dt.timedelta
 """A moment; a date is its beginning in UTC, a duration so long before now."""
 
+_FEW = 16
 _COLUMNS = (
     "task_class",
     "uri",
@@ -76,9 +78,11 @@ class Artifacts:
         """Return the artifacts of a class or of another name, with these values of parameters."""
         return replace(self, named=Named.of(name, parameters))
 
-    def newest(self) -> list[Record]:
-        """Return the records, the newest first."""
-        return sorted(self, key=lambda record: (record.made_at, record.uri), reverse=True)
+    def newest(self, most: int | None = None) -> list[Record]:
+        """Return the records, the newest first; by default all, which takes memory."""
+        if most is None:
+            return sorted(self, key=_moment, reverse=True)
+        return heapq.nlargest(most, self, key=_moment)
 
     def latest(self, name: str | type | None = None, **parameters: Any) -> Record:
         """Return the newest artifact that is whole.
@@ -91,7 +95,10 @@ class Artifacts:
             MissingArtifactError: there is none.
         """
         asked = self if name is None else self.of(name, **parameters)
-        found = next((record for record in asked.newest() if record.is_whole), None)
+        few = asked.newest(_FEW)
+        found = next((record for record in few if record.is_whole), None)
+        if found is None and len(few) == _FEW:
+            found = next((record for record in asked.newest() if record.is_whole), None)
         if found is None:
             raise asked.none()
         return found
@@ -150,6 +157,10 @@ class Artifacts:
         except ImportError as error:
             raise ConfigurationError(f"{kind} is not installed: {error}") from error
         return library.DataFrame(columns) if kind == "pandas" else library.DataFrame(columns, strict=False)
+
+
+def _moment(record: Record) -> tuple[str, str]:
+    return record.made_at, record.uri
 
 
 def load(found: str | Mapping[str, Any], workspace: Workspace | None = None) -> Any:

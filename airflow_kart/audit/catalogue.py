@@ -68,6 +68,11 @@ _KNOWN = msgspec.json.Decoder(_Known).decode
 _ROW = msgspec.json.Decoder(Row).decode
 
 
+def decoded(line: bytes) -> Row:
+    """Return the row of a line of :meth:`Catalogue.lines`."""
+    return _ROW(line)
+
+
 class _Disk(KeepsFiles, Store, Protocol):
     """A store on a disk."""
 
@@ -149,11 +154,16 @@ class Catalogue:
         Raises:
             StorageError: the store refused.
         """
+        for place, line in self.lines(*mentioned, own=own):
+            yield place, _ROW(line)
+
+    def lines(self, *mentioned: str, own: bool = False) -> Iterator[tuple[Place, bytes]]:
+        """Return the rows as :meth:`rows` does, each still as JSON: many take a third of the memory."""
         texts = [_ENCODE(text)[1:-1] for text in mentioned]
         for place, lines in self._lines(own=own):
             for line in lines:
                 if all(text in line for text in texts):
-                    yield place, _ROW(line)
+                    yield place, line
 
     def _lines(self, *, own: bool) -> Iterator[tuple[Place, Iterable[bytes]]]:
         others = () if own else self.workspace.others
