@@ -200,12 +200,7 @@ class TestPlan:
             ]
             many = {"rerun": [mine.Train().unique_id]}
             assert lines(mine.Train(), **many) == [f"Clean {ELSEWHERE}"]
-            assert (
-                tree(mine.Train()).count(
-                    "complete, 0.00 s, but it was made from another repository: github.com/team-a/churn"
-                )
-                == 3
-            )
+            assert tree(mine.Train()).count("but it was made from another repository: github.com/team-a/churn") == 3
             assert mine.Clean().complete()
 
     def test_changed_code_is_said_too(self, load: Load) -> None:
