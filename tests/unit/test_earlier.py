@@ -13,6 +13,7 @@ from earlier import pipeline
 from earlier.pipeline import All, Everything, Fingerprinted, Given, Notes, Parts, Several, Table, Value
 
 from airflow_kart import DateInterval, ParameterVisibility, Target, TaskOnKart, Workspace, build
+from airflow_kart.storage import RUNS
 
 UNIQUE_IDS = {
     "Everything": "cf949ad258194338922caec41735c0e9",
