@@ -51,11 +51,15 @@ def sums(asked: Artifacts, by: str = "task") -> list[Sums]:
     def group(name: str) -> Sums:
         return found.setdefault(name, Sums(name))
 
+    runs: set[str] = set()  # one may have made several artifacts
     for record in asked:
         one = group(_of_record(record, by))
         one.artifacts += 1
         one.bytes += record.bytes
-        one.seconds += record.seconds
+        if record.row.publication not in runs:
+            one.seconds += record.seconds
+        if record.row.publication is not None:
+            runs.add(record.row.publication)
         one.newest = max(one.newest, record.made_at)
     since, until = moment_text(asked.since) or "", moment_text(asked.until)
     for entry in entries(asked.workspace, since):
@@ -67,6 +71,8 @@ def sums(asked: Artifacts, by: str = "task") -> list[Sums]:
                     one = group(_of_entry(entry, task, by))
                     one.hits += each.tasks
                     one.seconds_saved += each.seconds
+    for one in found.values():
+        one.seconds, one.seconds_saved = round(one.seconds, 3), round(one.seconds_saved, 3)
     in_order = by in ("month", "day")
     return sorted(found.values(), key=lambda one: (one.name if in_order else "", -one.bytes, one.name))
 
