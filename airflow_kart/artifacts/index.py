@@ -20,7 +20,7 @@ from typing import NamedTuple
 from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar
 from airflow_kart.exceptions import KartError, StorageError
 from airflow_kart.settings import kart_int
-from airflow_kart.storage import INDEX, KeepsFiles, Store, join_uri
+from airflow_kart.storage import INDEX, Store, join_uri, keeps_files
 from airflow_kart.storage.regular_file import open_for_reading
 from airflow_kart.storage.threads import Threads
 from airflow_kart.storage.workspace import Workspace
@@ -58,7 +58,7 @@ def add_texts(workspace: Workspace, key: str, texts: Sequence[str]) -> None:
     """Write an entry of any texts, as :func:`record` does."""
     store = workspace.store
     try:
-        if isinstance(store, KeepsFiles):
+        if keeps_files(store):
             _add_line(store.path(_file(workspace.directory, key)), key, texts)
             return
         upload = store.upload(_entry(workspace.directory, key))
@@ -169,7 +169,7 @@ def texts_of(store: Store, directory: str, key: str) -> list[str]:
     Raises:
         OSError, StorageError, ValueError: the index cannot be read.
     """
-    if isinstance(store, KeepsFiles):
+    if keeps_files(store):
         return _IndexFile.read(store.path(_file(directory, key))).paths_of(key)
     found = store.read(_entry(directory, key))
     return _texts(json.loads(found.data)) if found is not None else []
@@ -205,7 +205,7 @@ def stale(workspace: Workspace, used: Container[str]) -> list[str]:
 def forget(workspace: Workspace, keys: Collection[str]) -> None:
     """Remove entries from a workspace's index."""
     store, directory, gone = workspace.store, workspace.directory, {key.encode() for key in keys}
-    if not isinstance(store, KeepsFiles):
+    if not keeps_files(store):
         with _threads(store) as pool:
             list(pool.map(store.remove, [_entry(directory, key) for key in keys]))
         return
@@ -221,13 +221,13 @@ def forget(workspace: Workspace, keys: Collection[str]) -> None:
 
 
 def _threads(store: Store) -> Threads:
-    return Threads(1 if isinstance(store, KeepsFiles) else kart_int("check_threads"), "kart-index")
+    return Threads(1 if keeps_files(store) else kart_int("check_threads"), "kart-index")
 
 
 def _keys(workspace: Workspace) -> Iterator[str]:
     store = workspace.store
     for uri in store.list(f"{workspace.directory.rstrip('/')}/{INDEX}/"):
-        if not isinstance(store, KeepsFiles):
+        if not keeps_files(store):
             yield posixpath.basename(uri).removesuffix(".json")
             continue
         with contextlib.suppress(OSError, ValueError):
@@ -244,7 +244,7 @@ def replace_all(workspace: Workspace, former: Mapping[str, Sequence[str]], entri
     """
     store, directory = workspace.store, workspace.directory
     gone, there = [_entry(directory, key) for key in former.keys() - entries.keys()], former
-    if isinstance(store, KeepsFiles):
+    if keeps_files(store):
         gone, there = list(store.list(f"{directory.rstrip('/')}/{INDEX}/")), {}
     for uri in gone:
         store.remove(uri)

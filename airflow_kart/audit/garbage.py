@@ -25,7 +25,7 @@ from airflow_kart.audit.row import UNREADABLE, Row, row_of
 from airflow_kart.audit.walk import files
 from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError, KartError, MissingArtifactError
 from airflow_kart.settings import kart_int
-from airflow_kart.storage import UPLOADS, KeepsFiles, KeepsUploads, UnfinishedUpload
+from airflow_kart.storage import UPLOADS, KeepsUploads, UnfinishedUpload, keeps_files
 from airflow_kart.storage.threads import Threads
 from airflow_kart.storage.turns import remove_empty
 from airflow_kart.storage.workspace import Workspace
@@ -135,7 +135,7 @@ class Garbage:
             StorageError: the store refused the index or the uploads.
         """
         store, going = self._workspace.store, self.going
-        threads = 1 if isinstance(store, KeepsFiles) else kart_int("check_threads")
+        threads = 1 if keeps_files(store) else kart_int("check_threads")
         with Threads(threads, "kart-gc") as pool:
             for start in range(0, len(going), threads * _BATCH):
                 for _ in pool.map(self._remove, going[start : start + threads * _BATCH]):
@@ -163,7 +163,7 @@ class Garbage:
         for place in sorted(emptied, reverse=True):
             store.remove(file_of(place))
             folder = place.folder
-            while isinstance(store, KeepsFiles) and folder and remove_empty(store.path(f"{self._below}{folder}")):
+            while keeps_files(store) and folder and remove_empty(store.path(f"{self._below}{folder}")):
                 folder = folder.rpartition("/")[0]
 
     def _add(self, place: Place, row: Row) -> None:
@@ -292,7 +292,7 @@ class Garbage:
     def _is_ours(self, folder: str) -> bool:
         """Whether a folder on a disk has ever had artifacts."""
         store = self._workspace.store
-        return isinstance(store, KeepsFiles) and os.path.isdir(store.path(f"{self._below}{folder}/{UPLOADS}"))
+        return keeps_files(store) and os.path.isdir(store.path(f"{self._below}{folder}/{UPLOADS}"))
 
 
 def _held(value: object) -> Iterator[str]:

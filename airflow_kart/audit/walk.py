@@ -12,7 +12,7 @@ from typing import NamedTuple
 from airflow_kart.artifacts.sidecar import SIDECAR_SUFFIX, Sidecar, read_sidecar, sidecar_uri
 from airflow_kart.exceptions import CorruptArtifactError
 from airflow_kart.settings import kart_int
-from airflow_kart.storage import HIDDEN, KeepsFiles, Lookup, ObjectContent, ObjectStat, Snapshot
+from airflow_kart.storage import HIDDEN, Lookup, ObjectContent, ObjectStat, Snapshot, keeps_files
 from airflow_kart.storage.base import ListsInBulk
 from airflow_kart.storage.threads import Threads
 from airflow_kart.storage.workspace import Workspace
@@ -61,7 +61,7 @@ def sidecars(workspace: Workspace, mentioning: str | None = None) -> Iterator[Fo
 def files(workspace: Workspace) -> dict[str, dict[str, tuple[int, float]]]:
     """Return size and time of change (in seconds) of each file of a workspace, by folder and name, but for hidden folders."""
     store, found = workspace.store, dict[str, dict[str, tuple[int, float]]]()
-    if isinstance(store, KeepsFiles):
+    if keeps_files(store):
         root = store.path(workspace.directory)
         for path, folders, names in os.walk(root):
             folders[:] = [name for name in folders if name not in HIDDEN]

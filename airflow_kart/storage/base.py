@@ -16,6 +16,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Final, Literal, Protocol, runtime_checkable
 
+from typing_extensions import TypeIs
+
 UPLOADS = ".kart-uploads"
 """Folder for unpublished bytes, beside the published ones; no listing shows this folder."""
 LOCKS = ".kart-locks"
@@ -24,7 +26,9 @@ INDEX = ".kart-index"
 """The folder of a workspace that names artifacts by what they were made from."""
 CATALOGUE = ".kart-catalogue"
 """The folder of a workspace that remembers what its sidecars say."""
-HIDDEN = (UPLOADS, LOCKS, INDEX, CATALOGUE)
+RUNS = ".kart-runs"
+"""The folder of a workspace that remembers what each run computed and reused."""
+HIDDEN = (UPLOADS, LOCKS, INDEX, CATALOGUE, RUNS)
 """The folders that no listing shows."""
 LARGEST_READ = 256 << 20
 """Bytes that :meth:`Lookup.read` reads at most: sidecars, locks and packs are far smaller, so a larger object is none."""
@@ -225,6 +229,17 @@ class KeepsFiles(Protocol):
     def version_of(self, found: os.stat_result) -> str:
         """Return the version of an object from the facts of its file."""
         ...
+
+
+_WITH_FILES: dict[type, bool] = {}
+
+
+def keeps_files(store: object) -> TypeIs[KeepsFiles]:
+    """Whether a store keeps files: ``isinstance(store, KeepsFiles)``, which takes long for a protocol, asked once per class."""
+    cls = type(store)
+    if cls not in _WITH_FILES:
+        _WITH_FILES[cls] = isinstance(store, KeepsFiles)
+    return _WITH_FILES[cls]
 
 
 @runtime_checkable

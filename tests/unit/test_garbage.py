@@ -622,7 +622,16 @@ class Machine(RuleBasedStateMachine):
         hours=st.sampled_from([0, 0, 0, 0, 1]),
     )
     def garbage_is_collected(
-        self, overlay: bool, made: bool, roots: Any, as_graph: bool, last: Any, label: Any, only: Any, upstream: bool, hours: int
+        self,
+        overlay: bool,
+        made: bool,
+        roots: Any,
+        as_graph: bool,
+        last: Any,
+        label: Any,
+        only: Any,
+        upstream: bool,
+        hours: int,
     ) -> None:
         workspace, other = (self.second, self.first) if overlay else (self.first, self.second)
         there = Documents(Path(other.directory))
