@@ -497,7 +497,7 @@ class Over(TaskOnKart):
     def run(self):
         self.dump(self.load())
 """
-NAMES = st.sampled_from("ab")
+NAMES = st.sampled_from(["a", "b", "held"])
 KINDS = st.integers(0, 9)
 
 
@@ -557,7 +557,7 @@ class Machine(RuleBasedStateMachine):
             lambda: one,
             lambda: Pair(of=one),
             lambda: Total(of=one),
-            lambda: Total(of=one, held=Pair(of=Source(name=name))),
+            lambda: Total(of=one, held=Pair(of=Source(name="b" if name == "a" else "a"))),
             lambda: Latest(of=one),
             lambda: Latest(of=Total(of=one)),
             Follows,
@@ -612,33 +612,48 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         overlay=st.booleans(),
-        made=st.sampled_from([True, True, True, False]),
-        roots=st.lists(st.tuples(KINDS, NAMES), max_size=2),
+        others=st.lists(st.tuples(KINDS, NAMES), min_size=1, max_size=3),
+        roots=st.lists(st.tuples(KINDS, NAMES), min_size=1, max_size=2),
         as_graph=st.booleans(),
-        last=st.sampled_from([None, None, 1, 2]),
-        label=st.sampled_from([None, None, None, "release", "release=1"]),
-        only=st.sampled_from([(), (), ("Source",), ("Pair", "Total"), ("*",)]),
         upstream=st.sampled_from([True, True, True, False]),
+    )
+    def all_but_roots_is_collected(self, overlay: bool, others: Any, roots: Any, as_graph: bool, upstream: bool) -> None:
+        with self.second if overlay else self.first:
+            for root in (*roots, *others):
+                build(self.task(*root))
+        self.collect(overlay=overlay, roots=roots, as_graph=as_graph, upstream=upstream)
+
+    @rule(
+        overlay=st.booleans(),
+        roots=st.lists(st.tuples(KINDS, NAMES), max_size=1),
+        last=st.sampled_from([None, 1, 2]),
+        label=st.sampled_from([None, None, "release", "release=1"]),
+        only=st.sampled_from([(), (), ("Source",), ("Pair", "Total"), ("*",)]),
+        upstream=st.sampled_from([True, True, False]),
         hours=st.sampled_from([0, 0, 0, 0, 1]),
     )
-    def garbage_is_collected(
+    def garbage_is_collected(self, overlay: bool, **conditions: Any) -> None:
+        with self.second if overlay else self.first:
+            for number in range(2 if conditions["last"] else 0):
+                build(self.task(number, "a"))
+        self.collect(overlay=overlay, as_graph=False, **conditions)
+
+    def collect(
         self,
+        *,
         overlay: bool,
-        made: bool,
         roots: Any,
         as_graph: bool,
-        last: Any,
-        label: Any,
-        only: Any,
         upstream: bool,
-        hours: int,
+        last: Any = None,
+        label: Any = None,
+        only: Any = (),
+        hours: int = 0,
     ) -> None:
         workspace, other = (self.second, self.first) if overlay else (self.first, self.second)
         there = Documents(Path(other.directory))
         with workspace:
             tasks = [self.task(*root) for root in roots]
-            for task in tasks if made else ():
-                build(task)
             here = Documents(Path(workspace.directory))
             graph = Graph.of(tasks)
             complete = {one for one, node in graph.nodes.items() if all(target.state().complete for target in node.targets)}
