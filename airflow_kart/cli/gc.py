@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -24,8 +25,9 @@ def collect(workspace: Workspace, arguments: argparse.Namespace) -> int:
         KartError: the command failed, and removed nothing.
     """
     kept: dict[str, list[str]] = {}
-    for text, graph in _graphs(workspace, arguments):
-        kept.setdefault(text, []).extend(graph.roots if arguments.without_upstream else graph.nodes)
+    with contextlib.redirect_stdout(sys.stderr):  # of files that define DAGs and classes, and of Airflow's log
+        for text, graph in _graphs(workspace, arguments):
+            kept.setdefault(text, []).extend(graph.roots if arguments.without_upstream else graph.nodes)
     conditions = Conditions(
         only=arguments.names,
         keep=[name for name in arguments.keep if not is_class(name)],
