@@ -101,4 +101,5 @@ def _with_size(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sum(fate: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    fate = {"goes": "go", "stays": "stay"}.get(fate, fate)
     return f"{sum(row['count'] for row in rows):,} {fate} ({size_text(sum(row['bytes'] for row in rows))})"

@@ -634,8 +634,8 @@ class Machine(RuleBasedStateMachine):
     )
     def garbage_is_collected(self, overlay: bool, **conditions: Any) -> None:
         with self.second if overlay else self.first:
-            for number in range(2 if conditions["last"] else 0):
-                build(self.task(number, "a"))
+            for number in range(4 if conditions["last"] else 0):
+                build(self.task(number // 2, "ab"[number % 2]))
         self.collect(overlay=overlay, as_graph=False, **conditions)
 
     def collect(
