@@ -13,7 +13,7 @@ import logging
 import os
 import posixpath
 import re
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -198,16 +198,14 @@ def stale(workspace: Workspace, used: Container[str]) -> list[str]:
         return False
 
     unknown = [key for key in _keys(workspace) if key not in used]
-    with _threads(workspace.store) as pool:
-        return [key for key, is_one in zip(unknown, pool.map(is_stale, unknown), strict=True) if is_one]
+    return [key for key, is_one in zip(unknown, _each(workspace.store, is_stale, unknown), strict=True) if is_one]
 
 
 def forget(workspace: Workspace, keys: Collection[str]) -> None:
     """Remove entries from a workspace's index."""
     store, directory, gone = workspace.store, workspace.directory, {key.encode() for key in keys}
     if not keeps_files(store):
-        with _threads(store) as pool:
-            list(pool.map(store.remove, [_entry(directory, key) for key in keys]))
+        list(_each(store, store.remove, [_entry(directory, key) for key in keys]))
         return
     for uri in {_file(directory, key) for key in keys}:
         with contextlib.suppress(FileNotFoundError):
@@ -220,8 +218,13 @@ def forget(workspace: Workspace, keys: Collection[str]) -> None:
                 upload.discard()
 
 
-def _threads(store: Store) -> Threads:
-    return Threads(1 if keeps_files(store) else kart_int("check_threads"), "kart-index")
+def _each(store: Store, work: Callable[[str], bool], texts: Sequence[str]) -> Iterator[bool]:
+    """Return what a function makes of texts; several at once where that saves time."""
+    if keeps_files(store):
+        yield from map(work, texts)
+        return
+    with Threads(kart_int("check_threads"), "kart-index") as pool:
+        yield from pool.map(work, texts)
 
 
 def _keys(workspace: Workspace) -> Iterator[str]:

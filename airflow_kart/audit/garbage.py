@@ -23,7 +23,7 @@ from airflow_kart.audit.piece import Links, Output, Piece
 from airflow_kart.audit.removal import take_away
 from airflow_kart.audit.row import UNREADABLE, Row, row_of
 from airflow_kart.audit.walk import files
-from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError, KartError, MissingArtifactError
+from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError, MissingArtifactError, StorageError
 from airflow_kart.settings import kart_int
 from airflow_kart.storage import UPLOADS, KeepsUploads, UnfinishedUpload, keeps_files
 from airflow_kart.storage.threads import Threads
@@ -132,6 +132,7 @@ class Garbage:
             tell: is told how many pieces are done, and of how many.
 
         Raises:
+            LockError: the locks cannot be reached.
             StorageError: the store refused the index or the uploads.
         """
         store, going = self._workspace.store, self.going
@@ -141,7 +142,8 @@ class Garbage:
                 for _ in pool.map(self._remove, going[start : start + threads * _BATCH]):
                     pass
                 tell(min(start + threads * _BATCH, len(going)), len(going))
-        index.forget(self._workspace, self.entries)
+        left = {piece.content_key for piece in self.pieces if piece.left}
+        index.forget(self._workspace, [key for key in self.entries if key not in left])
         if self.uploads and isinstance(store, KeepsUploads):
             store.abort_abandoned(self._below, self._conditions.grace)
         self._remove_folders(going)
@@ -151,7 +153,7 @@ class Garbage:
             outputs = [(output.place.uri(output.name), output.version) for output in piece.outputs]
             take_away(self._workspace, piece.unique_id, outputs)
             piece.gone = True
-        except KartError as error:
+        except StorageError as error:
             piece.left = str(error)
 
     def _remove_folders(self, removed: Sequence[Piece]) -> None:
