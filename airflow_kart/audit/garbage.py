@@ -24,6 +24,7 @@ from airflow_kart.audit.removal import take_away
 from airflow_kart.audit.row import UNREADABLE, Row, row_of
 from airflow_kart.audit.walk import files
 from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError, MissingArtifactError, StorageError
+from airflow_kart.locks import locks_for
 from airflow_kart.settings import kart_int
 from airflow_kart.storage import UPLOADS, KeepsUploads, UnfinishedUpload, keeps_files
 from airflow_kart.storage.threads import Threads
@@ -135,11 +136,11 @@ class Garbage:
             LockError: the locks cannot be reached.
             StorageError: the store refused the index or the uploads.
         """
-        store, going = self._workspace.store, self.going
+        store, going, remove = self._workspace.store, self.going, self._removal()
         threads = 1 if keeps_files(store) else kart_int("check_threads")
         with Threads(threads, "kart-gc") as pool:
             for start in range(0, len(going), threads * _BATCH):
-                for _ in pool.map(self._remove, going[start : start + threads * _BATCH]):
+                for _ in pool.map(remove, going[start : start + threads * _BATCH]):
                     pass
                 tell(min(start + threads * _BATCH, len(going)), len(going))
         left = {piece.content_key for piece in self.pieces if piece.left}
@@ -148,13 +149,18 @@ class Garbage:
             store.abort_abandoned(self._below, self._conditions.grace)
         self._remove_folders(going)
 
-    def _remove(self, piece: Piece) -> None:
-        try:
-            outputs = [(output.place.uri(output.name), output.version) for output in piece.outputs]
-            take_away(self._workspace, piece.unique_id, outputs)
-            piece.gone = True
-        except StorageError as error:
-            piece.left = str(error)
+    def _removal(self) -> Callable[[Piece], None]:
+        store, locks = self._workspace.store, locks_for(self._workspace)
+
+        def remove(piece: Piece) -> None:
+            try:
+                outputs = [(output.place.uri(output.name), output.version) for output in piece.outputs]
+                take_away(store, locks, piece.unique_id, outputs)
+                piece.gone = True
+            except StorageError as error:
+                piece.left = str(error)
+
+        return remove
 
     def _remove_folders(self, removed: Sequence[Piece]) -> None:
         """Forget the rows of emptied folders; on a disk, remove the folders."""

@@ -14,6 +14,7 @@ from airflow_kart.audit.removal import take_away
 from airflow_kart.audit.row import Row, words_of
 from airflow_kart.exceptions import IdentityError, MissingArtifactError
 from airflow_kart.identity.lookup import LOOKED_UP, find_class_named
+from airflow_kart.locks import locks_for
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.restoration import Restoration
 
@@ -173,7 +174,8 @@ class Record:
             ConflictError: a run is making the artifact, or has replaced it since; nothing is removed.
             StorageError: the store refused.
         """
-        take_away(self.workspace, self.unique_id, [(self.uri, self.row.version)])
+        store, locks = self.workspace.store_of(self.uri), locks_for(self.workspace)
+        take_away(store, locks, self.unique_id, [(self.uri, self.row.version)])
 
     def __str__(self) -> str:
         """Return class and parameters: ``Train(depth=6, day=2013-03-01)``."""

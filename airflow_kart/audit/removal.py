@@ -9,19 +9,19 @@ from airflow_kart.artifacts.sidecar import sidecar_uri
 from airflow_kart.artifacts.staged import sidecar_version
 from airflow_kart.audit.records import REPLACED, held
 from airflow_kart.exceptions import ConflictError
-from airflow_kart.locks import locks_for
+from airflow_kart.locks import Locks
 from airflow_kart.storage import ANY, Removable, Store
-from airflow_kart.storage.workspace import Workspace
 
 Outputs = Sequence[tuple[str, str | None]]
 """The uri of each artifact of a task, and the version of its sidecar; ``None`` for a file without a sidecar."""
 
 
-def take_away(workspace: Workspace, unique_id: str, outputs: Outputs) -> None:
+def take_away(store: Store, locks: Locks, unique_id: str, outputs: Outputs) -> None:
     """Remove the artifacts of a task under the task's lock; a file that is gone already does not matter.
 
     Args:
-        workspace: the workspace.
+        store: keeps the artifacts.
+        locks: of the workspace.
         unique_id: of the task; empty for files of no task.
         outputs: the artifacts.
 
@@ -31,8 +31,8 @@ def take_away(workspace: Workspace, unique_id: str, outputs: Outputs) -> None:
     """
     first = outputs[0][0]
     name = unique_id or hashlib.blake2b(first.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-    with held(locks_for(workspace), name, f"the removal of {first}", ConflictError):
-        remove_outputs(workspace.store_of(first), outputs)
+    with held(locks, name, f"the removal of {first}", ConflictError):
+        remove_outputs(store, outputs)
 
 
 def remove_outputs(store: Store, outputs: Outputs) -> None:
