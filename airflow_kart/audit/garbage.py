@@ -67,7 +67,7 @@ class Conditions:
         """
         if self.keep_last is not None and self.keep_last < 1:
             raise ConfigurationError(f"keep-last is {self.keep_last}; keep the newest 1 or more of each task")
-        if not (self.only or self.keep or self.keep_ids or self.keep_last or self.labels) and (self.younger_than is None):
+        if not (self.only or self.keep or self.keep_ids or self.keep_last or self.labels) and self.younger_than is None:
             raise ConfigurationError(
                 "nothing says what stays, and everything would go: name what to keep, an age, how many of each task, or what may go"
             )
@@ -94,7 +94,10 @@ class Garbage:
         self._since = dt.datetime.now(dt.timezone.utc) - conditions.grace
         self._keep = [Named.of(name) for name in conditions.keep]
         self._only = [Named.of(name) for name in conditions.only]
-        self._ids = {unique_id: words for words, ids in conditions.keep_ids.items() for unique_id in ids}
+        self._ids: dict[str, list[str]] = {}
+        for words, ids in conditions.keep_ids.items():
+            for unique_id in ids:
+                self._ids.setdefault(unique_id, []).append(words)
         self._met: set[str] = set()
         self._pieces: dict[tuple[str, str], Piece] = {}
         for place, row in Catalogue(workspace, fresh=True, tell=tell).rows():
@@ -205,8 +208,7 @@ class Garbage:
             name, has_value, value = label.partition("=")
             if name in row.labels and (not has_value or row.labels[name] == value):
                 yield f"label {label}"
-        if row.unique_id in self._ids:
-            yield self._ids[row.unique_id]
+        yield from self._ids.get(row.unique_id, ())
 
     def _is_of_another_version(self, output: Output) -> bool:
         """Whether a sidecar is as somebody wrote it, though it cannot be read."""
@@ -253,8 +255,10 @@ class Garbage:
                     piece.fault = piece.fault or ("no artifact, only a sidecar" if there is None else "another size")
             if not piece.fault:
                 newest.setdefault(piece.task, []).append(piece)
-            if not piece.stays and (piece.made_at >= since or piece.changed_at >= self._since.timestamp()):
-                piece.stays = _GRACE
+            recent = piece.made_at >= since or piece.changed_at >= self._since.timestamp()
+            piece.in_use = recent or piece.stays in _STATES.values()
+            if recent:
+                piece.stays = piece.stays or _GRACE
             if not (piece.stays or piece.fault) and after is not None and piece.made_at >= after:
                 piece.stays = "young"
             if not piece.stays and self._only and not piece.named:
@@ -267,7 +271,7 @@ class Garbage:
         """Let what stays keep what is upstream."""
         links = Links(self._pieces.values())
         deep = self._conditions.upstream
-        frontier = [one for one in self._pieces.values() if one.stays and (deep or one.stays in (_GRACE, *_STATES.values()))]
+        frontier = [one for one in self._pieces.values() if (one.stays if deep else one.in_use)]
         while frontier:
             piece = frontier.pop()
             for one in links.upstream(piece):

@@ -45,6 +45,8 @@ class Piece:
     """Why the artifacts are of no use."""
     named: bool = False
     """Whether the names of what may go name one of them."""
+    in_use: bool = False
+    """Whether a run has made the artifacts lately or is making them, and may still need what they were made from."""
     stays: str = ""
     """Why they stay."""
     left: str = ""

@@ -80,11 +80,10 @@ def _show(garbage: Garbage, output: str, *, done: bool) -> None:
         {"fate": fate, "task": task, "count": count, "bytes": size, "oldest": oldest[:19], "newest": newest[:19], "why": why}
         for (fate, task, why), (count, size, oldest, newest) in sorted(groups.items(), key=lambda each: _order(*each))
     ]
+    sums = [
+        (fate, [row for row in rows if row["fate"] == fate and row["bytes"] is not None]) for fate in (goes, "left", "stays")
+    ]
     if output not in ("json", "yaml"):
-        sums = [
-            (fate, [row for row in rows if row["fate"] == fate and row["bytes"] is not None])
-            for fate in (goes, "left", "stays")
-        ]
         rows = [_with_size(row) for row in rows]
     show(rows, output, right=["count", "size"])
     if output == "table" and rows:
