@@ -19,19 +19,8 @@ from airflow_kart.tasks.graph import Graph
 
 _CLASS = re.compile(r"([^:()]+):(\w[\w.]*(\(.*\))?)", re.DOTALL)
 _A_DAY = dt.timedelta(days=1)
-_OF_RUN = (
-    "dag_id",
-    "run_id",
-    "logical_date",
-    "data_interval_start",
-    "data_interval_end",
-    "run_after",
-    "start_date",
-    "run_type",
-    "partition_key",
-    "partition_date",
-    "conf",
-)
+_DATES = ("logical_date", "data_interval_start", "data_interval_end")
+_OF_RUN = ("dag_id", "run_id", "run_type", "run_after", "start_date", "partition_key", "partition_date", "conf", *_DATES)
 
 
 def is_class(text: str) -> bool:
@@ -66,10 +55,12 @@ def graphs_of_dag(workspace: Workspace, text: str) -> Iterator[Graph]:
         ConfigurationError: the DAG cannot be loaded, has no run, has its artifacts elsewhere, or a template cannot be rendered.
         KartError: the tasks make no graph.
     """
+    from airflow.utils.cli import get_bagged_dag
+
     dag_id, _, span = text.partition("@")
     try:
         days = _days(span)
-        dag = _loaded(dag_id)
+        dag: Any = get_bagged_dag(None, dag_id)
         operators = {id(one.blueprint): one for one in dag.task_dict.values() if hasattr(one, "blueprint")}
         runs = [*_known_runs(dag_id, days), *(_run_of(dag_id, day) for day in days or ())]
         if not operators or not runs:
@@ -101,12 +92,6 @@ def _days(span: str) -> list[dt.datetime] | None:
     return [start + number * _A_DAY for number in range((end - start).days + 1)]
 
 
-def _loaded(dag_id: str) -> Any:
-    from airflow.utils.cli import get_bagged_dag
-
-    return get_bagged_dag(None, dag_id)
-
-
 def _known_runs(dag_id: str, days: list[dt.datetime] | None) -> list[SimpleNamespace]:
     """Return the runs of a DAG that Airflow knows, in a span of days or all of them."""
     from airflow.models import DagRun
@@ -125,10 +110,10 @@ def _run_of(dag_id: str, day: dt.datetime) -> SimpleNamespace:
     """Return what a run of a day would be, if nobody gave it any values."""
     from airflow.sdk.timezone import coerce_datetime
 
-    date = coerce_datetime(day)
-    found = dict.fromkeys(_OF_RUN) | dict.fromkeys(("logical_date", "data_interval_start", "run_after", "start_date"), date)
-    more = {"dag_id": dag_id, "run_id": f"manual__{day.isoformat()}", "run_type": "manual"}
-    return SimpleNamespace(**{**found, **more, "data_interval_end": coerce_datetime(day + _A_DAY)})
+    date, end = coerce_datetime(day), coerce_datetime(day + _A_DAY)
+    found: dict[str, Any] = {"dag_id": dag_id, "run_id": f"manual__{day.isoformat()}", "run_type": "manual"}
+    found |= dict.fromkeys((*_DATES, "run_after", "start_date"), date) | {"data_interval_end": end}
+    return SimpleNamespace(**{**dict.fromkeys(_OF_RUN), **found})
 
 
 def _graph(workspace: Workspace, dag: Any, operator: Any, run: SimpleNamespace) -> Graph:
@@ -148,8 +133,10 @@ def _context(dag: Any, operator: Any, run: SimpleNamespace, params: Mapping[str,
     """Return the parts of Airflow's context that templates use."""
     from airflow.sdk.execution_time.context import ConnectionAccessor, MacrosAccessor, VariableAccessor
 
+    date = run.logical_date
+    names = ("run_id", "partition_key", "partition_date", *(_DATES if date is not None else ()))
     context = {
-        **{name: getattr(run, name) for name in _OF_RUN},
+        **{name: getattr(run, name) for name in names},
         "dag": dag,
         "dag_run": run,
         "task": operator,
@@ -158,12 +145,7 @@ def _context(dag: Any, operator: Any, run: SimpleNamespace, params: Mapping[str,
         "var": {"json": VariableAccessor(deserialize_json=True), "value": VariableAccessor(deserialize_json=False)},
         "conn": ConnectionAccessor(),
     }
-    if (date := run.logical_date) is None:  # templates fail then, as they do in the run
-        return {name: value for name, value in context.items() if name not in ("logical_date", "data_interval_start")}
-    return {
-        **context,
-        "ds": date.strftime("%Y-%m-%d"),
-        "ds_nodash": date.strftime("%Y%m%d"),
-        "ts": date.isoformat(),
-        "ts_nodash": date.strftime("%Y%m%dT%H%M%S"),
-    }
+    if date is None:  # templates of a date fail, as they do in the run
+        return context
+    days = {"ds": f"{date:%Y-%m-%d}", "ds_nodash": f"{date:%Y%m%d}"}
+    return {**context, **days, "ts": date.isoformat(), "ts_nodash": f"{date:%Y%m%dT%H%M%S}"}
