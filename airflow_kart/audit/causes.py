@@ -1,0 +1,181 @@
+"""Why a task, made again, has other bytes: found by experiments, each in a process of its own."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import NamedTuple
+
+from airflow_kart.artifacts.sidecar import Sidecar
+from airflow_kart.audit.difference import sidecar_differences
+from airflow_kart.audit.fresh import Ended, Way
+from airflow_kart.audit.sources import COMMAND, FILE, FROZEN, NETWORK, RANDOM, THREADS, Use
+
+Sums = tuple[str, ...]
+"""The SHA-256 of each output."""
+
+_MOST_NAMED = 3
+
+
+class Cause(NamedTuple):
+    """One reason why a task, made again, has other bytes."""
+
+    kind: str
+    words: str
+    proven: bool
+    """Whether an experiment shows that the bytes depend on this; else the reason is only likely."""
+
+
+class Experiments:
+    """Finds causes.
+
+    Args:
+        make: makes the task in some way; returns the sums of its outputs, ``None`` where it failed, and how the run ended.
+        before: the artifacts' sidecars, and those of the first run in a fresh process.
+        patience: seconds, after which no more experiments begin.
+    """
+
+    def __init__(
+        self, make: Callable[[Way], tuple[Sums | None, Ended]], before: tuple[Sidecar, Sidecar], patience: float
+    ) -> None:
+        self._make, (self._then, self._now) = make, before
+        self._until = time.monotonic() + patience
+        self.stopped = False
+        """Whether the patience ended before the experiments did."""
+
+    def causes(self, old: Sums, first: Sums, uses: Sequence[Use]) -> list[Cause]:
+        """Return the causes, proven ones first.
+
+        Args:
+            old: of the artifacts.
+            first: of the first run.
+            uses: what the first run read.
+        """
+        by: dict[str, list[Use]] = {}
+        for use in uses:
+            by.setdefault(use.source, []).append(use)
+        found: list[Cause] = []
+        if (again := self._sums(Way())) not in (first, None):
+            found = self._unsteady(by)
+        elif again is not None and (other := self._sums(Way(hash_seed=2))) not in (first, None):
+            kinds = {*by} & {*FROZEN}  # a clock of seconds may have stood still until now
+            by_sources = (
+                kinds and self._frozen(kinds) == self._sums(Way(hash_seed=2, frozen=tuple(sorted(kinds)))) is not None
+            )
+            found = self._unsteady(by) if by_sources else [self._by_process(first)]
+        elif again is not None and other is not None:
+            found = self._settled(old, first, by)
+        elif not self.stopped:
+            found = [Cause("failure", f"a second run in a fresh process failed: {self._error}", proven=True)]
+        return sorted(found, key=lambda cause: not cause.proven)
+
+    def _unsteady(self, by: dict[str, list[Use]]) -> list[Cause]:
+        """Return why two runs in equal circumstances differ."""
+        for kinds in dict.fromkeys((frozenset({*by} & {*FROZEN}), frozenset({*by} & {*FROZEN} | {RANDOM}))):
+            if kinds and (still := self._frozen(kinds)) is not None and still == self._frozen(kinds):
+                found = [
+                    kind for kind in sorted(kinds) if len(kinds) == 1 or self._frozen(kinds - {kind}) not in (still, None)
+                ]
+                return [Cause(kind, _words(kind, by.get(kind, ())), proven=True) for kind in found or sorted(kinds)]
+        alone = [self._sums(Way(one_thread=True, frozen=tuple(sorted(kinds)))) for _ in range(2)]
+        if alone[0] is not None and alone[0] == alone[1]:
+            return [
+                Cause("threads of libraries", "with one thread for compiled libraries two runs agree, with more not", True)
+            ]
+        found_outside = list(self._outside(by))
+        if THREADS in by:
+            found_outside.append(Cause(THREADS, _words(THREADS, by[THREADS]), proven=False))
+        return found_outside or [
+            Cause("unknown", "two runs differ, and nothing that was recorded explains why", proven=False)
+        ]
+
+    def _by_process(self, first: Sums) -> Cause:
+        """Return why two runs in processes of other hash seeds differ, although two in alike processes agree."""
+        if self._sums(Way(starter=1)) == first:
+            words = (
+                "with the same PYTHONHASHSEED two runs agree, with another not: run() depends on hash(), or on a set's order"
+            )
+            return Cause("order of sets", f"{words}; sort what comes out of a set", True)
+        words = (
+            "each process gives another result: run() depends on id(), or on the repr() of objects that shows their address"
+        )
+        return Cause("memory address", words, True)
+
+    def _settled(self, old: Sums, first: Sums, by: dict[str, list[Use]]) -> list[Cause]:
+        """Return why a task that always has the same result by now had another one earlier."""
+        proven, likely = [], list(self._recorded(by))
+        for kind in [kind for kind in FROZEN if kind in by]:
+            sums = self._frozen({kind})
+            if self.stopped:
+                break
+            if sums == old:
+                return [Cause(kind, f"{_words(kind, by[kind])}: with the value of then the bytes are those of then", True)]
+            if sums != first:
+                proven.append(Cause(kind, f"{_words(kind, by[kind])}: another value gives another result", True))
+        if not proven and not likely:
+            sums = self._sums(Way(one_thread=True))
+            if sums not in (first, None):
+                same = " and with one the bytes are those of then" if sums == old else ""
+                return [
+                    Cause(
+                        "threads of libraries",
+                        f"the result depends on the number of threads of compiled libraries{same}",
+                        True,
+                    )
+                ]
+            words = (
+                "runs agree with each other by now; what the earlier process had in its memory, or read unseen, was another"
+            )
+            likely = [Cause("state of the process", words, False)]
+        return proven + likely
+
+    def _recorded(self, by: dict[str, list[Use]]) -> Iterator[Cause]:
+        """Return what the sidecars, and the times of files, tell."""
+        different = list(sidecar_differences(self._then, self._now))
+        python = [one for one in different if one.section == "environment" and one.name in ("python", "implementation")]
+        if python:
+            yield Cause("Python", "; ".join(f"{one.name} {one.before} then, {one.after} now" for one in python), False)
+        packages = [one for one in different if one.section == "packages" and one.change == "changed"]  # not: imported too
+        if packages:
+            yield Cause("packages", _several([f"{one.name} {one.before} then, {one.after} now" for one in packages]), False)
+        yield from self._outside(by)
+
+    def _outside(self, by: dict[str, list[Use]]) -> Iterator[Cause]:
+        """Return what came from outside: connections, programs, and files that have changed since."""
+        yield from (Cause(kind, _words(kind, by[kind]), proven=False) for kind in (NETWORK, COMMAND) if kind in by)
+        made_at = dt.datetime.fromisoformat(self._then.published_at).timestamp() if self._then.published_at else 0.0
+        newer = [use for use in by.get(FILE, ()) if _changed_at(use.name) > made_at]
+        if newer:
+            yield Cause(FILE, f"{_words(FILE, newer)}: no input, and changed since", proven=False)
+
+    def _frozen(self, kinds: Collection[str]) -> Sums | None:
+        return self._sums(Way(frozen=tuple(sorted(kinds))))
+
+    def _sums(self, way: Way) -> Sums | None:
+        if time.monotonic() > self._until:
+            self.stopped = True
+            return None
+        sums, ended = self._make(way)
+        self._error = ended.error or ""
+        return sums
+
+
+def _changed_at(path: str) -> float:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0.0
+    return max(found.st_mtime, found.st_ctime)
+
+
+def _words(kind: str, uses: Sequence[Use]) -> str:
+    if not uses and kind == RANDOM:
+        return "random numbers without a seed: name the generator's function in seed_functions"
+    return f"run() uses {_several([f'{use.name} ({use.place})' for use in uses])}"
+
+
+def _several(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - _MOST_NAMED} more" if len(texts) > _MOST_NAMED else ""
+    return ", ".join(texts[:_MOST_NAMED]) + more
