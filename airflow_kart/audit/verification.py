@@ -52,9 +52,9 @@ def verified(workspace: Workspace, tasks: Iterable[Ready], count: int) -> int:
     """
     done = 0
     for ready in islice(tasks, count):
-        task = ready.task
+        task, content = ready.task, ready.seed()  # which names the inputs by their uris of here
         with tempfile.TemporaryDirectory(prefix="kart-verify-") as scratch, scratch_of(workspace, scratch):
-            make_again(task, ready.seed())
+            make_again(task, content)
             made = [target.sidecar() for target in own_targets(task, [target for _, target in targets_of(task)])]
         for source, again in zip(ready.sources, made, strict=True):
             old, new = source.sidecar.artifact.sha256, again.artifact.sha256 if again is not None else None
