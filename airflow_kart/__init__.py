@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from airflow_kart.artifacts.target import Target
     from airflow_kart.audit.adopt import adopt
+    from airflow_kart.audit.artifacts import load
     from airflow_kart.audit.undo import undo_adoption
     from airflow_kart.compiler.binding import run_date, run_partition
     from airflow_kart.compiler.dag import KartDag
@@ -100,6 +101,7 @@ __all__ = [
     "adopt",
     "build",
     "kart_dag",
+    "load",
     "run_date",
     "run_partition",
     "undo_adoption",
@@ -122,6 +124,7 @@ _HOMES = {
     "adopt": "airflow_kart.audit.adopt",
     "build": "airflow_kart.runtime.build",
     "kart_dag": "airflow_kart.compiler.decorator",
+    "load": "airflow_kart.audit.artifacts",
     "run_date": "airflow_kart.compiler.binding",
     "run_partition": "airflow_kart.compiler.binding",
     "undo_adoption": "airflow_kart.audit.undo",

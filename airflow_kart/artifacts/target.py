@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -14,9 +15,10 @@ from airflow_kart.artifacts.publication import Publication
 from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, sidecar_uri
 from airflow_kart.artifacts.staged import mark_for_replacement
 from airflow_kart.artifacts.state import TargetState, look_at
-from airflow_kart.exceptions import TargetError
-from airflow_kart.formats import Format, ReadsInParts
+from airflow_kart.exceptions import MissingArtifactError, TargetError
+from airflow_kart.formats import Format, ReadsInParts, format_named
 from airflow_kart.storage import Lookup, Snapshot, Store
+from airflow_kart.storage.workspace import Workspace
 
 __all__ = ["Owner", "Target", "TargetState"]
 
@@ -56,6 +58,26 @@ class Target:
     checks: Checks = field(default=Checks(), compare=False, repr=False)
     others: tuple[Target, ...] = field(default=(), compare=False, repr=False)
     """The same target in other workspaces, which are only read."""
+
+    @classmethod
+    def from_uri(cls, uri: str, workspace: Workspace | None = None) -> Target:
+        """Return the target of an artifact in the format that its sidecar records: neither class nor task are needed.
+
+        Args:
+            uri: of the artifact.
+            workspace: its connections lead to the store; by default the current workspace.
+
+        Raises:
+            MissingArtifactError: there is no sidecar.
+            CorruptArtifactError: the sidecar cannot be read.
+            UnknownFormatError: no registered format has the recorded name.
+        """
+        uri = uri if "://" in uri else os.path.abspath(uri)
+        store = (workspace or Workspace.current()).store_of(uri)
+        sidecar = read_sidecar(store, uri)
+        if sidecar is None:
+            raise MissingArtifactError(f"there is no artifact with a sidecar at {uri}", uri=uri)
+        return cls(uri, format_named(sidecar.artifact.format, uri), store)
 
     def state(self, snapshot: Snapshot | None = None) -> TargetState:
         """Look whether a complete artifact is here, or else in another workspace that is read too.

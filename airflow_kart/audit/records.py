@@ -70,15 +70,15 @@ def class_of(workspace: Workspace, given: type | str) -> Any:
 
 
 @contextmanager
-def held(locks: Locks, unique_id: str, words: str) -> Iterator[Hold]:
+def held(locks: Locks, unique_id: str, words: str, error: type[Exception] = NotAdopted) -> Iterator[Hold]:
     """Hold the lock of a task, without waiting.
 
     Raises:
-        NotAdopted: another run holds the lock.
+        error: another run holds the lock.
     """
     got = locks.acquire(unique_id, Holder(words))
     if isinstance(got, Taken):
-        raise NotAdopted(f"it is being made by {whereabouts(got)}; try again afterwards")
+        raise error(f"it is being made by {whereabouts(got)}; try again afterwards")
     with Hold(got) as hold:
         yield hold
 

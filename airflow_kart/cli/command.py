@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_kart.cli.duration import duration
+from airflow_kart.cli.duration import duration, moment
 
 DESCRIPTION = "Look after the artifacts of kart tasks"
 
@@ -27,25 +26,14 @@ class Command:
     help: str
     description: str
     arguments: tuple[Argument, ...]
-    run: Callable[[argparse.Namespace], None]
+    implementation: str
+    """``module:function``, imported when the command runs."""
 
+    def run(self, arguments: argparse.Namespace) -> None:
+        """Carry the command out."""
+        from airflow_kart.cli.workspace import carry_out
 
-def _uploads(arguments: argparse.Namespace) -> None:
-    from airflow_kart.cli.uploads import uploads
-
-    uploads(arguments)
-
-
-def _adopt(arguments: argparse.Namespace) -> None:
-    from airflow_kart.cli.adopt import adopt_class
-
-    adopt_class(arguments)
-
-
-def _reindex(arguments: argparse.Namespace) -> None:
-    from airflow_kart.cli.adopt import write_index
-
-    write_index(arguments)
+        carry_out(self.implementation, arguments)
 
 
 _CONNECTIONS = (
@@ -66,9 +54,61 @@ _OUTPUT = (
     ),
     Argument("-v", "--verbose", action="store_true", help="Show the log"),
 )
-_DIRECTORY = Argument("directory", nargs="?", metavar="DIRECTORY", help="Workspace (default: the configured workspace)")
+_WORKSPACE = (
+    Argument(
+        "-w", "--workspace", dest="directory", metavar="DIRECTORY", help="Path or uri (default: the configured workspace)"
+    ),
+    *_CONNECTIONS,
+)
+
+_NAME = "Class, task id or a glob of these; 'Train(day=2013-03-01)'; the beginning of a unique id; or a uri"
+_CONDITIONS = (
+    Argument("--since", type=moment, metavar="WHEN", help="Made since a date or time (UTC), or a duration such as 7d"),
+    Argument("--until", type=moment, metavar="WHEN", help="Made before"),
+    Argument("--dag", dest="dag_id", metavar="DAG_ID", help="Made by a run of this DAG"),
+    Argument("--run", dest="run_id", metavar="RUN_ID", help="Made by this DAG run"),
+    Argument("--outcome", choices=("ran", "reused"), help="Made by a run of the task, or taken from an equal run"),
+)
 
 COMMANDS = (
+    Command(
+        name="ls",
+        help="List artifacts, or their sums by task, DAG or month",
+        description=(
+            "Without a name, list the sums of all artifacts by task: how many, how large, how long their tasks ran. With a name, "
+            "list the artifacts, the newest first."
+        ),
+        arguments=(
+            Argument("name", nargs="?", metavar="NAME", help=_NAME),
+            Argument("--by", choices=("task", "dag", "run", "month", "day"), help="Sums, by task or otherwise"),
+            *_CONDITIONS,
+            Argument("-n", dest="most", type=int, default=50, help="List so many artifacts; 0 for all (default: 50)"),
+            *_WORKSPACE,
+            *_OUTPUT,
+        ),
+        implementation="airflow_kart.cli.artifacts:list_artifacts",
+    ),
+    Command(
+        name="show",
+        help="Show what is known of an artifact, and the head of a table",
+        description="Show the newest artifact of a name: its sidecar in words, and the first rows of a table. Pickles are not opened.",
+        arguments=(Argument("name", metavar="NAME", help=_NAME), *_WORKSPACE, *_OUTPUT),
+        implementation="airflow_kart.cli.artifacts:show_artifact",
+    ),
+    Command(
+        name="tree",
+        help="Draw what an artifact was made from",
+        description="Draw the newest artifact of a name with everything upstream, as the sidecars record it.",
+        arguments=(Argument("name", metavar="NAME", help=_NAME), *_WORKSPACE, *_OUTPUT),
+        implementation="airflow_kart.cli.artifacts:draw_tree",
+    ),
+    Command(
+        name="lineage",
+        help="List everything upstream and downstream of an artifact",
+        description="List everything that the newest artifact of a name was made from, and everything that was made from it.",
+        arguments=(Argument("name", metavar="NAME", help=_NAME), *_WORKSPACE, *_OUTPUT),
+        implementation="airflow_kart.cli.artifacts:list_lineage",
+    ),
     Command(
         name="uploads",
         help="List or abort the uploads that killed processes left behind",
@@ -98,7 +138,7 @@ COMMANDS = (
             *_CONNECTIONS,
             *_OUTPUT,
         ),
-        run=_uploads,
+        implementation="airflow_kart.cli.uploads:uploads",
     ),
     Command(
         name="adopt",
@@ -114,7 +154,6 @@ COMMANDS = (
                 metavar="CLASS",
                 help="Train or pipeline.Train, as sidecars name the class; package.module:Train; or dags/file.py:Train",
             ),
-            _DIRECTORY,
             Argument("--reason", help="Why the change does not matter; required, but with --undo"),
             Argument(
                 "--verify",
@@ -137,10 +176,10 @@ COMMANDS = (
             Argument("--undo", action="store_true", help="Take the latest adoption of the class back"),
             Argument("--dry-run", action="store_true", help="Show what would become of the artifacts; change nothing"),
             Argument("--each", action="store_true", help="List each task, in place of numbers of tasks"),
-            *_CONNECTIONS,
+            *_WORKSPACE,
             *_OUTPUT,
         ),
-        run=_adopt,
+        implementation="airflow_kart.cli.adopt:adopt_class",
     ),
     Command(
         name="reindex",
@@ -149,7 +188,7 @@ COMMANDS = (
             "Write the index by which a task finds the artifact of an equal run anew, from the sidecars of a workspace, and "
             "remove its entries that point to nothing."
         ),
-        arguments=(_DIRECTORY, *_CONNECTIONS, *_OUTPUT),
-        run=_reindex,
+        arguments=(*_WORKSPACE, *_OUTPUT),
+        implementation="airflow_kart.cli.adopt:write_index",
     ),
 )

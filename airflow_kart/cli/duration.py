@@ -22,6 +22,23 @@ def duration(text: str) -> dt.timedelta:
     return dt.timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
+def moment(text: str) -> dt.datetime | dt.timedelta:
+    """Parse a duration, a date or a time; argparse takes the function as a ``type``. A time without a zone is of UTC.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is neither.
+    """
+    if _FORM.fullmatch(text.strip()):
+        return duration(text)
+    try:
+        found = dt.datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a date or time, 2013-03-01T06:00, nor a duration, 7d"
+        ) from None
+    return found if found.tzinfo else found.replace(tzinfo=dt.timezone.utc)
+
+
 def duration_text(length: dt.timedelta) -> str:
     """Return a duration in its two largest units, ``1d 2h``, rounded down; a negative duration counts as zero."""
     left = max(0, int(length.total_seconds()))

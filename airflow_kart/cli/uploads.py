@@ -7,11 +7,8 @@ import datetime as dt
 import sys
 from typing import Any
 
-from airflow.cli.simple_table import AirflowConsole
-from airflow.utils.cli import suppress_logs_and_warning
-
 from airflow_kart.cli.duration import duration_text
-from airflow_kart.cli.workspace import given_workspace
+from airflow_kart.cli.output import show
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.storage import UPLOADS, KeepsFiles, KeepsUploads
 from airflow_kart.storage.workspace import Workspace
@@ -19,30 +16,24 @@ from airflow_kart.storage.workspace import Workspace
 _A_DAY = dt.timedelta(days=1)
 
 
-@suppress_logs_and_warning
-def uploads(arguments: argparse.Namespace) -> None:
+def uploads(workspace: Workspace, arguments: argparse.Namespace) -> None:
     """List the abandoned uploads in a directory, or abort them.
 
     Raises:
-        SystemExit: the command failed; the text gives the reason.
+        KartError: the command failed.
     """
-    with given_workspace(arguments) as workspace:
-        _uploads_below(workspace, arguments)
-
-
-def _uploads_below(workspace: Workspace, arguments: argparse.Namespace) -> None:
     store, directory = workspace.store, workspace.directory.rstrip("/") + "/"
     older_than: dt.timedelta | None = arguments.older_than
     if isinstance(store, KeepsUploads):
         if not arguments.abort:
-            AirflowConsole().print_as(_rows(store, directory, older_than), arguments.output)
+            show(_rows(store, directory, older_than), arguments.output)
             return
         age = _A_DAY if older_than is None else older_than
         count = store.abort_abandoned(directory, age)
         print(f"aborted {count} upload{'' if count == 1 else 's'} begun more than {duration_text(age)} ago in {directory}")
     elif isinstance(store, KeepsFiles):
         if not arguments.abort:
-            AirflowConsole().print_as([], arguments.output)
+            show([], arguments.output)
         print(
             f"{directory} is on a disk, where there is nothing to list: the next process that writes there removes the files "
             "that a killed process left",

@@ -1,30 +1,58 @@
-"""The workspace of a command, and the end of a command that fails."""
+"""How each command begins and ends: its workspace, its errors, its exit code."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+import warnings
+from collections.abc import Callable
+from typing import cast
 
 from airflow_kart import settings
 from airflow_kart.exceptions import KartError
 from airflow_kart.storage.workspace import Workspace
 
+Implementation = Callable[[Workspace, argparse.Namespace], "int | None"]
+"""Carries a command out; returns an exit code, by default 0."""
 
-@contextmanager
-def given_workspace(arguments: argparse.Namespace) -> Iterator[Workspace]:
-    """Return the workspace that a command was given, by default the configured one.
+INTERRUPTED = 130
+
+
+def carry_out(implementation: str, arguments: argparse.Namespace) -> None:
+    """Carry a command out.
+
+    Args:
+        implementation: ``module:function`` of an :data:`Implementation`.
+        arguments: of the command line.
 
     Raises:
-        SystemExit: the command failed; the text gives the reason, and the exit code is 1; 130 for an interrupted command.
+        SystemExit: with the exit code of the command, unless that is 0; 1 and the reason for one that failed.
     """
     # The metadata database may hold the connections. Airflow's own commands find them there by the same means.
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+    module, _, function = implementation.partition(":")
+    verbose = getattr(arguments, "verbose", False)
+    disabled = logging.root.manager.disable
     try:
-        directory = arguments.directory or settings.workspace_directory()
-        yield Workspace(directory, arguments.aws_conn_id, arguments.gcp_conn_id)
+        with warnings.catch_warnings():
+            if not verbose:
+                logging.disable(logging.CRITICAL)
+                warnings.simplefilter("ignore")
+            carry = cast("Implementation", getattr(importlib.import_module(module), function))
+            directory = arguments.directory or settings.workspace_directory()
+            code = carry(Workspace(directory, arguments.aws_conn_id, arguments.gcp_conn_id), arguments)
+            sys.stdout.flush()
     except KartError as error:
         raise SystemExit(str(error)) from error
     except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
+    except BrokenPipeError:  # of `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(INTERRUPTED) from None
+    finally:
+        logging.disable(disabled)
+    if code:
+        raise SystemExit(code)

@@ -24,7 +24,14 @@ from airflow_kart.formats.base import (
     with_options,
 )
 from airflow_kart.formats.description import describe
-from airflow_kart.formats.registry import format_for, of_kind, register_format, registered_extensions, split_extension
+from airflow_kart.formats.registry import (
+    format_for,
+    format_named,
+    of_kind,
+    register_format,
+    registered_extensions,
+    split_extension,
+)
 from airflow_kart.formats.table_kind import TableKind, table_kind_of
 
 if TYPE_CHECKING:
@@ -69,6 +76,7 @@ __all__ = [
     "ZipFormat",
     "describe",
     "format_for",
+    "format_named",
     "of_kind",
     "options_of",
     "reader_for",

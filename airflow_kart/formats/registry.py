@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import posixpath
 from typing import Any, cast
 
-from airflow_kart.exceptions import UnknownFormatError
+from airflow_kart.exceptions import ConfigurationError, UnknownFormatError
 from airflow_kart.formats.base import Format, FormatFactory
 from airflow_kart.formats.table_kind import TableKind
 
@@ -95,6 +96,24 @@ def format_for(path: str, kind: TableKind | None = None) -> Format:
         )
     found = _make(extension)
     return found if kind is None else of_kind(found, kind)
+
+
+def format_named(name: str, path: str) -> Format:
+    """Return the format that a sidecar names: the one of the path's extension, or else any registered one of the name.
+
+    Raises:
+        UnknownFormatError: no registered format has the name.
+    """
+    for extension in (split_extension(path)[1].lower(), *registered_extensions()):
+        if _is_known(extension):
+            with contextlib.suppress(ImportError, ConfigurationError):
+                found = _make(extension)
+                if found.name == name:
+                    return found
+    raise UnknownFormatError(
+        f"{path!r} was written in the format {name}, which is not registered here; load it by its task, or register the format "
+        "with airflow_kart.formats.register_format"
+    )
 
 
 def _is_known(extension: str) -> bool:

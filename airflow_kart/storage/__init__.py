@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from airflow_kart.storage.base import (
     ANY,
+    CATALOGUE,
     HIDDEN,
     INDEX,
     LOCKS,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANY",
+    "CATALOGUE",
     "HIDDEN",
     "INDEX",
     "LOCKS",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ LOCKS = ".kart-locks"
 """Folder for locks, in a workspace's directory; no listing shows this folder."""
 INDEX = ".kart-index"
 """The folder of a workspace that names artifacts by what they were made from."""
-HIDDEN = (UPLOADS, LOCKS, INDEX)
+CATALOGUE = ".kart-catalogue"
+"""The folder of a workspace that remembers what its sidecars say."""
+HIDDEN = (UPLOADS, LOCKS, INDEX, CATALOGUE)
 """The folders that no listing shows."""
 LARGEST_READ = 256 << 20
 """Bytes that :meth:`Lookup.read` reads at most: sidecars, locks and packs are far smaller, so a larger object is none."""
@@ -217,6 +220,10 @@ class KeepsFiles(Protocol):
 
     def path(self, uri: str) -> str:
         """Return the path of an object or a folder: absolute, and one for all ways to write the uri."""
+        ...
+
+    def version_of(self, found: os.stat_result) -> str:
+        """Return the version of an object from the facts of its file."""
         ...
 
 

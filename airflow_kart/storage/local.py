@@ -60,6 +60,11 @@ class LocalStore:
         """Return the normal path of a uri."""
         return os.path.normpath(path_of(uri))
 
+    @staticmethod
+    def version_of(found: os.stat_result) -> str:
+        """Return the version of a file: a writer always creates a new file, and never overwrites the old one."""
+        return f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
+
     def stat(self, uri: str) -> ObjectStat | None:
         """Return a file's size and modification time, or ``None``."""
         path = path_of(uri)
@@ -71,7 +76,9 @@ class LocalStore:
             refused("look up", uri, error)
         if not stat.S_ISREG(found.st_mode):
             return None
-        return ObjectStat(found.st_size, dt.datetime.fromtimestamp(found.st_mtime, dt.timezone.utc), _version(found))
+        return ObjectStat(
+            found.st_size, dt.datetime.fromtimestamp(found.st_mtime, dt.timezone.utc), LocalStore.version_of(found)
+        )
 
     def open(self, uri: str) -> BinaryIO:
         """Open a file for reading."""
@@ -90,7 +97,7 @@ class LocalStore:
             data = os.read(descriptor, found.st_size + 1)
             while len(data) < found.st_size and (more := os.read(descriptor, found.st_size - len(data))):
                 data += more
-            return ObjectContent(data, _version(found))
+            return ObjectContent(data, LocalStore.version_of(found))
         except OSError as error:
             refused("read", uri, error)
         finally:
@@ -238,7 +245,7 @@ class LocalUpload:
             self._descriptor = os.open(self._temporary, _NEW, 0o666)
         else:
             os.link(source, self._temporary, follow_symlinks=False)
-            self._version = _version(os.stat(self._temporary))
+            self._version = LocalStore.version_of(os.stat(self._temporary))
 
     def write(self, data: bytes | memoryview, /) -> int:
         """Add bytes to the file."""
@@ -263,7 +270,7 @@ class LocalUpload:
         try:
             if self._fsync:
                 os.fsync(self._descriptor)
-            self._version = _version(os.fstat(self._descriptor))
+            self._version = LocalStore.version_of(os.fstat(self._descriptor))
             self._close()
         except OSError as error:
             refused("write", self._uri, error)
@@ -311,11 +318,6 @@ class LocalUpload:
             self._close()
         except (AttributeError, TypeError, OSError):
             pass
-
-
-def _version(found: os.stat_result) -> str:
-    """Return the version of a file: a writer always creates a new file, and never overwrites the old one."""
-    return f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
 
 
 def _remove_abandoned(folder: str) -> None:

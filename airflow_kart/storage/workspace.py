@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self
 
@@ -15,6 +17,10 @@ from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.identity.names import NAMESPACES, Namespace, valid_namespace
 from airflow_kart.storage import HIDDEN, Store, join_uri, store_for
 from airflow_kart.storage.resolve import require_printable
+
+if TYPE_CHECKING:
+    from airflow_kart.audit.artifacts import Artifacts
+    from airflow_kart.audit.records import Adopted
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,44 @@ class Workspace:
                 "enter the right one in the thread, or start it with contextvars.copy_context().run"
             )
         return entered.pop() if entered else cls(settings.workspace_directory())
+
+    def artifacts(
+        self,
+        cls: str | type | None = None,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        since: dt.datetime | dt.date | dt.timedelta | None = None,
+        until: dt.datetime | dt.date | dt.timedelta | None = None,
+        dag_id: str | None = None,
+        run_id: str | None = None,
+        outcome: str | None = None,
+    ) -> Artifacts:
+        """Return the artifacts that fit all conditions, to iterate over or to ask: the newest, one by its id, a table.
+
+        Args:
+            cls: a class; or its name, a task id, a glob, ``Train(depth=6)``, the beginning of a unique id, a uri.
+            parameters: values that the task must have.
+            since: made at this moment or later; a date is its beginning in UTC, a duration so long before now.
+            until: made before this moment.
+            dag_id: made by a run of this DAG.
+            run_id: made by this DAG run.
+            outcome: ``ran`` or ``reused``.
+
+        Raises:
+            ConfigurationError: a condition cannot be understood.
+        """
+        from airflow_kart.audit.artifacts import Artifacts
+        from airflow_kart.audit.naming import Named
+
+        named = None if cls is None and not parameters else Named.of("*" if cls is None else cls, parameters)
+        return Artifacts(self, named, since, until, dag_id, run_id, outcome)
+
+    def adopt(self, cls: type | str, *, reason: str, **more: Any) -> list[Adopted]:
+        """Let the artifacts of a class stay good after a change of its code; see :func:`airflow_kart.adopt`."""
+        from airflow_kart.audit.adopt import adopt
+
+        with self:
+            return adopt(cls, reason=reason, **more)
 
     def uri(self, relative_path: str) -> str:
         """Return the uri of a path below the workspace."""

@@ -298,3 +298,17 @@ def test_no_such_bucket(workspace: Workspace) -> None:
 
 def test_stores_of_equal_connections_are_one() -> None:
     assert store_for("s3://kart/a", aws_conn_id="kart_s3") is store_for("s3://kart/b", aws_conn_id="kart_s3")
+
+
+def test_the_catalogue(workspace: Workspace) -> None:
+    with workspace:
+        build(Total())
+        asked = workspace.artifacts()
+        record = asked.latest(Total)
+        assert (record.uri, record.load()) == (Total().output().uri, {"total": 45})
+        assert [one.uri for one in record.upstream()] == [Numbers().output().uri]
+        assert [one.uri for one in asked.get(Numbers().unique_id).downstream()] == [record.uri]
+        record.remove()
+        assert not list(asked.of(Total))
+        build(Total(), rerun=["Numbers"])
+        assert len(list(asked)) == 2

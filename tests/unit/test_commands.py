@@ -136,12 +136,20 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         ["adopt", "-o", "plain", "--undo", "Train"],
         ["adopt", "-o", "json", "Train"],
         [*adopt, "Trane"],
-        [*adopt, "dags/pipeline.py:Train", "elsewhere"],
+        [*adopt, "dags/pipeline.py:Train", "-w", "elsewhere"],
         [*adopt, "dags/pipeline.py:Trane"],
         [*adopt, "no.module:Train"],
         [*adopt, "no/file.py:Train"],
         ["reindex", "-o", "json"],
-        ["reindex", "memory://x", "-o", "json"],
+        ["ls"],
+        ["ls", "--by", "month", "-o", "json"],
+        ["ls", "Train", "-n", "1", "-o", "plain"],
+        ["ls", "Trane"],
+        ["show", "Train(depth=2)"],
+        ["show", "Train", "-o", "yaml"],
+        ["tree", "Train(depth=1)"],
+        ["lineage", "Train", "-o", "json"],
+        ["reindex", "-w", "memory://x", "-o", "json"],
     ]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     environment = {**kept, "AIRFLOW_HOME": str(home), "AIRFLOW__KART__WORKSPACE_DIRECTORY": str(home / "ws")}
@@ -179,13 +187,13 @@ ADOPT = "adopt -o json --reason a comment --by [/me]"
 
 
 def test_an_adoption(said: dict[str, list[str]]) -> None:
-    rows, dry = said[f"{ADOPT} dags/pipeline.py:Train --dry-run"]
-    (row,) = json.loads(rows)
-    assert (row["outcome"], row["tasks"], row["reason"]) == ("adopted", "2", "a comment")
+    *rows, dry = said[f"{ADOPT} dags/pipeline.py:Train --dry-run"]
+    (row,) = json.loads("".join(rows))
+    assert (row["outcome"], row["tasks"], row["reason"]) == ("adopted", 2, "a comment")
     assert dry == "a dry run: nothing was changed"
-    printed, rows = said[f"{ADOPT} Train --verify 1"]
-    assert (printed, json.loads(rows)) == ("printed by run() to stderr", [row])
-    each = json.loads(said[f"{ADOPT} pipeline.Train --each"][0])
+    printed, *rows = said[f"{ADOPT} Train --verify 1"]
+    assert (printed, json.loads("".join(rows))) == ("printed by run() to stderr", [row])
+    each = json.loads("".join(said[f"{ADOPT} pipeline.Train --each"]))
     assert {(one["outcome"], one["task"]) for one in each} == {("there", "Train(depth=1)"), ("there", "Train(depth=2)")}
     assert all(one["new_id"] != one["unique_id"] for one in each)
     assert "was adopted by [/me]: a comment" in " ".join(said["adopt -o table --undo --dry-run Train"])
@@ -196,7 +204,7 @@ def test_classes_that_are_not_found(said: dict[str, list[str]]) -> None:
     (line,) = said["adopt -o json Train"]
     assert line == "adopt(): say in reason why the change does not matter; verify is a number, no version is empty"
     assert said[f"{ADOPT} Trane"] == ["Trane: the workspace HOME/ws has no artifact of such a class; give the logical name"]
-    (line,) = said[f"{ADOPT} dags/pipeline.py:Train elsewhere"]
+    (line,) = said[f"{ADOPT} dags/pipeline.py:Train -w elsewhere"]
     assert line.endswith("/elsewhere has no artifact of pipeline.Train")
     assert said[f"{ADOPT} dags/pipeline.py:Trane"] == ["dags/pipeline.py has no class Trane"]
     assert said[f"{ADOPT} no.module:Train"][0].startswith("no.module cannot be imported: ModuleNotFoundError: ")
@@ -204,9 +212,26 @@ def test_classes_that_are_not_found(said: dict[str, list[str]]) -> None:
 
 
 def test_an_index_written_anew(said: dict[str, list[str]]) -> None:
-    (found,) = json.loads(said["reindex -o json"][0])
-    assert found == {"right": "2", "written": "0", "removed": "2"}
-    assert json.loads(said["reindex memory://x -o json"][0])[0]["right"] == "0"
+    (found,) = json.loads("".join(said["reindex -o json"]))
+    assert found == {"right": 2, "written": 0, "removed": 2}
+    assert json.loads("".join(said["reindex -w memory://x -o json"]))[0]["right"] == 0
+
+
+def test_artifacts_are_listed_and_shown(said: dict[str, list[str]]) -> None:
+    assert said["ls"][0].split() == ["task", "artifacts", "size", "computed", "in", "newest"]
+    assert said["ls"][2].split()[:3] == ["pipeline.Train", "2", "10"]
+    (month,) = json.loads("".join(said["ls --by month -o json"]))
+    assert month == {**month, "artifacts": 2, "bytes": 10}
+    heading, row = said["ls Train -n 1 -o plain"]
+    assert heading.split() == ["artifact", "made_at", "took", "size", "rows", "state", "unique_id"]
+    assert row.startswith("Train(depth=2)")
+    assert said["ls Trane"][0].endswith("no task matches 'Trane'; there are Train; did you mean Train?")
+    told = dict(line.split(maxsplit=1) for line in said["show Train(depth=2)"] if len(line.split()) > 1)
+    assert (told["state"], told["depth"]) == ("whole", "2")
+    assert told["object"].startswith("builtins.int in the format pickle")
+    assert "unique_id:" in "".join(said["show Train -o yaml"])
+    assert said["tree Train(depth=1)"][0].startswith("Train(depth=1)  20")
+    assert json.loads("".join(said["lineage Train -o json"])) == []
 
 
 def test_where_uploads_are_not_listed(said: dict[str, list[str]]) -> None:

@@ -319,15 +319,29 @@ def _content(uri: str, data: bytes) -> dict[str, Any]:
             f"the sidecar {uri} has schema version {version!r:.100}; this airflow_kart reads version 1 to {SCHEMA_VERSION}",
             uri=uri,
         )
+    require_digest(uri, data, version)
+    if (wrong := wrong_part(content, data.count(b"{") + data.count(b"["))) is not None:
+        raise CorruptArtifactError(f"the sidecar {uri} cannot be used: {wrong}; run the task again", uri=uri)
+    content.pop("digest", None)
+    return content
+
+
+def require_digest(uri: str, data: bytes, version: int) -> None:
+    """Require that nobody has changed a sidecar since a run wrote it.
+
+    Args:
+        uri: of the sidecar.
+        data: its bytes.
+        version: of its schema.
+
+    Raises:
+        CorruptArtifactError: somebody has changed it.
+    """
     body, digest = data[:-_DIGEST_LINE], data[-_DIGEST_LINE:]
     if version > 1 and digest != _digest_line(body):
         raise CorruptArtifactError(
             f"the sidecar {uri} was changed after it was written: its digest does not fit; run the task again", uri=uri
         )
-    if (wrong := wrong_part(content, data.count(b"{") + data.count(b"["))) is not None:
-        raise CorruptArtifactError(f"the sidecar {uri} cannot be used: {wrong}; run the task again", uri=uri)
-    content.pop("digest", None)
-    return content
 
 
 def _refuse_constant(text: str) -> None:

@@ -1,0 +1,159 @@
+"""Names of tasks and artifacts, written in one way in every command.
+
+A class (``Train``, ``pipeline.Train``), the id of a task in Airflow or a glob of either; a task of a class
+(``Train(day=2013-03-01, depth=6)``); the beginning of a unique id; the uri of an artifact.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import fnmatch
+import functools
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_kart.audit.catalogue import Place
+from airflow_kart.audit.row import Row, short
+from airflow_kart.exceptions import ConfigurationError
+from airflow_kart.identity.names import logical_class_name
+from airflow_kart.runtime.selection import snake_case
+
+_ID = re.compile("[0-9a-f]{4,32}")
+_SURELY = 8
+"""Digits that no class has as its name."""
+_TASK = re.compile(r"([^()]+)\((.*)\)", re.DOTALL)
+_ARGUMENT = re.compile(r"""\s*(\w+)\s*=\s*("(?:[^"\\]|\\.)*"|\[[^\]]*\]|\{[^}]*\}|[^,]*)\s*(?:,|$)""")
+_PLAIN = re.compile(r"[\w.:+-]+")
+_WORDS = ("true", "false", "none", "null")
+_GLOB = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a name means."""
+
+    text: str
+    """As it was written."""
+    cls: str = ""
+    """The class: its name, the end of it, the id of a task in Airflow, or a glob."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Values that a task must have, as the name writes them or as Python objects."""
+    unique_id: str = ""
+    """The beginning of the unique id."""
+    uri: str = ""
+
+    @classmethod
+    def of(cls, given: str | type, parameters: Mapping[str, Any] | None = None) -> Named:
+        """Return what a text names, or a class; with further values of parameters.
+
+        Raises:
+            ConfigurationError: the text is empty, or has brackets that are no arguments.
+        """
+        more = dict(parameters or {})
+        if isinstance(given, type):
+            return cls(given.__name__, logical_class_name(given), _written(given, more))
+        text = given.strip()
+        if not text:
+            raise ConfigurationError(
+                "a name is empty; write a class, a task id, Class(day=2013-03-01), a unique id or a uri"
+            )
+        if "://" in text or os.sep in text or os.path.isfile(text):
+            return cls(text, uri=text if "://" in text else os.path.abspath(text))
+        if (found := _TASK.fullmatch(text)) is not None:
+            return cls(text, found[1].strip(), {**_arguments(text, found[2]), **more})
+        unique_id = text if _ID.fullmatch(text) else ""
+        return cls(text, "" if len(unique_id) >= _SURELY else text, more, unique_id)
+
+    @property
+    def mentions(self) -> tuple[str, ...]:
+        """Texts that the row of each named artifact holds."""
+        if self.uri:
+            return (self.uri.rpartition("/")[2],)
+        if self.unique_id and not self.cls:
+            return (self.unique_id,)
+        is_plain = self.cls and not _GLOB.search(self.cls) and self.cls != snake_case(self.cls)
+        texts = [str(value) for value in self.parameters.values() if type(value) in (str, int)]
+        plain = [text for text in texts if _PLAIN.fullmatch(text) and text.lower() not in _WORDS]
+        return (*((self.cls.rpartition(".")[2],) if is_plain else ()), *plain)
+
+    def matches(self, place: Place, row: Row) -> bool:
+        """Whether an artifact is named."""
+        if self.uri:
+            return place.uri(row.name) == self.uri
+        if self.unique_id and not self.cls and not row.unique_id.startswith(self.unique_id):
+            return False
+        if self.unique_id and not self.parameters and row.unique_id.startswith(self.unique_id):
+            return True
+        if not _is_of(row.cls, row.airflow_task_id, self.cls):
+            return False
+        return all(name in row.parameters and fits(row.parameters[name], value) for name, value in self.parameters.items())
+
+
+def names_of(cls: str, airflow_task_id: str | None = None) -> Iterable[str]:
+    """Return all names of a class: logical, its ends, snake case, and the ids of a task in Airflow, with its groups or without."""
+    parts = cls.split(".")
+    yield from (".".join(parts[place:]) for place in range(len(parts)))
+    yield snake_case(parts[-1])
+    if airflow_task_id:
+        yield airflow_task_id
+        yield airflow_task_id.rpartition(".")[2]
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_of(cls: str, airflow_task_id: str | None, pattern: str) -> bool:
+    return not pattern or any(_is(name, pattern) for name in names_of(cls, airflow_task_id))
+
+
+def fits(recorded: Any, given: Any) -> bool:
+    """Whether a value of a sidecar is the given one, be it an object, JSON, or its text on a command line."""
+    if isinstance(recorded, bool) or isinstance(given, bool):
+        return str(recorded).lower() == str(given).lower()
+    if recorded == given:
+        return True
+    if hasattr(given, "unique_id"):
+        given = given.unique_id
+    if isinstance(given, (dt.date, dt.datetime)):
+        return bool(recorded == given.isoformat())
+    if isinstance(recorded, Mapping) and "unique_id" in recorded:  # a task held
+        text = str(given)
+        return str(recorded["unique_id"]).startswith(text) if _ID.fullmatch(text) else _is(short(recorded), text)
+    return str(given) in (short(recorded), json.dumps(recorded))
+
+
+def _is(name: str, pattern: str) -> bool:
+    return name == pattern or (_GLOB.search(pattern) is not None and fnmatch.fnmatchcase(name, pattern))
+
+
+def _arguments(text: str, inside: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    place = 0
+    while inside[place:].strip():
+        match = _ARGUMENT.match(inside, place)
+        if match is None:
+            raise ConfigurationError(f"{text!r}: write the parameters as Class(day=2013-03-01, depth=6)")
+        value = match[2].strip()
+        found[match[1]] = json.loads(value) if value[:1] == '"' else value
+        place = match.end()
+    return found
+
+
+def _written(cls: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values as sidecars have them.
+
+    Raises:
+        ConfigurationError: the class has no such parameter.
+    """
+    known = cls.get_parameters() if hasattr(cls, "get_parameters") else {}
+    for name in values:
+        if known and name not in known:
+            raise ConfigurationError(f"{cls.__name__} has no parameter {name}; it has {', '.join(known) or 'none'}")
+    return {
+        name: known[name].to_json(value)
+        if name in known and not isinstance(value, (str, int, float, type(None))) and not known[name].holds_tasks
+        else value
+        for name, value in values.items()
+    }

@@ -1,0 +1,198 @@
+"""A record of the catalogue: an artifact that can be asked, loaded, followed up and down, and removed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, sidecar_uri
+from airflow_kart.artifacts.target import Target
+from airflow_kart.audit.catalogue import Catalogue, Place
+from airflow_kart.audit.records import held
+from airflow_kart.audit.row import Row, words_of
+from airflow_kart.exceptions import ConflictError, IdentityError, MissingArtifactError
+from airflow_kart.identity.lookup import LOOKED_UP, find_class_named
+from airflow_kart.locks import locks_for
+from airflow_kart.storage import ANY
+from airflow_kart.storage.workspace import Workspace
+from airflow_kart.tasks.restoration import Restoration
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """An artifact, as its sidecar was when somebody asked. Two records of one artifact's version are equal."""
+
+    workspace: Workspace
+    place: Place
+    row: Row
+
+    @property
+    def uri(self) -> str:
+        """Where the artifact is; a moved workspace has other uris than its sidecars record."""
+        return self.place.uri(self.row.name)
+
+    @property
+    def task_class(self) -> str:
+        """The logical name of the class of the task that made the artifact; empty where nobody recorded a task."""
+        return self.row.cls
+
+    @property
+    def unique_id(self) -> str:
+        """The unique id of the task."""
+        return self.row.unique_id
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The values of the task's parameters as JSON, without private ones; a task held is its class and unique id."""
+        return self.row.parameters
+
+    @property
+    def bytes(self) -> int:
+        """The artifact's size."""
+        return self.row.bytes
+
+    @property
+    def rows(self) -> int | None:
+        """The rows of a table; ``None`` for other objects."""
+        return self.row.rows
+
+    @property
+    def seconds(self) -> float:
+        """How long the task ran."""
+        return self.row.seconds
+
+    @property
+    def made_at(self) -> str:
+        """When the artifact was published (ISO 8601, UTC)."""
+        return self.row.made_at
+
+    @property
+    def dag_id(self) -> str | None:
+        """The DAG whose run made the artifact; ``None`` outside Airflow."""
+        return self.row.dag_id
+
+    @property
+    def run_id(self) -> str | None:
+        """The DAG run that made the artifact; ``None`` outside Airflow."""
+        return self.row.run_id
+
+    @property
+    def outcome(self) -> str:
+        """``ran``; ``reused`` for the bytes of an equal run."""
+        return "ran" if self.row.reused_from is None else "reused"
+
+    @property
+    def code_version(self) -> str | None:
+        """The ``code_version`` of the task's class."""
+        return self.row.code_version
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The fingerprint of the code of the task's class; ``None`` for code without one."""
+        return self.row.fingerprint
+
+    @property
+    def state(self) -> str:
+        """Empty for an artifact that counts; else ``damaged``, ``replaced``, ``requested`` or ``unreadable``."""
+        return self.row.state
+
+    @cached_property
+    def sidecar(self) -> Sidecar:
+        """The whole sidecar, read now.
+
+        Raises:
+            MissingArtifactError: somebody has removed the artifact.
+            CorruptArtifactError: the sidecar cannot be read.
+        """
+        found = read_sidecar(self.workspace.store_of(self.uri), self.uri)
+        if found is None:
+            raise MissingArtifactError(f"there is no artifact at {self.uri} any more", uri=self.uri)
+        return found
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the artifact counts, and is there in its recorded size."""
+        stat = self.workspace.store_of(self.uri).stat(self.uri)
+        return not self.row.state and stat is not None and stat.size == self.row.bytes
+
+    def load(self, columns: Sequence[str] | None = None) -> Any:
+        """Load the artifact, verified; neither the class nor the task are needed. Raises as :meth:`airflow_kart.Target.load`."""
+        return Target.from_uri(self.uri, self.workspace).load(columns)
+
+    def upstream(self) -> list[Record]:
+        """Return the artifacts that the task required, in the order of ``requires()``, as far as the workspace has them."""
+        found: dict[str, Record] = {}
+        wanted = [uri for required in self.row.upstream for uri in required.uris]
+        ids = {required.unique_id for required in self.row.upstream}
+        names = {uri.rpartition("/")[2] for uri in wanted}
+        for place, row in Catalogue(self.workspace).rows():
+            if row.unique_id in ids or row.name in names:
+                record = Record(self.workspace, place, row)
+                if row.unique_id in ids or record.uri in wanted:
+                    found.setdefault(row.name, record)
+        order = {uri.rpartition("/")[2]: number for number, uri in enumerate(wanted)}
+        return sorted(found.values(), key=lambda one: order.get(one.row.name, len(order)))
+
+    def downstream(self) -> list[Record]:
+        """Return the artifacts whose tasks required this one's task, the newest first."""
+        rows = Catalogue(self.workspace).rows(self.unique_id)
+        found = [
+            Record(self.workspace, place, row)
+            for place, row in rows
+            if any(required.unique_id == self.unique_id for required in row.upstream)
+        ]
+        return sorted(found, key=lambda one: one.made_at, reverse=True)
+
+    def task(self, **private: Any) -> Any:
+        """Return the task that made the artifact.
+
+        Args:
+            private: the values of private parameters, which no sidecar holds; those that do not count in ids get their defaults.
+
+        Raises:
+            IdentityError: the class is not here, or has changed since, so that its task would have another id.
+            ParameterError: a parameter does not fit the class any more, or a private one that counts was not given.
+        """
+        cls: Any = find_class_named(self.task_class) if self.task_class else None
+        if cls is None:
+            raise IdentityError(f"there is no class {self.task_class or '(none)'} here; {LOOKED_UP}", uri=self.uri)
+        with self.workspace:
+            task = Restoration(self.workspace, any_id=True).restore(cls, self.unique_id, private)
+        if task.unique_id != self.unique_id:
+            raise IdentityError(
+                f"{self}: with the parameters of its sidecar it has the unique id {task.unique_id} now, and not {self.unique_id}; "
+                f"its class, or what it requires, has changed since {self.made_at[:19]} UTC",
+                uri=self.uri,
+            )
+        return task
+
+    def remove(self) -> None:
+        """Remove sidecar and artifact, in this order. The next build that needs the artifact makes it again.
+
+        Raises:
+            ConflictError: a run is making the artifact, or has replaced it since; nothing is removed.
+            StorageError: the store refused.
+        """
+        store = self.workspace.store_of(self.uri)
+        with held(locks_for(self.workspace), self.unique_id or self.uri, f"the removal of {self.uri}", ConflictError):
+            if not store.remove(sidecar_uri(self.uri), self.row.version if store.conditional else ANY):
+                return
+            store.remove(self.uri)
+
+    def __str__(self) -> str:
+        """Return class and parameters: ``Train(depth=6, day=2013-03-01)``."""
+        return f"{self.task_class.rpartition('.')[2] or self.row.name}({words_of(self.parameters, self.row.private)})"
+
+    def __repr__(self) -> str:
+        """Return class, parameters and uri."""
+        return f"<{self} at {self.uri}>"
+
+    def __eq__(self, other: object) -> bool:
+        """Whether this is the same version of the same artifact."""
+        return isinstance(other, Record) and (self.uri, self.row.version) == (other.uri, other.row.version)
+
+    def __hash__(self) -> int:
+        """Return a hash of uri and version."""
+        return hash((self.uri, self.row.version))
