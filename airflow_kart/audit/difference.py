@@ -8,17 +8,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
-from airflow_kart.artifacts.checks import Checks
-from airflow_kart.artifacts.loading import Loading
 from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.artifacts.sidecar.jsonable import Json
 from airflow_kart.audit.objects import object_differences
+from airflow_kart.audit.record import Record
 from airflow_kart.audit.values import Delta
-from airflow_kart.audit.walk import Found
 from airflow_kart.exceptions import KartError
-from airflow_kart.formats import format_for
 from airflow_kart.identity.code import changed_parts
-from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.nesting import describe_path
 
 Section = Literal["task", "parameters", "upstream", "code", "environment", "packages", "seeds", "data"]
@@ -72,9 +68,9 @@ class Comparison:
 
 
 def difference(
-    before: Found, after: Found, *, data: bool = True, rows: int = 5, most: int = 100, most_bytes: int = _MOST_BYTES
+    before: Record, after: Record, *, data: bool = True, rows: int = 5, most: int = 100, most_bytes: int = _MOST_BYTES
 ) -> Comparison:
-    """Return what two artifacts of the current workspace differ in.
+    """Return what two artifacts differ in.
 
     Args:
         before: the first.
@@ -92,7 +88,7 @@ def difference(
         note = [f"the data were not compared: {largest:,} bytes, and the limit is {most_bytes:,}"] if data else []
         return Comparison(before.uri, after.uri, "unknown", tuple(found), tuple(note))
     try:
-        values = [_loaded(one) for one in (before, after)]
+        values = before.load(), after.load()
     except (KartError, OSError) as error:
         return Comparison(before.uri, after.uri, "unknown", tuple(found), (f"the data were not compared: {error}",))
     inside, notes = data_differences(*values, rows=rows, most=most)
@@ -107,11 +103,6 @@ def data_differences(before: object, after: object, *, rows: int = 5, most: int 
     if len(deltas) > most:
         notes.append(f"only the first {most} differences are shown")
     return [Difference("data", *delta) for delta in deltas[:most]], notes
-
-
-def _loaded(found: Found) -> object:
-    store = Workspace.current().store_of(found.uri)
-    return Loading(found.uri, format_for(found.uri), store, Checks(), None, is_own=False).whole().value
 
 
 def sidecar_differences(before: Sidecar, after: Sidecar) -> Iterator[Difference]:
@@ -185,7 +176,7 @@ def _code(before: Sidecar, after: Sidecar) -> Iterator[Difference]:
     yield from _changed("code", *upstream)
 
 
-def pairs(before: Iterable[Found], after: Iterable[Found]) -> list[tuple[Found | None, Found | None]]:
+def pairs(before: Iterable[Record], after: Iterable[Record]) -> list[tuple[Record | None, Record | None]]:
     """Match the artifacts of two runs, or two days: those of one class, and of as many equal parameters as possible.
 
     Parameters of which no value is on both sides, such as the day, do not count. An artifact without a partner is alone.
@@ -194,14 +185,14 @@ def pairs(before: Iterable[Found], after: Iterable[Found]) -> list[tuple[Found |
     return [pair for name in {**sides[0], **sides[1]} for pair in _matched(*(side.get(name, []) for side in sides))]
 
 
-def _by_output(artifacts: Iterable[Found]) -> dict[tuple[str, str], list[Found]]:
-    found: dict[tuple[str, str], list[Found]] = {}
+def _by_output(artifacts: Iterable[Record]) -> dict[tuple[str, str], list[Record]]:
+    found: dict[tuple[str, str], list[Record]] = {}
     for one in artifacts:
         found.setdefault((str(one.sidecar.class_name), json.dumps(one.sidecar.content.get("output"))), []).append(one)
     return found
 
 
-def _matched(before: Sequence[Found], after: Sequence[Found]) -> list[tuple[Found | None, Found | None]]:
+def _matched(before: Sequence[Record], after: Sequence[Record]) -> list[tuple[Record | None, Record | None]]:
     values = [[_values(found) for found in side] for side in (before, after)]
     every = [{pair for one in side for pair in one.items()} for side in values]
     shared = {name for name, _ in every[0] & every[1]}
@@ -226,10 +217,10 @@ def _matched(before: Sequence[Found], after: Sequence[Found]) -> list[tuple[Foun
                 left[0].remove(number)
                 left[1].remove(best)
                 found.append((number, best))
-    matched: list[tuple[Found | None, Found | None]] = [(before[one], after[other]) for one, other in sorted(found)]
+    matched: list[tuple[Record | None, Record | None]] = [(before[one], after[other]) for one, other in sorted(found)]
     return matched + [(before[one], None) for one in left[0]] + [(None, after[other]) for other in left[1]]
 
 
-def _values(found: Found) -> dict[str, str]:
+def _values(found: Record) -> dict[str, str]:
     parameters = _part(_part(found.sidecar.content, "task"), "parameters")
     return {name: json.dumps(part.get("value", part.get("digest"))) for name, part in parameters.items()}

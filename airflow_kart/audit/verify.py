@@ -22,9 +22,9 @@ from airflow_kart.artifacts.target import Target, TargetState
 from airflow_kart.audit.causes import Cause, Experiments, Sums
 from airflow_kart.audit.difference import Difference, data_differences
 from airflow_kart.audit.fresh import Bench, Ended, Job, Way, scratch_of
+from airflow_kart.audit.record import Record
 from airflow_kart.audit.restored import NotAdopted, again, read_before
 from airflow_kart.audit.verification import content_then
-from airflow_kart.audit.walk import Found, sidecars
 from airflow_kart.exceptions import ConfigurationError, KartError
 from airflow_kart.identity.code import changed_parts
 from airflow_kart.identity.lookup import LOOKED_UP, find_class_named
@@ -81,7 +81,7 @@ class Verification:
 
 
 def verify(
-    tasks: TaskOnKart[Any] | Iterable[TaskOnKart[Any] | Found] | None = None,
+    tasks: TaskOnKart[Any] | Iterable[TaskOnKart[Any] | Record] | None = None,
     *,
     sample: int | None = None,
     seed: int | None = None,
@@ -106,7 +106,9 @@ def verify(
     if sample is not None and sample < 1:
         raise ConfigurationError(f"verify(sample={sample!r}): give the number of tasks to make again, at least 1")
     with Workspace.current() as workspace, one_walk(), Bench(timeout) as bench:
-        found: Iterable[Any] = sidecars(workspace) if tasks is None else [tasks] if isinstance(tasks, TaskOnKart) else tasks
+        found: Iterable[Any] = (
+            workspace.artifacts() if tasks is None else [tasks] if isinstance(tasks, TaskOnKart) else tasks
+        )
         chosen = _one_each(found) if sample is None else sampled(found, sample, seed)
         verifier = _Verifier(workspace, bench, patience)
         results = []
@@ -121,9 +123,10 @@ def sampled(found: Iterable[Any], count: int, seed: int | None = None) -> list[A
     chance = random.Random(seed)
     classes: dict[str, list[Any]] = {}
     for each in _one_each(found):
-        name = each.sidecar.class_name if isinstance(each, Found) else type(each).__qualname__
+        name = each.task_class if isinstance(each, Record) else type(each).__qualname__
         classes.setdefault(str(name), []).append(each)
     for each in classes.values():
+        each.sort(key=lambda one: str(one.unique_id))
         chance.shuffle(each)
     chosen: list[Any] = []
     while len(chosen) < count and classes:
@@ -138,9 +141,8 @@ def _one_each(found: Iterable[Any]) -> Iterator[Any]:
     """Return the first artifact of each task; artifacts without a task cannot be made again."""
     seen: set[str] = set()
     for each in found:
-        unique_id = each.sidecar.unique_id if isinstance(each, Found) else each.unique_id
-        if unique_id is not None and unique_id not in seen:
-            seen.add(unique_id)
+        if each.unique_id and each.unique_id not in seen:
+            seen.add(each.unique_id)
             yield each
 
 
@@ -163,12 +165,11 @@ class _Verifier:
 
     def verified(self, given: Any) -> Verified:
         started = time.monotonic()
-        sidecar = given.sidecar if isinstance(given, Found) else None
-        words, uri = (_words(sidecar), given.uri) if sidecar is not None else (repr(given), "")
-        result = Verified("not verifiable", words, str(sidecar.unique_id if sidecar is not None else given.unique_id), uri)
+        is_record = isinstance(given, Record)
+        words, uri = (str(given), given.uri) if is_record else (repr(given), "")
+        result = Verified("not verifiable", words, given.unique_id, uri)
         try:
-            task = self._restored(sidecar) if sidecar is not None else given
-            prepared = self._prepared(task, restored=sidecar is not None)
+            prepared = self._prepared(self._restored(given) if is_record else given, restored=is_record)
             result = replace(result, uri=uri or prepared.targets[0][1].uri)
             with tempfile.TemporaryDirectory(prefix="kart-verify-", ignore_cleanup_errors=True) as scratch:
                 result = self._compared(result, prepared, scratch)
@@ -176,14 +177,12 @@ class _Verifier:
             result = replace(result, reason=str(error))
         return replace(result, seconds=time.monotonic() - started)
 
-    def _restored(self, sidecar: Sidecar) -> Task:
-        name, parameters = str(sidecar.class_name), sidecar.content["task"].get("parameters")
-        cls: Any = find_class_named(name)
+    def _restored(self, record: Record) -> Task:
+        cls: Any = find_class_named(record.task_class)
         if cls is None:
-            raise _NotVerifiable(f"there is no class {name} here; {LOOKED_UP}")
-        _require_code(cls, sidecar)
-        if parameters is None:
-            raise _NotVerifiable("its sidecar has no parameters")
+            raise _NotVerifiable(f"there is no class {record.task_class} here; {LOOKED_UP}")
+        _require_code(cls, record.sidecar)
+        parameters = record.sidecar.content["task"].get("parameters") or {}
         self._restoration = self._restoration or Restoration(self._workspace, any_id=True)
         return again(cls, parameters, self._restoration)
 
@@ -322,10 +321,6 @@ def _inputs(sidecar: Sidecar) -> list[Any]:
         (part.get("key"), part.get("unique_id"), [one.get("sha256") for one in part.get("artifacts") or ()])
         for part in sidecar.content.get("upstream") or ()
     ]
-
-
-def _words(sidecar: Sidecar) -> str:
-    return f"{str(sidecar.class_name).rpartition('.')[2]}({sidecar.content['task'].get('label') or ''})"
 
 
 def _own(task: Task) -> list[tuple[str, Target]]:

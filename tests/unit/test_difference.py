@@ -28,7 +28,8 @@ from airflow_kart import (
     build,
 )
 from airflow_kart.audit.difference import Comparison, data_differences, difference, pairs
-from airflow_kart.audit.walk import Found, sidecars
+from airflow_kart.audit.record import Record
+from airflow_kart.cli.main import main
 
 
 def paths(before: object, after: object, **options: Any) -> dict[str, tuple[Any, Any]]:
@@ -247,11 +248,10 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
         yield found
 
 
-def made(*tasks: TaskOnKart[Any]) -> list[Found]:
+def made(*tasks: TaskOnKart[Any]) -> list[Record]:
     for task in tasks:
         build(task)
-    found = {one.sidecar.unique_id: one for one in sidecars(Workspace.current())}
-    return [found[task.unique_id] for task in tasks]
+    return [Workspace.current().artifacts().get(task.unique_id) for task in tasks]
 
 
 def sections(comparison: Comparison) -> dict[tuple[str, str], tuple[Any, Any]]:
@@ -319,3 +319,41 @@ def test_two_days_are_paired_by_their_other_parameters() -> None:
     assert depths[:3] == [(1, 1), (2, 2), (3, 3)]
     assert len(found) == 4
     assert pairs(sides[0], []) == [(one, None) for one in sides[0]]
+
+
+def command(workspace: Workspace, *words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "-w", workspace.directory])
+        raise SystemExit(0)
+    assert isinstance(ended.value.code, int), ended.value.code
+    return ended.value.code
+
+
+def test_the_command_compares_two_artifacts(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = made(Train(), Train(depth=7))
+    assert command(workspace, "diff", "Train(depth=6)", "Train(depth=7)") == 3
+    shown = capsys.readouterr().out
+    assert "$.depth" in shown
+    assert "parameters: depth" in shown
+    assert command(workspace, "diff", "Train", "-o", "json") == 3
+    document = json.loads(capsys.readouterr().out)
+    assert (document["before"], document["after"]) == (first.uri, second.uri)
+    assert {"section": "data", "name": "$.depth", "change": "changed", "before": 6, "after": 7} in document["differences"]
+    assert command(workspace, "diff", first.uri, second.uri, "--no-data") == 0
+    assert command(workspace, "diff", first.uri, first.uri) == 0
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="name one or two artifacts"):
+        main(["diff", "-w", workspace.directory])
+    with pytest.raises(SystemExit, match="one artifact of Source only"):
+        main(["diff", "Source", "-w", workspace.directory])
+
+
+def test_the_command_compares_two_days(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    made(*(Train(day=day, depth=depth) for day in ("2013-03-01", "2013-03-02") for depth in (1, 2)), Train(day="2013-03-02"))
+    assert command(workspace, "diff", "--days", "2013-03-01", "2013-03-02", "-o", "json") == 3
+    found = json.loads(capsys.readouterr().out)
+    assert [one["data"] for one in found] == ["identical", "identical", "only in the second"]
+    assert command(workspace, "diff", "--days", "2013-03-01", "2013-03-02") == 3
+    assert "parameters: day; seeds: value" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="no artifact of nothing"):
+        main(["diff", "--runs", "nothing", "nobody", "-w", workspace.directory])

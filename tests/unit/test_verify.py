@@ -19,7 +19,9 @@ import pytest
 
 from airflow_kart import Workspace, build
 from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, write_sidecar
+from airflow_kart.audit.checksums import verify_checksums
 from airflow_kart.audit.verify import Verified, verify
+from airflow_kart.cli.main import main
 
 PLANTED = """
 from __future__ import annotations
@@ -390,7 +392,7 @@ def one(found: Any) -> Verified:
 def test_a_steady_task_is_identical_with_its_inputs_outputs_and_random_numbers(planted: ModuleType, tmp_path: Path) -> None:
     tasks = [planted.Steady(), planted.Steady(n=2), planted.Reads(), planted.Asks(), planted.Private()]
     make(tasks)
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "workspace").rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "workspace").rglob("[!.]*") if ".kart-" not in str(path)}
     found = verify()  # restored from sidecars, inputs included
     assert {one.task.partition("(")[0]: one.verdict for one in found.results} == {
         "Steady": "identical",
@@ -402,7 +404,8 @@ def test_a_steady_task_is_identical_with_its_inputs_outputs_and_random_numbers(p
     assert str(found) == "6 of 7 identical; 1 not verifiable"
     assert "token is private" in next(one.reason for one in found.results if one.task.startswith("Private"))
     assert one(verify(planted.Private(token="none"))).verdict == "identical"
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "workspace").rglob("*")} == before
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "workspace").rglob("[!.]*") if ".kart-" not in str(path)}
+    assert after == before
     told: list[Verified] = []
     sample = verify(sample=3, seed=1, tell=told.append)
     assert len({one.task.partition("(")[0] for one in sample.results}) == 3
@@ -450,3 +453,52 @@ def test_a_run_that_fails_crashes_or_hangs_is_a_result(planted: ModuleType, tmp_
         "Hangs": ("failed", "it was killed after 1.5 s, or by the system, short of memory"),
         "Steady": ("identical", ""),
     }
+
+
+def test_checksums_of_a_workspace(planted: ModuleType, tmp_path: Path) -> None:
+    tasks = [planted.Steady(n=n) for n in range(12)]
+    make(tasks)
+    paths = [Path(task.output().uri) for task in tasks]
+    assert (
+        str(verify_checksums())
+        == f"12 artifacts with {sum(path.stat().st_size for path in paths):,} bytes checked, 0 damaged"
+    )
+    damaged = paths[3].read_bytes()[:-1] + b"X"
+    paths[3].write_bytes(damaged)
+    paths[4].unlink()
+    Path(f"{paths[5]}.kart.json").write_text("{}")
+    told: list[int] = []
+    found = verify_checksums(tell=told.append)
+    assert told == list(range(1, len(told) + 1))
+    reasons = {one.uri: one.reason for one in found.damaged}
+    assert reasons[str(paths[3])].startswith("its SHA-256 is ")
+    assert reasons[str(paths[4])] == "the artifact is gone, only its sidecar is there"
+    assert not any(one.marked for one in found.damaged)
+    assert tasks[3].output().exists()  # nothing has changed
+    marked = [one for one in verify_checksums(mark=True).damaged if one.marked]
+    assert [one.uri for one in marked] == [str(paths[3])]
+    assert not tasks[3].output().exists()
+    make(tasks)
+    assert verify_checksums().damaged == ()
+
+
+def test_the_command(planted: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make([planted.Steady(n=1), planted.Steady(n=2), planted.Clock()])
+    here = ["-w", str(tmp_path / "workspace")]
+    main(["verify", "Steady", *here])
+    assert "1 of 1 identical" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", "--sample", "0", "--patience", "0s", "-o", "json", *here])
+    assert ended.value.code == 3
+    found = json.loads(capsys.readouterr().out)
+    assert found["summary"] == "2 of 3 identical; 1 differs"
+    assert sorted(one["verdict"] for one in found["results"]) == ["differs", "identical", "identical"]
+    with pytest.raises(SystemExit, match="name a task, or give --sample"):
+        main(["verify", *here])
+    main(["verify", "--checksums", *here])
+    assert "3 artifacts" in capsys.readouterr().out
+    Path(planted.Clock().output().uri).write_bytes(b"?")
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", "--checksums", *here])
+    assert ended.value.code == 3
+    assert "Clock()" in capsys.readouterr().out
