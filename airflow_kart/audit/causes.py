@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.audit.difference import sidecar_differences
-from airflow_kart.audit.fresh import Ended, Way
+from airflow_kart.audit.fresh import Ended, Way, other_number_of_threads
 from airflow_kart.audit.sources import COMMAND, FILE, FROZEN, NETWORK, RANDOM, THREADS, Use
 
 Sums = tuple[str, ...]
@@ -79,11 +79,9 @@ class Experiments:
                     kind for kind in sorted(kinds) if len(kinds) == 1 or self._frozen(kinds - {kind}) not in (still, None)
                 ]
                 return [Cause(kind, _words(kind, by.get(kind, ())), proven=True) for kind in found or sorted(kinds)]
-        alone = [self._sums(Way(one_thread=True, frozen=tuple(sorted(kinds)))) for _ in range(2)]
+        alone = [self._sums(Way(other_threads=True, frozen=tuple(sorted(kinds)))) for _ in range(2)]
         if alone[0] is not None and alone[0] == alone[1]:
-            return [
-                Cause("threads of libraries", "with one thread for compiled libraries two runs agree, with more not", True)
-            ]
+            return [Cause("threads of libraries", f"with {other_number_of_threads()} two runs agree", proven=True)]
         found_outside = list(self._outside(by))
         if THREADS in by:
             found_outside.append(Cause(THREADS, _words(THREADS, by[THREADS]), proven=False))
@@ -114,21 +112,15 @@ class Experiments:
                 return [Cause(kind, f"{_words(kind, by[kind])}: with the value of then the bytes are those of then", True)]
             if sums != first:
                 proven.append(Cause(kind, f"{_words(kind, by[kind])}: another value gives another result", True))
+        if not proven and (sums := self._sums(Way(other_threads=True))) not in (first, None):
+            proven.append(Cause("threads of libraries", f"with {other_number_of_threads()} another result", proven=True))
+            if sums == old:
+                return [proven[0]._replace(words=f"with {other_number_of_threads()} the bytes are those of then")]
         if not proven and not likely:
-            sums = self._sums(Way(one_thread=True))
-            if sums not in (first, None):
-                same = " and with one the bytes are those of then" if sums == old else ""
-                return [
-                    Cause(
-                        "threads of libraries",
-                        f"the result depends on the number of threads of compiled libraries{same}",
-                        True,
-                    )
-                ]
             words = (
                 "runs agree with each other by now; what the earlier process had in its memory, or read unseen, was another"
             )
-            likely = [Cause("state of the process", words, False)]
+            likely = [Cause("state of the process", words, proven=False)]
         return proven + likely
 
     def _recorded(self, by: dict[str, list[Use]]) -> Iterator[Cause]:

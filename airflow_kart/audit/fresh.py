@@ -34,8 +34,8 @@ from airflow_kart.tasks.graph import Graph
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.resolution import resolve
 
-_THREADS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "RAYON", "VECLIB_MAXIMUM", "POLARS_MAX")
-_PRELOADED = ("numpy", "pandas", "pyarrow", "polars", "sklearn")
+_THREADS = ("OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "NUMEXPR_NUM", "RAYON_NUM", "VECLIB_MAXIMUM", "POLARS_MAX")
+_PRELOADED = ("numpy", "pandas", "pyarrow", "polars", "scipy", "sklearn", "matplotlib", "torch", "airflow.sdk")
 _STARTER = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from airflow_kart.audit.fresh import serve; serve()"
 
 
@@ -64,8 +64,8 @@ class Way(NamedTuple):
     """The circumstances of one experiment."""
 
     hash_seed: int = 1
-    one_thread: bool = False
-    """Whether compiled libraries get one thread."""
+    other_threads: bool = False
+    """Whether compiled libraries get another number of threads."""
     starter: int = 0
     """The number of the starter: each has other memory addresses."""
     frozen: tuple[str, ...] = ()
@@ -139,10 +139,15 @@ class Bench:
         return Ended(f"its process crashed with {words}")
 
 
+def other_number_of_threads() -> int:
+    """Return a number of threads that compiled libraries do not have by now."""
+    return 1 if os.environ.get("OMP_NUM_THREADS", str(os.cpu_count())) != "1" else 2
+
+
 def _started(way: Way) -> tuple[subprocess.Popen[bytes], Connection]:
     pipe, end = Pipe()
     with end:
-        limits = {f"{name}_{'' if 'MAX' in name else 'NUM_'}THREADS": "1" for name in _THREADS} if way.one_thread else {}
+        limits = {f"{name}_THREADS": str(other_number_of_threads()) for name in _THREADS} if way.other_threads else {}
         loaded = [name for name in _PRELOADED if name in sys.modules]
         command = [sys.executable, "-c", _STARTER, json.dumps(sys.path), str(end.fileno()), *loaded]
         surroundings = {**os.environ, **limits, "PYTHONHASHSEED": str(way.hash_seed)}

@@ -193,6 +193,8 @@ class _Verifier:
             _NotVerifiable: the artifact is not as it was made, or something that made it is gone.
         """
         targets = _own(task)
+        if not self._workspace.store.shared:
+            raise _NotVerifiable("the workspace is in the memory of this process, where no fresh process can read inputs")
         if kind_of(task).external or not targets:
             raise _NotVerifiable("nothing is made by it")
         targets = [(key, target.located()) for key, target in targets]

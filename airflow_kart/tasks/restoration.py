@@ -43,7 +43,7 @@ def restore(cls: Any, unique_id: str, given: Mapping[str, Any]) -> Any:
 
 
 class Restoration:
-    """Makes tasks from the sidecars of a workspace, found by unique id: by file name, or else by content.
+    """Makes tasks from the sidecars of a workspace and of those that it reads, by unique id: by file name, or else by content.
 
     Args:
         workspace: the workspace.
@@ -59,7 +59,8 @@ class Restoration:
         self._named: dict[str, list[str]] = {}
         self._unnamed: list[str] = []
         self._open: list[str] = []  # the tasks being restored, each for the one before
-        for uri in workspace.store.list(f"{workspace.directory.rstrip('/')}/"):
+        directories = (workspace.directory, *workspace.others)
+        for uri in (uri for each in directories for uri in workspace.store_of(each).list(f"{each.rstrip('/')}/")):
             if uri.endswith(SIDECAR_SUFFIX):
                 artifact = uri[: -len(SIDECAR_SUFFIX)]
                 ids = _UNIQUE_ID.findall(posixpath.basename(artifact))
@@ -110,7 +111,7 @@ class Restoration:
     def _find(self, cls: Any, unique_id: str) -> Sidecar:
         for artifact in (*self._named.get(unique_id, ()), *self._unnamed):
             try:
-                sidecar = read_sidecar(self._workspace.store, artifact)
+                sidecar = read_sidecar(self._workspace.store_of(artifact), artifact)
             except CorruptArtifactError:
                 continue
             if sidecar is not None and sidecar.unique_id == unique_id:

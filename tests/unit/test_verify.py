@@ -502,3 +502,18 @@ def test_the_command(planted: ModuleType, tmp_path: Path, capsys: pytest.Capture
         main(["verify", "--checksums", *here])
     assert ended.value.code == 3
     assert "Clock()" in capsys.readouterr().out
+
+
+def test_a_workspace_in_memory_is_not_verifiable(planted: ModuleType) -> None:
+    with Workspace("memory://planted"):
+        build(planted.Steady())
+        found = one(verify())
+    assert found.verdict == "not verifiable"
+    assert "in the memory of this process" in found.reason
+
+
+def test_a_read_only_overlay_is_verified_where_it_is(planted: ModuleType, tmp_path: Path) -> None:
+    make([planted.Reads()])
+    with Workspace(str(tmp_path / "own"), read_from=(str(tmp_path / "workspace"),)):
+        assert str(verify()) == "2 of 2 identical"
+        assert str(verify_checksums()).startswith("2 artifacts")
