@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
+import importlib.util
 import json
 import os
 import pickle
@@ -25,7 +25,8 @@ from typing_extensions import Self
 
 from airflow_kart.artifacts.sidecar.environment import environment
 from airflow_kart.audit.sources import Sources, Use
-from airflow_kart.exceptions import IdentityError
+from airflow_kart.exceptions import ConfigurationError, IdentityError
+from airflow_kart.identity.names import is_importable
 from airflow_kart.runtime.plan import make_plan
 from airflow_kart.runtime.runner import make_all
 from airflow_kart.runtime.session import Session
@@ -35,6 +36,8 @@ from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.resolution import resolve
 
 _THREADS = ("OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "NUMEXPR_NUM", "RAYON_NUM", "VECLIB_MAXIMUM", "POLARS_MAX")
+_INSIDE = "_AIRFLOW_KART_INSIDE_VERIFY"
+"""The environment variable of starters."""
 _PRELOADED = ("numpy", "pandas", "pyarrow", "polars", "scipy", "sklearn", "matplotlib", "torch", "airflow.sdk")
 _STARTER = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from airflow_kart.audit.fresh import serve; serve()"
 
@@ -80,8 +83,10 @@ class Job:
     unique_id: str
     then: tuple[float, str]
     """When and on which host the earlier run began."""
-    own: tuple[str, ...] = ()
+    module: tuple[str, str]
+    """Name and file of the module of the task's class."""
     known: tuple[str, ...] = ()
+    """Files of the task's inputs."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +104,17 @@ class Bench:
 
     Args:
         timeout: seconds, after which an experiment is stopped.
+
+    Raises:
+        ConfigurationError: this process is an experiment.
     """
 
     def __init__(self, timeout: float) -> None:
+        if _INSIDE in os.environ:
+            raise ConfigurationError(
+                "a module or task that is being made again calls verify() itself; put the call into a function or an operator, or "
+                "behind `if __name__ == '__main__':`"
+            )
         self._timeout = timeout
         self._starters: dict[Way, tuple[subprocess.Popen[bytes], Connection]] = {}
 
@@ -150,7 +163,7 @@ def _started(way: Way) -> tuple[subprocess.Popen[bytes], Connection]:
         limits = {f"{name}_THREADS": str(other_number_of_threads()) for name in _THREADS} if way.other_threads else {}
         loaded = [name for name in _PRELOADED if name in sys.modules]
         command = [sys.executable, "-c", _STARTER, json.dumps(sys.path), str(end.fileno()), *loaded]
-        surroundings = {**os.environ, **limits, "PYTHONHASHSEED": str(way.hash_seed)}
+        surroundings = {**os.environ, **limits, "PYTHONHASHSEED": str(way.hash_seed), _INSIDE: "1"}
         nowhere: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
         process = subprocess.Popen(command, env=surroundings, pass_fds=[end.fileno()], start_new_session=True, **nowhere)  # noqa: S603 - Python itself
     return process, pipe
@@ -196,9 +209,10 @@ def _experiment(job: Job, scratch: str, frozen: tuple[str, ...], result: str) ->
     ended = Ended("", loaded=False)
     try:
         os.setpgid(0, 0)
-        sources = Sources(frozen, job.then, job.own, (*job.known, scratch))
+        sources = Sources(frozen, job.then, job.module[1:], (*job.known, scratch))
         sources.install()
         try:
+            _load_module(*job.module)
             task, workspace, content = pickle.loads(job.pickled)
             with scratch_of(workspace, scratch):
                 if (own := resolve(task).unique_id) != job.unique_id:
@@ -214,3 +228,12 @@ def _experiment(job: Job, scratch: str, frozen: tuple[str, ...], result: str) ->
         os.replace(f"{result}.part", result)
     finally:
         os._exit(0)
+
+
+def _load_module(name: str, file: str) -> None:
+    """Load a module that the pickle names, and that was not imported through ``sys.path`` where the task comes from."""
+    if file and is_importable(name) and importlib.util.find_spec(name.partition(".")[0]) is None:
+        spec = importlib.util.spec_from_file_location(name, file)
+        if spec is not None and spec.loader is not None:
+            sys.modules[name] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(sys.modules[name])

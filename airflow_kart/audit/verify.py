@@ -219,13 +219,13 @@ class _Verifier:
         content = content_then(task, first, read.contents)
         from airflow_kart.formats.pickle import dumps
 
-        store, run = self._workspace.store, first.content.get("run") or {}
+        store, run, module = self._workspace.store, first.content.get("run") or {}, type(task).__module__
         began = dt.datetime.fromisoformat(run["started_at"]).timestamp() if run.get("started_at") else 0.0
         job = Job(
             pickled=dumps((task, self._workspace, content)),
             unique_id=task.unique_id,
             then=(began, str((first.content.get("environment") or {}).get("host") or "localhost")),
-            own=tuple(filter(None, [getattr(sys.modules.get(type(task).__module__), "__file__", None)])),
+            module=(module, str(getattr(sys.modules.get(module), "__file__", None) or "")),
             known=tuple(map(store.path, read.checksums)) if isinstance(store, KeepsFiles) else (),
         )
         return _Prepared(task, targets, there, job)

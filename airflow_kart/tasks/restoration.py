@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from airflow_kart.artifacts.sidecar import SIDECAR_SUFFIX, Sidecar, read_sidecar
@@ -14,6 +14,7 @@ from airflow_kart.exceptions import (
     MissingArtifactError,
     MissingParameterError,
     ParameterValueError,
+    StorageError,
 )
 from airflow_kart.identity.encoding import Identified
 from airflow_kart.identity.lookup import LOOKED_UP, find_class_named
@@ -59,8 +60,7 @@ class Restoration:
         self._named: dict[str, list[str]] = {}
         self._unnamed: list[str] = []
         self._open: list[str] = []  # the tasks being restored, each for the one before
-        directories = (workspace.directory, *workspace.others)
-        for uri in (uri for each in directories for uri in workspace.store_of(each).list(f"{each.rstrip('/')}/")):
+        for uri in (uri for each in (workspace.directory, *workspace.others) for uri in self._listed(each)):
             if uri.endswith(SIDECAR_SUFFIX):
                 artifact = uri[: -len(SIDECAR_SUFFIX)]
                 ids = _UNIQUE_ID.findall(posixpath.basename(artifact))
@@ -68,6 +68,13 @@ class Restoration:
                     self._named.setdefault(unique_id, []).append(artifact)
                 if not ids:
                     self._unnamed.append(artifact)
+
+    def _listed(self, directory: str) -> Iterator[str]:
+        try:
+            yield from self._workspace.store_of(directory).list(f"{directory.rstrip('/')}/")
+        except StorageError:
+            if directory == self._workspace.directory:
+                raise
 
     def restore(self, cls: Any, unique_id: str, given: Mapping[str, Any]) -> Any:
         """Return the task of a unique id; see :func:`restore`."""

@@ -517,3 +517,12 @@ def test_a_read_only_overlay_is_verified_where_it_is(planted: ModuleType, tmp_pa
     with Workspace(str(tmp_path / "own"), read_from=(str(tmp_path / "workspace"),)):
         assert str(verify()) == "2 of 2 identical"
         assert str(verify_checksums()).startswith("2 artifacts")
+
+
+def test_a_module_that_verifies_itself_does_not_go_on_for_ever(planted: ModuleType, tmp_path: Path) -> None:
+    build(planted.Steady())
+    with (tmp_path / "kart_planted.py").open("a") as file:
+        file.write("\nimport airflow_kart\nairflow_kart.verify()\n")
+    found = one(verify(planted.Steady()))
+    assert found.verdict == "not verifiable"
+    assert "calls verify() itself" in found.reason
