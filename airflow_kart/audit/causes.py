@@ -56,30 +56,31 @@ class Experiments:
         by: dict[str, list[Use]] = {}
         for use in uses:
             by.setdefault(use.source, []).append(use)
+        again = self._sums(Way())
+        other = self._sums(Way(hash_seed=2)) if again == first else None
         found: list[Cause] = []
-        if (again := self._sums(Way())) not in (first, None):
+        if again not in (first, None):
             found = self._unsteady(by)
-        elif again is not None and (other := self._sums(Way(hash_seed=2))) not in (first, None):
-            kinds = {*by} & {*FROZEN}  # a clock of seconds may have stood still until now
-            by_sources = (
-                kinds and self._frozen(kinds) == self._sums(Way(hash_seed=2, frozen=tuple(sorted(kinds)))) is not None
-            )
-            found = self._unsteady(by) if by_sources else [self._by_process(first)]
-        elif again is not None and other is not None:
+        elif other == first:
             found = self._settled(old, first, by)
+        elif other is not None:
+            kinds = {*by} & {*FROZEN}  # a clock of seconds may have stood still until now
+            by_sources = kinds and self._frozen(kinds) == self._sums(Way(hash_seed=2, frozen=tuple(sorted(kinds)))) is not None
+            found = self._unsteady(by) if by_sources else [self._by_process(first)]
         elif not self.stopped:
             found = [Cause("failure", f"a second run in a fresh process failed: {self._error}", proven=True)]
         return sorted(found, key=lambda cause: not cause.proven)
 
     def _unsteady(self, by: dict[str, list[Use]]) -> list[Cause]:
         """Return why two runs in equal circumstances differ."""
-        for kinds in dict.fromkeys((frozenset({*by} & {*FROZEN}), frozenset({*by} & {*FROZEN} | {RANDOM}))):
+        recorded = frozenset({*by} & {*FROZEN})
+        for kinds in dict.fromkeys((recorded, recorded | {RANDOM})):
             if kinds and (still := self._frozen(kinds)) is not None and still == self._frozen(kinds):
                 found = [
                     kind for kind in sorted(kinds) if len(kinds) == 1 or self._frozen(kinds - {kind}) not in (still, None)
                 ]
                 return [Cause(kind, _words(kind, by.get(kind, ())), proven=True) for kind in found or sorted(kinds)]
-        alone = [self._sums(Way(other_threads=True, frozen=tuple(sorted(kinds)))) for _ in range(2)]
+        alone = [self._sums(Way(other_threads=True, frozen=tuple(sorted(recorded)))) for _ in range(2)]
         if alone[0] is not None and alone[0] == alone[1]:
             return [Cause("threads of libraries", f"with {other_number_of_threads()} two runs agree", proven=True)]
         found_outside = list(self._outside(by))

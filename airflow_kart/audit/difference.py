@@ -84,7 +84,8 @@ def difference(
     records = before.sidecar.artifact, after.sidecar.artifact
     if records[0].sha256 == records[1].sha256:
         return Comparison(before.uri, after.uri, "identical", tuple(found))
-    if not data or (largest := max(record.bytes for record in records)) > most_bytes:
+    largest = max(record.bytes for record in records)
+    if not data or largest > most_bytes:
         note = [f"the data were not compared: {largest:,} bytes, and the limit is {most_bytes:,}"] if data else []
         return Comparison(before.uri, after.uri, "unknown", tuple(found), tuple(note))
     try:
@@ -137,7 +138,7 @@ def _parameters(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator
         one, other = before.get(name), after.get(name)
         if one is None or other is None:
             found = one or other or {}
-            sides = [
+            sides: list[Any] = [
                 None if part is None else "private" if found.get("private") else part.get("value") for part in (one, other)
             ]
             yield Difference("parameters", name, "added" if one is None else "gone", *sides)

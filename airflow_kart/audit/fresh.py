@@ -165,7 +165,7 @@ def _started(way: Way) -> tuple[subprocess.Popen[bytes], Connection]:
         command = [sys.executable, "-c", _STARTER, json.dumps(sys.path), str(end.fileno()), *loaded]
         surroundings = {**os.environ, **limits, "PYTHONHASHSEED": str(way.hash_seed), _INSIDE: "1"}
         nowhere: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-        process = subprocess.Popen(command, env=surroundings, pass_fds=[end.fileno()], start_new_session=True, **nowhere)  # noqa: S603 - Python itself
+        process: subprocess.Popen[bytes] = subprocess.Popen(command, env=surroundings, pass_fds=[end.fileno()], start_new_session=True, **nowhere)  # noqa: S603 - Python itself
     return process, pipe
 
 

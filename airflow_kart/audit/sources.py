@@ -268,7 +268,7 @@ _NO_DATA = (*_PYTHON, os.path.join(sys.prefix, ""), "/usr/share/", "/usr/lib/", 
 @functools.cache
 def _kind_of(file: str) -> str:
     if file.startswith(_KART):
-        return "kart"
+        return "kart" if file != __file__ else "own"
     if "site-packages" in file or "dist-packages" in file:
         return "library"
     if file.startswith("<frozen importlib"):

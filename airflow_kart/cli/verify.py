@@ -36,7 +36,8 @@ def verify_artifacts(workspace: Workspace, arguments: argparse.Namespace) -> int
             print(checked)
             show([vars(one) for one in checked.damaged], arguments.output) if checked.damaged else None
         return DIFFERS if checked.damaged else 0
-    if arguments.name is None and arguments.sample is None:
+    name: str | None = arguments.name
+    if name is None and arguments.sample is None:
         raise ConfigurationError("verify: name a task, or give --sample N (0 for all tasks), or --checksums")
     look_in_project()
     done, tell = 0, progress("tasks made again")
