@@ -151,7 +151,8 @@ def _parameters(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator
 
 
 def _upstream(content: Mapping[str, Any]) -> Iterator[tuple[str, Json]]:
-    for number, part in enumerate(content.get("upstream") or ()):
+    parts: list[Mapping[str, Any]] = list(content.get("upstream") or ())
+    for number, part in enumerate(parts):
         key = describe_path(tuple(part.get("key") or ()))
         name = f"{key} (asked for by run(), {number})" if part.get("dynamic") else key
         sums = [artifact.get("sha256") for artifact in part.get("artifacts") or ()]

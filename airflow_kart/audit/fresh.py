@@ -19,7 +19,7 @@ import warnings
 from dataclasses import dataclass, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from typing_extensions import Self
 
@@ -137,8 +137,9 @@ class Bench:
             self._starters[key] = _started(way)
         process, pipe = self._starters[key]
         try:
+            pipe.recv()  # the starter has started, or is ready for the next experiment
             pipe.send((job, scratch, way.frozen, result))
-            if not pipe.poll(self._timeout):
+            if late := not pipe.poll(self._timeout):
                 pipe.send(None)
             status = pipe.recv()
         except (EOFError, OSError):
@@ -146,8 +147,8 @@ class Bench:
             return Ended(f"the process that starts others ended with {process.wait()}")
         with contextlib.suppress(OSError), open(result, "rb") as file:
             return cast(Ended, pickle.load(file))
-        if status == -signal.SIGKILL:
-            return Ended(f"it was killed after {self._timeout:g} s, or by the system, short of memory")
+        if late:
+            return Ended(f"it was stopped after {self._timeout:g} s")
         words = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit code {status}"
         return Ended(f"its process crashed with {words}")
 
@@ -164,8 +165,16 @@ def _started(way: Way) -> tuple[subprocess.Popen[bytes], Connection]:
         loaded = [name for name in _PRELOADED if name in sys.modules]
         command = [sys.executable, "-c", _STARTER, json.dumps(sys.path), str(end.fileno()), *loaded]
         surroundings = {**os.environ, **limits, "PYTHONHASHSEED": str(way.hash_seed), _INSIDE: "1"}
-        nowhere: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-        process: subprocess.Popen[bytes] = subprocess.Popen(command, env=surroundings, pass_fds=[end.fileno()], start_new_session=True, **nowhere)  # noqa: S603 - Python itself
+        nowhere = subprocess.DEVNULL
+        process = subprocess.Popen(  # noqa: S603 - Python itself
+            command,
+            stdin=nowhere,
+            stdout=nowhere,
+            stderr=nowhere,
+            env=surroundings,
+            pass_fds=[end.fileno()],
+            start_new_session=True,
+        )
     return process, pipe
 
 
@@ -178,8 +187,9 @@ def serve() -> None:
     environment()  # remembers the distributions of all that is imported, for the processes to come
     with contextlib.suppress(EOFError, OSError):
         while True:
-            if (message := pipe.recv()) is None:  # the parent's patience ended at the same moment as the experiment
-                continue
+            pipe.send(None)
+            while (message := pipe.recv()) is None:  # the parent's patience ended at the same moment as the experiment
+                pass
             job, scratch, frozen, result = message
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of libraries' threads, which wait

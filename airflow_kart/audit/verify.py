@@ -1,6 +1,6 @@
 """Verification: tasks are made again in fresh processes, with the inputs and random numbers of then, and compared with their artifacts.
 
-Nothing in the workspace changes. Where bytes differ, experiments find out why: :mod:`airflow_kart.audit.causes`.
+Nothing in the workspace changes. Where bytes differ, experiments find out why: :mod:`airflow_kart.audit.experiments`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any, Literal, NamedTuple, cast
 from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.artifacts.sidecar.source import code_of
 from airflow_kart.artifacts.target import Target, TargetState
-from airflow_kart.audit.causes import Cause, Experiments, Sums
 from airflow_kart.audit.difference import Difference, data_differences
+from airflow_kart.audit.experiments import Experiments, Reason, Sums
 from airflow_kart.audit.fresh import Bench, Ended, Job, Way, scratch_of
 from airflow_kart.audit.record import Record
 from airflow_kart.audit.restored import NotAdopted, again, read_before
@@ -54,7 +54,7 @@ class Verified:
     uri: str
     reason: str = ""
     """Why the task is not verifiable, the error of a run that failed, or the causes in words."""
-    causes: tuple[Cause, ...] = ()
+    causes: tuple[Reason, ...] = ()
     """Why bytes differ, what an experiment has proven first."""
     differences: tuple[Difference, ...] = ()
     """In the data, the first ones."""
@@ -87,7 +87,7 @@ def verify(
     seed: int | None = None,
     timeout: float = 3600.0,
     patience: float = 600.0,
-    tell: Callable[[Verified], object] = lambda _verified: None,
+    tell: Callable[[int], object] = lambda _done: None,
 ) -> Verification:
     """Make tasks of the current workspace again, each in a fresh process and a scratch directory, and compare.
 
@@ -97,7 +97,7 @@ def verify(
         seed: of the choice of the sample; by default another choice each time.
         timeout: seconds, after which a run is stopped.
         patience: seconds for experiments that find out why the bytes of one task differ; 0 for none.
-        tell: is told of each task.
+        tell: is told how many tasks are done.
 
     Raises:
         ConfigurationError: the sample is no positive number.
@@ -114,7 +114,7 @@ def verify(
         results = []
         for each in chosen:
             results.append(verifier.verified(each))
-            tell(results[-1])
+            tell(len(results))
     return Verification(tuple(results))
 
 

@@ -161,6 +161,16 @@ COMMANDS = (
         implementation="airflow_kart.cli.verify:verify_artifacts",
     ),
     Command(
+        name="why",
+        help="Tell what made a task run",
+        description=(
+            "Tell why the task of an artifact ran: compare with the nearest earlier artifact of the task's class, and follow the "
+            "differences upstream to the root cause: a parameter, code, a key, a file, a rerun."
+        ),
+        arguments=(Argument("name", metavar="NAME", help=_NAME), *_WORKSPACE, *_OUTPUT),
+        implementation="airflow_kart.cli.why:explain",
+    ),
+    Command(
         name="uploads",
         help="List or abort the uploads that killed processes left behind",
         description=(

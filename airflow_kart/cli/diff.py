@@ -11,12 +11,12 @@ from airflow_kart.audit.difference import Comparison, difference, pairs
 from airflow_kart.audit.record import Record
 from airflow_kart.cli.artifacts import found_by, newest
 from airflow_kart.cli.output import progress, show, show_document
+from airflow_kart.cli.why import MACHINES
 from airflow_kart.exceptions import ConfigurationError, MissingArtifactError
 from airflow_kart.storage.workspace import Workspace
 
 DIFFERS = 3
 """The exit code where data differ."""
-_MACHINES = ("json", "yaml")
 
 
 def show_differences(workspace: Workspace, arguments: argparse.Namespace) -> int:
@@ -37,7 +37,7 @@ def show_differences(workspace: Workspace, arguments: argparse.Namespace) -> int
         else:
             raise ConfigurationError("diff: name one or two artifacts, or give two --runs or two --days")
         found = difference(before, after, data=not arguments.no_data, rows=arguments.rows)
-    if arguments.output in _MACHINES:
+    if arguments.output in MACHINES:
         show_document(dataclasses.asdict(found), arguments.output)
     else:
         rows = [vars(one) for one in found.differences]
@@ -71,7 +71,7 @@ def _of_many(workspace: Workspace, arguments: argparse.Namespace) -> int:
             documents.append({"task": str(before or after), "data": words})
             rows.append({"task": str(before or after), "data": words, "differences": ""})
         tell(number, len(matched))
-    if arguments.output in _MACHINES:
+    if arguments.output in MACHINES:
         show_document(documents, arguments.output)
     else:
         show(rows, arguments.output)

@@ -12,11 +12,11 @@ from airflow_kart.audit.verify import verify
 from airflow_kart.cli.artifacts import found_by, newest
 from airflow_kart.cli.classes import look_in_project
 from airflow_kart.cli.diff import DIFFERS
-from airflow_kart.cli.output import progress, seconds_text, show, show_document
+from airflow_kart.cli.output import progress, show, show_document
+from airflow_kart.cli.why import MACHINES
 from airflow_kart.exceptions import ConfigurationError
+from airflow_kart.runtime.tally import in_words
 from airflow_kart.storage.workspace import Workspace
-
-_MACHINES = ("json", "yaml")
 
 
 def verify_artifacts(workspace: Workspace, arguments: argparse.Namespace) -> int:
@@ -25,45 +25,34 @@ def verify_artifacts(workspace: Workspace, arguments: argparse.Namespace) -> int
     Raises:
         ConfigurationError: neither a name nor a sample is given.
     """
-    machine = arguments.output in _MACHINES
+    name, output = arguments.name, arguments.output
+    asked = found_by(workspace, name, arguments)
     if arguments.checksums:
-        tell = progress("artifacts read")
         with workspace:
-            checked = verify_checksums(found_by(workspace, arguments.name, arguments), mark=arguments.mark, tell=tell)
-        if machine:
-            show_document(dataclasses.asdict(checked), arguments.output)
+            checked = verify_checksums(asked, mark=arguments.mark, tell=progress("artifacts read"))
+        if output in MACHINES:
+            show_document(dataclasses.asdict(checked), output)
         else:
             print(checked)
-            show([vars(one) for one in checked.damaged], arguments.output) if checked.damaged else None
+            if checked.damaged:
+                show([vars(one) for one in checked.damaged], output)
         return DIFFERS if checked.damaged else 0
-    name: str | None = arguments.name
-    if name is None and arguments.sample is None:
+    if not name and arguments.sample is None:
         raise ConfigurationError("verify: name a task, or give --sample N (0 for all tasks), or --checksums")
     look_in_project()
-    done, tell = 0, progress("tasks made again")
-
-    def told(_verified: object) -> None:
-        nonlocal done
-        done += 1
-        tell(done)
-
-    with workspace, contextlib.redirect_stdout(sys.stderr):
-        chosen = (
-            [newest(workspace, arguments.name)]
-            if arguments.sample is None
-            else found_by(workspace, arguments.name, arguments)
+    with workspace, contextlib.redirect_stdout(sys.stderr):  # of modules
+        found = verify(
+            [newest(workspace, name)] if arguments.sample is None else asked,
+            sample=arguments.sample or None,
+            seed=arguments.seed,
+            timeout=arguments.timeout.total_seconds(),
+            patience=arguments.patience.total_seconds(),
+            tell=progress("tasks made again"),
         )
-        more = {"timeout": arguments.timeout.total_seconds(), "patience": arguments.patience.total_seconds()}
-        found = verify(chosen, sample=arguments.sample or None, seed=arguments.seed, tell=told, **more)
-    if machine:
-        show_document(
-            {"summary": str(found), "results": [dataclasses.asdict(one) for one in found.results]}, arguments.output
-        )
+    if output in MACHINES:
+        show_document({"summary": str(found), "results": [dataclasses.asdict(one) for one in found.results]}, output)
     else:
-        rows = [
-            {"verdict": one.verdict, "task": one.task, "took": seconds_text(one.seconds), "reason": one.reason}
-            for one in found.results
-        ]
-        show(rows, arguments.output, right=["took"])
+        rows = [(one.verdict, one.task, in_words(one.seconds), one.reason) for one in found.results]
+        show([dict(zip(("verdict", "task", "took", "reason"), row, strict=True)) for row in rows], output, right=["took"])
         print(found)
     return DIFFERS if any(one.verdict in ("differs", "failed") for one in found.results) else 0

@@ -406,19 +406,14 @@ def test_a_steady_task_is_identical_with_its_inputs_outputs_and_random_numbers(p
     assert one(verify(planted.Private(token="none"))).verdict == "identical"
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "workspace").rglob("[!.]*") if ".kart-" not in str(path)}
     assert after == before
-    told: list[Verified] = []
+    told: list[int] = []
     sample = verify(sample=3, seed=1, tell=told.append)
     assert len({one.task.partition("(")[0] for one in sample.results}) == 3
-    assert told == list(sample.results)
+    assert told == [1, 2, 3]
 
 
 def test_what_is_not_verifiable_says_why(planted: ModuleType, tmp_path: Path) -> None:
     make([planted.Reads(), planted.Asks(), planted.Steady(), planted.Clock()])
-    verdicts = {}
-
-    def tell(verified: Verified) -> None:
-        verdicts[verified.task.partition("(")[0]] = (verified.verdict, verified.reason)
-
     build(planted.Input(value=5))
     for value in (1, 5):
         path = Path(planted.Input(value=value).output().uri)
@@ -428,7 +423,7 @@ def test_what_is_not_verifiable_says_why(planted: ModuleType, tmp_path: Path) ->
     (tmp_path / "kart_planted.py").write_text(text)
     sys.modules.pop("kart_planted")
     importlib.invalidate_caches()
-    verify(tell=tell)
+    verdicts = {each.task.partition("(")[0]: (each.verdict, each.reason) for each in verify().results}
     assert verdicts.pop("Clock")[1].startswith("there is no class kart_planted.Clock here")
     assert "its code has changed since: kart_planted.Steady.run" in verdicts.pop("Steady")[1]
     assert verdicts["Reads"][0] == "not verifiable"
@@ -450,7 +445,7 @@ def test_a_run_that_fails_crashes_or_hangs_is_a_result(planted: ModuleType, tmp_
     assert found == {
         "Fails": ("failed", "ValueError: planted"),
         "Crashes": ("failed", "its process crashed with signal SIGSEGV"),
-        "Hangs": ("failed", "it was killed after 1.5 s, or by the system, short of memory"),
+        "Hangs": ("failed", "it was stopped after 1.5 s"),
         "Steady": ("identical", ""),
     }
 

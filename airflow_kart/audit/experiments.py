@@ -19,7 +19,7 @@ Sums = tuple[str, ...]
 _MOST_NAMED = 3
 
 
-class Cause(NamedTuple):
+class Reason(NamedTuple):
     """One reason why a task, made again, has other bytes."""
 
     kind: str
@@ -45,7 +45,7 @@ class Experiments:
         self.stopped = False
         """Whether the patience ended before the experiments did."""
 
-    def causes(self, old: Sums, first: Sums, uses: Sequence[Use]) -> list[Cause]:
+    def causes(self, old: Sums, first: Sums, uses: Sequence[Use]) -> list[Reason]:
         """Return the causes, proven ones first.
 
         Args:
@@ -58,20 +58,22 @@ class Experiments:
             by.setdefault(use.source, []).append(use)
         again = self._sums(Way())
         other = self._sums(Way(hash_seed=2)) if again == first else None
-        found: list[Cause] = []
+        found: list[Reason] = []
         if again not in (first, None):
             found = self._unsteady(by)
         elif other == first:
             found = self._settled(old, first, by)
         elif other is not None:
             kinds = {*by} & {*FROZEN}  # a clock of seconds may have stood still until now
-            by_sources = kinds and self._frozen(kinds) == self._sums(Way(hash_seed=2, frozen=tuple(sorted(kinds)))) is not None
+            by_sources = (
+                kinds and self._frozen(kinds) == self._sums(Way(hash_seed=2, frozen=tuple(sorted(kinds)))) is not None
+            )
             found = self._unsteady(by) if by_sources else [self._by_process(first)]
         elif not self.stopped:
-            found = [Cause("failure", f"a second run in a fresh process failed: {self._error}", proven=True)]
+            found = [Reason("failure", f"a second run in a fresh process failed: {self._error}", proven=True)]
         return sorted(found, key=lambda cause: not cause.proven)
 
-    def _unsteady(self, by: dict[str, list[Use]]) -> list[Cause]:
+    def _unsteady(self, by: dict[str, list[Use]]) -> list[Reason]:
         """Return why two runs in equal circumstances differ."""
         recorded = frozenset({*by} & {*FROZEN})
         for kinds in dict.fromkeys((recorded, recorded | {RANDOM})):
@@ -79,30 +81,30 @@ class Experiments:
                 found = [
                     kind for kind in sorted(kinds) if len(kinds) == 1 or self._frozen(kinds - {kind}) not in (still, None)
                 ]
-                return [Cause(kind, _words(kind, by.get(kind, ())), proven=True) for kind in found or sorted(kinds)]
+                return [Reason(kind, _words(kind, by.get(kind, ())), proven=True) for kind in found or sorted(kinds)]
         alone = [self._sums(Way(other_threads=True, frozen=tuple(sorted(recorded)))) for _ in range(2)]
         if alone[0] is not None and alone[0] == alone[1]:
-            return [Cause("threads of libraries", f"with {other_number_of_threads()} two runs agree", proven=True)]
+            return [Reason("threads of libraries", f"with {other_number_of_threads()} two runs agree", proven=True)]
         found_outside = list(self._outside(by))
         if THREADS in by:
-            found_outside.append(Cause(THREADS, _words(THREADS, by[THREADS]), proven=False))
+            found_outside.append(Reason(THREADS, _words(THREADS, by[THREADS]), proven=False))
         return found_outside or [
-            Cause("unknown", "two runs differ, and nothing that was recorded explains why", proven=False)
+            Reason("unknown", "two runs differ, and nothing that was recorded explains why", proven=False)
         ]
 
-    def _by_process(self, first: Sums) -> Cause:
+    def _by_process(self, first: Sums) -> Reason:
         """Return why two runs in processes of other hash seeds differ, although two in alike processes agree."""
         if self._sums(Way(starter=1)) == first:
             words = (
                 "with the same PYTHONHASHSEED two runs agree, with another not: run() depends on hash(), or on a set's order"
             )
-            return Cause("order of sets", f"{words}; sort what comes out of a set", True)
+            return Reason("order of sets", f"{words}; sort what comes out of a set", True)
         words = (
             "each process gives another result: run() depends on id(), or on the repr() of objects that shows their address"
         )
-        return Cause("memory address", words, True)
+        return Reason("memory address", words, True)
 
-    def _settled(self, old: Sums, first: Sums, by: dict[str, list[Use]]) -> list[Cause]:
+    def _settled(self, old: Sums, first: Sums, by: dict[str, list[Use]]) -> list[Reason]:
         """Return why a task that always has the same result by now had another one earlier."""
         proven, likely = [], list(self._recorded(by))
         for kind in [kind for kind in FROZEN if kind in by]:
@@ -110,38 +112,38 @@ class Experiments:
             if self.stopped:
                 break
             if sums == old:
-                return [Cause(kind, f"{_words(kind, by[kind])}: with the value of then the bytes are those of then", True)]
+                return [Reason(kind, f"{_words(kind, by[kind])}: with the value of then the bytes are those of then", True)]
             if sums != first:
-                proven.append(Cause(kind, f"{_words(kind, by[kind])}: another value gives another result", True))
+                proven.append(Reason(kind, f"{_words(kind, by[kind])}: another value gives another result", True))
         if not proven and (sums := self._sums(Way(other_threads=True))) not in (first, None):
-            proven.append(Cause("threads of libraries", f"with {other_number_of_threads()} another result", proven=True))
+            proven.append(Reason("threads of libraries", f"with {other_number_of_threads()} another result", proven=True))
             if sums == old:
                 return [proven[0]._replace(words=f"with {other_number_of_threads()} the bytes are those of then")]
         if not proven and not likely:
             words = (
                 "runs agree with each other by now; what the earlier process had in its memory, or read unseen, was another"
             )
-            likely = [Cause("state of the process", words, proven=False)]
+            likely = [Reason("state of the process", words, proven=False)]
         return proven + likely
 
-    def _recorded(self, by: dict[str, list[Use]]) -> Iterator[Cause]:
+    def _recorded(self, by: dict[str, list[Use]]) -> Iterator[Reason]:
         """Return what the sidecars, and the times of files, tell."""
         different = list(sidecar_differences(self._then, self._now))
         python = [one for one in different if one.section == "environment" and one.name in ("python", "implementation")]
         if python:
-            yield Cause("Python", "; ".join(f"{one.name} {one.before} then, {one.after} now" for one in python), False)
+            yield Reason("Python", "; ".join(f"{one.name} {one.before} then, {one.after} now" for one in python), False)
         packages = [one for one in different if one.section == "packages" and one.change == "changed"]  # not: imported too
         if packages:
-            yield Cause("packages", _several([f"{one.name} {one.before} then, {one.after} now" for one in packages]), False)
+            yield Reason("packages", _several([f"{one.name} {one.before} then, {one.after} now" for one in packages]), False)
         yield from self._outside(by)
 
-    def _outside(self, by: dict[str, list[Use]]) -> Iterator[Cause]:
+    def _outside(self, by: dict[str, list[Use]]) -> Iterator[Reason]:
         """Return what came from outside: connections, programs, and files that have changed since."""
-        yield from (Cause(kind, _words(kind, by[kind]), proven=False) for kind in (NETWORK, COMMAND) if kind in by)
+        yield from (Reason(kind, _words(kind, by[kind]), proven=False) for kind in (NETWORK, COMMAND) if kind in by)
         made_at = dt.datetime.fromisoformat(self._then.published_at).timestamp() if self._then.published_at else 0.0
         newer = [use for use in by.get(FILE, ()) if _changed_at(use.name) > made_at]
         if newer:
-            yield Cause(FILE, f"{_words(FILE, newer)}: no input, and changed since", proven=False)
+            yield Reason(FILE, f"{_words(FILE, newer)}: no input, and changed since", proven=False)
 
     def _frozen(self, kinds: Collection[str]) -> Sums | None:
         return self._sums(Way(frozen=tuple(sorted(kinds))))

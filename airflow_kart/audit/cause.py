@@ -1,0 +1,83 @@
+"""Causes: why a task runs, or ran, followed upstream to the root."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One reason why a task runs."""
+
+    kind: str
+    """``first``, ``parameter``, ``key``, ``class``, ``namespace``, ``code``, ``code_version``, ``package``, ``upstream``, ``input``,
+    ``external``, ``missing``, ``damaged``, ``interrupted``, ``requested``, ``output``, ``format``, ``workspace`` or ``unknown``."""
+    task: str
+    """The task that the reason is about, in words."""
+    words: str
+    before: Any = None
+    after: Any = None
+    lines: tuple[str, ...] = ()
+    """Changed lines of code, as a diff."""
+    because: tuple[Cause, ...] = ()
+    """The causes of this cause, for an ``upstream``."""
+
+    def roots(self) -> Iterator[Cause]:
+        """Return the causes that have no further cause."""
+        if not self.because:
+            yield self
+        for cause in self.because:
+            yield from cause.roots()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the cause as JSON, with its own causes."""
+        return {
+            "kind": self.kind,
+            "task": self.task,
+            "words": self.words,
+            "before": self.before,
+            "after": self.after,
+            "lines": list(self.lines),
+            "because": [cause.as_json() for cause in self.because],
+        }
+
+
+@dataclass(frozen=True)
+class Why:
+    """The answer: what makes a task run, or made it run."""
+
+    task: str
+    """The task in words."""
+    unique_id: str
+    runs: bool
+    """Whether the task runs, or ran; else its artifact is, or was, there already."""
+    words: str
+    """In one sentence, without the causes."""
+    compared_with: str | None = None
+    """The uri of the nearest artifact of the task's class, which differences are counted from."""
+    causes: tuple[Cause, ...] = ()
+
+    @property
+    def roots(self) -> tuple[Cause, ...]:
+        """The root causes, each once."""
+        return tuple(dict.fromkeys(root for cause in self.causes for root in cause.roots()))
+
+    @property
+    def in_one_line(self) -> str:
+        """The root causes in a line, each with its task unless that is the asked one."""
+        told = [root.words if root.task == self.task else f"{root.task}: {root.words}" for root in self.roots]
+        return "; ".join(told) or self.words
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the answer as JSON."""
+        return {
+            "task": self.task,
+            "unique_id": self.unique_id,
+            "runs": self.runs,
+            "words": self.words,
+            "compared_with": self.compared_with,
+            "roots": [root.as_json() for root in self.roots],
+            "causes": [cause.as_json() for cause in self.causes],
+        }
