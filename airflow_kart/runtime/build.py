@@ -81,6 +81,8 @@ def build(
         plan = make_plan(graph, rerun=again, remember=True)
         for line in plan.changed_code():
             logger.warning("%s; rerun= makes it again, on_changed_code= says what becomes of it without being asked", line)
+        for line in plan.made_elsewhere():
+            logger.warning("%s", line)
         made_again: set[str] = set()
         while True:
             try:
