@@ -38,7 +38,9 @@ from airflow_kart.tasks.resolution import resolve
 _THREADS = ("OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "NUMEXPR_NUM", "RAYON_NUM", "VECLIB_MAXIMUM", "POLARS_MAX")
 _INSIDE = "_AIRFLOW_KART_INSIDE_VERIFY"
 """The environment variable of starters."""
-_PRELOADED = ("numpy", "pandas", "pyarrow", "polars", "scipy", "sklearn", "matplotlib", "torch", "airflow.sdk")
+_PRELOADED = ("numpy", "pandas", "pyarrow", "polars", "scipy", "sklearn", "matplotlib", "torch", "airflow.sdk", "boto3")
+_PRELOADED_PARTS = ("airflow_kart.", "airflow.providers.", "google.cloud.storage")
+"""Installed packages that starters import if the parent has: the processes to come need not."""
 _STARTER = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from airflow_kart.audit.fresh import serve; serve()"
 
 
@@ -162,7 +164,7 @@ def _started(way: Way) -> tuple[subprocess.Popen[bytes], Connection]:
     pipe, end = Pipe()
     with end:
         limits = {f"{name}_THREADS": str(other_number_of_threads()) for name in _THREADS} if way.other_threads else {}
-        loaded = [name for name in _PRELOADED if name in sys.modules]
+        loaded = [name for name in sys.modules if name in _PRELOADED or name.startswith(_PRELOADED_PARTS)]
         command = [sys.executable, "-c", _STARTER, json.dumps(sys.path), str(end.fileno()), *loaded]
         surroundings = {**os.environ, **limits, "PYTHONHASHSEED": str(way.hash_seed), _INSIDE: "1"}
         nowhere = subprocess.DEVNULL
@@ -181,8 +183,9 @@ def _started(way: Way) -> tuple[subprocess.Popen[bytes], Connection]:
 def serve() -> None:
     """Fork for each experiment, until the parent closes the pipe."""
     pipe = Connection(int(sys.argv[2]))
-    for name in ("airflow_kart.formats.pickle", *sys.argv[3:]):
-        importlib.import_module(name)
+    for name in sys.argv[3:]:
+        with contextlib.suppress(Exception):  # a module that was made, and not imported
+            importlib.import_module(name)
     gc.freeze()  # a collection in a process to come would copy the memory
     environment()  # remembers the distributions of all that is imported, for the processes to come
     with contextlib.suppress(EOFError, OSError):
