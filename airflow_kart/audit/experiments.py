@@ -65,9 +65,8 @@ class Experiments:
             found = self._settled(old, first, by)
         elif other is not None:
             kinds = {*by} & {*FROZEN}  # a clock of seconds may have stood still until now
-            by_sources = (
-                kinds and self._frozen(kinds) == self._sums(Way(hash_seed=2, frozen=tuple(sorted(kinds)))) is not None
-            )
+            still = self._frozen(kinds) if kinds else None
+            by_sources = still is not None and still == self._sums(Way(hash_seed=2, frozen=tuple(sorted(kinds))))
             found = self._unsteady(by) if by_sources else [self._by_process(first)]
         elif not self.stopped:
             found = [Reason("failure", f"a second run in a fresh process failed: {self._error}", proven=True)]
@@ -78,31 +77,24 @@ class Experiments:
         recorded = frozenset({*by} & {*FROZEN})
         for kinds in dict.fromkeys((recorded, recorded | {RANDOM})):
             if kinds and (still := self._frozen(kinds)) is not None and still == self._frozen(kinds):
-                found = [
-                    kind for kind in sorted(kinds) if len(kinds) == 1 or self._frozen(kinds - {kind}) not in (still, None)
-                ]
+                alone = len(kinds) == 1
+                found = [kind for kind in sorted(kinds) if alone or self._frozen(kinds - {kind}) not in (still, None)]
                 return [Reason(kind, _words(kind, by.get(kind, ())), proven=True) for kind in found or sorted(kinds)]
-        alone = [self._sums(Way(other_threads=True, frozen=tuple(sorted(recorded)))) for _ in range(2)]
-        if alone[0] is not None and alone[0] == alone[1]:
+        pair = [self._sums(Way(other_threads=True, frozen=tuple(sorted(recorded)))) for _ in range(2)]
+        if pair[0] is not None and pair[0] == pair[1]:
             return [Reason("threads of libraries", f"with {other_number_of_threads()} two runs agree", proven=True)]
         found_outside = list(self._outside(by))
         if THREADS in by:
             found_outside.append(Reason(THREADS, _words(THREADS, by[THREADS]), proven=False))
-        return found_outside or [
-            Reason("unknown", "two runs differ, and nothing that was recorded explains why", proven=False)
-        ]
+        return found_outside or [Reason("unknown", "two runs differ, and nothing that was recorded tells why", proven=False)]
 
     def _by_process(self, first: Sums) -> Reason:
         """Return why two runs in processes of other hash seeds differ, although two in alike processes agree."""
         if self._sums(Way(starter=1)) == first:
-            words = (
-                "with the same PYTHONHASHSEED two runs agree, with another not: run() depends on hash(), or on a set's order"
-            )
-            return Reason("order of sets", f"{words}; sort what comes out of a set", True)
-        words = (
-            "each process gives another result: run() depends on id(), or on the repr() of objects that shows their address"
-        )
-        return Reason("memory address", words, True)
+            words = "another PYTHONHASHSEED gives another result: run() depends on hash(), or on a set's order; sort sets"
+            return Reason("order of sets", words, proven=True)
+        words = "each process gives another result: run() depends on id(), or on a repr() that shows an object's address"
+        return Reason("memory address", words, proven=True)
 
     def _settled(self, old: Sums, first: Sums, by: dict[str, list[Use]]) -> list[Reason]:
         """Return why a task that always has the same result by now had another one earlier."""
@@ -120,9 +112,7 @@ class Experiments:
             if sums == old:
                 return [proven[0]._replace(words=f"with {other_number_of_threads()} the bytes are those of then")]
         if not proven and not likely:
-            words = (
-                "runs agree with each other by now; what the earlier process had in its memory, or read unseen, was another"
-            )
+            words = "runs agree by now; what the earlier process had in its memory, or read unseen, was another"
             likely = [Reason("state of the process", words, proven=False)]
         return proven + likely
 

@@ -6,6 +6,7 @@ Nothing in the workspace changes. Where bytes differ, experiments find out why: 
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import os
 import random
 import shutil
@@ -106,9 +107,8 @@ def verify(
     if sample is not None and sample < 1:
         raise ConfigurationError(f"verify(sample={sample!r}): give the number of tasks to make again, at least 1")
     with Workspace.current() as workspace, one_walk(), Bench(timeout) as bench:
-        found: Iterable[Any] = (
-            workspace.artifacts() if tasks is None else [tasks] if isinstance(tasks, TaskOnKart) else tasks
-        )
+        given: Iterable[Any] | None = [tasks] if isinstance(tasks, TaskOnKart) else tasks
+        found = workspace.artifacts() if given is None else given
         chosen = _one_each(found) if sample is None else sampled(found, sample, seed)
         verifier = _Verifier(workspace, bench, patience)
         results = []
@@ -123,18 +123,12 @@ def sampled(found: Iterable[Any], count: int, seed: int | None = None) -> list[A
     chance = random.Random(seed)
     classes: dict[str, list[Any]] = {}
     for each in _one_each(found):
-        name = each.task_class if isinstance(each, Record) else type(each).__qualname__
-        classes.setdefault(str(name), []).append(each)
+        classes.setdefault(each.task_class if isinstance(each, Record) else type(each).__qualname__, []).append(each)
     for each in classes.values():
         each.sort(key=lambda one: str(one.unique_id))
         chance.shuffle(each)
-    chosen: list[Any] = []
-    while len(chosen) < count and classes:
-        for name in list(classes)[: count - len(chosen)]:
-            chosen.append(classes[name].pop())
-            if not classes[name]:
-                del classes[name]
-    return chosen
+    turns = itertools.zip_longest(*classes.values())
+    return [each for turn in turns for each in turn if each is not None][:count]
 
 
 def _one_each(found: Iterable[Any]) -> Iterator[Any]:
@@ -238,9 +232,8 @@ class _Verifier:
         """
         described = task_parts(task, {}, Redaction(task))["task"]["parameters"]
         for name, part in (sidecar.content["task"].get("parameters") or {}).items():
-            if part.get("private") and (
-                part.get("digest") is None or described.get(name, {}).get("digest") != part["digest"]
-            ):
+            known = part.get("digest")
+            if part.get("private") and (known is None or described.get(name, {}).get("digest") != known):
                 raise _NotVerifiable(f"its parameter {name} is private, so no sidecar has its value; give the task itself")
 
     def _compared(self, result: Verified, prepared: _Prepared, scratch: str) -> Verified:
@@ -252,7 +245,7 @@ class _Verifier:
             return replace(result, verdict="failed" if ended.loaded else "not verifiable", reason=redact(ended.error or ""))
         if _inputs(made[0]) != _inputs(prepared.sidecars[0]):
             return replace(
-                result, reason="it read other inputs than then: run() asked for other tasks, or they have other bytes now"
+                result, reason="it read other inputs than then: run() asked for others, or they have other bytes now"
             )
         first: Sums = tuple(sidecar.artifact.sha256 for sidecar in made)
         if first == old:
@@ -270,11 +263,10 @@ class _Verifier:
 
         experiments = Experiments(make, (prepared.sidecars[0], made[0]), self._patience)
         causes = [cause._replace(words=redact(cause.words)) for cause in experiments.causes(old, first, ended.uses)]
-        stopped = ["the patience ended before the experiments"] if experiments.stopped else []
-        reason = "; ".join(
-            [*(f"{'' if one.proven else 'likely '}{one.kind}: {one.words}" for one in causes), *stopped, *notes]
-        )
+        told = [f"{'' if one.proven else 'likely '}{one.kind}: {one.words}" for one in causes]
+        told += ["the patience ended before the experiments"] if experiments.stopped else []
         verdict: Verdict = "equal" if differences == [] else "differs"
+        reason = "; ".join([*told, *notes])
         return replace(result, verdict=verdict, reason=reason, causes=tuple(causes), differences=tuple(differences or ()))
 
     def _make(self, prepared: _Prepared, scratch: str, way: Way) -> tuple[list[Sidecar] | None, Ended]:

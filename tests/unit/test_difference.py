@@ -354,6 +354,6 @@ def test_the_command_compares_two_days(workspace: Workspace, capsys: pytest.Capt
     found = json.loads(capsys.readouterr().out)
     assert [one["data"] for one in found] == ["identical", "identical", "only in the second"]
     assert command(workspace, "diff", "--days", "2013-03-01", "2013-03-02") == 3
-    assert "parameters: day; seeds: value" in capsys.readouterr().out
+    assert "equal bytes; parameters: day; seeds: value" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="no artifact of nothing"):
         main(["diff", "--runs", "nothing", "nobody", "-w", workspace.directory])
