@@ -6,7 +6,7 @@ import datetime as dt
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.audit.difference import sidecar_differences
@@ -19,7 +19,8 @@ Sums = tuple[str, ...]
 _MOST_NAMED = 3
 
 
-class Reason(NamedTuple):
+@dataclass(frozen=True)
+class Reason:
     """One reason why a task, made again, has other bytes."""
 
     kind: str
@@ -110,7 +111,7 @@ class Experiments:
         if not proven and (sums := self._sums(Way(other_threads=True))) not in (first, None):
             proven.append(Reason("threads of libraries", f"with {other_number_of_threads()} another result", proven=True))
             if sums == old:
-                return [proven[0]._replace(words=f"with {other_number_of_threads()} the bytes are those of then")]
+                return [replace(proven[0], words=f"with {other_number_of_threads()} the bytes are those of then")]
         if not proven and not likely:
             words = "runs agree by now; what the earlier process had in its memory, or read unseen, was another"
             likely = [Reason("state of the process", words, proven=False)]

@@ -262,7 +262,7 @@ class _Verifier:
             return (None if found is None else tuple(one.artifact.sha256 for one in found)), ended
 
         experiments = Experiments(make, (prepared.sidecars[0], made[0]), self._patience)
-        causes = [cause._replace(words=redact(cause.words)) for cause in experiments.causes(old, first, ended.uses)]
+        causes = [replace(cause, words=redact(cause.words)) for cause in experiments.causes(old, first, ended.uses)]
         told = [f"{'' if one.proven else 'likely '}{one.kind}: {one.words}" for one in causes]
         told += ["the patience ended before the experiments"] if experiments.stopped else []
         verdict: Verdict = "equal" if differences == [] else "differs"

@@ -488,6 +488,10 @@ def test_the_command(planted: ModuleType, tmp_path: Path, capsys: pytest.Capture
     found = json.loads(capsys.readouterr().out)
     assert found["summary"] == "2 of 3 identical; 1 differs"
     assert sorted(one["verdict"] for one in found["results"]) == ["differs", "identical", "identical"]
+    with pytest.raises(SystemExit):
+        main(["verify", "Clock", "-o", "json", *here])
+    (cause,) = json.loads(capsys.readouterr().out)["results"][0]["causes"]
+    assert (cause["kind"], cause["proven"]) == ("time", True)
     with pytest.raises(SystemExit, match="name a task, or give --sample"):
         main(["verify", *here])
     main(["verify", "--checksums", *here])
