@@ -18,6 +18,7 @@ from airflow_kart.identity.code import changed_parts
 from airflow_kart.tasks.nesting import describe_path
 
 Section = Literal["task", "parameters", "upstream", "code", "environment", "packages", "seeds", "data"]
+ONLY_ONE = "imported by one run only"
 _PAIRED_ONE_BY_ONE = 200
 _MOST_BYTES = 1 << 30
 
@@ -117,7 +118,12 @@ def sidecar_differences(before: Sidecar, after: Sidecar) -> Iterator[Difference]
     environments = [_part(content, "environment") for content in (one, other)]
     names = ("python", "implementation", "platform", "host")
     yield from _changed("environment", *({name: found.get(name) for name in names} for found in environments))
-    yield from _changed("packages", *(_part(found, "packages") for found in environments))
+    packages = [_part(found, "packages") for found in environments]
+    both = packages[0].keys() & packages[1].keys()
+    yield from _changed("packages", *({name: found[name] for name in found if name in both} for found in packages))
+    alone = [", ".join(name for name in found if name not in both) for found in packages]
+    if any(alone):
+        yield Difference("packages", ONLY_ONE, "changed", *alone)
     seeds = [_part(_part(content, "run"), "seed") for content in (one, other)]
     yield from _changed("seeds", *({name: seed[name] for name in ("value", "functions") if name in seed} for seed in seeds))
 
@@ -155,8 +161,9 @@ def _upstream(content: Mapping[str, Any]) -> Iterator[tuple[str, Json]]:
     for number, part in enumerate(parts):
         key = describe_path(tuple(part.get("key") or ()))
         name = f"{key} (asked for by run(), {number})" if part.get("dynamic") else key
-        sums = [artifact.get("sha256") for artifact in part.get("artifacts") or ()]
-        yield name, {"class": part.get("class"), "unique_id": part.get("unique_id"), "sha256": sums}
+        yield f"{name} class", part.get("class")
+        yield f"{name} unique id", part.get("unique_id")
+        yield f"{name} sha256", ", ".join(str(artifact.get("sha256")) for artifact in part.get("artifacts") or ())
 
 
 def _code(before: Sidecar, after: Sidecar) -> Iterator[Difference]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from airflow_kart.artifacts.sidecar import Sidecar
-from airflow_kart.audit.difference import sidecar_differences
+from airflow_kart.audit.difference import ONLY_ONE, sidecar_differences
 from airflow_kart.audit.fresh import Ended, Way, other_number_of_threads
 from airflow_kart.audit.sources import COMMAND, FILE, FROZEN, NETWORK, RANDOM, THREADS, Use
 
@@ -123,7 +123,7 @@ class Experiments:
         python = [one for one in different if one.section == "environment" and one.name in ("python", "implementation")]
         if python:
             yield Reason("Python", "; ".join(f"{one.name} {one.before} then, {one.after} now" for one in python), False)
-        packages = [one for one in different if one.section == "packages" and one.change == "changed"]  # not: imported too
+        packages = [one for one in different if one.section == "packages" and one.name != ONLY_ONE]
         if packages:
             yield Reason("packages", _several([f"{one.name} {one.before} then, {one.after} now" for one in packages]), False)
         yield from self._outside(by)

@@ -166,7 +166,14 @@ def _started(way: Way) -> tuple[subprocess.Popen[bytes], Connection]:
         limits = {f"{name}_THREADS": str(other_number_of_threads()) for name in _THREADS} if way.other_threads else {}
         loaded = [name for name in sys.modules if name in _PRELOADED or name.startswith(_PRELOADED_PARTS)]
         command = [sys.executable, "-c", _STARTER, json.dumps(sys.path), str(end.fileno()), *loaded]
-        surroundings = {**os.environ, **limits, "PYTHONHASHSEED": str(way.hash_seed), _INSIDE: "1"}
+        # Threads that wait for each other on a busy machine had better sleep: no result depends on that.
+        surroundings = {
+            "OMP_WAIT_POLICY": "PASSIVE",
+            **os.environ,
+            **limits,
+            "PYTHONHASHSEED": str(way.hash_seed),
+            _INSIDE: "1",
+        }
         nowhere = subprocess.DEVNULL
         process = subprocess.Popen(  # noqa: S603 - Python itself
             command,

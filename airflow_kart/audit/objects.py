@@ -70,8 +70,8 @@ class _Walk:
         elif isinstance(before, AbstractSet):
             yield from (Delta(f"{path}{{}}", "gone", shown(one)) for one in _sorted(before - after))
             yield from (Delta(f"{path}{{}}", "added", None, shown(one)) for one in _sorted(after - before))
-        elif _is_array(before):
-            yield from self._of_arrays(path, before, after)
+        elif (arrays := [_array_of(value) for value in (before, after)]) and not any(array is None for array in arrays):
+            yield from self._of_arrays(path, *arrays)
         elif isinstance(before, (types.FunctionType, types.MethodType)):
             codes = [
                 (one.__module__, one.__qualname__, one.__code__.co_code, one.__code__.co_consts) for one in (before, after)
@@ -174,8 +174,14 @@ class _Walk:
             self._notes.append(text)
 
 
-def _is_array(value: object) -> bool:
-    return any(f"{cls.__module__}.{cls.__qualname__}" == "numpy.ndarray" for cls in type(value).__mro__)
+def _array_of(value: Any) -> Any:
+    """Return an object as an array of numpy: an array, an image, a tensor; ``None`` for any other object."""
+    if not any(hasattr(type(value), name) for name in ("__array__", "__array_interface__")):
+        return None
+    import numpy as np
+
+    found = np.asarray(value)
+    return found if found.ndim else None
 
 
 def _is_value(value: object) -> bool:

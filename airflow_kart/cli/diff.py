@@ -8,12 +8,14 @@ from collections.abc import Iterable, Iterator
 
 from airflow_kart.audit.difference import difference, pairs
 from airflow_kart.audit.record import Record
+from airflow_kart.audit.values import shortened
 from airflow_kart.cli.artifacts import found_by, newest
 from airflow_kart.cli.output import progress, show, show_document
 from airflow_kart.cli.why import MACHINES
 from airflow_kart.exceptions import ConfigurationError, MissingArtifactError
 from airflow_kart.storage.workspace import Workspace
 
+_WIDEST = 48
 DIFFERS = 3
 """The exit code where data differ."""
 
@@ -38,7 +40,10 @@ def show_differences(workspace: Workspace, arguments: argparse.Namespace) -> int
     else:
         print(f"{before}\n{after}\n{found.summary()}\n")
         if found.differences:
-            show([vars(one) for one in found.differences], output)
+            show(
+                [{name: shortened(str(text), _WIDEST) for name, text in vars(one).items()} for one in found.differences],
+                output,
+            )
         print("\n".join(found.notes), end="\n" if found.notes else "")
     return DIFFERS if found.data == "differs" else 0
 
@@ -57,7 +62,10 @@ def _show_pairs(matched: list[tuple[Record | None, Record | None]], arguments: a
         documents.append(document)
         tell(number, len(matched))
     if arguments.output not in MACHINES:
-        show([{name: one[name] for name in ("task", "data", "summary")} for one in documents], arguments.output)
+        show(
+            [{name: shortened(one[name], 2 * _WIDEST) for name in ("task", "data", "summary")} for one in documents],
+            arguments.output,
+        )
     else:
         show_document(documents, arguments.output)
     return 0 if all(one["data"] in ("identical", "equal", "unknown") for one in documents) else DIFFERS
