@@ -12,6 +12,7 @@ from functools import partial
 from airflow_kart.artifacts.checksum import sha256_of
 from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, sidecar_uri
 from airflow_kart.artifacts.staged import mark_as_damaged
+from airflow_kart.audit.catalogue import Catalogue
 from airflow_kart.audit.record import Record
 from airflow_kart.exceptions import CorruptArtifactError
 from airflow_kart.settings import kart_int
@@ -63,7 +64,10 @@ def verify_checksums(
     with Workspace.current() as workspace, Threads(kart_int("check_threads"), "kart-checksums") as pool:
         done, size, damaged = 0, 0, []
         each = partial(_checked, workspace, mark)
-        for found in _in_turn(pool, each, workspace.artifacts() if artifacts is None else artifacts):
+        every = (
+            Record(workspace, place, row) for place, row in Catalogue(workspace).rows()
+        )  # with sidecars that are damaged
+        for found in _in_turn(pool, each, every if artifacts is None else artifacts):
             done += 1
             size += found[0]
             damaged += [found[1]] if found[1] is not None else []

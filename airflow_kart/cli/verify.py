@@ -28,8 +28,11 @@ def verify_artifacts(workspace: Workspace, arguments: argparse.Namespace) -> int
     name, output = arguments.name, arguments.output
     asked = found_by(workspace, name, arguments)
     if arguments.checksums:
+        conditions = (name, arguments.since, arguments.until, arguments.dag_id, arguments.run_id, arguments.outcome)
         with workspace:
-            checked = verify_checksums(asked, mark=arguments.mark, tell=progress("artifacts read"))
+            checked = verify_checksums(
+                asked if any(conditions) else None, mark=arguments.mark, tell=progress("artifacts read")
+            )
         if output in MACHINES:
             show_document(dataclasses.asdict(checked), output)
         else:

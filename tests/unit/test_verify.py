@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import importlib
 import json
+import locale
 import os
 import sys
 import threading
@@ -330,6 +331,7 @@ PLANTED_THEN = {
 
 def make_as_then(module: ModuleType, folder: Path) -> None:
     """Make the tasks of :data:`PLANTED_THEN` in other circumstances than those of now."""
+    usual = locale.setlocale(locale.LC_ALL)
     with pytest.MonkeyPatch.context() as then:
         old = type("Old", (dt.date,), {"today": classmethod(lambda _cls: dt.date(2001, 9, 9))})
         then.setattr(module, "date", old)
@@ -347,6 +349,7 @@ def make_as_then(module: ModuleType, folder: Path) -> None:
         then.setattr(os, "scandir", lambda *given: Backwards(scandir, *given))
         build(module.Listing())
     time.tzset()
+    locale.setlocale(locale.LC_ALL, usual)  # the task has set its own
     with pytest.importorskip("threadpoolctl").threadpool_limits(1):
         build(module.Blas())
     rewrite(module.Today(), lambda content: content["run"].update(started_at="2001-09-09T12:00:00+00:00"))
@@ -468,6 +471,8 @@ def test_checksums_of_a_workspace(planted: ModuleType, tmp_path: Path) -> None:
     reasons = {one.uri: one.reason for one in found.damaged}
     assert reasons[str(paths[3])].startswith("its SHA-256 is ")
     assert reasons[str(paths[4])] == "the artifact is gone, only its sidecar is there"
+    assert "cannot be used" in reasons[str(paths[5])] or "sidecar" in reasons[str(paths[5])]
+    assert len(reasons) == 3
     assert not any(one.marked for one in found.damaged)
     assert tasks[3].output().exists()  # nothing has changed
     marked = [one for one in verify_checksums(mark=True).damaged if one.marked]
