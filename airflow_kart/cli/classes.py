@@ -23,8 +23,7 @@ def class_or_name(text: str) -> type | str:
     Raises:
         IdentityError: there is no such class, or its module cannot be imported.
     """
-    folders = [os.getcwd(), settings.airflow_option("core", "dags_folder") or str(settings.airflow_home() / "dags")]
-    sys.path += [folder for folder in folders if folder not in sys.path]
+    look_in_project()
     place, colon, name = text.rpartition(":")
     if not colon:
         return text
@@ -36,6 +35,12 @@ def class_or_name(text: str) -> type | str:
     if found is None:
         raise IdentityError(f"{place} has no class {name}")
     return found
+
+
+def look_in_project() -> None:
+    """Let imports find the modules of the DAG folder and of the current directory."""
+    folders = [os.getcwd(), settings.airflow_option("core", "dags_folder") or str(settings.airflow_home() / "dags")]
+    sys.path += [folder for folder in folders if folder not in sys.path]
 
 
 def _of_file(path: Path) -> ModuleType:

@@ -110,6 +110,57 @@ COMMANDS = (
         implementation="airflow_kart.cli.artifacts:list_lineage",
     ),
     Command(
+        name="diff",
+        help="Show what two artifacts, two DAG runs or two days differ in",
+        description=(
+            "Compare parameters, upstream, code, packages and environment of the newest artifacts of two names, and their data: "
+            "tables by column and row, objects by path. With one name, compare the newest artifact with the one before. The exit "
+            "code is 3 where data differ."
+        ),
+        arguments=(
+            Argument("names", nargs="*", metavar="NAME", help=_NAME),
+            Argument("--runs", nargs=2, metavar="RUN_ID", help="Compare the artifacts of two DAG runs, task by task"),
+            Argument("--days", nargs=2, metavar="DAY", help="Compare the artifacts of tasks with these days as a parameter"),
+            Argument("--rows", type=int, default=5, help="Show so many differing rows or elements (default: 5)"),
+            Argument("--no-data", action="store_true", help="Compare what the sidecars say, and checksums"),
+            *_WORKSPACE,
+            *_OUTPUT,
+        ),
+        implementation="airflow_kart.cli.diff:show_differences",
+    ),
+    Command(
+        name="verify",
+        help="Make tasks again in a scratch directory, and compare; or check checksums",
+        description=(
+            "Make the newest artifact of a name, or a sample, again: in a fresh process, with the inputs and random numbers of "
+            "then, in a scratch directory. Tell identical bytes, equal data, or what differs and why. The workspace does not "
+            "change. The exit code is 3 where data differ, a run failed, or an artifact is damaged."
+        ),
+        arguments=(
+            Argument("name", nargs="?", metavar="NAME", help=_NAME),
+            Argument("--sample", type=int, metavar="N", help="Make so many tasks again, spread over the classes; 0 for all"),
+            Argument("--seed", type=int, help="Of the choice of the sample (default: another choice each time)"),
+            Argument(
+                "--timeout", type=duration, default="1h", metavar="DURATION", help="Stop a run after this time (default: 1h)"
+            ),
+            Argument(
+                "--patience",
+                type=duration,
+                default="10m",
+                metavar="DURATION",
+                help="Time for experiments that find out why the bytes of a task differ; 0s for none (default: 10m)",
+            ),
+            Argument("--checksums", action="store_true", help="Only read all artifacts, and compare their checksums"),
+            Argument(
+                "--mark", action="store_true", help="With --checksums: let the next build make damaged artifacts again"
+            ),
+            *_CONDITIONS,
+            *_WORKSPACE,
+            *_OUTPUT,
+        ),
+        implementation="airflow_kart.cli.verify:verify_artifacts",
+    ),
+    Command(
         name="why",
         help="Tell what made a task run",
         description=(
