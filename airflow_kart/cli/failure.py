@@ -1,0 +1,43 @@
+"""A task that failed: the words of its error, and the frames of the user's code."""
+
+from __future__ import annotations
+
+import linecache
+import shlex
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+
+from airflow_kart.identity.lookup import is_file_of_project
+from airflow_kart.tasks.model import Task
+from airflow_kart.tasks.redaction import Redaction
+
+PROGRAM = "airflow-kart"
+
+
+def innermost(frames: Sequence[FrameType], task: Task | None = None) -> int | None:
+    """Return the number of the innermost frame of the project's code, else that of ``run()``; ``None`` where there is neither."""
+    own = [number for number, frame in enumerate(frames) if is_file_of_project(frame.f_code.co_filename)]
+    run = [n for n, frame in enumerate(frames) if frame.f_code.co_name == "run" and frame.f_locals.get("self") is task]
+    return next(iter([*own[-1:], *run[-1:]]), None)
+
+
+def described(error: BaseException, task: Task | None) -> str:
+    """Return an error in few lines: what it is, and the place in the user's code; without secrets."""
+    steps = list(traceback.walk_tb(error.__traceback__))
+    place = innermost([frame for frame, _ in steps], task)
+    lines = "".join(traceback.format_exception_only(type(error), error)).rstrip().splitlines()
+    if place is not None:
+        frame, line = steps[place]
+        file = frame.f_code.co_filename
+        lines += [
+            f"  {file}:{line}, in {frame.f_code.co_qualname if hasattr(frame.f_code, 'co_qualname') else frame.f_code.co_name}"
+        ]
+        lines += [f"    {text}" for text in (linecache.getline(file, line).strip(),) if text]
+    text = "\n".join(lines)
+    return text if task is None else Redaction(task).text(text)
+
+
+def command(*words: str) -> str:
+    """Return a command line of this package."""
+    return shlex.join([PROGRAM, *words])
