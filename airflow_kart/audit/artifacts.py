@@ -59,7 +59,7 @@ class Artifacts:
 
     def __iter__(self) -> Iterator[Record]:
         """Iterate over the records, folder after folder."""
-        since, until = _text(self.since), _text(self.until)
+        since, until = moment_text(self.since), moment_text(self.until)
         mentions = [*(self.named.mentions if self.named is not None else ()), self.dag_id, self.run_id]
         for place, row in Catalogue(self.workspace, tell=self.tell).rows(*filter(None, mentions)):
             record = Record(self.workspace, place, row)
@@ -201,7 +201,7 @@ def _plain(value: Any) -> Any:
     )
 
 
-def _text(moment: Moment | None) -> str | None:
+def moment_text(moment: Moment | None) -> str | None:
     """Return a moment as sidecars write it."""
     if moment is None:
         return None

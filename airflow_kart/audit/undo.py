@@ -34,15 +34,15 @@ def undo_adoption(cls: type | str, *, dry_run: bool = False, tell: Tell = lambda
         KartError: a store or a lock failed; another call goes on.
     """
     with Workspace.current() as workspace:
-        name = name_in(workspace, cls)
+        name, below = name_in(workspace, cls), f"{workspace.directory.rstrip('/')}/"
         records: dict[str, Mapping[str, Any]] = {}
         users: dict[str, _User] = {}
         whole: dict[str, str] = {}
         for found in sidecars(workspace, name):
             uri, sidecar = found.uri, found.sidecar
-            upstream = {part["unique_id"] for part in sidecar.content.get("upstream") or ()}
             code = dict(sidecar.made_with.upstream).get(name, ())
-            users[uri] = _User(sidecar.class_name or "", sidecar.unique_id or "", upstream, code)
+            own = (sidecar.made_with.fingerprint,) if sidecar.class_name == name else ()
+            users[uri] = _User(sidecar.class_name or "", sidecar.unique_id or "", _upstream(sidecar, name, below), code, own)
             if found.is_whole:
                 whole[uri] = sidecar.artifact.sha256
             record = _last(sidecar, name)
@@ -52,19 +52,21 @@ def undo_adoption(cls: type | str, *, dry_run: bool = False, tell: Tell = lambda
             raise IdentityError(f"the workspace {workspace.directory} has no adoption of {name}", task=name)
         latest = max(records.values(), key=lambda record: str(record["at"]))["id"]
         adopted = dict.fromkeys(uri for uri, record in records.items() if record["id"] == latest)
-        last = {users[uri].unique_id for uri in adopted if not _has_origin(uri, users[uri].unique_id, records[uri], whole)}
+        origins = {uri: _origin(uri, users[uri].unique_id, users[uri].name, records[uri]) for uri in adopted}
+        copies = {uri: origin for uri, origin in origins.items() if origin is not None}
+        last = {users[uri].unique_id for uri, origin in copies.items() if whole.get(origin) != records[uri]["sha256"]}
         results: list[Adopted] = []
         locks = locks_for(workspace)
         for number, uri in enumerate(adopted, 1):
             results.append(_undone(workspace, locks, uri, name, latest, last=last, dry_run=dry_run))
             tell(number, len(adopted))
-        undone = [one for one in results if one.outcome == "undone"]
-        gone = {one.new_id for one in undone if one.new_id != one.unique_id}
-        present = {one.new_id for one in undone} - gone
+        undone = {one.uri for one in results if one.outcome == "undone"}
         codes = {records[uri]["new"]["fingerprint"] for uri in adopted}
-        for uri, user in users.items():
-            of_present = uri not in adopted and present & user.upstream and codes.intersection(user.code)
-            if gone & user.upstream or of_present:
+        known = {user.unique_id for user in users.values() if user.code or user.own}
+        right = {user.unique_id for uri, user in users.items() if uri not in undone and codes & {*user.code, *user.own}}
+        for uri, user in users.items():  # also of what a killed undo has taken back: inputs without the code that they gave
+            lost = any(key not in right for key, is_of in user.upstream.items() if is_of or key in known)
+            if lost and uri not in undone and codes.intersection(user.code):
                 why = "it was made from adopted artifacts; rerun= makes it again"
                 results.append(Adopted("kept", user.name, user.unique_id, None, uri, why))
         return results
@@ -75,14 +77,24 @@ class _User(NamedTuple):
 
     name: str
     unique_id: str
-    upstream: set[str]
+    upstream: Mapping[str, bool]
+    """By unique id, whether the input is of the adopted class and in this workspace."""
     code: tuple[str, ...]
-    """The fingerprints of the adopted class that it was made with."""
+    """The fingerprints of the adopted class that went in."""
+    own: tuple[str | None, ...]
+    """Of an artifact of the class: its fingerprint."""
 
 
-def _has_origin(uri: str, unique_id: str, record: Mapping[str, Any], whole: Mapping[str, str]) -> bool:
-    """Return whether the artifact that was copied is there still; artifacts that stayed at their place are their own."""
-    return "before" in record or whole.get(uri.replace(unique_id, record["unique_id"])) == record["sha256"]
+def _upstream(sidecar: Sidecar, name: str, below: str) -> dict[str, bool]:
+    parts = sidecar.content.get("upstream") or ()
+    here = (any(one["uri"].startswith(below) for one in part.get("artifacts") or ()) for part in parts)
+    return {part["unique_id"]: part.get("class") == name and is_here for part, is_here in zip(parts, here, strict=True)}
+
+
+def _origin(uri: str, unique_id: str, class_name: str, record: Mapping[str, Any]) -> str | None:
+    """Return the artifact that a copy is of; ``None`` for one adopted at its place, or downstream. Equal runs made copies, too."""
+    origin = uri.replace(unique_id, record["unique_id"])
+    return None if "before" in record and (origin == uri or record["class"] != class_name) else origin
 
 
 def _undone(
@@ -103,7 +115,7 @@ def _undone(
             )
         if not dry_run:
             with held(locks, own_id, f"the end of an adoption, {words}"):
-                if "before" in record:
+                if _origin(uri, own_id, str(sidecar.class_name), record) is None:
                     rewritten(store, uri, sidecar, _before(sidecar, record), sidecar.version)
                 else:
                     with store.publishing([uri, sidecar_uri(uri)]):

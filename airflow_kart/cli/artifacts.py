@@ -11,13 +11,16 @@ from typing import Any
 from airflow_kart.audit.artifacts import Artifacts
 from airflow_kart.audit.lineage import Lineage, Required
 from airflow_kart.audit.record import Record
-from airflow_kart.cli.output import progress, seconds_text, show, show_document, size_text
+from airflow_kart.audit.savings import sums
+from airflow_kart.cli.output import progress, show, show_document, size_text
 from airflow_kart.exceptions import KartError
+from airflow_kart.runtime.tally import in_words
 from airflow_kart.storage.workspace import Workspace
 
 _HEAD = 5
 _MOST_FOR_HEAD = 64 << 20
 """Bytes of a table that is loaded to show its head."""
+_SUMS = ("artifacts", "bytes", "seconds", "hits", "seconds_saved", "newest")
 _MACHINES = ("json", "yaml")
 _PICKLED = ("pickle", "zip", "gzip")
 
@@ -45,7 +48,7 @@ def list_artifacts(workspace: Workspace, arguments: argparse.Namespace) -> None:
         {
             "artifact": str(record),
             "made_at": record.made_at[:19],
-            "took": seconds_text(record.seconds),
+            "took": in_words(record.seconds),
             "size": size_text(record.bytes),
             "rows": record.rows,
             "state": record.state or ("reused" if record.outcome == "reused" else ""),
@@ -59,35 +62,24 @@ def list_artifacts(workspace: Workspace, arguments: argparse.Namespace) -> None:
 
 
 def _list_sums(asked: Artifacts, by: str, output: str) -> None:
-    sums: dict[str, list[Any]] = {}
-    for record in asked:
-        one = sums.setdefault(_group(record, by), [0, 0, 0.0, ""])
-        one[0] += 1
-        one[1] += record.bytes
-        one[2] += record.seconds
-        one[3] = max(one[3], record.made_at)
-    order = sorted(sums.items(), key=lambda each: each[0] if by in ("month", "day") else -each[1][1])
-    rows = [
-        {by: name, "artifacts": count, "bytes": size, "seconds": round(seconds, 3), "newest": newest[:19]}
-        for name, (count, size, seconds, newest) in order
-    ]
+    rows = [{by: one.name, **{name: getattr(one, name) for name in _SUMS}} for one in sums(asked, by)]
     if output not in _MACHINES:
         if len(rows) > 1:
-            total = {key: sum(row[key] for row in rows) for key in ("artifacts", "bytes", "seconds")}
+            total = {name: sum(row[name] for row in rows) for name in _SUMS if name != "newest"}
             rows.append({by: "all", **total, "newest": max(row["newest"] for row in rows)})
-        rows = [{**row, "bytes": size_text(row["bytes"]), "seconds": seconds_text(row["seconds"])} for row in rows]
         rows = [
-            {{"bytes": "size", "seconds": "computed in"}.get(key, key): value for key, value in row.items()} for row in rows
+            {
+                by: row[by],
+                "artifacts": row["artifacts"],
+                "size": size_text(row["bytes"]),
+                "computed_in": in_words(row["seconds"]),
+                "hits": row["hits"],
+                "saved": in_words(row["seconds_saved"]),
+                "newest": row["newest"][:19],
+            }
+            for row in rows
         ]
-    show(rows, output, right=["artifacts", "size", "computed in"])
-
-
-def _group(record: Record, by: str) -> str:
-    if by == "task":
-        return record.task_class or "(no task)"
-    if by in ("month", "day"):
-        return record.made_at[: 7 if by == "month" else 10]
-    return (record.dag_id if by == "dag" else record.run_id) or "(outside Airflow)"
+    show(rows, output, right=["artifacts", "size", "computed_in", "hits", "saved"])
 
 
 def facts(record: Record) -> dict[str, Any]:
@@ -140,7 +132,7 @@ def _told(record: Record) -> Iterator[tuple[str, Any]]:
     yield "rows", record.rows
     yield "columns", ", ".join(f"{name}: {kind}" for name, kind in (sidecar.artifact.columns or {}).items())
     yield "labels", ", ".join(f"{name}={value}" for name, value in sidecar.artifact.labels.items())
-    yield "made at", f"{record.made_at[:19]} UTC, in {seconds_text(record.seconds)}"
+    yield "made at", f"{record.made_at[:19]} UTC, in {in_words(record.seconds)}"
     yield "because", run.get("reason")
     yield "by", f"{made['dag_id']}, {made['run_id']}, {made.get('task_id')}" if made.get("dag_id") else "build()"
     yield "equal run", (sidecar.content.get("reused_from") or {}).get("uri")
@@ -186,7 +178,7 @@ class _Drawing:
         if (record := one.record) is None:
             yield f"{first}{one.task_class.rpartition('.')[2]} {one.unique_id[:8]} {', '.join(one.uris)}  (not here)"
             return
-        made = f"{record.made_at[:19]}, {seconds_text(record.seconds)}, {size_text(record.bytes)}"
+        made = f"{record.made_at[:19]}, {in_words(record.seconds)}, {size_text(record.bytes)}"
         yield f"{first}{record}  {'(as before)' if known else made}"
         required = [] if known else self.lineage.upstream(one.unique_id)
         for number, each in enumerate(required, 1):

@@ -86,15 +86,6 @@ def size_text(count: int) -> str:
     return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
 
 
-def seconds_text(seconds: float) -> str:
-    """Return a duration in one or two units: ``0.25 s``, ``1m 5s``, ``3h 2m``."""
-    if seconds < 60:
-        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{minutes}m {rest}s" if not hours else f"{hours}h {minutes}m"
-
-
 def _text(value: Any, output: str) -> str:
     if value is None or value == "":
         return "-" if output == "plain" else ""

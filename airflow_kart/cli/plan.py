@@ -8,12 +8,13 @@ from typing import Any
 
 from airflow_kart.audit.forecast import Expected, forecast
 from airflow_kart.audit.history import History
-from airflow_kart.cli.output import seconds_text, show, show_document
+from airflow_kart.cli.output import show, show_document
 from airflow_kart.cli.pipeline import Pipeline, named_in
 from airflow_kart.cli.pipelines import pipelines
 from airflow_kart.cli.why import MACHINES
 from airflow_kart.parameters.label import label
 from airflow_kart.runtime.plan import Outcome
+from airflow_kart.runtime.tally import in_words
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.outputs import targets_of
 
@@ -37,11 +38,11 @@ def show_plan(workspace: Workspace, arguments: argparse.Namespace) -> int:
             expected = list(forecast(plan, History(pipeline.workspace), _PATIENCE))
             unexplained += sum(one.why is None and one.planned.outcome is Outcome.RUN for one in expected)
             rows += [_facts(one, pipeline) for one in expected]
-            stale += plan.changed_code()
+            stale += [*plan.changed_code(), *plan.made_elsewhere()]
     rows.sort(key=lambda row: [str(outcome) for outcome in _ORDER].index(row["outcome"]))
     summary = _summary(rows)
     if arguments.output in MACHINES:
-        show_document({"pipeline": arguments.pipeline, "tasks": rows, "changed_code": stale, **summary}, arguments.output)
+        show_document({"pipeline": arguments.pipeline, "tasks": rows, "warnings": stale, **summary}, arguments.output)
     else:
         _print_table(rows, arguments)
         if unexplained:
@@ -76,7 +77,7 @@ def _summary(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
     run = [row["expected_seconds"] for row in rows if row["outcome"] == "run"]
     known, unknown = sum(filter(None, run)), run.count(None)
     words = f"{counts['run']} to run, {counts['cached']} cached, {counts['not_needed']} not needed"
-    time = [f"{seconds_text(known)} expected"] if len(run) > unknown else []
+    time = [f"{in_words(known)} expected"] if len(run) > unknown else []
     time += [f"{unknown} never ran before"] if unknown else []
     return {
         **counts,
@@ -104,4 +105,4 @@ def _print_table(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> N
 
 
 def _expected(seconds: float | None) -> str:
-    return "unknown" if seconds is None else seconds_text(seconds)
+    return "unknown" if seconds is None else in_words(seconds)

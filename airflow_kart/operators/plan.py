@@ -73,7 +73,10 @@ class KartPlanOperator(KartBaseOperator):
             run = run_context.run
             required = run.unique_ids(outside | pulled)
             again = run_context.rerun() | run_context.cleared()
-            plan = make_plan(run.graph, rerun=again, required=required, remember=True)
+            bundle: Any = getattr(context["ti"], "bundle_instance", None)  # a real worker's
+            plan = make_plan(
+                run.graph, rerun=again, required=required, remember=True, bundle=bundle and (bundle.name, str(bundle.path))
+            )
             planned = {task_id: self._of_operator(task_id, run_context, plan) for task_id in self.blueprint.nodes}
             counts = {outcome.value: 0 for outcome in (Outcome.RUN, Outcome.CACHED, Outcome.NOT_NEEDED)}
             for found in planned.values():
@@ -86,9 +89,10 @@ class KartPlanOperator(KartBaseOperator):
                     self.log.warning("%s", advice)
                 plan.begin_reruns()
             self._publish(planned, plan, run_context, context, counts)
-        if changed := plan.changed_code():
-            context["ti"].xcom_push(key=CHANGED_CODE_XCOM, value=changed)
-            self.log.warning("%s\n%s", "\n".join(changed), WHAT_TO_DO)
+        changed, elsewhere = plan.changed_code(), plan.made_elsewhere()
+        if told := [*changed, *elsewhere]:
+            context["ti"].xcom_push(key=CHANGED_CODE_XCOM, value=told)
+            self.log.warning("%s", "\n".join([*changed, *[WHAT_TO_DO][: len(changed)], *elsewhere]))
         skipped = [
             task_id for task_id, found in planned.items() if task_id not in outside and self._is_skipped(found.outcome)
         ]

@@ -8,6 +8,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_kart.exceptions import TaskFailedError
+from airflow_kart.identity.names import logical_class_name
 from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.operators.metrics import count_outcomes
@@ -15,7 +16,10 @@ from airflow_kart.operators.run_context import CHANGED_CODE_XCOM, RunContext
 from airflow_kart.operators.table import text_table
 from airflow_kart.operators.upstream_skips import skip_summary
 from airflow_kart.operators.xcom import packed
+from airflow_kart.runtime.ledger import enter
 from airflow_kart.runtime.plan import REUSED, Outcome, PlannedTask
+from airflow_kart.runtime.tally import Tally
+from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.completeness import Completeness, is_complete, look_at
 from airflow_kart.tasks.graph import Node
 from airflow_kart.tasks.model import kind_of
@@ -125,8 +129,10 @@ class KartReportOperator(KartBaseOperator):
         by_outcome = {
             outcome.value: [task_id for task_id, task in found.items() if task.outcome is outcome] for outcome in Outcome
         }
-        ran = sum(task.seconds for task in found.values() if task.outcome is Outcome.RAN)
-        saved = sum(task.seconds for task in found.values() if task.outcome in REUSED)
+        tally = Tally()
+        for task_id, task in found.items():
+            tally.add(logical_class_name(type(self.blueprint.nodes[task_id].task)), task.outcome, task.seconds)
+        ran, saved = tally.seconds([Outcome.RAN]), tally.seconds(REUSED)
         why = {task_id: task.reason for task_id, task in found.items()}
         times = {"seconds_run": round(ran, 3), "seconds_saved": round(saved, 3)}
         changed = context["ti"].xcom_pull(task_ids=self.blueprint.plan_task_id, key=CHANGED_CODE_XCOM) or []
@@ -140,12 +146,10 @@ class KartReportOperator(KartBaseOperator):
                 for task_id, task in found.items()
             ],
         )
-        reused = f"{counts['reused']} reused, " if counts["reused"] else ""
-        headline = (
-            f"{counts['ran']} ran ({ran:.1f} s), {reused}{counts['cached']} cached, {counts['not_needed']} not needed, "
-            f"{counts['skipped']} skipped, {counts['failed']} failed; {saved:.1f} s of compute saved"
-        )
-        self.log.info("Report: %s; of %s\n%s", headline, run_context.date_text(), "\n".join([table, *changed]))
+        ti = context["ti"]
+        with self.run_workspace():
+            enter(Workspace.current(), tally, (ti.dag_id, ti.run_id))
+        self.log.info("Report: %s; of %s\n%s", tally, run_context.date_text(), "\n".join([table, *changed]))
         return {**counts, **times}
 
 

@@ -28,7 +28,7 @@ PLAN_XCOM = "plan"
 """The plan's XCom with a row for each task id."""
 
 CHANGED_CODE_XCOM = "changed_code"
-"""The plan's XCom with a line for each class whose code has changed since artifacts were made that are reused."""
+"""The plan's XCom with a line for each class of reused artifacts that were made from other code, or code from elsewhere."""
 
 RERUN_PARAM = "kart_rerun"
 """The Airflow param that names tasks to run again."""

@@ -18,6 +18,7 @@ from typing import Any
 from airflow_kart.artifacts.sidecar import sidecar_uri
 from airflow_kart.runtime.plan import PlannedTask
 from airflow_kart.runtime.runner import RunResult
+from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task
 
 RESULTS_XCOM = "results"
@@ -50,7 +51,14 @@ def result_of(task: Task, found: PlannedTask | RunResult, made_upstream: int = 0
         "unique_id": task.unique_id,
         "seconds": round(found.seconds, 3),
         "artifacts": [{**one._asdict(), "sidecar": sidecar_uri(one.uri)} for one in found.artifacts],
+        **({"connections": connections} if (connections := _connections()) else {}),
     }
+
+
+def _connections() -> dict[str, str]:
+    """Return the ids of the current workspace's own connections, by which others load the artifacts."""
+    written = Workspace.current().as_written()
+    return {name: str(written[name]) for name in ("aws_conn_id", "gcp_conn_id") if name in written}
 
 
 def kart_result(ti: Any, task_id: str) -> Mapping[str, Any] | None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Collection, Iterable
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
 from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError, MissingInputError
 from airflow_kart.locks import locks_for, remove_forgotten
+from airflow_kart.runtime.ledger import enter
 from airflow_kart.runtime.plan import Outcome, Plan, make_plan
 from airflow_kart.runtime.progress import SILENT, Both, Listener, showing
 from airflow_kart.runtime.runner import make_all
 from airflow_kart.runtime.selection import Named, select
 from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.skipping import Skips
+from airflow_kart.runtime.tally import Tally
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.graph import Graph, Node, require_task
 from airflow_kart.tasks.kinds import ExternalTask
@@ -49,7 +53,8 @@ def build(
         on_changed_code: what becomes of an artifact whose code has changed since: ``warn`` logs a warning, ``rerun`` makes
             the artifact again, with everything downstream, ``ignore`` reuses it silently; by default the workspace's.
         progress: whether to show on ``stderr`` which tasks run, wait and have ended: live on a terminal, as lines
-            elsewhere; by default on a terminal only. The log has all events in any case.
+            elsewhere; by default on a terminal only. The log has all events in any case. The last line sums up; only
+            ``False``, or by default a test of pytest, leaves it out.
 
     Returns:
         The task's output, loaded from its artifact; nested as ``output()`` nests its targets.
@@ -92,6 +97,8 @@ def carry_out(
     graph = plan.graph
     for line in plan.changed_code():
         logger.warning("%s; rerun= makes it again, on_changed_code= says what becomes of it without being asked", line)
+    for line in plan.made_elsewhere():
+        logger.warning("%s", line)
     made_again: set[str] = set()
     while True:
         try:
@@ -122,18 +129,29 @@ def _carry_out(plan: Plan, workers: int, progress: bool | None, watch: Listener)
         cached = len(plan.with_outcome(Outcome.CACHED))
         logger.info("%d of %d tasks to run, %d reused", len(todo), len(plan.graph.nodes), cached)
     skips = Skips(plan.graph)
-    with showing(plan, progress) as shown:
-        listener = Both(shown, watch)
+    with showing(plan, progress) as shown, _tallied(plan, Both(shown, watch)) as tally:
         if workers == 1 or len(todo) < 2:
-            make_all(plan, session=Session(listener=listener), skips=skips)
+            make_all(plan, session=Session(listener=tally), skips=skips)
         else:
             from airflow_kart.runtime.workers import make_in_processes
 
-            make_in_processes(plan, workers, listener, skips)
+            make_in_processes(plan, workers, tally, skips)
+    if sys.stderr is not None and (progress or (progress is None and "PYTEST_CURRENT_TEST" not in os.environ)):
+        sys.stderr.write(f"{tally}\n")
     if skips.first is not None:  # all that runs is upstream of a root, so a root was skipped too
         root = next(unique_id for unique_id in plan.graph.roots if unique_id in skips.reasons)
         logger.warning("%r has no value: %s", plan.graph.nodes[root].task, skips.reasons[root])
         raise skips.first
+
+
+@contextmanager
+def _tallied(plan: Plan, listener: Listener) -> Iterator[Tally]:
+    """Count what becomes of the tasks, and write the sums into the workspace's ledger, also of a build that fails."""
+    tally = Tally.of(plan, listener)
+    try:
+        yield tally
+    finally:
+        enter(Workspace.current(), tally)
 
 
 def _maker_of(graph: Graph, uri: str | None) -> Node | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 from airflow_kart.artifacts.state import Artifact
-from airflow_kart.tasks.changed_code import CodeChanges, explain, on_changed_code
+from airflow_kart.tasks.changed_code import SAME, CodeChanges, Since, explain
 from airflow_kart.tasks.completeness import Completeness, asks_inputs, look_at, with_code, with_inputs
 from airflow_kart.tasks.graph import Graph, Node, refuse_shared_files
 
@@ -62,15 +62,15 @@ class PlannedTask:
     """For a cached task: the DAG id and run id that made its artifact, where Airflow did."""
     artifacts: tuple[Artifact, ...] = ()
     """For a cached task: its artifacts, where they are."""
-    changed: tuple[type, ...] = ()
-    """For a cached task: the classes whose code has changed since the artifacts were made."""
+    since: Since = SAME
+    """For a cached task: what differs from the code that made its artifacts."""
 
     @classmethod
     def of(cls, found: Completeness, *, forced: bool = False) -> PlannedTask:
         """Return the outcome of a complete or an incomplete task."""
         if not found.complete:
             return cls(Outcome.RUN, found.reason, forced=forced)
-        made = found.finished_at, found.made_by, found.artifacts, found.changed
+        made = found.finished_at, found.made_by, found.artifacts, found.since
         return cls(Outcome.CACHED, found.reason, found.seconds, False, False, *made)
 
 
@@ -93,7 +93,7 @@ class Plan:
         """Return a line for each class whose code has changed since artifacts were made, its own or others', that are reused."""
         reused: dict[type, list[Node]] = {}
         for unique_id, planned in self.tasks.items():
-            for cls in planned.changed:
+            for cls in planned.since.changed:
                 reused.setdefault(cls, []).append(self.graph.nodes[unique_id])
         lines = []
         for cls, nodes in reused.items():
@@ -104,6 +104,14 @@ class Plan:
             told = explain(cls, islice(of_class, _MOST_ASKED))
             lines.append(f"{names} {'is' if len(cached) == 1 else 'are'} cached, but {whose} has changed since{told}")
         return lines
+
+    def made_elsewhere(self) -> list[str]:
+        """Return a line for each class with reused artifacts from another repository or DAG bundle."""
+        words = "is cached, but its artifacts were made from another"
+        found = {
+            type(self.graph.nodes[key].task): where for key, one in self.tasks.items() if (where := one.since.elsewhere)
+        }
+        return [f"{cls.__name__} {words} {where}; give each project a [kart] namespace" for cls, where in found.items()]
 
     def with_outcome(self, outcome: Outcome) -> list[Node]:
         """Return the nodes of one outcome, upstream first."""
@@ -118,6 +126,7 @@ def make_plan(
     given: Collection[str] = (),
     settled: Collection[str] = (),
     remember: bool = False,
+    bundle: tuple[str, str] | None = None,
 ) -> Plan:
     """Decide the outcome of each task: ask the roots first, and go upstream of a task only if the task will run.
 
@@ -128,10 +137,11 @@ def make_plan(
         given: unique ids of tasks that another operator takes care of: neither looked at nor run.
         settled: unique ids of tasks whose classes ask to run every time, and that did so already.
         remember: as for :func:`~airflow_kart.tasks.completeness.look_at`.
+        bundle: name and folder of the run's DAG bundle.
     """
     named = graph.always_run.difference(given, settled).union(rerun)
     forced = graph.with_downstream(named)
-    judge = with_code(CodeChanges.in_graph(graph.nodes), on_changed_code())
+    judge = with_code(CodeChanges(graph.nodes.values(), bundle))
     planned: dict[str, PlannedTask] = {}
     found: dict[str, Completeness] = {}
     frontier = list(dict.fromkeys([*graph.roots, *required]))

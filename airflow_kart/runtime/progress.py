@@ -26,6 +26,8 @@ class Event(NamedTuple):
     """The task, in words."""
     words: str = ""
     """The reason of the run, the lock holder, or the error."""
+    seconds: float = 0.0
+    """How long a task that ran took; of a reused one, its run of then."""
 
 
 class Listener(Protocol):

@@ -11,7 +11,6 @@ from typing import Any
 from airflow_kart.artifacts import index
 from airflow_kart.artifacts.publication import Publication
 from airflow_kart.artifacts.sidecar import Sidecar, upstream_code
-from airflow_kart.artifacts.sidecar.source import of_bundle
 from airflow_kart.artifacts.staged import sidecar_version
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import CorruptArtifactError
@@ -80,9 +79,7 @@ class Making:
         ]
         found = (target.state().sidecar for _, required in asked for target in read_targets(required))
         parts["upstream_code"] = upstream_code([*self.inputs.sidecars, *(one for one in found if one is not None)])
-        coordinates = self.session.coordinates
-        parts["source"] = of_bundle(parts["source"], (coordinates or {}).get("bundle_version"))
-        parts["airflow"] = dict(coordinates) if coordinates else None
+        parts["airflow"] = dict(self.session.coordinates) if self.session.coordinates else None
         return parts
 
     def remember(self, key: str) -> None:

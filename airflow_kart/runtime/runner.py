@@ -213,7 +213,7 @@ def _task_steps(
         if not force:  # another run may have made it in the meantime
             found = _look(task, own_only=planned)
             if found.complete:
-                listener.happens(Event("cached", task.unique_id, words, found.reason))
+                listener.happens(Event("cached", task.unique_id, words, found.reason, found.seconds))
                 return RunResult.cached(task, found)
             reason = reason or found.reason
         reason = reason or ASKED_AGAIN
@@ -225,7 +225,8 @@ def _task_steps(
             raise
         if result.outcome is Outcome.RUN:
             return result
-        listener.happens(Event("reused" if result.outcome is Outcome.REUSED else "ran", task.unique_id, words))
+        reused = result.outcome is Outcome.REUSED
+        listener.happens(Event("reused" if reused else "ran", task.unique_id, words, "", result.seconds))
         made = {artifact.uri: artifact for artifact in result.artifacts}
         passed_on = (target.state().artifact for target in targets if target.uri not in made)  # the targets of its inputs
         made |= {artifact.uri: artifact for artifact in passed_on if artifact is not None}

@@ -24,7 +24,9 @@ INDEX = ".kart-index"
 """The folder of a workspace that names artifacts by what they were made from."""
 CATALOGUE = ".kart-catalogue"
 """The folder of a workspace that remembers what its sidecars say."""
-HIDDEN = (UPLOADS, LOCKS, INDEX, CATALOGUE)
+RUNS = ".kart-runs"
+"""The folder of a workspace that remembers what each run computed and reused."""
+HIDDEN = (UPLOADS, LOCKS, INDEX, CATALOGUE, RUNS)
 """The folders that no listing shows."""
 LARGEST_READ = 256 << 20
 """Bytes that :meth:`Lookup.read` reads at most: sidecars, locks and packs are far smaller, so a larger object is none."""

@@ -6,10 +6,13 @@ code that made it has changed. Sidecars hold the fingerprints of all code that a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
 
 from airflow_kart.artifacts.sidecar.code import MadeWith
-from airflow_kart.artifacts.sidecar.source import code_of
+from airflow_kart.artifacts.sidecar.repository import is_same, repository_of
+from airflow_kart.artifacts.sidecar.source import code_of, place_of
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.identity.code import changed_parts
 from airflow_kart.identity.names import find_loaded_class_named, logical_class_name
@@ -36,34 +39,55 @@ def on_changed_code() -> str:
     return given
 
 
+class Since(NamedTuple):
+    """The differences between the code that made a task's artifact and the loaded code."""
+
+    changed: tuple[type, ...] = ()
+    """The classes whose code has changed: the task's own first."""
+    elsewhere: str = ""
+    """The other repository or DAG bundle that the artifact was made from, in words."""
+
+
+SAME = Since()
+
+
 class CodeChanges:
     """Compares the code of complete tasks with the code that this process has loaded.
 
     Args:
-        class_named: returns the class of a logical name, or ``None``; by default any loaded class.
+        nodes: the tasks of a graph, whose classes count before others of their names.
+        bundle: name and folder of the run's DAG bundle.
     """
 
-    def __init__(self, class_named: Callable[[str], type | None] = find_loaded_class_named) -> None:
-        self._class_named = class_named
-        self._known: dict[tuple[type, MadeWith], tuple[type, ...]] = {}
+    def __init__(self, nodes: Iterable[Node] = (), bundle: tuple[str, str] | None = None) -> None:
+        self.policy = on_changed_code()
+        self._classes = {logical_class_name(one): one for one in {type(node.task) for node in nodes}}
+        self._bundle = bundle
+        self._known: dict[tuple[type, MadeWith], Since] = {}
 
-    @classmethod
-    def in_graph(cls, nodes: Mapping[str, Node]) -> CodeChanges:
-        """Compare with the classes of a graph, and with those of tasks that a ``run()`` asked for."""
-        classes = {logical_class_name(one): one for one in {type(node.task) for node in nodes.values()}}
-        return cls(lambda name: classes.get(name) or find_loaded_class_named(name))
-
-    def since(self, task: Task, made_with: MadeWith | None) -> tuple[type, ...]:
-        """Return the classes whose code has changed since a task's artifact was made: the task's own first."""
-        if made_with is None or (made_with.fingerprint is None and not made_with.upstream):
-            return ()
+    def since(self, task: Task, made_with: MadeWith | None) -> Since:
+        """Return what differs from the code that made a task's artifact."""
+        if made_with is None:
+            return SAME
         key = (type(task), made_with)
         if key not in self._known:
             own = made_with.fingerprint
             recorded: list[tuple[type, tuple[str, ...]]] = [(type(task), (own,) if own is not None else ())]
-            recorded += [(cls, found) for name, found in made_with.upstream if (cls := self._class_named(name)) is not None]
-            self._known[key] = tuple(dict.fromkeys(cls for cls, found in recorded if _differs(cls, found)))
+            named = ((self._classes.get(name) or find_loaded_class_named(name), found) for name, found in made_with.upstream)
+            recorded += [(cls, found) for cls, found in named if cls is not None]
+            changed = dict.fromkeys(cls for cls, found in recorded if self.policy != "ignore" and _differs(cls, found))
+            found = Since(tuple(changed), self._elsewhere(type(task), made_with))
+            self._known[key] = found if found != SAME else SAME  # one object, quickly told
         return self._known[key]
+
+    def _elsewhere(self, cls: type, made_with: MadeWith) -> str:
+        file, folder = place_of(cls)
+        then, here = made_with.repository, repository_of(folder) if folder else None
+        if then is not None and here is not None:
+            return "" if is_same(then, here) else f"repository: {then} (here: {here})"
+        then, (now, root) = made_with.bundle, self._bundle or ("", "")
+        within = file and root and Path(file).is_relative_to(root)  # other modules are not of one bundle
+        return f"DAG bundle: {then} (here: {now})" if then and within and then != now else ""
 
 
 def _differs(cls: type, fingerprints: Iterable[str]) -> bool:

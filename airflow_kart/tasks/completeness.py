@@ -20,7 +20,7 @@ from airflow_kart.artifacts.state import Artifact
 from airflow_kart.artifacts.target import TargetState
 from airflow_kart.storage import Snapshot
 from airflow_kart.storage.threads import Threads
-from airflow_kart.tasks.changed_code import CodeChanges, on_changed_code
+from airflow_kart.tasks.changed_code import SAME, CodeChanges, Since
 from airflow_kart.tasks.graph import Node, upstream_first
 from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.outputs import needed_targets, own_targets
@@ -48,8 +48,8 @@ class Completeness:
     """Of a complete task: its artifacts, in the order of ``output()``."""
     made_with: MadeWith | None = None
     """Of a complete task: the code that made its artifacts."""
-    changed: tuple[type, ...] = ()
-    """Of a complete task: the classes whose code has changed since."""
+    since: Since = SAME
+    """Of a complete task: what differs from the code that made its artifacts."""
     reused: bool = False
     """Of a complete task: whether its artifacts are copies of an equal run's."""
     note: str = ""
@@ -72,7 +72,7 @@ def completeness_of(nodes: Mapping[str, Node]) -> dict[str, Completeness]:
     Args:
         nodes: the tasks by unique id, upstream first; with each that asks its inputs, these.
     """
-    judge = with_code(CodeChanges(), on_changed_code())
+    judge = with_code(CodeChanges())
     found: dict[str, Completeness] = {}
     incomplete: set[str] = set()
     for (unique_id, node), own in zip(nodes.items(), look_at(nodes.values()), strict=True):
@@ -107,27 +107,24 @@ def with_inputs(node: Node, own: Completeness, nodes: Mapping[str, Node], incomp
     return own
 
 
-def with_code(changes: CodeChanges, policy: str) -> Callable[[Node, Completeness], Completeness]:
-    """Return a function that judges a task whose own artifacts are complete by the code that made them.
-
-    Args:
-        changes: compares the code.
-        policy: one of :data:`~airflow_kart.tasks.changed_code.ON_CHANGED_CODE`.
-    """
+def with_code(changes: CodeChanges) -> Callable[[Node, Completeness], Completeness]:
+    """Return a function that judges a task whose own artifacts are complete by the code that made them."""
 
     def judge(node: Node, own: Completeness) -> Completeness:
-        changed = changes.since(node.task, own.made_with) if own.complete else ()
-        if not changed:
+        since = changes.since(node.task, own.made_with) if own.complete else SAME
+        if since is SAME:
             return own
-        mine = type(node.task) in changed
-        others = ", ".join(cls.__name__ for cls in changed if cls is not type(node.task))
+        mine = type(node.task) in since.changed
+        others = ", ".join(cls.__name__ for cls in since.changed if cls is not type(node.task))
         whose = ["its code"] * mine + [f"the code of {others}, upstream,"] * bool(others)
-        note = f"{' and '.join(whose)} {'has' if len(whose) == 1 else 'have'} changed since"
-        if policy == "rerun":
+        note = f"{' and '.join(whose)} {'has' if len(whose) == 1 else 'have'} changed since" if whose else ""
+        if note and changes.policy == "rerun":
             return Completeness(False, note)
-        return replace(own, reason=f"{own.reason}, but {note}", changed=changed, note=note)
+        if since.elsewhere:
+            note += f"{' and ' if note else ''}it was made from another {since.elsewhere}"
+        return replace(own, reason=f"{own.reason}, but {note}", since=since, note=note)
 
-    return judge if policy != "ignore" else lambda _node, own: own
+    return judge
 
 
 def look_at(nodes: Iterable[Node], *, remember: bool = False) -> list[Completeness]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from harness.repositories import git, repository
 
 from airflow_kart import KartDag, KartTaskGroup
+from airflow_kart.artifacts.sidecar.repository import repository_of
 from airflow_kart.exceptions import BindingError
 
 SOURCE = """
@@ -51,6 +53,27 @@ def test_a_run_says_what_it_reuses_or_makes_it_again(run_dag, load_module, capsy
     assert run_dag(dag(EDITED, on_changed_code="rerun")).outcomes()["ran"] == []
     quiet = run_dag(dag(SOURCE, on_changed_code="ignore"))
     assert "changed since" not in str(quiet.xcom("report", "report"))
+
+
+def test_artifacts_of_another_repository_are_said(run_dag, load_module, tmp_path, capsys):
+    def dag():
+        repository_of.cache_clear()  # as in another process
+        return KartDag("elsewhere", load_module(SOURCE).Top(), schedule=None, on_changed_code="ignore")
+
+    repository(tmp_path, "git@github.com:team-a/churn.git", SOURCE)
+    run_dag(dag())
+    git(tmp_path, "remote", "set-url", "origin", "https://github.com/team-b/churn.git")
+    capsys.readouterr()
+    warm = run_dag(dag())
+    assert warm.outcomes()["ran"] == []
+    line = (
+        "Top is cached, but its artifacts were made from another repository: github.com/team-a/churn "
+        "(here: github.com/team-b/churn); give each project a [kart] namespace"
+    )
+    assert warm.xcom("plan", "changed_code") == warm.xcom("report", "report")["changed_code"] == [line]
+    told = capsys.readouterr().out
+    assert told.count(line) == 2  # once in the plan, once in the report
+    assert "kart_rerun makes these again" not in told
 
 
 def test_an_unknown_word_is_an_import_error(load_module):

@@ -100,7 +100,7 @@ def test_four_triggers_three_offsets_and_three_zones_give_one_id(store_dag, capf
     assert found is not None
     part = found.content["airflow"]
     assert (part["partition_key"], part["partition_date"]) == ("2024-03-10T00:00:00", "2024-03-10T05:00:00+00:00")
-    assert "of compute saved; of partition 2024-03-10" in "".join(capfd.readouterr())
+    assert " saved; of partition 2024-03-10" in "".join(capfd.readouterr())
 
 
 class Shop(Noted):

@@ -31,6 +31,7 @@ from airflow_kart.exceptions import (
 )
 from airflow_kart.locks import Holder, Taken, locks_for
 from airflow_kart.runtime.plan import make_plan
+from airflow_kart.storage.local import LocalStore, LocalUpload
 from airflow_kart.tasks.graph import Graph
 
 PIPELINE = """
@@ -75,6 +76,13 @@ class Plain(TaskOnKart[int]):
         RAN.append("Plain")
         count = self.n
         self.dump(count)
+
+class Sum(TaskOnKart[object]):
+    def requires(self):
+        return [Source(), Plain()]
+    def run(self):
+        RAN.append("Sum")
+        self.dump(sum(self.load()))
 
 class Use(TaskOnKart[object]):
     of: TaskOnKart[object] = TaskInstanceParameter()
@@ -541,6 +549,28 @@ class TestVerified:
         assert files(workspace) == after != before
 
 
+def killed(call: Callable[[], object], steps: int) -> bool:
+    """Call in a child process that is killed before it writes or removes one file more than some; return whether it was."""
+    left = iter(range(steps))
+
+    def dying(function: Any) -> Any:
+        def called(*arguments: Any, **more: Any) -> Any:
+            if next(left, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **more)
+
+        return called
+
+    child = os.fork()
+    if not child:
+        try:
+            LocalUpload.publish, LocalStore.remove = dying(LocalUpload.publish), dying(LocalStore.remove)  # type: ignore[method-assign]
+            call()
+        finally:
+            os._exit(0)
+    return os.waitpid(child, 0)[1] == signal.SIGKILL
+
+
 class TestUndone:
     def test_copies_go(self, load: Load, workspace: Path) -> None:
         old = load()
@@ -595,6 +625,100 @@ class TestUndone:
             assert outcomes(found) == ["kept", "undone", "undone", "undone"]
             kept = next(one for one in found if one.outcome == "kept")
             assert (kept.unique_id, kept.uri) == (use.unique_id, use.output().uri)
+
+    def test_equal_runs_of_artifacts_that_stay_at_their_ids_go(self, load: Load, workspace: Path) -> None:
+        old = load()
+        first = old.Use(of=old.Source())
+        build(first)
+        content, before = sidecar(first).content, files(workspace)
+        real = ('repr(self.load("of"))', 'repr(self.load("of")) + "!"')
+        adopt(load(real).Use, reason="by mistake")
+        new = load(real, ("self.dump(5)", "self.dump(2 + 3)"))
+        task = new.Use(of=new.Source())
+        assert ran(new, task) == ["Source"]
+        assert outcomes(undo_adoption(new.Use, dry_run=True)) == ["undone", "undone"]
+        assert outcomes(undo_adoption(new.Use)) == ["undone", "undone"]
+        assert sidecar(first).content == content
+        assert files(workspace) - before == {
+            f"adopted_pipeline/Source_{new.Source().unique_id}.pkl{end}" for end in ("", ".kart.json")
+        }
+        assert ran(new, task) == ["Use"]
+        assert build(task) == "5!"
+
+    def test_the_last_equal_run_of_an_artifact_that_stays_at_its_id_stays(self, load: Load) -> None:
+        old = load()
+        first = old.Use(of=old.Source())
+        build(first)
+        real = ('repr(self.load("of"))', 'str(self.load("of"))')
+        adopt(load(real).Use, reason="equal")
+        new = load(real, ("self.dump(5)", "self.dump(2 + 3)"))
+        task = new.Use(of=new.Source())
+        build(task)
+        first.output().remove()
+        assert outcomes(undo_adoption(new.Use)) == ["kept"]
+        assert task.output().exists()
+
+    def test_an_equal_run_downstream_stays_with_the_code_of_then(self, load: Load) -> None:
+        old = load()
+        first = old.Sum()
+        build(first)
+        real = ("count = self.n\n        self.dump(count)", "count = self.n + 1\n        self.dump(count)")
+        adopt(load(real).Plain, reason="by mistake")
+        new = load(real, ("self.dump(5)", "self.dump(2 + 3)"))
+        second = new.Sum()
+        assert ran(new, second) == ["Source"]
+        before = sidecar(first).content["adopted"][0]["before"]["upstream_code"]
+        assert outcomes(undo_adoption(new.Plain)) == ["undone"] * 3
+        for made in (first, second):
+            assert sidecar(made).unique_id == made.unique_id
+            assert sidecar(made).content["upstream_code"]["adopted_pipeline.Plain"] == before["adopted_pipeline.Plain"]
+            assert "adopted" not in sidecar(made).content
+        assert ran(new, new.Sum(), on_changed_code="rerun") == ["Plain", "Sum"]
+
+    def test_what_was_made_of_readers_is_listed(self, load: Load) -> None:
+        old = load()
+        build(old.Use(of=old.Plain()))
+        new = load(*RENAMED)
+        adopt(new.Plain, reason="by mistake")
+        top = new.Use(of=new.Use(of=new.Plain()))
+        build(top)
+        found = undo_adoption(new.Plain)
+        assert outcomes(found) == ["kept", "undone", "undone"]
+        assert [one.uri for one in found if one.outcome == "kept"] == [top.output().uri]
+
+    @pytest.mark.parametrize("way", ["other ids", "same ids"])
+    def test_a_killed_undo_goes_on(self, load: Load, workspace: Path, tmp_path: Path, way: str) -> None:
+        old = load()
+        name = "Train" if way == "other ids" else "Plain"
+        tasks = [of(depth=n) if of.__name__ == "Train" else of(n=n) for n in (1, 2) for of in (getattr(old, name),)]
+        for task in [*tasks, old.Sum()]:
+            build(task)
+        real = [
+            ("* self.depth", "* self.depth + 1000"),
+            ("count = self.n\n        self.dump(count)", "self.dump(self.n + 1)"),
+        ]
+        new = load(*real)
+        adopt(getattr(new, name), reason="by mistake")
+        edited = load(*real, ("self.dump(5)", "self.dump(2 + 3)"))
+        cls = getattr(edited, name)
+        for n in (1, 2):
+            build(edited.Use(of=cls(**{"depth" if name == "Train" else "n": n})))
+        build(edited.Sum())
+        shutil.copytree(workspace, tmp_path / "kept")
+
+        def undone(found: list[Any]) -> tuple[list[str], dict[str, bytes]]:
+            kept = sorted(f"{one.uri} {one.reason}" for one in found if one.outcome == "kept")
+            return kept, {path: (workspace / path).read_bytes() for path in files(workspace)}
+
+        expected = undone(undo_adoption(cls))
+        assert len(expected[0]) == 2
+        for steps in range(12):
+            shutil.rmtree(workspace)
+            shutil.copytree(tmp_path / "kept", workspace)
+            if not killed(lambda: undo_adoption(cls), steps):
+                break
+            assert undone(undo_adoption(cls)) == expected, steps
+        assert steps >= 4
 
     def test_the_last_copy_stays(self, load: Load) -> None:
         old = load()

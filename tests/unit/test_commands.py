@@ -218,7 +218,7 @@ def test_an_index_written_anew(said: dict[str, list[str]]) -> None:
 
 
 def test_artifacts_are_listed_and_shown(said: dict[str, list[str]]) -> None:
-    assert said["ls"][0].split() == ["task", "artifacts", "size", "computed", "in", "newest"]
+    assert said["ls"][0].split() == ["task", "artifacts", "size", "computed", "in", "hits", "saved", "newest"]
     assert said["ls"][2].split()[:3] == ["pipeline.Train", "2", "10"]
     (month,) = json.loads("".join(said["ls --by month -o json"]))
     assert month == {**month, "artifacts": 2, "bytes": 10}

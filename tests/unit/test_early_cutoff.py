@@ -424,6 +424,47 @@ class Given(TaskOnKart[Any]):
         self.dump(self.load())
 
 
+class Spells(TaskOnKart[Any]):
+    """Reads all parameters of a task that it holds; requires that task, a task downstream of that one, or another one."""
+
+    of: TaskOnKart[Any] = TaskInstanceParameter()
+    way: str = StrParameter(default="held")
+
+    def requires(self) -> Any:
+        others = {"held": self.of, "downstream": Step(of=self.of), "other": source_like(self.of)}
+        return {"found": others[self.way], "world": Source(name="b")}
+
+    def run(self) -> None:
+        self.dump((spelt(self.of), self.load("found"), self.load("world")))
+
+
+class Sets(TaskOnKart[Any]):
+    """Requires held tasks in a dict of dicts, and dumps sets and dicts."""
+
+    parts: tuple[Any, ...] = ListTaskInstanceParameter()
+    by: str = StrParameter(default="name")
+
+    def requires(self) -> Any:
+        keys = [spelt(part) if self.by == "name" else str(number) for number, part in enumerate(self.parts)]
+        return {"parts": dict(zip(keys, self.parts, strict=True)), "first": [self.parts[0]]}
+
+    def run(self) -> None:
+        found = self.load("parts")
+        texts = {repr(value) for value in found.values()}
+        self.dump((texts, {repr(value): frozenset(map(repr, (key, value))) for key, value in found.items()}, len(found)))
+
+
+def spelt(task: TaskOnKart[Any]) -> str:
+    """Return a task's class and parameters, and of the tasks that the task holds too, as a text."""
+    held = {name: getattr(task, name) for name in task.get_parameters()}
+    return f"{type(task).__name__}({ {n: spelt(v) if isinstance(v, TaskOnKart) else v for n, v in held.items()} })"
+
+
+def source_like(task: TaskOnKart[Any]) -> TaskOnKart[Any]:
+    """Return a source of another name than the one that a task comes from."""
+    return Source(name="b" if "'a'" in spelt(task) else "a")
+
+
 class TestEqualBytesOfUnequalInputs:
     """Bytes are equal in all of these, and ``run()`` sees something else."""
 
@@ -718,6 +759,10 @@ class Machine(RuleBasedStateMachine):
             self.module.Over(name=name),
             self.module.AutoOver(name=name),
             Step(of=self.module.AutoMade(name=name), add=add),
+            Spells(of=[one, step][add], way=("held", "downstream", "other")[edition]),
+            Step(of=Spells(of=self.module.Made(name=name), way=("held", "downstream")[add]), add=edition),
+            Sets(parts=(step, one, source(edition, "b"))[add:], by=("name", "number", "number")[edition]),
+            Step(of=Sets(parts=(self.module.AutoMade(name=name), step), by="number"), add=add),
         ]
         return tasks[kind]
 
@@ -727,7 +772,7 @@ class Machine(RuleBasedStateMachine):
             return build(task)
 
     @rule(
-        kind=st.integers(0, 7),
+        kind=st.integers(0, 11),
         name=NAMES,
         edition=st.integers(0, 2),
         add=st.integers(0, 1),
@@ -742,7 +787,7 @@ class Machine(RuleBasedStateMachine):
         assert found == self.cold(task)
 
     @rule(
-        kinds=st.lists(st.integers(0, 7), min_size=2, max_size=3),
+        kinds=st.lists(st.integers(0, 11), min_size=2, max_size=3),
         name=NAMES,
         add=st.integers(0, 1),
         again=AGAIN,
@@ -761,7 +806,7 @@ class Machine(RuleBasedStateMachine):
                     found = build(task)
             assert found == self.cold(task)
 
-    @rule(kind=st.integers(0, 7), name=NAMES, again=AGAIN, overlay=st.booleans(), milliseconds=st.integers(0, 25))
+    @rule(kind=st.integers(0, 11), name=NAMES, again=AGAIN, overlay=st.booleans(), milliseconds=st.integers(0, 25))
     def a_build_is_killed(self, kind: int, name: str, again: Any, overlay: bool, milliseconds: int) -> None:
         with self.within(overlay):
             child, answers = in_child(self.task(kind, name, 0, 0), again)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from airflow_kart.artifacts.sidecar.environment import imported_distributions
-from airflow_kart.artifacts.sidecar.source import of_bundle
 
 Install = Callable[..., None]
 
@@ -75,15 +74,3 @@ def test_this_package_is_always_there() -> None:
     assert "airflow-kart" in found
     assert "pytest" in found
     assert list(found) == sorted(found)
-
-
-def test_the_commit_of_a_git_bundle_is_its_version() -> None:
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    found = {"file": f"/bundles/shop/versions/{commit}/dags/shop.py", "line": 1, "sha256": None, "git": None}
-    assert of_bundle(found, commit)["git"] == {"commit": commit, "dirty": False}
-    outer = {**found, "git": {"commit": "f" * 40, "dirty": True}}  # of a checkout around Airflow's directory
-    assert of_bundle(outer, commit)["git"] == {"commit": commit, "dirty": False}
-    for other in ({**found, "file": "/site-packages/shop.py"}, {**found, "file": None}):  # not of the bundle
-        assert of_bundle(other, commit)["git"] is None
-    for version in (None, "7", "v1"):
-        assert of_bundle({**found, "file": f"/b/versions/{version}/shop.py"}, version)["git"] is None

@@ -142,7 +142,7 @@ class Sidecar:
     @cached_property
     def made_with(self) -> MadeWith:
         """The code that made the artifact."""
-        return MadeWith.of(self._part("source"), self._part("upstream_code"))
+        return MadeWith.of(self._part("source"), self._part("upstream_code"), self._part("airflow"))
 
     @property
     def seconds(self) -> float:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-import re
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from airflow_kart.artifacts.sidecar.repository import git_state
 from airflow_kart.identity.code import AUTO, code_version_of, fingerprint, fingerprint_parts
 from airflow_kart.identity.code.cells import module_of_cells, text_of
 from airflow_kart.identity.notebook import this_notebook
@@ -35,8 +34,7 @@ def source_of(cls: type, in_ids: str | None = None) -> dict[str, object]:
 
 @functools.lru_cache(maxsize=4096)
 def _source_of(cls: type, in_ids: str | None, cells: object) -> dict[str, object]:
-    notebook = this_notebook() if cells is not None else None
-    file = getattr(sys.modules.get(cls.__module__), "__file__", None) if notebook is None else notebook.path
+    file, folder = place_of(cls)
     line: int | None = None
     try:
         if (text := text_of(cls)) is None:
@@ -44,16 +42,24 @@ def _source_of(cls: type, in_ids: str | None, cells: object) -> dict[str, object
             text = "".join(lines)
     except Exception:  # noqa: BLE001 - a notebook, or a file that was edited meanwhile: never a reason to lose a run
         return {"file": file, "line": None, "sha256": None, "git": None, "fingerprint": in_ids}
-    folder = notebook.folder if notebook is not None else file and str(Path(file).parent)
     parts = dict(_code_of(cls, in_ids, cells))
     return {
         "file": file,
         "line": line,
         "sha256": hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest(),
-        "git": _git_state(folder) if folder else None,
+        "git": git_state(folder) if folder else None,
         "fingerprint": parts.pop("", None),
         **({"parts": parts} if 0 < len(parts) <= _MOST_PARTS else {}),
     }
+
+
+def place_of(cls: type) -> tuple[str | None, str | None]:
+    """Return the file and the folder of a class: of one that a cell defines, those of the notebook."""
+    notebook = this_notebook() if text_of(cls) is not None else None
+    if notebook is not None:
+        return notebook.path, notebook.folder
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return file, file and str(Path(file).parent)
 
 
 def code_of(cls: type) -> Mapping[str, str]:
@@ -70,41 +76,9 @@ def _cells_of(cls: type) -> object:
     return module_of_cells() if text_of(cls) is not None else None
 
 
-def of_bundle(source: Mapping[str, object], version: object) -> Mapping[str, object]:
-    """Return a class's source with the commit of Airflow's GitDagBundle, whose folder of a version has no ``.git``.
-
-    Args:
-        source: from :func:`source_of`.
-        version: the version of the DAG's bundle: for GitDagBundle the commit, which names the checkout's folder too.
-    """
-    is_commit = isinstance(version, str) and re.fullmatch("[0-9a-f]{40}", version) is not None
-    if is_commit and version in Path(str(source["file"])).parts:
-        return {**source, "git": {"commit": version, "dirty": False}}
-    return source
-
-
 @functools.lru_cache(maxsize=4096)
 def _code_of(cls: type, in_ids: str | None, _cells: object) -> Mapping[str, str]:
     try:
         return {"": in_ids or fingerprint(cls), **fingerprint_parts(cls)}
     except Exception:  # noqa: BLE001 - where it counts, the unique id has raised it; elsewhere no reason to lose a run
         return {}
-
-
-@functools.lru_cache(maxsize=64)
-def _git_state(folder: str) -> dict[str, object] | None:
-    """Return the commit of a folder's checkout and whether files have uncommitted changes; git runs once per process."""
-    commit = _git(folder, "rev-parse", "HEAD")
-    if commit is None:
-        return None
-    changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
-    return {"commit": commit.strip(), "dirty": None if changes is None else bool(changes.strip())}
-
-
-def _git(folder: str, *arguments: str) -> str | None:
-    command = ["git", "-C", folder, *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - no shell
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout

@@ -152,14 +152,14 @@ _PARTS: Mapping[str, _Check] = {
     "content_key": _is_hex32,
     "reused_from": _with(uri=_is_text, unique_id=_is_text, sha256=_is_sha256),
     "adopted": _list_of(_IS_ADOPTION),
-    "source": _with(fingerprint=_or_null(_is_hex32), parts=_is_texts),
+    "source": _with(fingerprint=_or_null(_is_hex32), parts=_is_texts, git=_or_null(_with(repository=_or_null(_is_text)))),
     "task_log": _is_object,
     "log_tail": _list_of(_is_text),
     "run": _with(
         started_at=_is_moment, finished_at=_is_moment, seconds=_is_seconds, reason=_is_text, seed=_or_null(_is_object)
     ),
     "environment": _is_object,
-    "airflow": _or_null(_with(dag_id=_is_text, run_id=_is_text)),
+    "airflow": _or_null(_with(dag_id=_is_text, run_id=_is_text, bundle_name=_or_null(_is_text))),
     "digest": _is_sha256,
 }
 

@@ -16,7 +16,8 @@ from airflow_kart.identity.code.module import Module
 from airflow_kart.identity.names import is_of_python, logical_module_name, own_folder
 from airflow_kart.identity.notebook import this_notebook
 
-_INSTALLED = frozenset({"site-packages", "dist-packages"})
+INSTALLED = frozenset({"site-packages", "dist-packages"})
+"""The folders of installed packages."""
 _CELLS = "__main__.ipynb"
 """The file, in the folder of a session, that stands for the session's cells."""
 
@@ -89,7 +90,7 @@ def _logical_name(project: Project, file: str) -> str | None:
         if not path.is_relative_to(root):
             return None
     parts = path.relative_to(root).with_suffix("").parts
-    if _INSTALLED.intersection(parts) or (project.package is not None and parts[0] != project.package):
+    if INSTALLED.intersection(parts) or (project.package is not None and parts[0] != project.package):
         return None
     real = path.resolve()
     if real.is_relative_to(own_folder().resolve()) or (is_of_python(real) and project.package is None):
@@ -141,7 +142,7 @@ def project_of(cls: type) -> tuple[Project, SourcePlace]:
         )
     path = Path(os.path.abspath(file))
     root = _root_of(path, logical_module_name(cls.__module__))
-    package = path.relative_to(root).parts[0] if _INSTALLED.intersection(root.parts) else None
+    package = path.relative_to(root).parts[0] if INSTALLED.intersection(root.parts) else None
     folders = (str(path.parent),) if path.stem == "__init__" else None
     return Project(str(root), package and package.removesuffix(".py")), SourcePlace(cls.__module__, str(path), folders)
 

@@ -1,0 +1,69 @@
+"""The git checkout of code, and the repository that it was cloned from by a name without secrets: ``github.com/team/churn``."""
+
+from __future__ import annotations
+
+import functools
+import re
+import subprocess
+from pathlib import Path
+
+from airflow_kart.identity.code.project import INSTALLED
+
+_OF_BUNDLE = re.compile(r"(.*)/versions/([0-9a-f]{40})(?:/.*)?")  # Airflow's GitDagBundle's, often without a .git
+
+
+@functools.lru_cache(maxsize=64)
+def git_state(folder: str) -> dict[str, object] | None:
+    """Return a folder's commit and repository, and whether files have uncommitted changes; git runs once per process."""
+    of_bundle = _OF_BUNDLE.fullmatch(folder)
+    if of_bundle and git(f"{of_bundle[1]}/bare", "cat-file", "-e", of_bundle[2]) is not None:
+        return {"commit": of_bundle[2], "dirty": False, "repository": repository_of(folder)}
+    commit = git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    changes = git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    dirty = None if changes is None else bool(changes.strip())
+    return {"commit": commit.strip(), "dirty": dirty, "repository": repository_of(folder)}
+
+
+@functools.lru_cache(maxsize=256)
+def repository_of(folder: str) -> str | None:
+    """Return the repository that a folder's checkout was cloned from, perhaps by way of one other clone on this machine.
+
+    Installed packages have none, nor have clones of anything but a host's repository.
+    """
+    if INSTALLED.intersection(Path(folder).parts):
+        return None
+    for _ in range(2):
+        of_bundle = _OF_BUNDLE.fullmatch(folder)
+        url = git(f"{of_bundle[1]}/bare" if of_bundle else folder, "config", "--local", "--get", "remote.origin.url") or ""
+        folder = url.strip().removeprefix("file://")
+        if not folder.startswith("/"):
+            break
+    return repository_name(folder)
+
+
+def repository_name(url: str) -> str | None:
+    """Return host and path of a repository's address; ``None`` for a local path. Nothing else may reach a sidecar."""
+    scheme, _, rest = url.rpartition("://")
+    rest = re.split("[?#]", rest.rpartition("@")[2])[0]  # a password may have any sign
+    host, sign, path = rest.partition("/" if scheme else ":")
+    name = re.sub("/+", "/", f"{host.partition(':')[0]}/{path}").rstrip("/").removesuffix(".git")
+    local = re.match(r"[/.~]|\w:", url)
+    return name if sign and not local and re.fullmatch(r"[\w.-]+(/[\w.~+ %-]+)+", name) else None
+
+
+def is_same(one: str, other: str) -> bool:
+    """Whether two names may be of one repository: hosts have aliases, and paths begin in another way for each protocol."""
+    paths = [[part for part in name.casefold().split("/")[1:] if part != "_git"] for name in (one, other)]
+    length = min(map(len, paths))
+    return paths[0][-length:] == paths[1][-length:]
+
+
+def git(folder: str, *arguments: str) -> str | None:
+    """Return the output of a git command in a folder; ``None`` if git fails."""
+    command = ["git", "-C", folder, *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603 - no shell
+    except (OSError, subprocess.SubprocessError):
+        return None

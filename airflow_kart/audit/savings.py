@@ -1,0 +1,91 @@
+"""Sums over a workspace: what its artifacts take and cost, and what reusing them has saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from airflow_kart.audit.artifacts import Artifacts, moment_text
+from airflow_kart.audit.naming import names_of
+from airflow_kart.audit.record import Record
+from airflow_kart.exceptions import ConfigurationError
+from airflow_kart.runtime.ledger import Entry, entries
+from airflow_kart.runtime.plan import REUSED
+
+GROUPS = ("task", "dag", "run", "month", "day")
+OUTSIDE = "(outside Airflow)"
+
+
+@dataclass
+class Sums:
+    """The artifacts and the reuse of one group."""
+
+    name: str
+    artifacts: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    """How long the runs took that made the artifacts."""
+    hits: int = 0
+    """How often a run took an artifact that was there, or that of an equal run."""
+    seconds_saved: float = 0.0
+    """How long the runs would have taken in whose place artifacts were taken."""
+    newest: str = ""
+    """When the newest artifact was made (ISO 8601, UTC)."""
+
+
+def sums(asked: Artifacts, by: str = "task") -> list[Sums]:
+    """Return the sums of artifacts and of the ledger, by task, DAG, run, month or day; the largest first, months in order.
+
+    Conditions on a task's parameters, an outcome or a uri concern the artifacts alone: the ledger knows classes and runs.
+
+    Args:
+        asked: the artifacts.
+        by: one of :data:`GROUPS`.
+
+    Raises:
+        ConfigurationError: ``by`` is something else.
+    """
+    if by not in GROUPS:
+        raise ConfigurationError(f"by is {by!r}; use one of {', '.join(GROUPS)}")
+    found: dict[str, Sums] = {}
+
+    def group(name: str) -> Sums:
+        return found.setdefault(name, Sums(name))
+
+    for record in asked:
+        one = group(_of_record(record, by))
+        one.artifacts += 1
+        one.bytes += record.bytes
+        one.seconds += record.seconds
+        one.newest = max(one.newest, record.made_at)
+    since, until = moment_text(asked.since) or "", moment_text(asked.until)
+    for entry in entries(asked.workspace, since):
+        if entry.at < since or (until is not None and entry.at >= until):
+            continue
+        if asked.dag_id in (None, entry.dag_id) and asked.run_id in (None, entry.run_id):
+            for (task, outcome), each in entry.sums.items():
+                if outcome in REUSED and _is_asked(asked, task):
+                    one = group(_of_entry(entry, task, by))
+                    one.hits += each.tasks
+                    one.seconds_saved += each.seconds
+    in_order = by in ("month", "day")
+    return sorted(found.values(), key=lambda one: (one.name if in_order else "", -one.bytes, one.name))
+
+
+def _is_asked(asked: Artifacts, task: str) -> bool:
+    return asked.named is None or not asked.named.cls or asked.named.cls in ("*", *names_of(task))
+
+
+def _of_record(record: Record, by: str) -> str:
+    if by == "task":
+        return record.task_class or "(no task)"
+    if by in ("month", "day"):
+        return record.made_at[: 7 if by == "month" else 10]
+    return (record.dag_id if by == "dag" else record.run_id) or OUTSIDE
+
+
+def _of_entry(entry: Entry, task: str, by: str) -> str:
+    if by == "task":
+        return task
+    if by in ("month", "day"):
+        return entry.at[: 7 if by == "month" else 10]
+    return (entry.dag_id if by == "dag" else entry.run_id) or OUTSIDE
