@@ -7,6 +7,7 @@ A class (``Train``, ``pipeline.Train``), the id of a task in Airflow or a glob o
 from __future__ import annotations
 
 import ast
+import contextlib
 import datetime as dt
 import fnmatch
 import functools
@@ -149,7 +150,7 @@ def _is(name: str, pattern: str) -> bool:
     return name == pattern or (_GLOB.search(pattern) is not None and fnmatch.fnmatchcase(name, pattern))
 
 
-def arguments_of(text: str, inside: str) -> dict[str, Any]:
+def arguments_of(text: str, inside: str) -> dict[str, str]:
     """Return the texts of arguments by name: ``day=2013-03-01, words=["a", "b"]``; one in quotes without the quotes.
 
     Args:
@@ -166,14 +167,20 @@ def arguments_of(text: str, inside: str) -> dict[str, Any]:
             parts.append("")
         else:
             parts[-1] += piece[0]
-    found: dict[str, Any] = {}
+    found: dict[str, str] = {}
     for part in parts if parts[-1].strip() else parts[:-1]:
         match = _ARGUMENT.fullmatch(part)
         if match is None or depth:
             raise ConfigurationError(f"{text!r}: write the parameters as Class(day=2013-03-01, depth=6)")
-        value = match[2].strip()
-        found[match[1]] = ast.literal_eval(value) if value[:1] in ("'", '"') and value[-1:] == value[:1] != value else value
+        found[match[1]] = _without_quotes(match[2].strip())
     return found
+
+
+def _without_quotes(text: str) -> str:
+    for read in (json.loads, ast.literal_eval) if text[:1] in ("'", '"') else ():
+        with contextlib.suppress(ValueError, SyntaxError):
+            return str(read(text))
+    return text
 
 
 def _written(cls: Any, values: Mapping[str, Any]) -> dict[str, Any]:
