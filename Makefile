@@ -1,6 +1,7 @@
 # make demo   the flagship example through Airflow, cold and warm
 # make test   all tests, with what they need set up first
 # make check  formatters, linters, import contracts, rooms and floors, type checkers, the voice
+# make howto  the outputs of the commands in docs/howto, made anew: make howto PAGES='why compare'
 # make bench  the benchmarks, against gokart and against plain Airflow
 # make matrix  the demo with each supported Airflow on each supported Python: make matrix CELLS='3.1-3.10 3.3-3.13'
 # make mutants  a mutation run over the core, for hours: make mutants MUTANTS='--jobs 2 --sample 20 locks/lease.py'
@@ -13,7 +14,7 @@ SOURCES := airflow_kart example_dags tests .ci
 # Compiled modules are kept, whatever the surroundings say: without them each process compiles Airflow anew.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test check style mypy pyright bench matrix mutants clean
+.PHONY: demo test check style mypy pyright howto bench matrix mutants clean
 
 demo: $(VENV)/.examples
 	$(BIN)/python .ci/demo.py
@@ -35,6 +36,9 @@ style: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/rooms.py
 	$(BIN)/python .ci/voice.py
+
+howto: $(VENV)/.dev
+	$(BIN)/python .ci/howto.py $(PAGES)
 
 mypy: $(VENV)/.dev
 	$(BIN)/mypy

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar
 from airflow_kart.exceptions import KartError, StorageError
-from airflow_kart.storage import INDEX, KeepsFiles, Store, join_uri
+from airflow_kart.storage import INDEX, Store, join_uri, keeps_files
 from airflow_kart.storage.regular_file import open_for_reading
 from airflow_kart.storage.workspace import Workspace
 
@@ -56,7 +56,7 @@ def add_texts(workspace: Workspace, key: str, texts: Sequence[str]) -> None:
     """Write an entry of any texts, as :func:`record` does."""
     store = workspace.store
     try:
-        if isinstance(store, KeepsFiles):
+        if keeps_files(store):
             _add_line(store.path(_file(workspace.directory, key)), key, texts)
             return
         upload = store.upload(_entry(workspace.directory, key))
@@ -167,7 +167,7 @@ def texts_of(store: Store, directory: str, key: str) -> list[str]:
     Raises:
         OSError, StorageError, ValueError: the index cannot be read.
     """
-    if isinstance(store, KeepsFiles):
+    if keeps_files(store):
         return _IndexFile.read(store.path(_file(directory, key))).paths_of(key)
     found = store.read(_entry(directory, key))
     return _texts(json.loads(found.data)) if found is not None else []
@@ -180,7 +180,7 @@ def all_texts(workspace: Workspace) -> dict[str, list[str]]:
     for uri in store.list(f"{directory.rstrip('/')}/{INDEX}/"):
         keys = [posixpath.basename(uri).removesuffix(".json")]
         with contextlib.suppress(OSError, ValueError):
-            if isinstance(store, KeepsFiles):
+            if keeps_files(store):
                 keys = [key.decode() for key in _IndexFile.read(store.path(uri)).lines]
         for key in keys:
             with contextlib.suppress(OSError, ValueError, RecursionError):
@@ -198,7 +198,7 @@ def replace_all(workspace: Workspace, former: Mapping[str, Sequence[str]], entri
     """
     store, directory = workspace.store, workspace.directory
     gone, there = [_entry(directory, key) for key in former.keys() - entries.keys()], former
-    if isinstance(store, KeepsFiles):
+    if keeps_files(store):
         gone, there = list(store.list(f"{directory.rstrip('/')}/{INDEX}/")), {}
     for uri in gone:
         store.remove(uri)

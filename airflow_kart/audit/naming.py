@@ -143,7 +143,7 @@ def fits(recorded: Any, given: Any) -> bool:
     if isinstance(recorded, Mapping) and "unique_id" in recorded:  # a task held
         text = str(given)
         return str(recorded["unique_id"]).startswith(text) if _ID.fullmatch(text) else _is(short(recorded), text)
-    return str(given) in (short(recorded), json.dumps(recorded))
+    return str(given) == json.dumps(recorded) or _is(short(recorded), str(given))
 
 
 def _is(name: str, pattern: str) -> bool:

@@ -47,28 +47,38 @@ def sums(asked: Artifacts, by: str = "task") -> list[Sums]:
     if by not in GROUPS:
         raise ConfigurationError(f"by is {by!r}; use one of {', '.join(GROUPS)}")
     found: dict[str, Sums] = {}
-
-    def group(name: str) -> Sums:
-        return found.setdefault(name, Sums(name))
-
-    for record in asked:
-        one = group(_of_record(record, by))
-        one.artifacts += 1
-        one.bytes += record.bytes
-        one.seconds += record.seconds
-        one.newest = max(one.newest, record.made_at)
-    since, until = moment_text(asked.since) or "", moment_text(asked.until)
-    for entry in entries(asked.workspace, since):
-        if entry.at < since or (until is not None and entry.at >= until):
-            continue
-        if asked.dag_id in (None, entry.dag_id) and asked.run_id in (None, entry.run_id):
-            for (task, outcome), each in entry.sums.items():
-                if outcome in REUSED and _is_asked(asked, task):
-                    one = group(_of_entry(entry, task, by))
-                    one.hits += each.tasks
-                    one.seconds_saved += each.seconds
+    _add_artifacts(found, asked, by)
+    _add_hits(found, asked, by)
+    for one in found.values():
+        one.seconds, one.seconds_saved = round(one.seconds, 3), round(one.seconds_saved, 3)
     in_order = by in ("month", "day")
     return sorted(found.values(), key=lambda one: (one.name if in_order else "", -one.bytes, one.name))
+
+
+def _add_artifacts(found: dict[str, Sums], asked: Artifacts, by: str) -> None:
+    runs: set[str | None] = {None}  # a run may have made several artifacts
+    for record in asked:
+        name, publication = _of_record(record, by), record.row.publication
+        one = found.setdefault(name, Sums(name))
+        one.artifacts += 1
+        one.bytes += record.bytes
+        one.seconds += record.seconds if publication is None or publication not in runs else 0.0
+        one.newest = max(one.newest, record.made_at)
+        runs.add(publication)
+
+
+def _add_hits(found: dict[str, Sums], asked: Artifacts, by: str) -> None:
+    since, until = moment_text(asked.since) or "", moment_text(asked.until) or "9999"
+    for entry in entries(asked.workspace, since):
+        is_asked = asked.dag_id in (None, entry.dag_id) and asked.run_id in (None, entry.run_id)
+        if not (is_asked and since <= entry.at < until):
+            continue
+        for (task, outcome), each in entry.sums.items():
+            if outcome in REUSED and _is_asked(asked, task):
+                name = _of_entry(entry, task, by)
+                one = found.setdefault(name, Sums(name))
+                one.hits += each.tasks
+                one.seconds_saved += each.seconds
 
 
 def _is_asked(asked: Artifacts, task: str) -> bool:

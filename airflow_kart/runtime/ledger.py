@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from airflow_kart.exceptions import StorageError
 from airflow_kart.runtime.plan import Outcome
 from airflow_kart.runtime.tally import Sum, Tally
-from airflow_kart.storage import RUNS, KeepsFiles
+from airflow_kart.storage import RUNS, keeps_files
 from airflow_kart.storage.workspace import Workspace
 
 _AT_END = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -54,7 +54,7 @@ def enter(workspace: Workspace, tally: Tally, run: tuple[str, str] | None = None
     line = json.dumps([now.isoformat(), dag_id, run_id, sums]).encode()
     folder, store = f"{workspace.directory.rstrip('/')}/{RUNS}", workspace.store
     try:
-        if isinstance(store, KeepsFiles):
+        if keeps_files(store):
             path = store.path(f"{folder}/{now:%Y-%m}.ndjson")
             os.makedirs(os.path.dirname(path), exist_ok=True)
             descriptor = os.open(path, _AT_END, 0o666)

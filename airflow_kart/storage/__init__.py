@@ -28,6 +28,7 @@ from airflow_kart.storage.base import (
     Store,
     UnfinishedUpload,
     Upload,
+    keeps_files,
 )
 from airflow_kart.storage.local import LocalStore
 from airflow_kart.storage.memory import MemoryStore
@@ -67,6 +68,7 @@ __all__ = [
     "UnfinishedUpload",
     "Upload",
     "join_uri",
+    "keeps_files",
     "register_store",
     "store_for",
 ]

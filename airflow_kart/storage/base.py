@@ -16,6 +16,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Final, Literal, Protocol, runtime_checkable
 
+from typing_extensions import TypeIs
+
 UPLOADS = ".kart-uploads"
 """Folder for unpublished bytes, beside the published ones; no listing shows this folder."""
 LOCKS = ".kart-locks"
@@ -227,6 +229,17 @@ class KeepsFiles(Protocol):
     def version_of(self, found: os.stat_result) -> str:
         """Return the version of an object from the facts of its file."""
         ...
+
+
+_WITH_FILES: dict[type, bool] = {}
+
+
+def keeps_files(store: object) -> TypeIs[KeepsFiles]:
+    """Whether a store keeps files: ``isinstance(store, KeepsFiles)``, which takes long for a protocol, asked once per class."""
+    cls = type(store)
+    if cls not in _WITH_FILES:
+        _WITH_FILES[cls] = isinstance(store, KeepsFiles)
+    return _WITH_FILES[cls]
 
 
 @runtime_checkable

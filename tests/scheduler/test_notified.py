@@ -16,6 +16,7 @@ def test_what_hangs_behind_a_group_or_a_task_of_it_always_runs_and_learns_the_sa
         run = airflow.run("notified")
         assert run.state == "success"
         assert run.states["notify"] == run.states["weigh"] == "success"
+        assert run.xcom("taste") == "corn ground baked"
         made = "success" if turn == "cold" else "skipped"
         assert run.states["bakery.bread"] == run.states["bakery.corn"] == made
         assert run.states["bakery.flour"] == "success"

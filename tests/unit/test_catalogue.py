@@ -78,6 +78,7 @@ def test_artifacts_by_all_conditions(built: Workspace) -> None:
     for day in (DAYS[0], "2013-03-01"):
         assert len(list(built.artifacts(Numbers, parameters={"day": day}))) == 1
     assert len(list(built.artifacts('Numbers(name="a, b", day=2013-03-01)'))) == 1
+    assert len(list(built.artifacts("Numbers(day=2013-03-0[23])"))) == 1
     assert list(built.artifacts(since=dt.timedelta(hours=-1))) == []
     assert len(list(built.artifacts(since=dt.datetime.now(dt.timezone.utc) - dt.timedelta(hours=1)))) == 6
     assert list(built.artifacts(until=dt.date(2020, 1, 1))) == []

@@ -13,6 +13,7 @@ from earlier import pipeline
 from earlier.pipeline import All, Everything, Fingerprinted, Given, Notes, Parts, Several, Table, Value
 
 from airflow_kart import DateInterval, ParameterVisibility, Target, TaskOnKart, Workspace, build
+from airflow_kart.storage import RUNS
 
 UNIQUE_IDS = {
     "Everything": "cf949ad258194338922caec41735c0e9",
@@ -32,7 +33,8 @@ def workspace(tmp_path: Path) -> Any:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    files = (path for path in folder.rglob("*") if path.is_file() and RUNS not in path.parts)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def loaded(task: TaskOnKart[Any]) -> Any:

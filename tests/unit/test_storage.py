@@ -393,7 +393,10 @@ def test_a_path_that_is_not_below_the_workspace_is_refused(path: str) -> None:
         ("file:/x.pkl", "is a uri"),
         ("S3:/bucket/x.pkl", "is a uri"),
         ("custom+x://y", "is a uri"),
-        (".kart-uploads/x.pkl", r"is in a hidden folder of the workspace \(.kart-uploads, .kart-locks, .kart-index\)"),
+        (
+            ".kart-uploads/x.pkl",
+            r"is in a hidden folder of the workspace \(.kart-uploads, .kart-locks, .kart-index, .kart-catalogue, .kart-runs\)",
+        ),
         ("a/.kart-locks/x.pkl", "is in a hidden folder"),
         ("a/../.kart-locks", "is in a hidden folder"),
         ("a\nb.pkl", "has control characters or half characters in its name; give make_target printable ones"),

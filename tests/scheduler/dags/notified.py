@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, Asset, task
 
-from airflow_kart import KartTaskGroup, TaskInstanceParameter, TaskOnKart
+from airflow_kart import KartTaskGroup, TaskInstanceParameter, TaskOnKart, load
 
 
 class Corn(TaskOnKart[str]):
@@ -33,6 +33,11 @@ def notify(ti=None):
 
 
 @task
+def taste(ti=None):
+    return load(ti.xcom_pull(task_ids="bakery.bread"))
+
+
+@task
 def weigh():
     return "flour is there"
 
@@ -44,7 +49,7 @@ def sell(triggering_asset_events=None):
 
 with DAG("notified", schedule=None):
     bakery = KartTaskGroup("bakery", Bread())
-    bakery >> notify()
+    bakery >> [notify(), taste()]
     bakery.children["bakery.flour"] >> weigh()
 
 with DAG("selling", schedule=[Asset("bakery/bread")]):
