@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+_MOST_TOLD = 3
+"""Root causes in a line."""
+
 
 @dataclass(frozen=True)
 class Cause:
@@ -66,9 +69,10 @@ class Why:
 
     @property
     def in_one_line(self) -> str:
-        """The root causes in a line, each with its task unless that is the asked one."""
+        """The first root causes in a line, each with its task unless that is the asked one."""
         told = [root.words if root.task == self.task else f"{root.task}: {root.words}" for root in self.roots]
-        return "; ".join(told) or self.words
+        more = f"; and {len(told) - _MOST_TOLD:,} more" if len(told) > _MOST_TOLD else ""
+        return "; ".join(told[:_MOST_TOLD]) + more or self.words
 
     def as_json(self) -> dict[str, Any]:
         """Return the answer as JSON."""

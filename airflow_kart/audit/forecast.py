@@ -12,6 +12,7 @@ from airflow_kart.audit.history import History
 from airflow_kart.audit.why import why_task
 from airflow_kart.identity.names import logical_class_name
 from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask
+from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task, kind_of
 
 _NEWEST = 20
@@ -24,9 +25,9 @@ class Expected:
 
     task: Task
     planned: PlannedTask
-    why: Why | None
+    why: Why | None = None
     """Why the task runs; ``None`` for other tasks, and where the time for the search was over."""
-    seconds: float | None
+    seconds: float | None = None
     """How long a run will take, by the median of the newest artifacts of the class; ``None`` where the class never ran."""
 
     @property
@@ -35,28 +36,27 @@ class Expected:
         return self.planned.reason if self.why is None else self.why.in_one_line
 
 
-def forecast(plan: Plan, history: History, patience: float) -> Iterator[Expected]:
-    """Return the tasks of a plan, upstream first.
+def forecast(plan: Plan, patience: float) -> Iterator[Expected]:
+    """Return the tasks of a plan of the current workspace, upstream first.
 
     Args:
-        plan: the plan, of the current workspace.
-        history: of the same workspace.
+        plan: the plan.
         patience: seconds for the search of causes; the tasks left have the plan's reasons.
     """
+    history = History(Workspace.current()) if plan.with_outcome(Outcome.RUN) else None
     medians: dict[str, float | None] = {}
     ends = time.monotonic() + patience
     for unique_id, planned in plan.tasks.items():
         task = plan.graph.nodes[unique_id].task
-        if planned.outcome is not Outcome.RUN:
-            yield Expected(task, planned, None, None)
+        if planned.outcome is not Outcome.RUN or history is None:
+            yield Expected(task, planned)
             continue
         name = logical_class_name(type(task))
         if name not in medians:
             newest = history.newest(name, _NEWEST)
             medians[name] = statistics.median(row.seconds for row in newest) if newest else None
-        seconds = 0.0 if kind_of(task).wrapper else medians[name]
         why = why_planned(task, planned, history) if time.monotonic() < ends else None
-        yield Expected(task, planned, why, seconds)
+        yield Expected(task, planned, why, medians[name] if kind_of(task).sidecar else 0.0)
 
 
 def why_planned(task: Task, planned: PlannedTask, history: History) -> Why:

@@ -30,9 +30,7 @@ def described(error: BaseException, task: Task | None) -> str:
     if place is not None:
         frame, line = steps[place]
         file = frame.f_code.co_filename
-        lines += [
-            f"  {file}:{line}, in {frame.f_code.co_qualname if hasattr(frame.f_code, 'co_qualname') else frame.f_code.co_name}"
-        ]
+        lines.append(f"  {file}:{line}, in {getattr(frame.f_code, 'co_qualname', frame.f_code.co_name)}")
         lines += [f"    {text}" for text in (linecache.getline(file, line).strip(),) if text]
     text = "\n".join(lines)
     return text if task is None else Redaction(task).text(text)

@@ -38,10 +38,14 @@ class Asked(NamedTuple):
             raise ConfigurationError(f"--conf {arguments.conf!r} is no JSON: {error}") from None
         if not isinstance(conf, dict):
             raise ConfigurationError(f"""--conf {arguments.conf!r}: give an object, such as '{{"depth": 6}}'""")
-        pairs = [given.partition("=") for given in arguments.values or ()]
-        if any(not sign for _, sign, _ in pairs):
+        values = dict(given.partition("=")[::2] for given in arguments.values or ())
+        if any("=" not in given for given in arguments.values or ()):
             raise ConfigurationError("--set takes NAME=VALUE")
-        return cls(arguments.date, conf, {name.strip(): value for name, _, value in pairs}, arguments.run_id)
+        if arguments.run_id and (arguments.date or conf):
+            raise ConfigurationError(
+                "--run-id gives the date and the conf of a DAG run; give either, or change values by --set"
+            )
+        return cls(arguments.date, conf, values, arguments.run_id)
 
 
 @dataclass(frozen=True)

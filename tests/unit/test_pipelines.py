@@ -124,7 +124,10 @@ def test_a_plan_tells_what_would_run_and_changes_nothing(shell: Shell) -> None:
     first = shell("plan", "pipe.py:Parsed")
     assert first.code == 3
     assert "there is no earlier artifact of Parsed" in first.out
-    assert first.out.splitlines()[-1] == "3 to run, 0 cached, 0 not needed; 3 never ran before"
+    assert (
+        first.out.splitlines()[-1]
+        == "3 to run, 0 cached, 0 not needed; 0 s expected, and 3 that never ran before, 0 s saved"
+    )
     assert not shell.files()
     assert shell("run", "pipe.py:Parsed").code == 0
     made = shell.files()
@@ -134,7 +137,7 @@ def test_a_plan_tells_what_would_run_and_changes_nothing(shell: Shell) -> None:
     changed = json.loads(shell("plan", 'pipe.py:Parsed(text="[2, 3]")', "-o", "json").out)
     assert [(task["outcome"], task["reason"]) for task in changed["tasks"][:1]] == [("run", "text: [1] -> [2, 3]")]
     assert changed["tasks"][0]["expected_seconds"] > 0
-    assert changed["tasks"][0]["why"]["roots"][0]["kind"] == "parameter"
+    assert changed["tasks"][0]["roots"][0]["kind"] == "parameter"
     assert changed["tasks"][1]["uris"][0].startswith(str(shell.folder / "ws"))
     again = shell("plan", "pipe.py:Parsed", "--rerun", "Raw(part=2)+")
     assert again.out.splitlines()[-1].startswith("2 to run, 1 cached, 0 not needed")
@@ -171,6 +174,10 @@ def test_a_long_plan_is_cut_and_says_so(shell: Shell) -> None:
         (["pipe.py", "--date", "2013-03-01"], "pipe.py is no DAG, so it takes no date, conf or run"),
         (["pipe.py", "--conf", "{"], "--conf '{' is no JSON"),
         (["pipe.py", "--conf", "[1]"], "give an object"),
+        (
+            ["pipe.py", "--run-id", "x", "--date", "2013-03-01"],
+            "--run-id gives the date and the conf of a DAG run; give either",
+        ),
         (["pipe.py", "--set", "seconds"], "--set takes NAME=VALUE"),
         (["empty.py"], "empty.py has no task class that can be made without values: it has none at all"),
         (["pipe.py:Parsed", "--rerun", "Rawe"], "no task matches 'Rawe'; there are Parsed, Raw; did you mean Raw?"),
