@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -143,6 +144,13 @@ def test_a_plan_tells_what_would_run_and_changes_nothing(shell: Shell) -> None:
     assert again.out.splitlines()[-1].startswith("2 to run, 1 cached, 0 not needed")
     assert "asked to run again" in again.out
     assert shell.files() == made
+
+
+def test_the_keys_of_a_plan_are_documented(shell: Shell) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    document = json.loads(shell("plan", "pipe.py:Parsed", "-o", "json").out)
+    documented = set(re.findall(r"`(\w+)`", page[page.index("**plan**") : page.index("**why**")]))
+    assert {*document, *document["tasks"][0], *document["tasks"][0]["roots"][0]} <= documented
 
 
 def test_a_whole_file_is_a_pipeline_of_the_classes_that_can_be_made(shell: Shell) -> None:
