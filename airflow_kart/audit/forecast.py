@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from airflow_kart.audit.cause import Why
-from airflow_kart.audit.history import History
+from airflow_kart.audit.cause import Cause, Why
+from airflow_kart.audit.history import History, Side
 from airflow_kart.audit.why import why_task
 from airflow_kart.identity.names import logical_class_name
 from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task, kind_of
 
+_MANY = 1000
 _NEWEST = 20
 """Artifacts of a class whose seconds are the measure."""
 
@@ -43,9 +44,10 @@ def forecast(plan: Plan, patience: float) -> Iterator[Expected]:
         plan: the plan.
         patience: seconds for the search of causes; the tasks left have the plan's reasons.
     """
-    history = History(Workspace.current()) if plan.with_outcome(Outcome.RUN) else None
+    running = [node.task for node in plan.with_outcome(Outcome.RUN)]
+    history = History(Workspace.current()) if running else None
+    explained = {} if history is None else _explained(plan, running, history, patience)
     medians: dict[str, float | None] = {}
-    ends = time.monotonic() + patience
     for unique_id, planned in plan.tasks.items():
         task = plan.graph.nodes[unique_id].task
         if planned.outcome is not Outcome.RUN or history is None:
@@ -55,8 +57,31 @@ def forecast(plan: Plan, patience: float) -> Iterator[Expected]:
         if name not in medians:
             newest = history.newest(name, _NEWEST)
             medians[name] = statistics.median(row.seconds for row in newest) if newest else None
-        why = why_planned(task, planned, history) if time.monotonic() < ends else None
-        yield Expected(task, planned, why, medians[name] if kind_of(task).sidecar else 0.0)
+        yield Expected(task, planned, explained.get(unique_id), medians[name] if kind_of(task).sidecar else 0.0)
+
+
+def _explained(plan: Plan, running: Sequence[Task], history: History, patience: float) -> dict[str, Why]:
+    """Return why tasks run, by unique id: the answer for a task explains the tasks upstream, too.
+
+    Where one answer about very many tasks would take long, each task is asked by itself.
+    """
+    found: dict[str, Why] = {}
+    met: dict[str, list[Cause]] = {}
+    ends = time.monotonic() + patience
+    for task in running if len(running) > _MANY else reversed(running):
+        planned, text = plan.tasks[task.unique_id], str(Side.of_task(task))
+        if text in met and not planned.named:
+            found[task.unique_id] = Why(text, task.unique_id, True, planned.reason, None, tuple(met[text]))
+        elif time.monotonic() < ends:
+            found[task.unique_id] = why = why_planned(task, planned, history)
+            here: dict[str, list[Cause]] = {}
+            pending = list(why.causes) if len(running) <= _MANY else []
+            while pending:
+                cause = pending.pop()
+                here.setdefault(cause.task, []).append(cause)
+                pending += cause.because
+            met = {**here, **met}
+    return found
 
 
 def why_planned(task: Task, planned: PlannedTask, history: History) -> Why:
