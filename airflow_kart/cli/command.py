@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_kart.cli.duration import count, duration, moment
+from airflow_kart.cli.duration import duration, moment
 
 DESCRIPTION = "Look after the artifacts of kart tasks"
 
@@ -176,7 +176,7 @@ COMMANDS = (
             *_OF_RUN,
             _RERUN,
             Argument("--only", action="append", metavar="NAME", help="Make only these tasks, and what they need"),
-            Argument("--workers", type=count, default=1, metavar="N", help="Run so many tasks at once (default: 1)"),
+            Argument("--workers", type=int, default=1, metavar="N", help="Run so many tasks at once (default: 1)"),
             *_WORKSPACE,
             _VERBOSE,
         ),

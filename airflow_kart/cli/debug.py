@@ -9,7 +9,6 @@ import logging
 import pdb  # noqa: T100 - the command is for debugging
 import sys
 import tempfile
-import traceback
 from dataclasses import replace
 from types import CodeType, FrameType, TracebackType
 from typing import Any
@@ -45,15 +44,12 @@ def debug_task(workspace: Workspace, arguments: argparse.Namespace) -> int:
     if not arguments.verbose:
         logging.disable(logging.INFO)
     debugger = _Debugger(task)
-    scratch = replace(
-        production,
-        directory="",
-        read_from=(production.directory, *production.others),
-        on_changed_code="ignore",
-        reuse_equal_inputs=False,
-        lock="none",
-    )
-    with tempfile.TemporaryDirectory(prefix="kart-debug-") as directory, replace(scratch, directory=directory):
+    reading = (production.directory, *production.others)
+    how: dict[str, Any] = {"on_changed_code": "ignore", "reuse_equal_inputs": False, "lock": "none"}
+    with (
+        tempfile.TemporaryDirectory(prefix="kart-debug-") as directory,
+        replace(production, directory=directory, read_from=reading, **how),
+    ):
         print(f"  it writes to {directory}, which is removed at the end, and nowhere else")
         if arguments.trace:
             debugger.stop_at_start()
@@ -66,9 +62,7 @@ def debug_task(workspace: Workspace, arguments: argparse.Namespace) -> int:
             if is_skip(error):
                 print(f"the task asks to be skipped: {error}")
                 return 0
-            if arguments.verbose:
-                traceback.print_exception(error)
-            print(described(error, task))
+            print(described(error, task, whole=arguments.verbose))
             debugger.examine(error)
             return FAILED
         finally:

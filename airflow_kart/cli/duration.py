@@ -1,4 +1,4 @@
-"""Durations, moments and counts on a command line."""
+"""Durations on a command line."""
 
 from __future__ import annotations
 
@@ -20,17 +20,6 @@ def duration(text: str) -> dt.timedelta:
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration; write a number and d, h, m or s, such as 24h")
     return dt.timedelta(**{_UNITS[found[2]]: int(found[1])})
-
-
-def count(text: str) -> int:
-    """Parse a number of at least 1; argparse takes the function as a ``type``.
-
-    Raises:
-        argparse.ArgumentTypeError: the text is no such number.
-    """
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 1")
-    return int(text)
 
 
 def moment(text: str) -> dt.datetime | dt.timedelta:

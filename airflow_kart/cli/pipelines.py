@@ -32,7 +32,7 @@ def pipelines(workspace: Workspace, arguments: argparse.Namespace) -> list[Pipel
     if not bracket and not text.endswith(".py") and ":" not in text:
         from airflow_kart.cli.dags import pipelines_of_dag
 
-        return pipelines_of_dag(text, asked, workspace if arguments.directory else None)
+        return _with_values(pipelines_of_dag(text, asked, workspace if arguments.directory else None), asked)
     if asked.date or asked.conf or asked.run_id:
         raise ConfigurationError(
             f"{text} is no DAG, so it takes no date, conf or run; write {place}(day=2013-03-01, depth=6)"
@@ -46,7 +46,15 @@ def pipelines(workspace: Workspace, arguments: argparse.Namespace) -> list[Pipel
                 raise ConfigurationError(f"{place} is no task class")
             given = arguments_of(text, inside.strip().removesuffix(")")) if bracket else {}
             roots = [_made(cls, {**given, **asked.values})]
-        return [Pipeline(workspace, Graph.of(roots))]
+        return _with_values([Pipeline(workspace, Graph.of(roots))], asked)
+
+
+def _with_values(found: list[Pipeline], asked: Asked) -> list[Pipeline]:
+    """Return pipelines; raise where none of their roots has a parameter that was given a value."""
+    roots = (pipeline.graph.nodes[root].task for pipeline in found for root in pipeline.graph.roots)
+    if unknown := sorted(asked.values.keys() - {name for task in roots for name in type(task).get_parameters()}):
+        raise ConfigurationError(f"--set: no root of the pipeline has a parameter {unknown[0]}")
+    return found
 
 
 def _made(cls: type[TaskOnKart[Any]], texts: Mapping[str, str]) -> Task:

@@ -6,14 +6,13 @@ import argparse
 import contextlib
 import logging
 import sys
-import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from airflow_kart.cli.failure import command, described
 from airflow_kart.cli.pipeline import Pipeline, named_in
 from airflow_kart.cli.pipelines import pipelines
-from airflow_kart.exceptions import KartError
+from airflow_kart.exceptions import ConfigurationError, KartError
 from airflow_kart.runtime.build import carry_out
 from airflow_kart.runtime.progress import Event
 from airflow_kart.runtime.skipping import is_skip
@@ -38,6 +37,8 @@ class _Failed:
 
 def run_pipeline(workspace: Workspace, arguments: argparse.Namespace) -> int:
     """Make what is missing; return 1 if a task failed, else 0."""
+    if arguments.workers < 1:
+        raise ConfigurationError("--workers: give at least 1")
     found = pipelines(workspace, arguments)
     if arguments.only:
         found = list(_only([task for name in arguments.only for task in named_in(found, name)]))
@@ -58,10 +59,8 @@ def run_pipeline(workspace: Workspace, arguments: argparse.Namespace) -> int:
             node = pipeline.graph.nodes.get(failed.unique_id)
             if node is None and isinstance(error, KartError):
                 raise
-            if arguments.verbose:
-                traceback.print_exception(error)
             task = None if node is None else node.task
-            print(described(error, task), file=sys.stderr)
+            print(described(error, task, whole=arguments.verbose), file=sys.stderr)
             if task is not None:
                 name = pipeline.task_ids.get(failed.unique_id, repr(task))
                 print(f"debug it: {command('debug', *words_again(arguments), name)}", file=sys.stderr)

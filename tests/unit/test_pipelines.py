@@ -186,6 +186,7 @@ def test_a_long_plan_is_cut_and_says_so(shell: Shell) -> None:
             ["pipe.py", "--run-id", "x", "--date", "2013-03-01"],
             "--run-id gives the date and the conf of a DAG run; give either",
         ),
+        (["pipe.py", "--set", "speed=1"], "--set: no root of the pipeline has a parameter speed"),
         (["pipe.py", "--set", "seconds"], "--set takes NAME=VALUE"),
         (["empty.py"], "empty.py has no task class that can be made without values: it has none at all"),
         (["pipe.py:Parsed", "--rerun", "Rawe"], "no task matches 'Rawe'; there are Parsed, Raw; did you mean Raw?"),
@@ -207,6 +208,7 @@ def test_a_run_makes_what_is_missing_and_sums_up(shell: Shell) -> None:
     rest = shell("run", "pipe.py:Parsed", "--workers", "2")
     assert rest.code == 0
     assert rest.err.splitlines()[-1].startswith("2 ran, 1 cached")
+    assert "--workers: give at least 1" in shell("run", "pipe.py", "--workers", "0").err
     again = shell("run", "pipe.py:Parsed", "--rerun", "Parsed")
     assert "Parsed(text='[1]', token=***) runs: asked to run again" in again.err
 
@@ -261,6 +263,17 @@ def test_a_failed_task_stops_in_the_users_code_and_writes_nowhere_else(made: She
     assert not os.path.exists(scratch.rstrip(","))
     failed = made("run", 'pipe.py:Parsed(text="[")')
     assert failed.code == 1
+
+
+def test_a_damaged_input_stays_as_it_is(made: Shell) -> None:
+    damaged = next(path for path in (made.folder / "ws").rglob("Raw_*.pkl"))
+    damaged.write_bytes(damaged.read_bytes()[:-3] + b"...")
+    before = made.files()
+    got = made("debug", "pipe.py:Parsed", "Parsed", "-v", typed="q\n")
+    assert got.code == 1
+    assert "CorruptArtifactError" in got.out
+    assert f"pipe.py({line_of('*self.load()')})run()" in got.out
+    assert made.files() == before
 
 
 def test_the_random_numbers_are_those_of_production(made: Shell) -> None:
