@@ -44,6 +44,7 @@ _CONNECTIONS = (
         help="Airflow connection for Google Cloud Storage (default: option gcp_conn_id of section kart)",
     ),
 )
+_VERBOSE = Argument("-v", "--verbose", action="store_true", help="Show the log")
 _OUTPUT = (
     Argument(
         "-o",
@@ -53,7 +54,7 @@ _OUTPUT = (
         default="table",
         help="Output format. Allowed values: json, yaml, plain, table (default: table)",
     ),
-    Argument("-v", "--verbose", action="store_true", help="Show the log"),
+    _VERBOSE,
 )
 _WORKSPACE = (
     Argument(
@@ -69,6 +70,23 @@ _CONDITIONS = (
     Argument("--dag", dest="dag_id", metavar="DAG_ID", help="Made by a run of this DAG"),
     Argument("--run", dest="run_id", metavar="RUN_ID", help="Made by this DAG run"),
     Argument("--outcome", choices=("ran", "reused"), help="Made by a run of the task, or taken from an equal run"),
+)
+
+_PIPELINE = "DAG id; file.py:Train(depth=6) or package.module:Train; or file.py, for all its classes"
+_OF_RUN = (
+    Argument("--date", metavar="DATE", help="Logical date of the DAG run (default: a run without one, now)"),
+    Argument("--conf", metavar="JSON", help="The conf of the DAG run"),
+    Argument("--run-id", dest="run_id", metavar="RUN_ID", help="Take date and conf from this DAG run"),
+    Argument(
+        "--set",
+        dest="values",
+        action="append",
+        metavar="NAME=VALUE",
+        help="Value of a parameter of the pipeline's root, such as a private one; may be given several times",
+    ),
+)
+_RERUN = Argument(
+    "--rerun", action="append", metavar="NAME", help="Run these tasks again, with + at the end what is downstream, too"
 )
 
 COMMANDS = (
@@ -109,6 +127,57 @@ COMMANDS = (
         description="List everything that the newest artifact of a name was made from, and everything that was made from it.",
         arguments=(Argument("name", metavar="NAME", help=_NAME), *_WORKSPACE, *_OUTPUT),
         implementation="airflow_kart.cli.artifacts:list_lineage",
+    ),
+    Command(
+        name="diff",
+        help="Show what two artifacts, two DAG runs or two days differ in",
+        description=(
+            "Compare parameters, upstream, code, packages and environment of the newest artifacts of two names, and their data: "
+            "tables by column and row, objects by path. With one name, compare the newest artifact with the one before. The exit "
+            "code is 3 where data differ."
+        ),
+        arguments=(
+            Argument("names", nargs="*", metavar="NAME", help=_NAME),
+            Argument("--runs", nargs=2, metavar="RUN_ID", help="Compare the artifacts of two DAG runs, task by task"),
+            Argument("--days", nargs=2, metavar="DAY", help="Compare the artifacts of tasks with these days as a parameter"),
+            Argument("--rows", type=int, default=5, help="Show so many differing rows or elements (default: 5)"),
+            Argument("--no-data", action="store_true", help="Compare what the sidecars say, and checksums"),
+            *_WORKSPACE,
+            *_OUTPUT,
+        ),
+        implementation="airflow_kart.cli.diff:show_differences",
+    ),
+    Command(
+        name="verify",
+        help="Make tasks again in a scratch directory, and compare; or check checksums",
+        description=(
+            "Make the newest artifact of a name, or a sample, again: in a fresh process, with the inputs and random numbers of "
+            "then, in a scratch directory. Tell identical bytes, equal data, or what differs and why. The workspace does not "
+            "change. The exit code is 3 where data differ, a run failed, or an artifact is damaged."
+        ),
+        arguments=(
+            Argument("name", nargs="?", metavar="NAME", help=_NAME),
+            Argument("--sample", type=int, metavar="N", help="Make so many tasks again, spread over the classes; 0 for all"),
+            Argument("--seed", type=int, help="Of the choice of the sample (default: another choice each time)"),
+            Argument(
+                "--timeout", type=duration, default="1h", metavar="DURATION", help="Stop a run after this time (default: 1h)"
+            ),
+            Argument(
+                "--patience",
+                type=duration,
+                default="10m",
+                metavar="DURATION",
+                help="Time for experiments that find out why the bytes of a task differ; 0s for none (default: 10m)",
+            ),
+            Argument("--checksums", action="store_true", help="Only read all artifacts, and compare their checksums"),
+            Argument(
+                "--mark", action="store_true", help="With --checksums: let the next build make damaged artifacts again"
+            ),
+            *_CONDITIONS,
+            *_WORKSPACE,
+            *_OUTPUT,
+        ),
+        implementation="airflow_kart.cli.verify:verify_artifacts",
     ),
     Command(
         name="gc",
@@ -170,8 +239,70 @@ COMMANDS = (
             "Tell why the task of an artifact ran: compare with the nearest earlier artifact of the task's class, and follow the "
             "differences upstream to the root cause: a parameter, code, a key, a file, a rerun."
         ),
-        arguments=(Argument("name", metavar="NAME", help=_NAME), *_WORKSPACE, *_OUTPUT),
+        arguments=(
+            Argument("name", metavar="NAME", help=_NAME),
+            Argument("--in", dest="pipeline", metavar="PIPELINE", help=f"Why would the task run now? {_PIPELINE}"),
+            Argument("--dag", dest="dag_id", metavar="DAG_ID", help="Made by a run of this DAG"),
+            Argument(
+                "--run", "--run-id", dest="run_id", metavar="RUN_ID", help="Made by this DAG run; with --in: of this DAG run"
+            ),
+            *(argument for argument in _OF_RUN if "--run-id" not in argument.flags),
+            *_WORKSPACE,
+            *_OUTPUT,
+        ),
         implementation="airflow_kart.cli.why:explain",
+    ),
+    Command(
+        name="plan",
+        help="Tell what a run of a pipeline would do now",
+        description=(
+            "List the tasks of a DAG, or of classes in a file: which would run, why, and how long that took before; which are "
+            "cached, and which are not needed. Nothing runs, and nothing changes. The exit code is 3 where a task would run."
+        ),
+        arguments=(
+            Argument("pipeline", metavar="PIPELINE", help=_PIPELINE),
+            *_OF_RUN,
+            _RERUN,
+            Argument("-n", dest="most", type=int, default=200, help="List so many tasks; 0 for all (default: 200)"),
+            *_WORKSPACE,
+            *_OUTPUT,
+        ),
+        implementation="airflow_kart.cli.plan:show_plan",
+    ),
+    Command(
+        name="run",
+        help="Run a pipeline in this process, without a scheduler",
+        description=(
+            "Make what is missing of a DAG's artifacts, or of those of classes in a file, in this process. Of a DAG, only kart "
+            "tasks run. The exit code is 1 where a task fails."
+        ),
+        arguments=(
+            Argument("pipeline", metavar="PIPELINE", help=_PIPELINE),
+            *_OF_RUN,
+            _RERUN,
+            Argument("--only", action="append", metavar="NAME", help="Make only these tasks, and what they need"),
+            Argument("--workers", type=int, default=1, metavar="N", help="Run so many tasks at once (default: 1)"),
+            *_WORKSPACE,
+            _VERBOSE,
+        ),
+        implementation="airflow_kart.cli.run:run_pipeline",
+    ),
+    Command(
+        name="debug",
+        help="Run one task here with its real inputs, and stop in pdb where the task fails",
+        description=(
+            "Make one task of a pipeline again in a scratch directory, with the inputs and random numbers of production, and stop in "
+            "pdb in your code, where the task fails. The workspace is only read."
+        ),
+        arguments=(
+            Argument("pipeline", metavar="PIPELINE", help=_PIPELINE),
+            Argument("task", metavar="TASK", help=_NAME),
+            *_OF_RUN,
+            Argument("-s", "--trace", action="store_true", help="Stop at the first line of run()"),
+            *_WORKSPACE,
+            _VERBOSE,
+        ),
+        implementation="airflow_kart.cli.debug:debug_task",
     ),
     Command(
         name="uploads",

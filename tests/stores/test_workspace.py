@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from airflow_kart import (
     adopt,
     build,
     undo_adoption,
+    verify,
+    verify_checksums,
 )
 from airflow_kart.audit.garbage import Conditions, Garbage
 from airflow_kart.audit.reindex import reindex
@@ -315,6 +318,32 @@ def test_the_catalogue(workspace: Workspace) -> None:
         assert not list(asked.of(Total))
         build(Total(), rerun=["Numbers"])
         assert len(list(asked)) == 2
+
+
+class Chance(TaskOnKart[str]):
+    def requires(self) -> TaskOnKart[dict[str, int]]:
+        return Total()
+
+    def run(self) -> None:
+        self.dump(f"{self.load()} {os.urandom(4).hex()}")
+
+
+@pytest.mark.parametrize("kind", ["s3"], indirect=True)  # the service makes no difference
+def test_fresh_processes_make_tasks_again_with_the_connection(workspace: Workspace) -> None:
+    with workspace:
+        build(Chance())
+        found = {type_of(one.task): one for one in verify([Numbers(), Chance()], patience=0.0).results}
+        assert found["Numbers"].verdict == "identical", found["Numbers"].reason
+        assert (found["Chance"].verdict, found["Chance"].differences[0].name) == ("differs", "$")
+        uri = Numbers().output().uri
+        put(workspace.store, uri, b"?" * 20)
+        assert [one.uri for one in verify_checksums(mark=True).damaged] == [uri]
+        build(Numbers())
+        assert verify_checksums().damaged == ()
+
+
+def type_of(task: str) -> str:
+    return task.partition("(")[0]
 
 
 def test_garbage(workspace: Workspace) -> None:

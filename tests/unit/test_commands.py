@@ -6,14 +6,17 @@ import argparse
 import datetime as dt
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_kart.cli.command import COMMANDS
 from airflow_kart.cli.duration import duration, duration_text
 from airflow_kart.cli.main import main
 
@@ -270,3 +273,12 @@ def test_where_uploads_are_not_listed(said: dict[str, list[str]]) -> None:
     assert memory == "this command lists uploads on disks and in s3:// and gs:// directories only, not in memory://x/"
     assert other.endswith("not in abfs://c@x/y/; you may delete old files in the hidden folders .kart-uploads")
     assert unknown.startswith("no store keeps gopher:// uris")
+
+
+def test_the_page_of_commands_has_them_all() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    listed = set(re.findall(r"^\| `(\w+)", page, re.MULTILINE))
+    assert {command.name for command in COMMANDS} <= listed
+    common = {"-s", "-w", "-o", "-v", "--aws-conn-id", "--gcp-conn-id", "--workspace", "--output", "--verbose"}
+    flags = {flag for command in COMMANDS for argument in command.arguments for flag in argument.flags if flag[:1] == "-"}
+    assert {flag for flag in flags - common if f"{flag} " not in page and f"{flag}]" not in page} == set()
