@@ -8,7 +8,7 @@ import difflib
 import logging
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,23 @@ def pipelines_of_dag(dag_id: str, asked: Asked, workspace: Workspace | None) -> 
         ConfigurationError: there is no such DAG, or no kart task in the DAG.
         BindingError: a value is missing, or does not fit.
     """
+    return pipelines_of_run(load_dag(dag_id), asked, workspace)
+
+
+def load_dag(dag_id: str) -> Any:
+    """Return a DAG, parsed from its file.
+
+    Raises:
+        ConfigurationError: there is no such DAG.
+    """
     _obey_disabled_logging()
     with contextlib.redirect_stdout(sys.stderr):  # of DAG files
-        dag = _dag(dag_id)
-    run = _stored_run(dag_id, asked.run_id) if asked.run_id is not None else _new_run(dag, asked)
+        return _dag(dag_id)
+
+
+def pipelines_of_run(dag: Any, asked: Asked, workspace: Workspace | None) -> list[Pipeline]:
+    """Return the pipelines of one run of a parsed DAG; arguments and errors as of :func:`pipelines_of_dag`."""
+    run = _stored_run(dag.dag_id, asked.run_id) if asked.run_id is not None else _new_run(dag, asked)
     found, met = [], set[int]()
     for operator in dag.task_dict.values():
         blueprint = getattr(operator, "blueprint", None)
@@ -57,7 +70,7 @@ def pipelines_of_dag(dag_id: str, asked: Asked, workspace: Workspace | None) -> 
             else:
                 print(f"left out: {operator.task_id} is mapped; give the values of one task by --set", file=sys.stderr)
     if not found:
-        raise ConfigurationError(f"the DAG {dag_id} has no kart task")
+        raise ConfigurationError(f"the DAG {dag.dag_id} has no kart task")
     return found
 
 
@@ -174,6 +187,33 @@ def _stored_run(dag_id: str, run_id: str) -> _Run:
             f"Airflow's database cannot be asked for the run {run_id}: {getattr(error, 'orig', error)}"
         ) from error
     raise ConfigurationError(f"the DAG {dag_id} has no run {run_id}; its newest are {', '.join(newest) or 'none'}")
+
+
+@contextlib.contextmanager
+def unchanged_params(dag: Any) -> Iterator[None]:
+    """Put the values of a DAG's params back: Airflow writes the conf of a run into them."""
+    owners = (dag, *dag.task_dict.values())
+    params = [owner.params.get_param(name) for owner in owners for name in getattr(owner, "params", ())]
+    values = [param.value for param in params]
+    try:
+        yield
+    finally:
+        for param, value in zip(params, values, strict=True):
+            param.value = value
+
+
+def runs_between(dag_id: str, first: dt.datetime | None, end: dt.datetime | None) -> list[str]:
+    """Return the ids of the runs of a DAG that Airflow's database has, of a span of dates or all."""
+    from airflow.models import DagRun
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        runs = [
+            (run.run_id, run.logical_date or run.run_after)
+            for run in session.scalars(select(DagRun).filter_by(dag_id=dag_id))
+        ]
+    return [run_id for run_id, date in runs if (first is None or date >= first) and (end is None or date < end)]
 
 
 def _context(operator: Any, run: _Run) -> Any:

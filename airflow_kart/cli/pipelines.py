@@ -27,12 +27,16 @@ def pipelines(workspace: Workspace, arguments: argparse.Namespace) -> list[Pipel
     Raises:
         KartError: there is no such pipeline, or its values do not fit.
     """
-    text, asked = arguments.pipeline, Asked.of(arguments)
+    return pipelines_named(arguments.pipeline, Asked.of(arguments), workspace, is_given=bool(arguments.directory))
+
+
+def pipelines_named(text: str, asked: Asked, workspace: Workspace, *, is_given: bool) -> list[Pipeline]:
+    """Return the pipelines of a text; a DAG has its own workspace, unless one is given. Raises as :func:`pipelines`."""
     place, bracket, inside = text.partition("(")
     if not bracket and not text.endswith(".py") and ":" not in text:
         from airflow_kart.cli.dags import pipelines_of_dag
 
-        return _with_values(pipelines_of_dag(text, asked, workspace if arguments.directory else None), asked)
+        return _with_values(pipelines_of_dag(text, asked, workspace if is_given else None), asked)
     if asked.date or asked.conf or asked.run_id:
         raise ConfigurationError(
             f"{text} is no DAG, so it takes no date, conf or run; write {place}(day=2013-03-01, depth=6)"
