@@ -143,7 +143,7 @@ class KartError(Exception):
         name = "output" if isinstance(self, TargetError) else "requires"
         cls = caller.f_globals.get((self.task or "").partition("(")[0])
         code = getattr(getattr(cls, name, None), "__code__", None)
-        if code is None or _is_own(code.co_filename):
+        if code is None or is_own(code.co_filename):
             return _described(caller, caller.f_lineno)
         return f"{self.task.partition('(')[0]}.{name}, {code.co_filename}, line {code.co_firstlineno}"  # type: ignore[union-attr]
 
@@ -151,7 +151,7 @@ class KartError(Exception):
 def calling_frame() -> FrameType:
     """Return the nearest caller outside this package."""
     frame = sys._getframe(1)  # noqa: SLF001 - as Airflow's DAG does for its own fileloc
-    while frame.f_back is not None and _is_own(frame.f_code.co_filename):
+    while frame.f_back is not None and is_own(frame.f_code.co_filename):
         frame = frame.f_back
     return frame
 
@@ -161,14 +161,15 @@ def _users_frames(error: BaseException) -> Iterator[tuple[FrameType, int, int]]:
     traceback = error.__traceback__
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename
-        if not _is_own(file) and not file.startswith(os.path.dirname(os.__file__) + os.sep):
+        if not is_own(file) and not file.startswith(os.path.dirname(os.__file__) + os.sep):
             yield traceback.tb_frame, traceback.tb_lasti, traceback.tb_lineno
         traceback = traceback.tb_next
     if error.__cause__ is not None:
         yield from _users_frames(error.__cause__)
 
 
-def _is_own(file: str) -> bool:
+def is_own(file: str) -> bool:
+    """Whether a file is of this package."""
     return file.startswith(os.path.dirname(__file__) + os.sep)
 
 

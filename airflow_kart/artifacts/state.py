@@ -12,6 +12,9 @@ from airflow_kart.exceptions import CorruptArtifactError
 from airflow_kart.formats import Format
 from airflow_kart.storage import Lookup
 
+NO_ARTIFACT = "no artifact"
+"""The reason of a task whose artifact nobody has made, or somebody has removed."""
+
 
 class Artifact(NamedTuple):
     """A complete artifact. Thousands of whole sidecars would fill the memory."""
@@ -69,7 +72,7 @@ def look_at(lookup: Lookup, uri: str, target_format: Format, unique_id: str | No
     except CorruptArtifactError as error:
         return TargetState(False, str(error), mismatched=True)  # a pack of sidecars may be damaged, the sidecar itself not
     if sidecar is None:
-        return TargetState(False, "no artifact")
+        return TargetState(False, NO_ARTIFACT)
     if (wrong := mismatch(sidecar, uri, target_format, unique_id)) is not None:
         return TargetState(False, wrong, sidecar)
     if sidecar.damage is not None:

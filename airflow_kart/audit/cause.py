@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+_MOST_TOLD = 2
+"""Root causes in a line."""
+
 
 @dataclass(frozen=True)
 class Cause:
@@ -66,9 +69,14 @@ class Why:
 
     @property
     def in_one_line(self) -> str:
-        """The root causes in a line, each with its task unless that is the asked one."""
-        told = [root.words if root.task == self.task else f"{root.task}: {root.words}" for root in self.roots]
-        return "; ".join(told) or self.words
+        """The task's own root causes in a line, else some upstream, with their classes; of others the number."""
+        own = [root for root in self.roots if root.task == self.task]
+        distinct: dict[str, Cause] = {}
+        for root in own or self.roots:
+            distinct.setdefault(root.words, root)
+        told = [words if own else f"{root.task.partition('(')[0]}: {words}" for words, root in distinct.items()]
+        left = len({root.words for root in self.roots}) - len(told[:_MOST_TOLD])
+        return "; ".join(told[:_MOST_TOLD] + ([f"and {left:,} more upstream"] if left else [])) or self.words
 
     def as_json(self) -> dict[str, Any]:
         """Return the answer as JSON."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import msgspec
 
 from airflow_kart.audit.catalogue import Catalogue, decoded
 from airflow_kart.audit.record import Record
-from airflow_kart.audit.row import words_of
+from airflow_kart.audit.row import Row, words_of
 from airflow_kart.identity.names import logical_class_name
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task, kind_of
@@ -129,6 +130,11 @@ class History:
         """Return the artifacts of uris, one for each task, found by the names of their files: a workspace may have moved."""
         found = [self._side(self._names.get(uri.rpartition("/")[2])) for uri in uris]
         return list({side.unique_id: side for side in found if side is not None}.values())
+
+    def newest(self, cls: str, most: int) -> list[Row]:
+        """Return the newest rows of a class whose tasks ran."""
+        rows = (decoded(self._lines[number][1]) for number in self._classes.get(cls, ()))
+        return heapq.nlargest(most, (row for row in rows if row.reused_from is None), key=lambda row: row.made_at)
 
     def classes(self) -> Iterable[str]:
         """Return the logical names of the classes."""

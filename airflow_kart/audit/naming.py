@@ -6,6 +6,8 @@ A class (``Train``, ``pipeline.Train``), the id of a task in Airflow or a glob o
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import datetime as dt
 import fnmatch
 import functools
@@ -21,12 +23,15 @@ from airflow_kart.audit.row import Row, short
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.identity.names import logical_class_name
 from airflow_kart.runtime.selection import snake_case
+from airflow_kart.tasks.model import Task
+from airflow_kart.tasks.outputs import targets_of
 
 _ID = re.compile("[0-9a-f]{4,32}")
 _SURELY = 8
 """Digits that no class has as its name."""
 _TASK = re.compile(r"([^()]+)\((.*)\)", re.DOTALL)
-_ARGUMENT = re.compile(r"""\s*(\w+)\s*=\s*("(?:[^"\\]|\\.)*"|\[[^\]]*\]|\{[^}]*\}|[^,]*)\s*(?:,|$)""")
+_PIECE = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|([\[({])|([\])}])|(,)|[^"'\[({\])},]+|.""", re.DOTALL)
+_ARGUMENT = re.compile(r"\s*(\w+)\s*=(.*)", re.DOTALL)
 _PLAIN = re.compile(r"[\w.:+-]+")
 _WORDS = ("true", "false", "none", "null")
 _GLOB = re.compile(r"[*?\[]")
@@ -61,10 +66,11 @@ class Named:
             raise ConfigurationError(
                 "a name is empty; write a class, a task id, Class(day=2013-03-01), a unique id or a uri"
             )
+        found = _TASK.fullmatch(text)
+        if found is not None and os.sep not in found[1] and not os.path.isfile(text):
+            return cls(text, found[1].strip(), {**arguments_of(text, found[2]), **more})
         if "://" in text or os.sep in text or os.path.isfile(text):
             return cls(text, uri=text if "://" in text else os.path.abspath(text))
-        if (found := _TASK.fullmatch(text)) is not None:
-            return cls(text, found[1].strip(), {**_arguments(text, found[2]), **more})
         unique_id = text if _ID.fullmatch(text) else ""
         return cls(text, "" if len(unique_id) >= _SURELY else text, more, unique_id)
 
@@ -84,13 +90,29 @@ class Named:
         """Whether an artifact is named."""
         if self.uri:
             return place.uri(row.name) == self.uri
-        if self.unique_id and not self.cls and not row.unique_id.startswith(self.unique_id):
-            return False
-        if self.unique_id and not self.parameters and row.unique_id.startswith(self.unique_id):
+        return self._fit(row.cls, row.airflow_task_id, row.unique_id, row.parameters)
+
+    def is_of(self, task: Task, task_id: str | None = None) -> bool:
+        """Whether a task of this process is named; ``task_id`` is the id of its operator in Airflow."""
+        if self.text == repr(task):
             return True
-        if not _is_of(row.cls, row.airflow_task_id, self.cls):
+        if self.uri:
+            return any(self.uri in (target.uri, *(other.uri for other in target.others)) for _, target in targets_of(task))
+        values = {
+            name: parameter.to_json(getattr(task, name))
+            for name, parameter in type(task).get_parameters().items()
+            if name in self.parameters and not parameter.is_private
+        }
+        return self._fit(logical_class_name(type(task)), task_id, task.unique_id, values)
+
+    def _fit(self, cls: str, airflow_task_id: str | None, unique_id: str, values: Mapping[str, Any]) -> bool:
+        if self.unique_id and not self.cls and not unique_id.startswith(self.unique_id):
             return False
-        return all(name in row.parameters and fits(row.parameters[name], value) for name, value in self.parameters.items())
+        if self.unique_id and not self.parameters and unique_id.startswith(self.unique_id):
+            return True
+        if not _is_of(cls, airflow_task_id, self.cls):
+            return False
+        return all(name in values and fits(values[name], value) for name, value in self.parameters.items())
 
 
 def names_of(cls: str, airflow_task_id: str | None = None) -> Iterable[str]:
@@ -128,17 +150,37 @@ def _is(name: str, pattern: str) -> bool:
     return name == pattern or (_GLOB.search(pattern) is not None and fnmatch.fnmatchcase(name, pattern))
 
 
-def _arguments(text: str, inside: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    place = 0
-    while inside[place:].strip():
-        match = _ARGUMENT.match(inside, place)
-        if match is None:
+def arguments_of(text: str, inside: str) -> dict[str, str]:
+    """Return the texts of arguments by name: ``day=2013-03-01, words=["a", "b"]``; one in quotes without the quotes.
+
+    Args:
+        text: the whole name, for the error.
+        inside: the text between the brackets.
+
+    Raises:
+        ConfigurationError: the text is no list of arguments.
+    """
+    parts, depth = [""], 0
+    for piece in _PIECE.finditer(inside):
+        depth += bool(piece[2]) - bool(piece[3])
+        if piece[4] and not depth:
+            parts.append("")
+        else:
+            parts[-1] += piece[0]
+    found: dict[str, str] = {}
+    for part in parts if parts[-1].strip() else parts[:-1]:
+        match = _ARGUMENT.fullmatch(part)
+        if match is None or depth:
             raise ConfigurationError(f"{text!r}: write the parameters as Class(day=2013-03-01, depth=6)")
-        value = match[2].strip()
-        found[match[1]] = json.loads(value) if value[:1] == '"' else value
-        place = match.end()
+        found[match[1]] = _without_quotes(match[2].strip())
     return found
+
+
+def _without_quotes(text: str) -> str:
+    for read in (json.loads, ast.literal_eval) if text[:1] in ("'", '"') else ():
+        with contextlib.suppress(ValueError, SyntaxError):
+            return str(read(text))
+    return text
 
 
 def _written(cls: Any, values: Mapping[str, Any]) -> dict[str, Any]:

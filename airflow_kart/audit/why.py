@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow_kart import settings
 from airflow_kart.artifacts.external import ExternalTarget
+from airflow_kart.artifacts.state import NO_ARTIFACT
 from airflow_kart.audit.cause import Cause, Why
 from airflow_kart.audit.changed_lines import changed_lines
 from airflow_kart.audit.history import History, Side, package_of_versions, path_of_key, required_sides
@@ -21,7 +22,6 @@ from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.outputs import targets_of
 from airflow_kart.tasks.resolution import resolve
 
-NO_ARTIFACT = "no artifact"
 _KINDS = (  # the first that a reason holds
     (NO_ARTIFACT, ""),
     ("asked to run again", "requested"),

@@ -28,7 +28,7 @@ _PICKLED = ("pickle", "zip", "gzip")
 def found_by(workspace: Workspace, name: str | None, arguments: argparse.Namespace | None = None) -> Artifacts:
     """Return the artifacts of a name and of the conditions of a command line."""
     conditions = ("since", "until", "dag_id", "run_id", "outcome")
-    given = {} if arguments is None else {condition: getattr(arguments, condition) for condition in conditions}
+    given = {} if arguments is None else {each: getattr(arguments, each, None) for each in conditions}
     return replace(workspace.artifacts(name, **given), tell=progress("sidecars read for the catalogue"))
 
 
@@ -105,13 +105,13 @@ def show_artifact(workspace: Workspace, arguments: argparse.Namespace) -> None:
     _show_head(record)
 
 
-def newest(workspace: Workspace, name: str) -> Record:
-    """Return the newest artifact of a name, whatever its state.
+def newest(workspace: Workspace, name: str, arguments: argparse.Namespace | None = None) -> Record:
+    """Return the newest artifact of a name, and of the conditions of a command line, whatever its state.
 
     Raises:
         MissingArtifactError: there is none.
     """
-    asked = found_by(workspace, name)
+    asked = found_by(workspace, name, arguments)
     found = asked.newest(1)
     if not found:
         raise asked.none()

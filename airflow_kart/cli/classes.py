@@ -27,11 +27,7 @@ def class_or_name(text: str) -> type | str:
     place, colon, name = text.rpartition(":")
     if not colon:
         return text
-    try:
-        module = _of_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    except Exception as error:
-        raise IdentityError(f"{place} cannot be imported: {type(error).__name__}: {error}") from error
-    found = class_in(module, name)
+    found = class_in(module_of(place), name)
     if found is None:
         raise IdentityError(f"{place} has no class {name}")
     return found
@@ -41,6 +37,19 @@ def look_in_project() -> None:
     """Let imports find the modules of the DAG folder and of the current directory."""
     folders = [os.getcwd(), settings.airflow_option("core", "dags_folder") or str(settings.airflow_home() / "dags")]
     sys.path += [folder for folder in folders if folder not in sys.path]
+
+
+def module_of(place: str) -> ModuleType:
+    """Import a module, or a file.
+
+    Raises:
+        IdentityError: the import fails.
+    """
+    look_in_project()
+    try:
+        return _of_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    except Exception as error:
+        raise IdentityError(f"{place} cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def _of_file(path: Path) -> ModuleType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,7 @@ _CONNECTIONS = (
         help="Airflow connection for Google Cloud Storage (default: option gcp_conn_id of section kart)",
     ),
 )
+_VERBOSE = Argument("-v", "--verbose", action="store_true", help="Show the log")
 _OUTPUT = (
     Argument(
         "-o",
@@ -52,7 +54,7 @@ _OUTPUT = (
         default="table",
         help="Output format. Allowed values: json, yaml, plain, table (default: table)",
     ),
-    Argument("-v", "--verbose", action="store_true", help="Show the log"),
+    _VERBOSE,
 )
 _WORKSPACE = (
     Argument(
@@ -68,6 +70,23 @@ _CONDITIONS = (
     Argument("--dag", dest="dag_id", metavar="DAG_ID", help="Made by a run of this DAG"),
     Argument("--run", dest="run_id", metavar="RUN_ID", help="Made by this DAG run"),
     Argument("--outcome", choices=("ran", "reused"), help="Made by a run of the task, or taken from an equal run"),
+)
+
+_PIPELINE = "DAG id; file.py:Train(depth=6) or package.module:Train; or file.py, for all its classes"
+_OF_RUN = (
+    Argument("--date", metavar="DATE", help="Logical date of the DAG run (default: a run without one, now)"),
+    Argument("--conf", metavar="JSON", help="The conf of the DAG run"),
+    Argument("--run-id", dest="run_id", metavar="RUN_ID", help="Take date and conf from this DAG run"),
+    Argument(
+        "--set",
+        dest="values",
+        action="append",
+        metavar="NAME=VALUE",
+        help="Value of a parameter of the pipeline's root, such as a private one; may be given several times",
+    ),
+)
+_RERUN = Argument(
+    "--rerun", action="append", metavar="NAME", help="Run these tasks again, with + at the end what is downstream, too"
 )
 
 COMMANDS = (
@@ -161,14 +180,129 @@ COMMANDS = (
         implementation="airflow_kart.cli.verify:verify_artifacts",
     ),
     Command(
+        name="gc",
+        help="List what nothing keeps in a workspace, or remove it",
+        description=(
+            "List, by task, the artifacts that no condition keeps, and what killed processes left: damaged artifacts, files "
+            "without sidecars, uploads, entries of the index. What stays keeps everything upstream. Nothing is removed without "
+            "--delete. At least one condition, or a name of what may go, has to be given."
+        ),
+        arguments=(
+            Argument("names", nargs="*", metavar="NAME", help=f"Only this may go. {_NAME}"),
+            Argument(
+                "--keep",
+                action="append",
+                default=[],
+                metavar="NAME",
+                help=f"{_NAME}; or dags/file.py:Train, the graph of a class, with values of parameters as in 'file.py:Train(depth=3)'",
+            ),
+            Argument(
+                "--keep-dag",
+                action="append",
+                default=[],
+                metavar="DAG_ID[@DAYS]",
+                help="All tasks of a DAG's runs; of days: flights@2013-03-01, flights@2013-03-01..2013-03-31 or flights@30d",
+            ),
+            Argument("--keep-last", type=int, metavar="N", help="The newest N tasks of each class"),
+            Argument(
+                "--older-than", type=duration, metavar="DURATION", help="Only what was made longer ago goes, such as 30d"
+            ),
+            Argument(
+                "--keep-label",
+                action="append",
+                default=[],
+                metavar="LABEL",
+                help="Artifacts with a label, name or name=value",
+            ),
+            Argument(
+                "--grace",
+                type=duration,
+                default=dt.timedelta(hours=24),
+                metavar="DURATION",
+                help="Nothing goes that was made or used within this time (default: 24h)",
+            ),
+            Argument(
+                "--without-upstream",
+                action="store_true",
+                help="What stays does not keep what is upstream, but for the grace period",
+            ),
+            Argument("--delete", action="store_true", help="Remove what goes"),
+            *_WORKSPACE,
+            *_OUTPUT,
+        ),
+        implementation="airflow_kart.cli.gc:collect",
+    ),
+    Command(
         name="why",
         help="Tell what made a task run",
         description=(
             "Tell why the task of an artifact ran: compare with the nearest earlier artifact of the task's class, and follow the "
             "differences upstream to the root cause: a parameter, code, a key, a file, a rerun."
         ),
-        arguments=(Argument("name", metavar="NAME", help=_NAME), *_WORKSPACE, *_OUTPUT),
+        arguments=(
+            Argument("name", metavar="NAME", help=_NAME),
+            Argument("--in", dest="pipeline", metavar="PIPELINE", help=f"Why would the task run now? {_PIPELINE}"),
+            Argument("--dag", dest="dag_id", metavar="DAG_ID", help="Made by a run of this DAG"),
+            Argument(
+                "--run", "--run-id", dest="run_id", metavar="RUN_ID", help="Made by this DAG run; with --in: of this DAG run"
+            ),
+            *(argument for argument in _OF_RUN if "--run-id" not in argument.flags),
+            *_WORKSPACE,
+            *_OUTPUT,
+        ),
         implementation="airflow_kart.cli.why:explain",
+    ),
+    Command(
+        name="plan",
+        help="Tell what a run of a pipeline would do now",
+        description=(
+            "List the tasks of a DAG, or of classes in a file: which would run, why, and how long that took before; which are "
+            "cached, and which are not needed. Nothing runs, and nothing changes. The exit code is 3 where a task would run."
+        ),
+        arguments=(
+            Argument("pipeline", metavar="PIPELINE", help=_PIPELINE),
+            *_OF_RUN,
+            _RERUN,
+            Argument("-n", dest="most", type=int, default=200, help="List so many tasks; 0 for all (default: 200)"),
+            *_WORKSPACE,
+            *_OUTPUT,
+        ),
+        implementation="airflow_kart.cli.plan:show_plan",
+    ),
+    Command(
+        name="run",
+        help="Run a pipeline in this process, without a scheduler",
+        description=(
+            "Make what is missing of a DAG's artifacts, or of those of classes in a file, in this process. Of a DAG, only kart "
+            "tasks run. The exit code is 1 where a task fails."
+        ),
+        arguments=(
+            Argument("pipeline", metavar="PIPELINE", help=_PIPELINE),
+            *_OF_RUN,
+            _RERUN,
+            Argument("--only", action="append", metavar="NAME", help="Make only these tasks, and what they need"),
+            Argument("--workers", type=int, default=1, metavar="N", help="Run so many tasks at once (default: 1)"),
+            *_WORKSPACE,
+            _VERBOSE,
+        ),
+        implementation="airflow_kart.cli.run:run_pipeline",
+    ),
+    Command(
+        name="debug",
+        help="Run one task here with its real inputs, and stop in pdb where the task fails",
+        description=(
+            "Make one task of a pipeline again in a scratch directory, with the inputs and random numbers of production, and stop in "
+            "pdb in your code, where the task fails. The workspace is only read."
+        ),
+        arguments=(
+            Argument("pipeline", metavar="PIPELINE", help=_PIPELINE),
+            Argument("task", metavar="TASK", help=_NAME),
+            *_OF_RUN,
+            Argument("-s", "--trace", action="store_true", help="Stop at the first line of run()"),
+            *_WORKSPACE,
+            _VERBOSE,
+        ),
+        implementation="airflow_kart.cli.debug:debug_task",
     ),
     Command(
         name="uploads",
@@ -176,14 +310,14 @@ COMMANDS = (
         description=(
             "List the unfinished uploads of large objects to a bucket: neither published nor discarded. The process of such "
             "an upload was killed, or is still writing: from outside the two look the same. Nobody sees the parts sent so "
-            "far, and the bucket's owner pays for them."
+            "far, and the bucket's owner pays for them. On a disk, list the files of killed processes, and of other hosts."
         ),
         arguments=(
             Argument(
                 "directory",
                 nargs="?",
                 metavar="DIRECTORY",
-                help="Workspace, or any s3:// or gs:// directory (default: the configured workspace)",
+                help="Workspace, or any directory, s3:// or gs:// (default: the configured workspace)",
             ),
             Argument(
                 "--older-than",

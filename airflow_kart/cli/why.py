@@ -6,24 +6,47 @@ import argparse
 from collections.abc import Iterator
 
 from airflow_kart.audit.cause import Cause, Why
+from airflow_kart.audit.forecast import why_planned
+from airflow_kart.audit.history import History
 from airflow_kart.audit.why import why_artifact
 from airflow_kart.cli.artifacts import newest
 from airflow_kart.cli.output import OUTPUTS, show_document
+from airflow_kart.cli.pipeline import named_in
+from airflow_kart.cli.pipelines import pipelines
 from airflow_kart.storage.workspace import Workspace
 
 MACHINES = OUTPUTS[1:3]
 
 
 def explain(workspace: Workspace, arguments: argparse.Namespace) -> None:
-    """Print why the task of an artifact ran."""
-    print_why(why_artifact(newest(workspace, arguments.name)), arguments.output)
-
-
-def print_why(why: Why, output: str) -> None:
-    """Print an answer: the task, the chain of causes, the root causes."""
-    if output in MACHINES:
-        show_document(why.as_json(), output)
+    """Print why the task of an artifact ran, or why tasks of a plan would run."""
+    if arguments.pipeline is not None:
+        answers = list(_planned(workspace, arguments))
+    else:
+        answers = [why_artifact(newest(workspace, arguments.name, arguments))]
+    if arguments.output in MACHINES:
+        found = [why.as_json() for why in answers]
+        show_document(found if arguments.pipeline is not None else found[0], arguments.output)
         return
+    for why in answers:
+        print_why(why)
+
+
+def _planned(workspace: Workspace, arguments: argparse.Namespace) -> Iterator[Why]:
+    found = pipelines(workspace, arguments)
+    named: dict[int, list[str]] = {}
+    for pipeline, unique_id in named_in(found, arguments.name):
+        named.setdefault(id(pipeline), []).append(unique_id)
+    for pipeline in found:
+        if id(pipeline) in named:
+            with pipeline.workspace:
+                plan, history = pipeline.plan(), History(pipeline.workspace)
+                for unique_id in named[id(pipeline)]:
+                    yield why_planned(pipeline.graph.nodes[unique_id].task, plan.tasks[unique_id], history)
+
+
+def print_why(why: Why) -> None:
+    """Print an answer: the task, the chain of causes, the root causes."""
     print(f"{why.task}  {why.unique_id[:8]}")
     print(f"  {why.words}")
     if why.compared_with:

@@ -89,13 +89,14 @@ def is_of_project(module: str) -> bool:
             return False
         folders = None if spec.submodule_search_locations is None else list(spec.submodule_search_locations)
         files = [spec.origin] if spec.origin is not None else folders or []
-        if not all(_is_of_project(file) for file in files) or (spec.origin and not spec.origin.endswith(".py")):
+        if not all(is_file_of_project(file) for file in files) or (spec.origin and not spec.origin.endswith(".py")):
             return False
         folders = folders or []
     return True
 
 
-def _is_of_project(file: str) -> bool:
+def is_file_of_project(file: str) -> bool:
+    """Whether a file is neither of Python's library, nor of an installed distribution, nor of this package."""
     path = Path(os.path.realpath(file))
     if _INSTALLED.intersection([*path.parts, *Path(os.path.abspath(file)).parts]):
         return False

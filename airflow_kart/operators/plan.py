@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from airflow.providers.common.compat.sdk import XCom
 
+from airflow_kart.artifacts.state import NO_ARTIFACT
+from airflow_kart.exceptions import KartError
 from airflow_kart.locks import locks_for, remove_forgotten
 from airflow_kart.operators.assets import announce, has_assets, made_by_operator, with_alias
 from airflow_kart.operators.base import KartBaseOperator
@@ -19,10 +22,14 @@ from airflow_kart.operators.table import text_table
 from airflow_kart.operators.xcom import RESULTS_XCOM, packed, pulled_by, result_of
 from airflow_kart.parameters.label import label
 from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask, make_plan
+from airflow_kart.storage import keeps_files
 from airflow_kart.storage.workspace import Workspace
 
 WHAT_TO_DO = "kart_rerun makes these again, and [kart] on_changed_code says what becomes of them without being asked"
+_MOST_EXPLAINED = 50
 _MOST_WITH_URIS = 1000  # the unique ids in the uris do not compress
+
+logger = logging.getLogger(__name__)
 
 
 class KartPlanOperator(KartBaseOperator):
@@ -164,9 +171,13 @@ class KartPlanOperator(KartBaseOperator):
                 targets = plan.graph.nodes[task.unique_id].targets if task is not None else ()
                 row["uris"] = [one.uri for one in found.artifacts or targets]
         context["ti"].xcom_push(key=PLAN_XCOM, value=packed(rows))
+        causes = _causes(planned, run_context)
         table = text_table(
             ("task", "plan", "values", "why"),
-            [(task_id, row["outcome"], row["label"], row["reason"]) for task_id, row in rows.items()],
+            [
+                (task_id, row["outcome"], row["label"], ": ".join(filter(None, (row["reason"], causes.get(task_id)))))
+                for task_id, row in rows.items()
+            ],
         )
         self.log.info(
             "Plan: %d to run, %d cached, %d not needed, in %s; for %s\n%s",
@@ -175,3 +186,28 @@ class KartPlanOperator(KartBaseOperator):
             run_context.date_text(),
             table,
         )
+
+
+def _causes(planned: Mapping[str, PlannedTask], run_context: RunContext) -> dict[str, str]:
+    """Return what makes the ids of the first tasks without artifacts differ from those that are there.
+
+    The catalogue of a disk is read in a moment. A bucket would be listed for it: there ``airflow kart why`` tells on demand.
+    """
+    tasks = run_context.run.tasks
+    new = [
+        one
+        for one, found in planned.items()
+        if found.outcome is Outcome.RUN and found.reason == NO_ARTIFACT and one in tasks
+    ]
+    workspace = Workspace.current()
+    if not new or not keeps_files(workspace.store):
+        return {}
+    from airflow_kart.audit.history import History  # these take a moment to load, and each DAG file loads this module
+    from airflow_kart.audit.why import why_task
+
+    try:
+        history = History(workspace)
+        return {one: why_task(tasks[one], history=history).in_one_line for one in new[:_MOST_EXPLAINED]}
+    except KartError as error:  # the plan itself is made
+        logger.info("the plan does not say what has changed: %s", error)
+        return {}

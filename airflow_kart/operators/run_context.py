@@ -185,6 +185,25 @@ class RunContext:
             )
         return how
 
+    def how_to_debug(self, failed: Sequence[str]) -> str:
+        """Return the command that runs the first of some failed tasks in a debugger; values from templates stay out.
+
+        Args:
+            failed: unique ids; tasks that ``run()`` asked for are in no graph, and do not count.
+        """
+        ti, dag_run = self._context["ti"], self._context["dag_run"]
+        unique_id = next((one for one in failed if one in self.run.graph.nodes), "")
+        command = ["airflow-kart", "debug", ti.dag_id, self.run.task_ids.get(unique_id, unique_id or ti.task_id)]
+        if not ti.run_id.startswith(_TEMPORARY_RUN):
+            command += ["--run-id", ti.run_id]
+        else:
+            command += ["--date", (dag_run.logical_date or dag_run.run_after).isoformat()]
+            command += ["--conf", json.dumps(given, default=str)] if (given := self._given_params()) else []
+        if ti.map_index is not None and ti.map_index >= 0:
+            public = self._operator.bind.items() if self._operator.bind else ()
+            command += [word for name, value in public if value != "***" for word in ("--set", f"{name}={value}")]
+        return shlex.join(command)
+
     def _given_params(self) -> dict[str, Any]:
         """Return the run's params that differ from the DAG's."""
         own = self._operator.dag.params

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTaskTimeout
 
 from airflow_kart.artifacts.staged import sidecar_version
-from airflow_kart.exceptions import MissingInputError
+from airflow_kart.exceptions import KartError, MissingInputError
 from airflow_kart.links.artifact import KartArtifactLink
 from airflow_kart.locks import Taken
 from airflow_kart.operators.assets import announce, has_assets, made_by_operator, with_alias
@@ -197,6 +198,9 @@ class KartOperator(KartBaseOperator):
             except Exception as error:
                 if is_skip(error):
                     self._push_skip(context, task, skip_reason(task, error))
+                elif blocked.failed and not isinstance(error, MissingInputError):
+                    with contextlib.suppress(KartError):
+                        self.log.info("To run it in a debugger: %s", run_context.how_to_debug(blocked.failed))
                 raise
             settlement = Settlement(self, blueprint, run_context, context)
             settlement.settle(session)

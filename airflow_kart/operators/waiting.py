@@ -81,14 +81,17 @@ class Waits:
 
 
 class Blocked:
-    """Remembers, for an operator that waits in its process, the run for which it waits at the moment."""
+    """Remembers, for an operator that waits in its process, the run for which it waits at the moment; and tasks that failed."""
 
     def __init__(self) -> None:
         self.words = ""
+        self.failed: list[str] = []
+        """The unique ids, in order: a task that ``run()`` asks for comes before its asker."""
 
     def happens(self, event: Event) -> None:
         """Take an event of a task."""
         self.words = f"as {event.task} is being made by {event.words}" if event.kind == "waits" else ""
+        self.failed += [event.unique_id] if event.kind == "failed" else []
 
 
 def wait(operator: Any, trigger: WaitTrigger, ti: Any, method_name: str, waits: Waits) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
@@ -14,7 +14,7 @@ from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError, Mi
 from airflow_kart.locks import locks_for, remove_forgotten
 from airflow_kart.runtime.ledger import enter
 from airflow_kart.runtime.plan import Outcome, Plan, make_plan
-from airflow_kart.runtime.progress import Listener, showing
+from airflow_kart.runtime.progress import SILENT, Both, Listener, showing
 from airflow_kart.runtime.runner import make_all
 from airflow_kart.runtime.selection import Named, select
 from airflow_kart.runtime.session import Session
@@ -77,34 +77,49 @@ def build(
                 "use workers=1, or a directory as the workspace"
             )
         graph = Graph.of([task])
-        again = select(graph, rerun, "build(rerun=...)")
-        plan = make_plan(graph, rerun=again, remember=True)
-        for line in plan.changed_code():
-            logger.warning("%s; rerun= makes it again, on_changed_code= says what becomes of it without being asked", line)
-        for line in plan.made_elsewhere():
-            logger.warning("%s", line)
-        made_again: set[str] = set()
-        while True:
-            try:
-                _carry_out(task, plan, workers, progress)
-                result: T = load_nested(task.output())
-                return result
-            except CorruptArtifactError as error:
-                damaged = _maker_of(graph, error.uri)
-                if damaged is None or damaged.unique_id in made_again:
-                    raise
-                logger.warning("%s; build() makes it again", error)
-                made_again.add(damaged.unique_id)
-                # The load has marked the artifact as incomplete, unless it lies in a workspace that is only read.
-                forced = {damaged.unique_id} if all(target.exists() for target in damaged.targets) else set()
-                plan = make_plan(graph, rerun=forced, settled=graph.always_run)
+        plan = make_plan(graph, rerun=select(graph, rerun, "build(rerun=...)"), remember=True)
+        result: T = carry_out(plan, lambda: load_nested(task.output()), workers=workers, progress=progress)
+        return result
 
 
-def _carry_out(task: Task, plan: Plan, workers: int, progress: bool | None) -> None:
+def carry_out(
+    plan: Plan, load: Callable[[], T], *, workers: int = 1, progress: bool | None = None, watch: Listener = SILENT
+) -> T:
+    """Run the tasks of a plan, and load a result; an artifact that turns out to be damaged is made again.
+
+    Args:
+        plan: the plan, of the current workspace.
+        load: loads the result.
+        workers: as for :func:`build`, also the errors.
+        progress: as for :func:`build`.
+        watch: receives the events of the tasks, too.
+    """
+    graph = plan.graph
+    for line in plan.changed_code():
+        logger.warning("%s; rerun= makes it again, on_changed_code= says what becomes of it without being asked", line)
+    for line in plan.made_elsewhere():
+        logger.warning("%s", line)
+    made_again: set[str] = set()
+    while True:
+        try:
+            _carry_out(plan, workers, progress, watch)
+            return load()
+        except CorruptArtifactError as error:
+            damaged = _maker_of(graph, error.uri)
+            if damaged is None or damaged.unique_id in made_again:
+                raise
+            logger.warning("%s; build() makes it again", error)
+            made_again.add(damaged.unique_id)
+            # The load has marked the artifact as incomplete, unless it lies in a workspace that is only read.
+            forced = {damaged.unique_id} if all(target.exists() for target in damaged.targets) else set()
+            plan = make_plan(graph, rerun=forced, settled=graph.always_run)
+
+
+def _carry_out(plan: Plan, workers: int, progress: bool | None, watch: Listener) -> None:
     """Run the tasks of a plan.
 
     Raises:
-        AirflowSkipException: the task, or one upstream, asked to be skipped.
+        AirflowSkipException: a task asked to be skipped.
     """
     todo = plan.with_outcome(Outcome.RUN)
     _require_external([node.task for node in todo])
@@ -114,7 +129,7 @@ def _carry_out(task: Task, plan: Plan, workers: int, progress: bool | None) -> N
         cached = len(plan.with_outcome(Outcome.CACHED))
         logger.info("%d of %d tasks to run, %d reused", len(todo), len(plan.graph.nodes), cached)
     skips = Skips(plan.graph)
-    with showing(plan, progress) as shown, _tallied(plan, shown) as tally:
+    with showing(plan, progress) as shown, _tallied(plan, Both(shown, watch)) as tally:
         if workers == 1 or len(todo) < 2:
             make_all(plan, session=Session(listener=tally), skips=skips)
         else:
@@ -123,8 +138,9 @@ def _carry_out(task: Task, plan: Plan, workers: int, progress: bool | None) -> N
             make_in_processes(plan, workers, tally, skips)
     if sys.stderr is not None and (progress or (progress is None and "PYTEST_CURRENT_TEST" not in os.environ)):
         sys.stderr.write(f"{tally}\n")
-    if skips.first is not None:  # all that runs is upstream of the task, so the task was skipped too
-        logger.warning("%r has no value: %s", task, skips.reasons[task.unique_id])
+    if skips.first is not None:  # all that runs is upstream of a root, so a root was skipped too
+        root = next(unique_id for unique_id in plan.graph.roots if unique_id in skips.reasons)
+        logger.warning("%r has no value: %s", plan.graph.nodes[root].task, skips.reasons[root])
         raise skips.first
 
 

@@ -47,6 +47,18 @@ SILENT: Final[Listener] = _Silent()
 """Ignores all events."""
 
 
+class Both(NamedTuple):
+    """Passes each event to two listeners."""
+
+    one: Listener
+    other: Listener
+
+    def happens(self, event: Event) -> None:
+        """Take an event, from any thread."""
+        self.one.happens(event)
+        self.other.happens(event)
+
+
 @contextmanager
 def showing(plan: Plan, progress: bool | None) -> Iterator[Listener]:
     """Show the events of a plan's tasks while the block lasts.

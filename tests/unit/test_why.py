@@ -413,7 +413,7 @@ def test_the_changed_lines_are_those_of_git(project: Project, workspace: Path) -
     (root,) = why.roots
     assert "-    return value * 2" in root.lines
     assert "+    return 2 * value + 0" in root.lines
-    assert why.in_one_line == f"{RAW}: {root.words}"
+    assert why.in_one_line == f"Raw: {root.words}"
     assert [cause.kind for cause in why.causes] == ["upstream"]
     assert why.as_json()["roots"][0]["kind"] == "code"
 
