@@ -29,6 +29,11 @@ class Reason:
     """Whether an experiment shows that the bytes depend on this; else the reason is only likely."""
 
 
+ADDRESS = Reason(
+    "memory address", "each process gives another result: run() depends on id(), or on a repr() that shows an address", True
+)
+
+
 class Experiments:
     """Finds causes.
 
@@ -36,13 +41,20 @@ class Experiments:
         make: makes the task in some way; returns the sums of its outputs, ``None`` where it failed, and how the run ended.
         before: the artifacts' sidecars, and those of the first run in a fresh process.
         patience: seconds, after which no more experiments begin.
+        seeds: whether the task's class seeds the global generators; else these are a source that no call shows.
     """
 
     def __init__(
-        self, make: Callable[[Way], tuple[Sums | None, Ended]], before: tuple[Sidecar, Sidecar], patience: float
+        self,
+        make: Callable[[Way], tuple[Sums | None, Ended]],
+        before: tuple[Sidecar, Sidecar],
+        patience: float,
+        *,
+        seeds: bool,
     ) -> None:
         self._make, (self._then, self._now) = make, before
         self._until = time.monotonic() + patience
+        self._unseen = frozenset[str]() if seeds else frozenset({RANDOM})
         self.stopped = False
         """Whether the patience ended before the experiments did."""
 
@@ -76,14 +88,14 @@ class Experiments:
     def _unsteady(self, by: dict[str, list[Use]]) -> list[Reason]:
         """Return why two runs in equal circumstances differ."""
         recorded = frozenset({*by} & {*FROZEN})
-        for kinds in dict.fromkeys((recorded, recorded | {RANDOM})):
+        for kinds in dict.fromkeys((recorded, recorded | self._unseen)):
             if kinds and (still := self._frozen(kinds)) is not None and still == self._frozen(kinds):
                 alone = len(kinds) == 1
                 found = [kind for kind in sorted(kinds) if alone or self._frozen(kinds - {kind}) not in (still, None)]
                 return [Reason(kind, _words(kind, by.get(kind, ())), proven=True) for kind in found or sorted(kinds)]
-        pair = [self._sums(Way(other_threads=True, frozen=tuple(sorted(recorded)))) for _ in range(2)]
-        if pair[0] is not None and pair[0] == pair[1]:
-            return [Reason("threads of libraries", f"with {other_number_of_threads()} two runs agree", proven=True)]
+        three = [self._sums(Way(other_threads=True, frozen=tuple(sorted(recorded)))) for _ in range(3)]
+        if three[0] is not None and len(set(three)) == 1:
+            return [Reason("threads of libraries", f"with {other_number_of_threads()} all runs agree", proven=True)]
         found_outside = list(self._outside(by))
         if THREADS in by:
             found_outside.append(Reason(THREADS, _words(THREADS, by[THREADS]), proven=False))
@@ -94,8 +106,7 @@ class Experiments:
         if self._sums(Way(starter=1)) == first:
             words = "another PYTHONHASHSEED gives another result: run() depends on hash(), or on a set's order; sort sets"
             return Reason("order of sets", words, proven=True)
-        words = "each process gives another result: run() depends on id(), or on a repr() that shows an object's address"
-        return Reason("memory address", words, proven=True)
+        return ADDRESS
 
     def _settled(self, old: Sums, first: Sums, by: dict[str, list[Use]]) -> list[Reason]:
         """Return why a task that always has the same result by now had another one earlier."""
