@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import difflib
-import logging
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
@@ -13,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import structlog
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_kart.cli.pipeline import Asked, Pipeline
+from airflow_kart.cli.quiet import quiet_airflow
 from airflow_kart.exceptions import BindingError, ConfigurationError
 from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.operators.run_context import RunContext
@@ -48,7 +47,7 @@ def load_dag(dag_id: str) -> Any:
     Raises:
         ConfigurationError: there is no such DAG.
     """
-    _obey_disabled_logging()
+    quiet_airflow()
     with contextlib.redirect_stdout(sys.stderr):  # of DAG files
         return _dag(dag_id)
 
@@ -72,19 +71,6 @@ def pipelines_of_run(dag: Any, asked: Asked, workspace: Workspace | None) -> lis
     if not found:
         raise ConfigurationError(f"the DAG {dag.dag_id} has no kart task")
     return found
-
-
-def _obey_disabled_logging() -> None:
-    """Let Airflow's own loggers be silent where :func:`logging.disable` says so."""
-    processors = structlog.get_config()["processors"]
-    if isinstance(processors, list) and _dropped_if_disabled not in processors:
-        processors.insert(0, _dropped_if_disabled)  # in place: loggers keep this list
-
-
-def _dropped_if_disabled(_logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    if logging.getLevelName(method.upper()) <= logging.root.manager.disable:
-        raise structlog.DropEvent
-    return event
 
 
 def _unmapped(mapped: Any) -> Any:
