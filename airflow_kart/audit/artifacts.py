@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_kart.artifacts.target import Target
-from airflow_kart.audit.catalogue import Catalogue
+from airflow_kart.audit.catalogue import Catalogue, Place
 from airflow_kart.audit.naming import Named, names_of
 from airflow_kart.audit.record import Record
-from airflow_kart.audit.row import UNREADABLE
+from airflow_kart.audit.row import UNREADABLE, Brief
 from airflow_kart.exceptions import ConfigurationError, MissingArtifactError
 from airflow_kart.runtime.selection import unmatched
 from airflow_kart.storage.workspace import Workspace
@@ -59,20 +59,36 @@ class Artifacts:
 
     def __iter__(self) -> Iterator[Record]:
         """Iterate over the records, folder after folder."""
-        since, until = moment_text(self.since), moment_text(self.until)
-        mentions = [*(self.named.mentions if self.named is not None else ()), self.dag_id, self.run_id]
-        for place, row in Catalogue(self.workspace, tell=self.tell).rows(*filter(None, mentions)):
-            record = Record(self.workspace, place, row)
-            if (
+        fits = self._condition()
+        for place, row in Catalogue(self.workspace, tell=self.tell).rows(*self._mentions()):
+            if fits(place, row):
+                yield Record(self.workspace, place, row)
+
+    def briefs(self) -> Iterator[Brief]:
+        """Iterate over what sums need; conditions on parameters need whole rows."""
+        fits, catalogue = self._condition(), Catalogue(self.workspace, tell=self.tell)
+        whole = self.named is not None and bool(self.named.parameters)
+        ask: Callable[..., Iterator[tuple[Place, Brief]]] = catalogue.rows if whole else catalogue.briefs
+        return (row for place, row in ask(*self._mentions()) if fits(place, row))
+
+    def _mentions(self) -> list[str]:
+        return [text for text in (*(self.named.mentions if self.named else ()), self.dag_id, self.run_id) if text]
+
+    def _condition(self) -> Callable[[Place, Brief], bool]:
+        named, since, until = self.named, moment_text(self.since), moment_text(self.until)
+
+        def fits(place: Place, row: Brief) -> bool:
+            return (
                 row.state != UNREADABLE
-                and (self.named is None or self.named.matches(place, row))
+                and (named is None or named.matches(place, row))
                 and (since is None or row.made_at >= since)
                 and (until is None or row.made_at < until)
                 and self.dag_id in (None, row.dag_id)
                 and self.run_id in (None, row.run_id)
-                and self.outcome in (None, record.outcome)
-            ):
-                yield record
+                and (self.outcome is None or self.outcome == ("ran" if row.reused_from is None else "reused"))
+            )
+
+        return fits
 
     def of(self, name: str | type, **parameters: Any) -> Artifacts:
         """Return the artifacts of a class or of another name, with these values of parameters."""

@@ -13,6 +13,8 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, cast
 
@@ -20,7 +22,7 @@ import msgspec
 from xxhash import xxh3_64_hexdigest
 
 from airflow_kart.artifacts.sidecar import SIDECAR_SUFFIX, sidecar_uri
-from airflow_kart.audit.row import Row, row_of
+from airflow_kart.audit.row import Brief, Row, row_of
 from airflow_kart.exceptions import KartError, StorageError
 from airflow_kart.settings import kart_int
 from airflow_kart.storage import CATALOGUE, HIDDEN, KeepsFiles, Lookup, Snapshot, Store, join_uri
@@ -28,7 +30,7 @@ from airflow_kart.storage.base import ListsInBulk
 from airflow_kart.storage.threads import Threads
 from airflow_kart.storage.workspace import Workspace
 
-_FORM = 1
+_FORM = 2
 _SETTLED = 10 * 10**9
 """Nanoseconds after which a change of a folder has another time than the change before, also with clocks that differ."""
 _WORTH_WRITING = 32
@@ -66,6 +68,7 @@ _ENCODE = msgspec.json.Encoder().encode
 _HEADER = msgspec.json.Decoder(_Header).decode
 _KNOWN = msgspec.json.Decoder(_Known).decode
 _ROW = msgspec.json.Decoder(Row).decode
+_BRIEF = msgspec.json.Decoder(Brief).decode
 
 
 def decoded(line: bytes) -> Row:
@@ -129,6 +132,21 @@ class _Folder(NamedTuple):
     folders: list[str]
 
 
+_KEPT: ContextVar[dict[tuple[Workspace, bool], list[tuple[Place, Iterable[bytes]]]] | None] = ContextVar(
+    "airflow_kart_catalogue", default=None
+)
+
+
+@contextmanager
+def one_look() -> Iterator[None]:
+    """Read each catalogue once in this block, for several questions about one moment."""
+    token = _KEPT.set({})
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+
+
 class Catalogue:
     """The rows of a workspace.
 
@@ -165,7 +183,21 @@ class Catalogue:
                 if all(text in line for text in texts):
                     yield place, line
 
+    def briefs(self, *mentioned: str) -> Iterator[tuple[Place, Brief]]:
+        """Return the beginnings of the rows."""
+        for place, line in self.lines(*mentioned):
+            yield place, _BRIEF(line)
+
     def _lines(self, *, own: bool) -> Iterator[tuple[Place, Iterable[bytes]]]:
+        kept = _KEPT.get()
+        if kept is None or self._fresh:
+            yield from self._read_lines(own=own)
+            return
+        if (self.workspace, own) not in kept:
+            kept[self.workspace, own] = list(self._read_lines(own=own))
+        yield from kept[self.workspace, own]
+
+    def _read_lines(self, *, own: bool) -> Iterator[tuple[Place, Iterable[bytes]]]:
         others = () if own else self.workspace.others
         for directory in (self.workspace.directory, *others):
             store, mine = self.workspace.store_of(directory), directory == self.workspace.directory

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_kart.audit.catalogue import Place
-from airflow_kart.audit.row import Row, short
+from airflow_kart.audit.row import Brief, Row, short
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.identity.names import logical_class_name
 from airflow_kart.runtime.selection import snake_case
@@ -86,11 +86,11 @@ class Named:
         plain = [text for text in texts if _PLAIN.fullmatch(text) and text.lower() not in _WORDS]
         return (*((self.cls.rpartition(".")[2],) if is_plain else ()), *plain)
 
-    def matches(self, place: Place, row: Row) -> bool:
-        """Whether an artifact is named."""
+    def matches(self, place: Place, row: Brief) -> bool:
+        """Whether an artifact is named; values of parameters need a whole row."""
         if self.uri:
             return place.uri(row.name) == self.uri
-        return self._fit(row.cls, row.airflow_task_id, row.unique_id, row.parameters)
+        return self._fit(row.cls, row.airflow_task_id, row.unique_id, row.parameters if isinstance(row, Row) else {})
 
     def is_of(self, task: Task, task_id: str | None = None) -> bool:
         """Whether a task of this process is named; ``task_id`` is the id of its operator in Airflow."""

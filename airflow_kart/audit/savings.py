@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from airflow_kart.audit.artifacts import Artifacts, moment_text
 from airflow_kart.audit.naming import names_of
-from airflow_kart.audit.record import Record
+from airflow_kart.audit.row import Brief
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.runtime.ledger import Entry, entries
 from airflow_kart.runtime.plan import REUSED
@@ -57,8 +57,8 @@ def sums(asked: Artifacts, by: str = "task") -> list[Sums]:
 
 def _add_artifacts(found: dict[str, Sums], asked: Artifacts, by: str) -> None:
     runs: set[str | None] = {None}  # a run may have made several artifacts
-    for record in asked:
-        name, publication = _of_record(record, by), record.row.publication
+    for record in asked.briefs():
+        name, publication = _of_row(record, by), record.publication
         one = found.setdefault(name, Sums(name))
         one.artifacts += 1
         one.bytes += record.bytes
@@ -85,9 +85,9 @@ def _is_asked(asked: Artifacts, task: str) -> bool:
     return asked.named is None or not asked.named.cls or asked.named.cls in ("*", *names_of(task))
 
 
-def _of_record(record: Record, by: str) -> str:
+def _of_row(record: Brief, by: str) -> str:
     if by == "task":
-        return record.task_class or "(no task)"
+        return record.cls or "(no task)"
     if by in ("month", "day"):
         return record.made_at[: 7 if by == "month" else 10]
     return (record.dag_id if by == "dag" else record.run_id) or OUTSIDE

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_kart.audit.artifacts import Artifacts
+from airflow_kart.audit.catalogue import one_look
 from airflow_kart.audit.lineage import Lineage, Required
 from airflow_kart.audit.record import Record
 from airflow_kart.audit.savings import sums
@@ -159,7 +160,8 @@ def _show_head(record: Record) -> None:
 
 def draw_tree(workspace: Workspace, arguments: argparse.Namespace) -> None:
     """Draw an artifact with everything upstream."""
-    record, lineage = newest(workspace, arguments.name), Lineage(workspace)
+    with one_look():
+        record, lineage = newest(workspace, arguments.name), Lineage(workspace)
     if arguments.output in _MACHINES:
         show_document(_nested(lineage, record.unique_id), arguments.output)
         return
@@ -195,7 +197,8 @@ def _nested(lineage: Lineage, unique_id: str) -> dict[str, Any]:
 
 def list_lineage(workspace: Workspace, arguments: argparse.Namespace) -> None:
     """List everything upstream and downstream of an artifact."""
-    record, lineage = newest(workspace, arguments.name), Lineage(workspace)
+    with one_look():
+        record, lineage = newest(workspace, arguments.name), Lineage(workspace)
     ways: Iterable[tuple[str, Any]] = (
         ("upstream", lineage.all_upstream(record.unique_id)),
         ("downstream", lineage.all_downstream(record.unique_id)),

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 from collections.abc import Iterable, Iterator
 
+from airflow_kart.audit.catalogue import one_look
 from airflow_kart.audit.difference import difference, pairs
 from airflow_kart.audit.record import Record
 from airflow_kart.audit.values import shortened
@@ -28,7 +29,7 @@ def show_differences(workspace: Workspace, arguments: argparse.Namespace) -> int
         MissingArtifactError: one of them has no artifact.
     """
     names, output = arguments.names, arguments.output
-    with workspace:
+    with workspace, one_look():
         if arguments.runs or arguments.days:
             return _show_pairs(pairs(*_sides(workspace, arguments)), arguments)
         if len(names) not in (1, 2):

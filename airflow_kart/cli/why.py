@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
+from airflow_kart.audit.catalogue import one_look
 from airflow_kart.audit.cause import Cause, Why
 from airflow_kart.audit.forecast import why_planned
 from airflow_kart.audit.history import History
@@ -23,7 +24,8 @@ def explain(workspace: Workspace, arguments: argparse.Namespace) -> None:
     if arguments.pipeline is not None:
         answers = list(_planned(workspace, arguments))
     else:
-        answers = [why_artifact(newest(workspace, arguments.name, arguments))]
+        with one_look():
+            answers = [why_artifact(newest(workspace, arguments.name, arguments))]
     if arguments.output in MACHINES:
         found = [why.as_json() for why in answers]
         show_document(found if arguments.pipeline is not None else found[0], arguments.output)
