@@ -173,7 +173,11 @@ class History:
         groups: dict[int, list[int]] = {}
         for number in numbers:
             line = self._lines[number][1]
-            groups.setdefault(sum(one in line or other in line for one, other in ends), []).append(number)
+            count = 0
+            for one, other in ends:
+                if one in line or other in line:
+                    count += 1
+            groups.setdefault(count, []).append(number)
         yield from (groups[count] for count in sorted(groups, reverse=True))
 
     def _side(self, number: int | None) -> Side | None:
