@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import difflib
 import logging
 import sys
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,17 @@ from airflow_kart.operators.xcom import pulled_by
 from airflow_kart.storage.workspace import Workspace
 
 _MOST_ERRORS = 5
+_FACTS = (
+    "run_id",
+    "logical_date",
+    "run_after",
+    "data_interval_start",
+    "data_interval_end",
+    "conf",
+    "partition_key",
+    "partition_date",
+)
+"""What templates know of a DAG run."""
 
 
 def pipelines_of_dag(dag_id: str, asked: Asked, workspace: Workspace | None) -> list[Pipeline]:
@@ -81,7 +91,7 @@ def _unmapped(mapped: Any) -> Any:
     return operator
 
 
-def _pipeline(operator: Any, run: _Run, asked: Asked, workspace: Workspace | None) -> Pipeline:
+def _pipeline(operator: Any, run: Mapping[str, Any], asked: Asked, workspace: Workspace | None) -> Pipeline:
     dag_id = operator.dag.dag_id
     blueprint = operator.blueprint or Blueprint.single(operator.task_id, operator.task)
     operator = operator.prepare_for_execution()
@@ -93,7 +103,7 @@ def _pipeline(operator: Any, run: _Run, asked: Asked, workspace: Workspace | Non
         operator.render_template_fields(context)
     except Exception as error:
         said = str(error).partition("\n")[0]
-        hint = "" if run.logical_date is not None else "; this run has no logical date: --date 2013-03-01 gives one"
+        hint = "" if run["logical_date"] is not None else "; this run has no logical date: --date 2013-03-01 gives one"
         raise BindingError(
             f"DAG {dag_id}, {operator.task_id}: {said}{hint}; --conf and --set give values, --run-id those of a DAG run"
         ) from error
@@ -108,24 +118,8 @@ def _pipeline(operator: Any, run: _Run, asked: Asked, workspace: Workspace | Non
         return Pipeline(own, graph, tasks, run_context.rerun(), run_context.run.unique_ids(used))
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What templates know of a DAG run."""
-
-    dag_id: str
-    run_id: str
-    logical_date: dt.datetime | None
-    run_after: dt.datetime
-    data_interval_start: dt.datetime | None = None
-    data_interval_end: dt.datetime | None = None
-    conf: Mapping[str, Any] | None = None
-    partition_key: str | None = None
-    partition_date: dt.datetime | None = None
-    run_type: Any = "manual"
-
-
-def _new_run(dag: Any, asked: Asked) -> _Run:
-    """Return a run that somebody triggers now, for a logical date or for none.
+def _new_run(dag: Any, asked: Asked) -> dict[str, Any]:
+    """Return the facts of a run that somebody triggers now, for a logical date or for none.
 
     Raises:
         ConfigurationError: the date cannot be understood.
@@ -134,7 +128,7 @@ def _new_run(dag: Any, asked: Asked) -> _Run:
 
     now = timezone.utcnow()
     if asked.date is None:
-        return _Run(dag.dag_id, f"manual__{now.isoformat()}", None, now, conf=asked.conf)
+        return {**dict.fromkeys(_FACTS), "run_id": f"manual__{now.isoformat()}", "run_after": now, "conf": asked.conf}
     try:
         date = timezone.parse(asked.date)
     except Exception as error:
@@ -146,11 +140,19 @@ def _new_run(dag: Any, asked: Asked) -> _Run:
     else:
         timetable = coerce_to_core_timetable(dag.timetable)
     interval = timetable.infer_manual_data_interval(run_after=date)
-    return _Run(dag.dag_id, f"manual__{date.isoformat()}", date, date, interval.start, interval.end, asked.conf)
+    return {
+        **dict.fromkeys(_FACTS),
+        "run_id": f"manual__{date.isoformat()}",
+        "logical_date": date,
+        "run_after": date,
+        "data_interval_start": interval.start,
+        "data_interval_end": interval.end,
+        "conf": asked.conf,
+    }
 
 
-def _stored_run(dag_id: str, run_id: str) -> _Run:
-    """Return a DAG run of Airflow's database.
+def _stored_run(dag_id: str, run_id: str) -> dict[str, Any]:
+    """Return the facts of a DAG run of Airflow's database.
 
     Raises:
         ConfigurationError: there is none, or no database.
@@ -160,14 +162,12 @@ def _stored_run(dag_id: str, run_id: str) -> _Run:
     from sqlalchemy import select
     from sqlalchemy.exc import SQLAlchemyError
 
-    names = [name for name in _Run.__dataclass_fields__ if name not in ("dag_id", "run_id")]
     try:
         with create_session() as session:
             runs = select(DagRun).where(DagRun.dag_id == dag_id)
             found = session.scalar(runs.where(DagRun.run_id == run_id))
             if found is not None:
-                facts: dict[str, Any] = {name: getattr(found, name, None) for name in names}
-                return _Run(dag_id, run_id, **facts)
+                return {name: getattr(found, name, None) for name in _FACTS}
             newest = [one.run_id for one in session.scalars(runs.order_by(DagRun.run_after.desc()).limit(3))]
     except SQLAlchemyError as error:
         raise ConfigurationError(
@@ -176,24 +176,24 @@ def _stored_run(dag_id: str, run_id: str) -> _Run:
     raise ConfigurationError(f"the DAG {dag_id} has no run {run_id}; its newest are {', '.join(newest) or 'none'}")
 
 
-def _context(operator: Any, run: _Run) -> Any:
+def _context(operator: Any, run: Mapping[str, Any]) -> Any:
     """Return the context that Airflow would render the operator's templates with."""
     from airflow.sdk.api.datamodels import _generated as sent
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-    facts = {**vars(run), "consumed_asset_events": [], "start_date": run.run_after, "end_date": None, "state": "running"}
-    served = sent.TIRunContext.model_construct(dag_run=sent.DagRun.model_construct(**facts), max_tries=0)
+    more = {"consumed_asset_events": [], "start_date": run["run_after"], "end_date": None, "state": "running"}
+    served = sent.DagRun.model_construct(**{"run_type": "manual", **run, **more}, dag_id=operator.dag.dag_id)
     ti = RuntimeTaskInstance.model_construct(
         id=uuid.uuid4(),
-        dag_id=run.dag_id,
-        run_id=run.run_id,
+        dag_id=operator.dag.dag_id,
+        run_id=run["run_id"],
         task_id=operator.task_id,
         map_index=-1,
         try_number=1,
         max_tries=0,
         task=operator,
-        start_date=run.run_after,
-        _ti_context_from_server=served,
+        start_date=run["run_after"],
+        _ti_context_from_server=sent.TIRunContext.model_construct(dag_run=served, max_tries=0),
     )
     return ti.get_template_context()
 
