@@ -9,7 +9,10 @@ if TYPE_CHECKING:
     from airflow_kart.artifacts.target import Target
     from airflow_kart.audit.adopt import adopt
     from airflow_kart.audit.artifacts import load
+    from airflow_kart.audit.checksums import verify_checksums
+    from airflow_kart.audit.difference import difference
     from airflow_kart.audit.undo import undo_adoption
+    from airflow_kart.audit.verify import verify
     from airflow_kart.compiler.binding import run_date, run_partition
     from airflow_kart.compiler.dag import KartDag
     from airflow_kart.compiler.decorator import kart_dag
@@ -100,11 +103,14 @@ __all__ = [
     "ZonedDateSecondParameter",
     "adopt",
     "build",
+    "difference",
     "kart_dag",
     "load",
     "run_date",
     "run_partition",
     "undo_adoption",
+    "verify",
+    "verify_checksums",
 ]
 
 # Where each public name is defined: loaded when first used, so that importing the package costs next to nothing.
@@ -123,11 +129,14 @@ _HOMES = {
     "WrapperTask": "airflow_kart.tasks.kinds",
     "adopt": "airflow_kart.audit.adopt",
     "build": "airflow_kart.runtime.build",
+    "difference": "airflow_kart.audit.difference",
     "kart_dag": "airflow_kart.compiler.decorator",
     "load": "airflow_kart.audit.artifacts",
     "run_date": "airflow_kart.compiler.binding",
     "run_partition": "airflow_kart.compiler.binding",
     "undo_adoption": "airflow_kart.audit.undo",
+    "verify": "airflow_kart.audit.verify",
+    "verify_checksums": "airflow_kart.audit.checksums",
 }
 
 

@@ -13,14 +13,16 @@ import logging
 import os
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar
 from airflow_kart.exceptions import KartError, StorageError
+from airflow_kart.settings import kart_int
 from airflow_kart.storage import INDEX, Store, join_uri, keeps_files
 from airflow_kart.storage.regular_file import open_for_reading
+from airflow_kart.storage.threads import Threads
 from airflow_kart.storage.workspace import Workspace
 
 _AT_END = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -175,17 +177,64 @@ def texts_of(store: Store, directory: str, key: str) -> list[str]:
 
 def all_texts(workspace: Workspace) -> dict[str, list[str]]:
     """Return the texts of all entries of a workspace's index, by key; damaged entries are left out."""
-    store, directory = workspace.store, workspace.directory
     found: dict[str, list[str]] = {}
-    for uri in store.list(f"{directory.rstrip('/')}/{INDEX}/"):
-        keys = [posixpath.basename(uri).removesuffix(".json")]
-        with contextlib.suppress(OSError, ValueError):
-            if keeps_files(store):
-                keys = [key.decode() for key in _IndexFile.read(store.path(uri)).lines]
-        for key in keys:
-            with contextlib.suppress(OSError, ValueError, RecursionError):
-                found[key] = texts_of(store, directory, key)
+    for key in _keys(workspace):
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            found[key] = texts_of(workspace.store, workspace.directory, key)
     return found
+
+
+def stale(workspace: Workspace, used: Container[str]) -> list[str]:
+    """Return the keys of a workspace's index that no artifact has, but for those of external artifacts.
+
+    Args:
+        workspace: the workspace.
+        used: the content keys of its artifacts.
+    """
+
+    def is_stale(key: str) -> bool:
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            return not is_checksum(texts_of(workspace.store, workspace.directory, key))
+        return False
+
+    unknown = [key for key in _keys(workspace) if key not in used]
+    return [key for key, is_one in zip(unknown, _each(workspace.store, is_stale, unknown), strict=True) if is_one]
+
+
+def forget(workspace: Workspace, keys: Collection[str]) -> None:
+    """Remove entries from a workspace's index."""
+    store, directory, gone = workspace.store, workspace.directory, {key.encode() for key in keys}
+    if not keeps_files(store):
+        list(_each(store, store.remove, [_entry(directory, key) for key in keys]))
+        return
+    for uri in {_file(directory, key) for key in keys}:
+        with contextlib.suppress(FileNotFoundError):
+            lines = _IndexFile.read(store.path(uri)).lines
+            upload = store.upload(uri)
+            try:
+                upload.write(b"".join(b"\n%b\n" % line for key, line in lines.items() if key not in gone))
+                upload.publish()
+            finally:
+                upload.discard()
+
+
+def _each(store: Store, work: Callable[[str], bool], texts: Sequence[str]) -> Iterator[bool]:
+    """Return what a function makes of texts; several at once where that saves time."""
+    if keeps_files(store):
+        yield from map(work, texts)
+        return
+    with Threads(kart_int("check_threads"), "kart-index") as pool:
+        yield from pool.map(work, texts)
+
+
+def _keys(workspace: Workspace) -> Iterator[str]:
+    store = workspace.store
+    for uri in store.list(f"{workspace.directory.rstrip('/')}/{INDEX}/"):
+        if not keeps_files(store):
+            yield posixpath.basename(uri).removesuffix(".json")
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            yield from [key.decode() for key in _IndexFile.read(store.path(uri)).lines]
 
 
 def replace_all(workspace: Workspace, former: Mapping[str, Sequence[str]], entries: Mapping[str, Sequence[str]]) -> None:

@@ -14,6 +14,7 @@ import os
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from airflow_kart.artifacts import index
@@ -27,7 +28,7 @@ from airflow_kart.artifacts.target import Target
 from airflow_kart.audit.records import REPLACED, Adopted, Tell, class_of, held, rewritten
 from airflow_kart.audit.restored import NotAdopted, again, may_become_one, read_before
 from airflow_kart.audit.shares import in_shares
-from airflow_kart.audit.verification import Ready, Source, verified
+from airflow_kart.audit.verification import Ready, Source, content_then, verified
 from airflow_kart.audit.walk import sidecars
 from airflow_kart.exceptions import ConfigurationError, ConflictError, IdentityError, KartError, LockError, StorageError
 from airflow_kart.formats import options_of
@@ -280,13 +281,7 @@ class _Adoption:
                 code = {name: code[name] for name in {str(one.class_name) for one in read.moved} & code.keys()}
             code = {name: found for name, found in code.items() if name not in fixed}
             parts["upstream_code"] = {**(first.content.get("upstream_code") or {}), **code}
-        records = [record for record in first.adoptions if record["class"] == self.name]
-        made_as: Mapping[str, Any] = records[0] if records else {"old": first.code, "unique_id": first.unique_id}
-
-        def seed() -> bytes:
-            return content_of(task, read.contents, made_as["old"]) or bytes.fromhex(made_as["unique_id"])
-
-        return Ready(task, sources, parts, seed)
+        return Ready(task, sources, parts, partial(content_then, task, first, read.contents))
 
     def _publish(self, ready: Ready, hold: Hold) -> None:
         self._publish_copies(ready, hold)

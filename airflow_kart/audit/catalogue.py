@@ -102,7 +102,7 @@ class _File:
     @classmethod
     def read(cls, store: Store, place: Place) -> _File:
         try:
-            found = store.read(_file(place))
+            found = store.read(file_of(place))
             if found is None:
                 return cls()
             first, _, rest = found.data.partition(b"\n")
@@ -278,7 +278,7 @@ def _listed(store: Store, directory: str) -> Iterator[_Folder]:
 def _write(store: Store, place: Place, data: bytes) -> None:
     """Write the file of a folder; a store that refuses costs the next reader some time."""
     try:
-        upload = store.upload(_file(place))
+        upload = store.upload(file_of(place))
         try:
             upload.write(data)
             upload.finish()
@@ -289,6 +289,7 @@ def _write(store: Store, place: Place, data: bytes) -> None:
         logger.info("the catalogue of %s was not written: %s", place, error)
 
 
-def _file(place: Place) -> str:
+def file_of(place: Place) -> str:
+    """Return the uri of the file with a folder's rows."""
     name = hashlib.blake2b(place.folder.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
     return f"{place.directory.rstrip('/')}/{CATALOGUE}/{name}.ndjson"

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, sidecar_uri
+from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar
 from airflow_kart.artifacts.target import Target
 from airflow_kart.audit.catalogue import Catalogue, Place
-from airflow_kart.audit.records import held
+from airflow_kart.audit.removal import take_away
 from airflow_kart.audit.row import Row, words_of
-from airflow_kart.exceptions import ConflictError, IdentityError, MissingArtifactError
+from airflow_kart.exceptions import IdentityError, MissingArtifactError
 from airflow_kart.identity.lookup import LOOKED_UP, find_class_named
 from airflow_kart.locks import locks_for
-from airflow_kart.storage import ANY
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.restoration import Restoration
 
@@ -169,17 +168,14 @@ class Record:
         return task
 
     def remove(self) -> None:
-        """Remove sidecar and artifact, in this order. The next build that needs the artifact makes it again.
+        """Remove artifact and sidecar. The next build that needs the artifact makes it again.
 
         Raises:
             ConflictError: a run is making the artifact, or has replaced it since; nothing is removed.
             StorageError: the store refused.
         """
-        store = self.workspace.store_of(self.uri)
-        with held(locks_for(self.workspace), self.unique_id or self.uri, f"the removal of {self.uri}", ConflictError):
-            if not store.remove(sidecar_uri(self.uri), self.row.version if store.conditional else ANY):
-                return
-            store.remove(self.uri)
+        store, locks = self.workspace.store_of(self.uri), locks_for(self.workspace)
+        take_away(store, locks, self.unique_id, [(self.uri, self.row.version)])
 
     def __str__(self) -> str:
         """Return class and parameters: ``Train(depth=6, day=2013-03-01)``."""

@@ -82,7 +82,9 @@ def _now(target: Target, *, hashed: bool) -> tuple[TargetState, str | None]:
     return state, known or state.sha256
 
 
-def read_before(task: Task, sidecar: Sidecar, inputs_now: dict[str, tuple[TargetState, str | None]]) -> Read:
+def read_before(
+    task: Task, sidecar: Sidecar, inputs_now: dict[str, tuple[TargetState, str | None]], *, hashed: bool = False
+) -> Read:
     """Return the inputs that a task had when its artifact was made.
 
     An input that has another unique id now must be there with equal bytes: else a run would read something else.
@@ -91,6 +93,7 @@ def read_before(task: Task, sidecar: Sidecar, inputs_now: dict[str, tuple[Target
         task: the task.
         sidecar: of the artifact.
         inputs_now: the states and checksums of inputs that are known by now, by uri.
+        hashed: whether to read external inputs for their checksums.
 
     Raises:
         NotAdopted: the task requires other inputs now.
@@ -107,7 +110,7 @@ def read_before(task: Task, sidecar: Sidecar, inputs_now: dict[str, tuple[Target
             raise NotAdopted(f"its input {describe_path(path)} is another now")
         for artifact, target in zip(part["artifacts"], targets, strict=True):
             if target.uri not in inputs_now:
-                inputs_now[target.uri] = _now(target, hashed=moved)
+                inputs_now[target.uri] = _now(target, hashed=moved or hashed)
             (state, now), then = inputs_now[target.uri], artifact["sha256"]
             if moved and not (state.complete and now == then):
                 raise NotAdopted(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, sidecar_uri
-from airflow_kart.artifacts.staged import sidecar_version
+from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar
 from airflow_kart.audit.records import REPLACED, Adopted, Tell, held, name_in, rewritten
+from airflow_kart.audit.removal import remove_outputs
 from airflow_kart.audit.restored import NotAdopted
 from airflow_kart.audit.walk import sidecars
-from airflow_kart.exceptions import IdentityError
+from airflow_kart.exceptions import ConflictError, IdentityError
 from airflow_kart.locks import Locks, locks_for
 from airflow_kart.storage.workspace import Workspace
 
@@ -118,12 +118,8 @@ def _undone(
                 if _origin(uri, own_id, str(sidecar.class_name), record) is None:
                     rewritten(store, uri, sidecar, _before(sidecar, record), sidecar.version)
                 else:
-                    with store.publishing([uri, sidecar_uri(uri)]):
-                        if sidecar_version(store, uri) != sidecar.version:
-                            raise NotAdopted(REPLACED)
-                        store.remove(uri)  # the sidecar goes last: a killed process leaves no artifact that nobody finds
-                        store.remove(sidecar_uri(uri))
-    except NotAdopted as error:
+                    remove_outputs(store, [(uri, sidecar.version)])
+    except (NotAdopted, ConflictError) as error:
         outcome, reason = "kept", str(error)
     return Adopted(outcome, words, record["unique_id"], own_id, uri, reason)
 

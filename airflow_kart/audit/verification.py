@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
 from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.artifacts.target import Target
+from airflow_kart.audit.fresh import make_again, scratch_of
 from airflow_kart.exceptions import UnequalArtifactError
-from airflow_kart.runtime.plan import make_plan
-from airflow_kart.runtime.runner import make_all
-from airflow_kart.runtime.session import Session
 from airflow_kart.storage.workspace import Workspace
-from airflow_kart.tasks.graph import Graph
+from airflow_kart.tasks.content import content_of
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.outputs import own_targets, targets_of
 
@@ -55,20 +52,9 @@ def verified(workspace: Workspace, tasks: Iterable[Ready], count: int) -> int:
     """
     done = 0
     for ready in islice(tasks, count):
-        task, session = ready.task, Session(contents={ready.task.unique_id: ready.seed()})
-        with (
-            tempfile.TemporaryDirectory(prefix="kart-verify-") as scratch,
-            replace(
-                workspace,
-                directory=scratch,
-                read_from=(workspace.directory, *workspace.others),
-                on_changed_code="ignore",
-                reuse_equal_inputs=False,
-                lock="none",
-            ),
-        ):
-            plan = make_plan(Graph.of([task]), rerun=[task.unique_id])
-            make_all(plan, session=session)
+        task, content = ready.task, ready.seed()  # which names the inputs by their uris of here
+        with tempfile.TemporaryDirectory(prefix="kart-verify-") as scratch, scratch_of(workspace, scratch):
+            make_again(task, content)
             made = [target.sidecar() for target in own_targets(task, [target for _, target in targets_of(task)])]
         for source, again in zip(ready.sources, made, strict=True):
             old, new = source.sidecar.artifact.sha256, again.artifact.sha256 if again is not None else None
@@ -81,3 +67,16 @@ def verified(workspace: Workspace, tasks: Iterable[Ready], count: int) -> int:
                 )
         done += 1
     return done
+
+
+def content_then(task: Task, sidecar: Sidecar, contents: Mapping[str, str]) -> bytes:
+    """Return the digest that seeded the random numbers of the run that made an artifact, also of code adopted since.
+
+    Args:
+        task: the task, with the present code.
+        sidecar: of the artifact.
+        contents: the inputs of then, as :func:`~airflow_kart.tasks.content.content_of` takes them.
+    """
+    records = [record for record in sidecar.adoptions if record["class"] == sidecar.class_name]
+    first: Mapping[str, Any] = records[0] if records else {"old": sidecar.code, "unique_id": sidecar.unique_id}
+    return content_of(task, contents, first["old"]) or bytes.fromhex(first["unique_id"])

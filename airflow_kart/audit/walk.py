@@ -1,9 +1,10 @@
-"""A walk over the sidecars of a workspace."""
+"""A walk over the sidecars of a workspace, or over all its files."""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from typing import NamedTuple
 from airflow_kart.artifacts.sidecar import SIDECAR_SUFFIX, Sidecar, read_sidecar, sidecar_uri
 from airflow_kart.exceptions import CorruptArtifactError
 from airflow_kart.settings import kart_int
-from airflow_kart.storage import Lookup, ObjectContent, ObjectStat, Snapshot
+from airflow_kart.storage import HIDDEN, Lookup, ObjectContent, ObjectStat, Snapshot, keeps_files
 from airflow_kart.storage.base import ListsInBulk
 from airflow_kart.storage.threads import Threads
 from airflow_kart.storage.workspace import Workspace
@@ -55,6 +56,31 @@ def sidecars(workspace: Workspace, mentioning: str | None = None) -> Iterator[Fo
         for names in folders.values():
             lookup = Snapshot((store, each) for uri in names for each in (uri, sidecar_uri(uri))).of(store)
             yield from filter(None, pool.map(partial(_found, _Mentioning(lookup, text)), names))
+
+
+def files(workspace: Workspace) -> dict[str, dict[str, tuple[int, float]]]:
+    """Return size and time of change (in seconds) of each file of a workspace, by folder and name, but for hidden folders."""
+    store, found = workspace.store, dict[str, dict[str, tuple[int, float]]]()
+    if keeps_files(store):
+        root = store.path(workspace.directory)
+        for path, folders, names in os.walk(root):
+            folders[:] = [name for name in folders if name not in HIDDEN]
+            inside = found[os.path.relpath(path, root).removeprefix(".")] = dict.fromkeys(names, (0, 0.0))
+            for name in names:
+                try:
+                    there = os.stat(f"{path}/{name}")
+                    inside[name] = there.st_size, there.st_mtime
+                except FileNotFoundError:
+                    del inside[name]
+        return found
+    prefix = f"{workspace.directory.rstrip('/')}/"
+    uris = list(store.list(prefix))
+    with Threads(kart_int("check_threads"), "kart-walk") as pool:
+        for uri, stat in zip(uris, pool.map(Snapshot((store, uri) for uri in uris).of(store).stat, uris), strict=True):
+            folder, _, name = uri[len(prefix) :].rpartition("/")
+            if stat is not None:
+                found.setdefault(folder, {})[name] = stat.size, stat.modified.timestamp()
+    return found
 
 
 class _Mentioning(NamedTuple):

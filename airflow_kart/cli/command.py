@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,6 +129,110 @@ COMMANDS = (
         implementation="airflow_kart.cli.artifacts:list_lineage",
     ),
     Command(
+        name="diff",
+        help="Show what two artifacts, two DAG runs or two days differ in",
+        description=(
+            "Compare parameters, upstream, code, packages and environment of the newest artifacts of two names, and their data: "
+            "tables by column and row, objects by path. With one name, compare the newest artifact with the one before. The exit "
+            "code is 3 where data differ."
+        ),
+        arguments=(
+            Argument("names", nargs="*", metavar="NAME", help=_NAME),
+            Argument("--runs", nargs=2, metavar="RUN_ID", help="Compare the artifacts of two DAG runs, task by task"),
+            Argument("--days", nargs=2, metavar="DAY", help="Compare the artifacts of tasks with these days as a parameter"),
+            Argument("--rows", type=int, default=5, help="Show so many differing rows or elements (default: 5)"),
+            Argument("--no-data", action="store_true", help="Compare what the sidecars say, and checksums"),
+            *_WORKSPACE,
+            *_OUTPUT,
+        ),
+        implementation="airflow_kart.cli.diff:show_differences",
+    ),
+    Command(
+        name="verify",
+        help="Make tasks again in a scratch directory, and compare; or check checksums",
+        description=(
+            "Make the newest artifact of a name, or a sample, again: in a fresh process, with the inputs and random numbers of "
+            "then, in a scratch directory. Tell identical bytes, equal data, or what differs and why. The workspace does not "
+            "change. The exit code is 3 where data differ, a run failed, or an artifact is damaged."
+        ),
+        arguments=(
+            Argument("name", nargs="?", metavar="NAME", help=_NAME),
+            Argument("--sample", type=int, metavar="N", help="Make so many tasks again, spread over the classes; 0 for all"),
+            Argument("--seed", type=int, help="Of the choice of the sample (default: another choice each time)"),
+            Argument(
+                "--timeout", type=duration, default="1h", metavar="DURATION", help="Stop a run after this time (default: 1h)"
+            ),
+            Argument(
+                "--patience",
+                type=duration,
+                default="10m",
+                metavar="DURATION",
+                help="Time for experiments that find out why the bytes of a task differ; 0s for none (default: 10m)",
+            ),
+            Argument("--checksums", action="store_true", help="Only read all artifacts, and compare their checksums"),
+            Argument(
+                "--mark", action="store_true", help="With --checksums: let the next build make damaged artifacts again"
+            ),
+            *_CONDITIONS,
+            *_WORKSPACE,
+            *_OUTPUT,
+        ),
+        implementation="airflow_kart.cli.verify:verify_artifacts",
+    ),
+    Command(
+        name="gc",
+        help="List what nothing keeps in a workspace, or remove it",
+        description=(
+            "List, by task, the artifacts that no condition keeps, and what killed processes left: damaged artifacts, files "
+            "without sidecars, uploads, entries of the index. What stays keeps everything upstream. Nothing is removed without "
+            "--delete. At least one condition, or a name of what may go, has to be given."
+        ),
+        arguments=(
+            Argument("names", nargs="*", metavar="NAME", help=f"Only this may go. {_NAME}"),
+            Argument(
+                "--keep",
+                action="append",
+                default=[],
+                metavar="NAME",
+                help=f"{_NAME}; or dags/file.py:Train, the graph of a class, with values of parameters as in 'file.py:Train(depth=3)'",
+            ),
+            Argument(
+                "--keep-dag",
+                action="append",
+                default=[],
+                metavar="DAG_ID[@DAYS]",
+                help="All tasks of a DAG's runs; of days: flights@2013-03-01, flights@2013-03-01..2013-03-31 or flights@30d",
+            ),
+            Argument("--keep-last", type=int, metavar="N", help="The newest N tasks of each class"),
+            Argument(
+                "--older-than", type=duration, metavar="DURATION", help="Only what was made longer ago goes, such as 30d"
+            ),
+            Argument(
+                "--keep-label",
+                action="append",
+                default=[],
+                metavar="LABEL",
+                help="Artifacts with a label, name or name=value",
+            ),
+            Argument(
+                "--grace",
+                type=duration,
+                default=dt.timedelta(hours=24),
+                metavar="DURATION",
+                help="Nothing goes that was made or used within this time (default: 24h)",
+            ),
+            Argument(
+                "--without-upstream",
+                action="store_true",
+                help="What stays does not keep what is upstream, but for the grace period",
+            ),
+            Argument("--delete", action="store_true", help="Remove what goes"),
+            *_WORKSPACE,
+            *_OUTPUT,
+        ),
+        implementation="airflow_kart.cli.gc:collect",
+    ),
+    Command(
         name="why",
         help="Tell what made a task run",
         description=(
@@ -205,14 +310,14 @@ COMMANDS = (
         description=(
             "List the unfinished uploads of large objects to a bucket: neither published nor discarded. The process of such "
             "an upload was killed, or is still writing: from outside the two look the same. Nobody sees the parts sent so "
-            "far, and the bucket's owner pays for them."
+            "far, and the bucket's owner pays for them. On a disk, list the files of killed processes, and of other hosts."
         ),
         arguments=(
             Argument(
                 "directory",
                 nargs="?",
                 metavar="DIRECTORY",
-                help="Workspace, or any s3:// or gs:// directory (default: the configured workspace)",
+                help="Workspace, or any directory, s3:// or gs:// (default: the configured workspace)",
             ),
             Argument(
                 "--older-than",

@@ -1,16 +1,15 @@
-"""``uploads``: list or abort the uploads that killed processes left in a bucket."""
+"""``uploads``: list or abort the uploads that killed processes left."""
 
 from __future__ import annotations
 
 import argparse
 import datetime as dt
-import sys
 from typing import Any
 
 from airflow_kart.cli.duration import duration_text
 from airflow_kart.cli.output import show
 from airflow_kart.exceptions import ConfigurationError
-from airflow_kart.storage import UPLOADS, KeepsFiles, KeepsUploads
+from airflow_kart.storage import UPLOADS, KeepsUploads
 from airflow_kart.storage.workspace import Workspace
 
 _A_DAY = dt.timedelta(days=1)
@@ -31,18 +30,11 @@ def uploads(workspace: Workspace, arguments: argparse.Namespace) -> None:
         age = _A_DAY if older_than is None else older_than
         count = store.abort_abandoned(directory, age)
         print(f"aborted {count} upload{'' if count == 1 else 's'} begun more than {duration_text(age)} ago in {directory}")
-    elif isinstance(store, KeepsFiles):
-        if not arguments.abort:
-            show([], arguments.output)
-        print(
-            f"{directory} is on a disk, where there is nothing to list: the next process that writes there removes the files "
-            "that a killed process left",
-            file=sys.stderr,
-        )
     else:
         hint = f"; you may delete old files in the hidden folders {UPLOADS}" if store.shared else ""
         raise ConfigurationError(
-            f"this command lists uploads in s3:// and gs:// directories only, not in {directory}{hint}", uri=directory
+            f"this command lists uploads on disks and in s3:// and gs:// directories only, not in {directory}{hint}",
+            uri=directory,
         )
 
 

@@ -9,23 +9,28 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import functools
-import hashlib
 import io
 import itertools
 import os
-import re
-import socket
 import stat
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote, unquote
 
 from airflow_kart import settings
 from airflow_kart.exceptions import ConflictError, StorageError
-from airflow_kart.storage.base import ANY, HIDDEN, LARGEST_READ, UPLOADS, Expected, ObjectContent, ObjectStat, Removable
+from airflow_kart.storage.abandoned import abandoned_below, remove_abandoned, writer
+from airflow_kart.storage.base import (
+    ANY,
+    HIDDEN,
+    LARGEST_READ,
+    UPLOADS,
+    Expected,
+    ObjectContent,
+    ObjectStat,
+    Removable,
+    UnfinishedUpload,
+)
 from airflow_kart.storage.regular_file import open_for_reading, refused
 from airflow_kart.storage.turns import turn_at
 
@@ -34,11 +39,7 @@ if TYPE_CHECKING:
 
 _BUFFER = 128 << 10
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-_BETWEEN_LOOKS = 10.0  # seconds between two looks for the uploads of dead processes in one folder
-_MOST_FOLDERS = 10_000
-_LOOK_AGAIN: dict[str, float] = {}
 _NUMBERS = itertools.count(int.from_bytes(os.urandom(4), "big"))  # of uploads; another process may have had this one's id
-_UPLOAD_NAME = re.compile(r"([0-9a-f]{8})-(\d+)-[0-9a-f]{8}")
 
 
 class LocalStore:
@@ -151,6 +152,15 @@ class LocalStore:
             subfolders[:] = [name for name in subfolders if name not in HIDDEN]
             yield from (_like(prefix, os.path.join(folder, name)) for name in names)
 
+    def abandoned_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
+        """Return the files that killed processes left below a directory; of other hosts, those of living processes too."""
+        return abandoned_below(path_of(prefix))
+
+    def abort_abandoned(self, prefix: str, older_than: dt.timedelta) -> int:
+        """Remove such files that nobody has written to for so long; return their number."""
+        before = dt.datetime.now(dt.timezone.utc) - older_than
+        return sum(self._unlink(found.upload) for found in list(self.abandoned_uploads(prefix)) if found.begun < before)
+
     def check_writable(self, uri: str) -> None:
         """Write a probe below a directory, and remove the probe."""
         probe = self.upload(os.path.join(path_of(uri), "probe"))
@@ -232,8 +242,8 @@ class LocalUpload:
         self._descriptor = -1
         self._linked = source is not None
         folder = os.path.join(os.path.dirname(path), UPLOADS)
-        self._temporary = os.path.join(folder, f"{_writer()}-{next(_NUMBERS) & 0xFFFFFFFF:08x}")
-        _remove_abandoned(folder)
+        self._temporary = os.path.join(folder, f"{writer()}-{next(_NUMBERS) & 0xFFFFFFFF:08x}")
+        remove_abandoned(folder)
         try:
             self._begin(source)
         except FileNotFoundError:
@@ -318,55 +328,6 @@ class LocalUpload:
             self._close()
         except (AttributeError, TypeError, OSError):
             pass
-
-
-def _remove_abandoned(folder: str) -> None:
-    """Remove the uploads of dead processes of this host from a folder; look for such uploads once in a while."""
-    now = time.monotonic()
-    if now < _LOOK_AGAIN.get(folder, 0.0):
-        return
-    if len(_LOOK_AGAIN) >= _MOST_FOLDERS:
-        _LOOK_AGAIN.clear()
-    _LOOK_AGAIN[folder] = now + _BETWEEN_LOOKS
-    try:
-        names = os.listdir(folder)
-    except FileNotFoundError:
-        return
-    for name in names:
-        match = _UPLOAD_NAME.fullmatch(name)
-        if match and match[1] == _host() and not _alive(int(match[2])):
-            with contextlib.suppress(OSError):
-                os.unlink(os.path.join(folder, name))
-
-
-@functools.lru_cache(maxsize=1)
-def _host() -> str:
-    """Return this host, or container, as eight hex digits. Process ids are compared only within one."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
-        space = os.readlink("/proc/self/ns/pid")
-    except OSError:
-        boot = space = ""
-    return hashlib.blake2b(f"{socket.gethostname()} {boot} {space}".encode(), digest_size=4).hexdigest()
-
-
-@functools.lru_cache(maxsize=1)
-def _writer() -> str:
-    """Return this host and process, the beginning of the names of uploads."""
-    return f"{_host()}-{os.getpid()}"
-
-
-os.register_at_fork(after_in_child=_writer.cache_clear)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def path_of(uri: str) -> str:

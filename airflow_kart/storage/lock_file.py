@@ -56,6 +56,10 @@ class LockFile:
             self._slot = next(claims, _SLOTS - 1) if place else 0
         return self._locked(place, 1 + self._slot)
 
+    def lock_all(self) -> bool:
+        """Lock all places without waiting; return whether that succeeded."""
+        return self._locked(int(_kernel_locks_ranges()), 0)
+
     def _locked(self, place: int, length: int) -> bool:
         try:
             self._set(fcntl.F_WRLCK, place, length)

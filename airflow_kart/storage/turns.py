@@ -65,6 +65,25 @@ def turn_at(paths: Iterable[str]) -> Iterator[None]:
     raise StorageError("could not lock a folder for publishing: somebody keeps removing its lock file; run the task again")
 
 
+def remove_empty(folder: str) -> bool:
+    """Remove a folder without any file but the lock file of its turns; return whether that succeeded.
+
+    The folder stays where a writer has begun an upload, or has a turn: then somebody is about to publish a file there.
+    """
+    hidden = os.path.join(folder, UPLOADS)
+    lock = os.path.join(hidden, _LOCK)
+    with contextlib.suppress(OSError):
+        if os.listdir(folder) == [UPLOADS] and not set(os.listdir(hidden)) - {_LOCK}:
+            with contextlib.closing(LockFile(lock)) as file:
+                if not file.lock_all():
+                    return False
+                os.unlink(lock)  # who has opened the file meanwhile notices that it is no longer in its place
+                os.rmdir(hidden)
+        os.rmdir(folder)
+        return True
+    return False
+
+
 def _take(paths: list[str], held: set[_Range], ending: contextlib.ExitStack) -> set[_Range] | None:
     """Lock the ranges of files, in order; return them, or ``None`` where a lock file is no longer the one of its folder."""
     files: dict[str, LockFile] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from airflow_kart.artifacts.sidecar import SIDECAR_SUFFIX, Sidecar, read_sidecar
@@ -14,6 +14,7 @@ from airflow_kart.exceptions import (
     MissingArtifactError,
     MissingParameterError,
     ParameterValueError,
+    StorageError,
 )
 from airflow_kart.identity.encoding import Identified
 from airflow_kart.identity.lookup import LOOKED_UP, find_class_named
@@ -43,7 +44,7 @@ def restore(cls: Any, unique_id: str, given: Mapping[str, Any]) -> Any:
 
 
 class Restoration:
-    """Makes tasks from the sidecars of a workspace, found by unique id: by file name, or else by content.
+    """Makes tasks from the sidecars of a workspace and of those that it reads, by unique id: by file name, or else by content.
 
     Args:
         workspace: the workspace.
@@ -59,7 +60,7 @@ class Restoration:
         self._named: dict[str, list[str]] = {}
         self._unnamed: list[str] = []
         self._open: list[str] = []  # the tasks being restored, each for the one before
-        for uri in workspace.store.list(f"{workspace.directory.rstrip('/')}/"):
+        for uri in (uri for each in (workspace.directory, *workspace.others) for uri in self._listed(each)):
             if uri.endswith(SIDECAR_SUFFIX):
                 artifact = uri[: -len(SIDECAR_SUFFIX)]
                 ids = _UNIQUE_ID.findall(posixpath.basename(artifact))
@@ -67,6 +68,13 @@ class Restoration:
                     self._named.setdefault(unique_id, []).append(artifact)
                 if not ids:
                     self._unnamed.append(artifact)
+
+    def _listed(self, directory: str) -> Iterator[str]:
+        try:
+            yield from self._workspace.store_of(directory).list(f"{directory.rstrip('/')}/")
+        except StorageError:
+            if directory == self._workspace.directory:
+                raise
 
     def restore(self, cls: Any, unique_id: str, given: Mapping[str, Any]) -> Any:
         """Return the task of a unique id; see :func:`restore`."""
@@ -110,7 +118,7 @@ class Restoration:
     def _find(self, cls: Any, unique_id: str) -> Sidecar:
         for artifact in (*self._named.get(unique_id, ()), *self._unnamed):
             try:
-                sidecar = read_sidecar(self._workspace.store, artifact)
+                sidecar = read_sidecar(self._workspace.store_of(artifact), artifact)
             except CorruptArtifactError:
                 continue
             if sidecar is not None and sidecar.unique_id == unique_id:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -25,9 +27,13 @@ from airflow_kart import (
     adopt,
     build,
     undo_adoption,
+    verify,
+    verify_checksums,
 )
+from airflow_kart.audit.garbage import Conditions, Garbage
 from airflow_kart.audit.reindex import reindex
 from airflow_kart.exceptions import CorruptArtifactError, LockError, StorageError
+from airflow_kart.locks import Holder, Taken, locks_for
 from airflow_kart.storage import INDEX, Store, store_for
 
 RAN: list[str] = []
@@ -312,3 +318,65 @@ def test_the_catalogue(workspace: Workspace) -> None:
         assert not list(asked.of(Total))
         build(Total(), rerun=["Numbers"])
         assert len(list(asked)) == 2
+
+
+class Chance(TaskOnKart[str]):
+    def requires(self) -> TaskOnKart[dict[str, int]]:
+        return Total()
+
+    def run(self) -> None:
+        self.dump(f"{self.load()} {os.urandom(4).hex()}")
+
+
+@pytest.mark.parametrize("kind", ["s3"], indirect=True)  # the service makes no difference
+def test_fresh_processes_make_tasks_again_with_the_connection(workspace: Workspace) -> None:
+    with workspace:
+        build(Chance())
+        found = {type_of(one.task): one for one in verify([Numbers(), Chance()], patience=0.0).results}
+        assert found["Numbers"].verdict == "identical", found["Numbers"].reason
+        assert (found["Chance"].verdict, found["Chance"].differences[0].name) == ("differs", "$")
+        uri = Numbers().output().uri
+        put(workspace.store, uri, b"?" * 20)
+        assert [one.uri for one in verify_checksums(mark=True).damaged] == [uri]
+        build(Numbers())
+        assert verify_checksums().damaged == ()
+
+
+def type_of(task: str) -> str:
+    return task.partition("(")[0]
+
+
+def test_garbage(workspace: Workspace) -> None:
+    store = workspace.store
+    with workspace:
+        for count in range(1, 12):  # enough for a listing
+            build(Total(count=count))
+        orphan = Numbers(count=99).output().uri
+    put(store, orphan, b"of a killed writer")
+    put(store, f"{workspace.directory}/numbers/others.csv", b"not ours")
+    upload = store.upload(f"{workspace.directory}/numbers/large.bin")
+    upload.write(bytes(9 << 20))
+    upload.finish()
+    now = Conditions(keep_last=9, grace=dt.timedelta(seconds=-5))  # clocks of services count in seconds
+    assert Garbage(workspace, Conditions(keep_last=9)).going == []
+    found = Garbage(workspace, now)
+    hold = locks_for(workspace).acquire(Total(count=1).unique_id, Holder("a run"))
+    found.remove()
+    assert not isinstance(hold, Taken)
+    hold.release()
+    (left,) = found.going
+    assert "being made by" in left.left
+    assert len(found.uploads) == 1
+    assert store.stat(orphan) is None
+    assert len(list(workspace.artifacts("Numbers"))) == 9
+    assert len(list(workspace.artifacts("Total"))) == 10
+    again = Garbage(workspace, now)
+    again.remove()
+    assert [piece.task.rpartition(".")[2] for piece in again.pieces if piece.gone] == ["Total"]
+    third = Garbage(workspace, now)
+    assert (third.going, third.uploads, third.entries) == ([], [], [])
+    assert {piece.stays for piece in third.pieces} == {"of the newest 9", "no artifact of a task"}
+    RAN.clear()
+    with workspace:
+        build(Total(count=11))
+    assert RAN == []

@@ -153,6 +153,13 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         ["tree", "Train(depth=1)"],
         ["lineage", "Train", "-o", "json"],
         ["reindex", "-w", "memory://x", "-o", "json"],
+        ["gc"],
+        ["gc", "--keep", "Train(depth=3)"],
+        ["gc", "--keep", "dags/pipeline.py:Train(width=2)"],
+        ["gc", "--keep-last", "1", "--grace", "0s"],
+        ["gc", "--keep", "dags/pipeline.py:Train(depth=2)"],
+        ["gc", "--keep", "Train(depth=2)", "--grace", "0s", "--delete", "-o", "json"],
+        ["gc", "Train", "--grace", "0s", "--delete"],
     ]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     environment = {**kept, "AIRFLOW_HOME": str(home), "AIRFLOW__KART__WORKSPACE_DIRECTORY": str(home / "ws")}
@@ -180,10 +187,34 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return lines
 
 
-def test_on_a_disk_there_is_nothing_to_list(said: dict[str, list[str]]) -> None:
-    assert said["uploads -o json"][0] == "[]"
-    assert said["uploads -o json"][1].startswith("HOME/ws/ is on a disk, where there is nothing to list: the next process")
-    assert said["uploads here --abort"][0].startswith("HOME/here/ is on a disk")
+def test_uploads_on_a_disk(said: dict[str, list[str]]) -> None:
+    assert said["uploads -o json"] == ["[]"]
+    assert said["uploads here --abort"] == ["aborted 0 uploads begun more than 1d ago in HOME/here/"]
+
+
+def test_garbage(said: dict[str, list[str]]) -> None:
+    assert said["gc"][0].startswith("nothing says what stays, and everything would go")
+    assert said["gc --keep Train(depth=3)"][0].endswith("has artifacts of Train, but none that fits")
+    (line,) = said["gc --keep dags/pipeline.py:Train(width=2)"]
+    assert line == "dags/pipeline.py:Train(width=2): Train has no parameter width"
+    heading, _, *rows, sums, dry = said["gc --keep-last 1 --grace 0s"]
+    assert heading.split() == ["fate", "task", "count", "size", "oldest", "newest", "why"]
+    assert [row.split()[:4] for row in rows if "pipeline.Train" in row] == [
+        ["goes", *rows[0].split()[1:4]],
+        ["stays", *rows[-1].split()[1:4]],
+    ]
+    assert sums.endswith("stay (5 B)")
+    assert dry == "a dry run: nothing was removed; --delete removes what goes"
+    (line,) = said["gc --keep dags/pipeline.py:Train(depth=2)"]  # whose code_version is another one now
+    assert line.endswith("has no artifact to keep of: dags/pipeline.py:Train(depth=2)")
+    found = json.loads("".join(said["gc --keep Train(depth=2) --grace 0s --delete -o json"]))
+    assert {(row["fate"], row["task"]) for row in found} == {
+        ("gone", "pipeline.Train"),
+        ("gone", "(index)"),
+        ("stays", "pipeline.Train"),
+    }
+    assert found[0] == {**found[0], "count": 1, "bytes": 5, "why": "nothing keeps it"}
+    assert said["gc Train --grace 0s --delete"][-1].startswith("1 gone (5 B)")
 
 
 ADOPT = "adopt -o json --reason a comment --by [/me]"
@@ -239,7 +270,7 @@ def test_artifacts_are_listed_and_shown(said: dict[str, list[str]]) -> None:
 
 def test_where_uploads_are_not_listed(said: dict[str, list[str]]) -> None:
     memory, other, unknown = (said[f"uploads {each}"][0] for each in ("memory://x", "abfs://c@x/y", "gopher://x"))
-    assert memory == "this command lists uploads in s3:// and gs:// directories only, not in memory://x/"
+    assert memory == "this command lists uploads on disks and in s3:// and gs:// directories only, not in memory://x/"
     assert other.endswith("not in abfs://c@x/y/; you may delete old files in the hidden folders .kart-uploads")
     assert unknown.startswith("no store keeps gopher:// uris")
 

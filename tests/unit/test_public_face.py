@@ -84,11 +84,14 @@ PUBLIC = [
     "ZonedDateSecondParameter",
     "adopt",
     "build",
+    "difference",
     "kart_dag",
     "load",
     "run_date",
     "run_partition",
     "undo_adoption",
+    "verify",
+    "verify_checksums",
 ]
 OF_AIRFLOW = {
     "KartDag",
