@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import difflib
 import logging
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from airflow_kart.operators.xcom import pulled_by
 from airflow_kart.storage.workspace import Workspace
 
 _MOST_ERRORS = 5
-_FACTS = (
+FACTS = (
     "run_id",
     "logical_date",
     "run_after",
@@ -49,26 +50,47 @@ def pipelines_of_dag(dag_id: str, asked: Asked, workspace: Workspace | None) -> 
         ConfigurationError: there is no such DAG, or no kart task in the DAG.
         BindingError: a value is missing, or does not fit.
     """
-    _obey_disabled_logging()
-    with contextlib.redirect_stdout(sys.stderr):  # of DAG files
-        dag = _dag(dag_id)
+    dag = dag_of(dag_id)
     run = _stored_run(dag_id, asked.run_id) if asked.run_id is not None else _new_run(dag, asked)
-    found, met = [], set[int]()
+    found = list(pipelines_of_run(dag, run, asked, workspace))
+    mapped = [task_id for task_id, one in dag.task_dict.items() if not asked.values and _is_mapped(one)]
+    if mapped:
+        print(f"left out: {', '.join(mapped)} is mapped; give the values of one task by --set", file=sys.stderr)
+    if not (found or mapped):
+        raise ConfigurationError(f"the DAG {dag_id} has no kart task")
+    return found
+
+
+def pipelines_of_run(
+    dag: Any, run: Mapping[str, Any], asked: Asked | None = None, workspace: Workspace | None = None
+) -> Iterator[Pipeline]:
+    """Return the pipelines of a DAG run; mapped operators have one only where values are asked for.
+
+    Args:
+        dag: the DAG.
+        run: its facts, by the names of :data:`FACTS`.
+        asked: what a command asks for; ``None`` for the tasks of a run of the past, whatever its ``conf`` holds.
+        workspace: a workspace in place of the DAG's.
+
+    Raises:
+        BindingError: a value is missing, or does not fit.
+    """
+    met = set[int]()
     for operator in dag.task_dict.values():
         blueprint = getattr(operator, "blueprint", None)
         if blueprint is not None and id(blueprint) in met:
             continue
         met.add(id(blueprint))
         if blueprint is not None or isinstance(operator, KartOperator):
-            found.append(_pipeline(operator, run, asked, workspace))
-        elif issubclass(getattr(operator, "operator_class", object), KartOperator):
-            if asked.values:
-                found.append(_pipeline(_unmapped(operator), run, asked, workspace))
-            else:
-                print(f"left out: {operator.task_id} is mapped; give the values of one task by --set", file=sys.stderr)
-    if not found:
-        raise ConfigurationError(f"the DAG {dag_id} has no kart task")
-    return found
+            yield _pipeline(operator, run, asked, workspace)
+        elif asked is not None and asked.values and _is_mapped(operator):
+            one = operator.unmap({"bind": {}})
+            one.dag = dag
+            yield _pipeline(one, run, asked, workspace)
+
+
+def _is_mapped(operator: Any) -> bool:
+    return not isinstance(operator, KartOperator) and issubclass(getattr(operator, "operator_class", object), KartOperator)
 
 
 def _obey_disabled_logging() -> None:
@@ -84,19 +106,12 @@ def _dropped_if_disabled(_logger: object, method: str, event: structlog.typing.E
     return event
 
 
-def _unmapped(mapped: Any) -> Any:
-    """Return an operator of a mapped one, without the values that it is mapped over."""
-    operator = mapped.unmap({"bind": {}})
-    operator.dag = mapped.dag
-    return operator
-
-
-def _pipeline(operator: Any, run: Mapping[str, Any], asked: Asked, workspace: Workspace | None) -> Pipeline:
+def _pipeline(operator: Any, run: Mapping[str, Any], asked: Asked | None, workspace: Workspace | None) -> Pipeline:
     dag_id = operator.dag.dag_id
     blueprint = operator.blueprint or Blueprint.single(operator.task_id, operator.task)
     operator = operator.prepare_for_execution()
     known = {name for root in blueprint.roots for name in root.cls.get_parameters()}
-    values = {name: text for name, text in asked.values.items() if name in known}
+    values = {name: text for name, text in (asked or Asked()).values.items() if name in known}
     operator.bind = {name: value for name, value in (operator.bind or {}).items() if name not in values}
     try:
         context = _context(operator, run)
@@ -111,8 +126,10 @@ def _pipeline(operator: Any, run: Mapping[str, Any], asked: Asked, workspace: Wo
     own = operator.run_workspace() if workspace is None else replace(operator.run_workspace(), directory=workspace.directory)
     with own:
         run_context = RunContext(operator, blueprint, context)
-        run_context.check_conf()
         tasks, graph = run_context.run.task_ids, run_context.run.graph
+        if asked is None:
+            return Pipeline(own, graph, tasks)
+        run_context.check_conf()
         used = {task_id for task_id in blueprint.nodes if run_context.outside(task_id)}
         used |= pulled_by(run_context.others, blueprint.nodes)
         return Pipeline(own, graph, tasks, run_context.rerun(), run_context.run.unique_ids(used))
@@ -128,7 +145,7 @@ def _new_run(dag: Any, asked: Asked) -> dict[str, Any]:
 
     now = timezone.utcnow()
     if asked.date is None:
-        return {**dict.fromkeys(_FACTS), "run_id": f"manual__{now.isoformat()}", "run_after": now, "conf": asked.conf}
+        return {**dict.fromkeys(FACTS), "run_id": f"manual__{now.isoformat()}", "run_after": now, "conf": asked.conf}
     try:
         date = timezone.parse(asked.date)
     except Exception as error:
@@ -141,7 +158,7 @@ def _new_run(dag: Any, asked: Asked) -> dict[str, Any]:
         timetable = coerce_to_core_timetable(dag.timetable)
     interval = timetable.infer_manual_data_interval(run_after=date)
     return {
-        **dict.fromkeys(_FACTS),
+        **dict.fromkeys(FACTS),
         "run_id": f"manual__{date.isoformat()}",
         "logical_date": date,
         "run_after": date,
@@ -167,7 +184,7 @@ def _stored_run(dag_id: str, run_id: str) -> dict[str, Any]:
             runs = select(DagRun).where(DagRun.dag_id == dag_id)
             found = session.scalar(runs.where(DagRun.run_id == run_id))
             if found is not None:
-                return {name: getattr(found, name, None) for name in _FACTS}
+                return {name: getattr(found, name, None) for name in FACTS}
             newest = [one.run_id for one in session.scalars(runs.order_by(DagRun.run_after.desc()).limit(3))]
     except SQLAlchemyError as error:
         raise ConfigurationError(
@@ -195,10 +212,15 @@ def _context(operator: Any, run: Mapping[str, Any]) -> Any:
         start_date=run["run_after"],
         _ti_context_from_server=sent.TIRunContext.model_construct(dag_run=served, max_tries=0),
     )
-    return ti.get_template_context()
+    dag, kept = operator.dag, copy.deepcopy(operator.dag.params)
+    operator.params = copy.deepcopy(operator.params)
+    try:
+        return ti.get_template_context()
+    finally:
+        dag.params = kept  # Airflow has put the conf into them, for a process that has one run
 
 
-def _dag(dag_id: str) -> Any:
+def dag_of(dag_id: str) -> Any:
     """Return a DAG of the configured bundles, from the first file that makes it; files that mention its id come first.
 
     Raises:
@@ -209,10 +231,12 @@ def _dag(dag_id: str) -> Any:
     except ImportError:  # Airflow 3.1
         from airflow.models.dagbag import BundleDagBag  # type: ignore[no-redef]
 
+    _obey_disabled_logging()
     known: set[str] = set()
     errors: dict[str, str] = {}
     for folder, file in _files(dag_id.encode()):
-        bag = BundleDagBag(dag_folder=file, bundle_path=folder)
+        with contextlib.redirect_stdout(sys.stderr):
+            bag = BundleDagBag(dag_folder=file, bundle_path=folder)
         if (dag := bag.dags.get(dag_id)) is not None:
             return dag
         known |= bag.dags.keys()

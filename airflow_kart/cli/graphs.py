@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import re
-from collections.abc import Iterator, Mapping
-from types import SimpleNamespace
+from collections.abc import Iterator
 from typing import Any
 
 from airflow_kart.audit.naming import Named
@@ -19,8 +18,6 @@ from airflow_kart.tasks.graph import Graph
 
 _CLASS = re.compile(r"([^:()]+):(\w[\w.]*(\(.*\))?)", re.DOTALL)
 _A_DAY = dt.timedelta(days=1)
-_DATES = ("logical_date", "data_interval_start", "data_interval_end")
-_OF_RUN = ("dag_id", "run_id", "run_type", "run_after", "start_date", "partition_key", "partition_date", "conf", *_DATES)
 
 
 def is_class(text: str) -> bool:
@@ -55,21 +52,23 @@ def graphs_of_dag(workspace: Workspace, text: str) -> Iterator[Graph]:
         ConfigurationError: the DAG cannot be loaded, has no run, has its artifacts elsewhere, or a template cannot be rendered.
         KartError: the tasks make no graph.
     """
-    from airflow.utils.cli import get_bagged_dag
+    from airflow_kart.cli.dags import dag_of, pipelines_of_run
 
     dag_id, _, span = text.partition("@")
     try:
         days = _days(span)
-        dag: Any = get_bagged_dag(None, dag_id)
-        operators = {id(one.blueprint): one for one in dag.task_dict.values() if hasattr(one, "blueprint")}
-        runs = [*_known_runs(dag_id, days), *(_run_of(dag_id, day) for day in days or ())]
-        if not operators or not runs:
+        dag = dag_of(dag_id)
+        runs = [*_known_runs(dag_id, days), *(_run_of(day) for day in days or ())]
+        found = [pipeline for run in runs for pipeline in pipelines_of_run(dag, run)]
+        if not found:
             raise ConfigurationError(
                 "it has no kart tasks" if runs else "Airflow knows no run of it; name days, as in dag@30d"
             )
-        for run in runs:
-            for operator in operators.values():
-                yield _graph(workspace, dag, operator, run)
+        for pipeline in found:
+            its = pipeline.workspace
+            if workspace.directory.rstrip("/") not in [each.rstrip("/") for each in (its.directory, *its.others)]:
+                raise ConfigurationError(f"it has its artifacts in {its.directory}, and not in {workspace.directory}")
+            yield pipeline.graph
     except KartError as error:
         error.add_context(f"DAG {text}")
         raise
@@ -92,60 +91,29 @@ def _days(span: str) -> list[dt.datetime] | None:
     return [start + number * _A_DAY for number in range((end - start).days + 1)]
 
 
-def _known_runs(dag_id: str, days: list[dt.datetime] | None) -> list[SimpleNamespace]:
+def _known_runs(dag_id: str, days: list[dt.datetime] | None) -> list[dict[str, Any]]:
     """Return the runs of a DAG that Airflow knows, in a span of days or all of them."""
     from airflow.models import DagRun
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
+    from airflow_kart.cli.dags import FACTS
+
+    runs: list[dict[str, Any]]
     with create_session() as session:
         found = session.scalars(select(DagRun).where(DagRun.dag_id == dag_id)).all()
-        runs = [SimpleNamespace(**{name: getattr(run, name, None) for name in _OF_RUN}) for run in found]
+        runs = [{name: getattr(run, name, None) for name in FACTS} for run in found]
     if days is None:
         return runs
-    return [run for run in runs if days and days[0] <= (run.logical_date or run.run_after) < days[-1] + _A_DAY]
+    return [run for run in runs if days and days[0] <= (run["logical_date"] or run["run_after"]) < days[-1] + _A_DAY]
 
 
-def _run_of(dag_id: str, day: dt.datetime) -> SimpleNamespace:
+def _run_of(day: dt.datetime) -> dict[str, Any]:
     """Return what a run of a day would be, if nobody gave it any values."""
     from airflow.sdk.timezone import coerce_datetime
 
-    date, end = coerce_datetime(day), coerce_datetime(day + _A_DAY)
-    found: dict[str, Any] = {"dag_id": dag_id, "run_id": f"manual__{day.isoformat()}", "run_type": "manual"}
-    found |= dict.fromkeys((*_DATES, "run_after", "start_date"), date) | {"data_interval_end": end}
-    return SimpleNamespace(**{**dict.fromkeys(_OF_RUN), **found})
+    from airflow_kart.cli.dags import FACTS
 
-
-def _graph(workspace: Workspace, dag: Any, operator: Any, run: SimpleNamespace) -> Graph:
-    params = dag.params.__class__()
-    params.update({**dag.params, **(run.conf or {})})
-    values = params.dump()
-    one = operator.prepare_for_execution()
-    one.render_template_fields(_context(dag, one, run, values))
-    with one.run_workspace() as its:
-        if workspace.directory.rstrip("/") not in [each.rstrip("/") for each in (its.directory, *its.others)]:
-            raise ConfigurationError(f"it has its artifacts in {its.directory}, and not in {workspace.directory}")
-        found: Graph = operator.blueprint.for_run(one.run_bind(), values).graph
-        return found
-
-
-def _context(dag: Any, operator: Any, run: SimpleNamespace, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parts of Airflow's context that templates use."""
-    from airflow.sdk.execution_time.context import ConnectionAccessor, MacrosAccessor, VariableAccessor
-
-    date = run.logical_date
-    names = ("run_id", "partition_key", "partition_date", *(_DATES if date is not None else ()))
-    context = {
-        **{name: getattr(run, name) for name in names},
-        "dag": dag,
-        "dag_run": run,
-        "task": operator,
-        "params": params,
-        "macros": MacrosAccessor(),
-        "var": {"json": VariableAccessor(deserialize_json=True), "value": VariableAccessor(deserialize_json=False)},
-        "conn": ConnectionAccessor(),
-    }
-    if date is None:  # templates of a date fail, as they do in the run
-        return context
-    days = {"ds": f"{date:%Y-%m-%d}", "ds_nodash": f"{date:%Y%m%d}"}
-    return {**context, **days, "ts": date.isoformat(), "ts_nodash": f"{date:%Y%m%dT%H%M%S}"}
+    dates = dict.fromkeys(("logical_date", "run_after", "data_interval_start"), coerce_datetime(day))
+    end = coerce_datetime(day + _A_DAY)
+    return {**dict.fromkeys(FACTS), **dates, "data_interval_end": end, "run_id": f"manual__{day.isoformat()}"}
