@@ -8,11 +8,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from airflow_kart.audit.naming import Named
-from airflow_kart.cli.classes import class_or_name
 from airflow_kart.cli.duration import moment
+from airflow_kart.cli.pipelines import task_of
 from airflow_kart.exceptions import ConfigurationError, KartError
-from airflow_kart.operators.blueprint import RootSpec
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.graph import Graph
 
@@ -31,13 +29,8 @@ def graph_of_class(workspace: Workspace, text: str) -> Graph:
     Raises:
         KartError: there is no such class, or a value does not fit.
     """
-    place, _, task = text.partition(":")
-    named = Named.of(task)
-    root = RootSpec.of(class_or_name(f"{place}:{task.partition('(')[0]}"))
-    if unknown := sorted(named.parameters.keys() - root.cls.get_parameters().keys()):
-        raise ConfigurationError(f"{text}: {root.cls.__qualname__} has no parameter {', '.join(unknown)}")
     with workspace:
-        return Graph.of([root.make({name: root.read(name, value) for name, value in named.parameters.items()})])
+        return Graph.of([task_of(text)])
 
 
 def graphs_of_dag(workspace: Workspace, text: str) -> Iterator[Graph]:
