@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import copy
+import datetime as dt
 import difflib
-import logging
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import structlog
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_kart.cli.pipeline import Asked, Pipeline
+from airflow_kart.cli.quiet import quiet_airflow
 from airflow_kart.exceptions import BindingError, ConfigurationError
 from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.operators.run_context import RunContext
@@ -25,17 +24,6 @@ from airflow_kart.operators.xcom import pulled_by
 from airflow_kart.storage.workspace import Workspace
 
 _MOST_ERRORS = 5
-FACTS = (
-    "run_id",
-    "logical_date",
-    "run_after",
-    "data_interval_start",
-    "data_interval_end",
-    "conf",
-    "partition_key",
-    "partition_date",
-)
-"""What templates know of a DAG run."""
 
 
 def pipelines_of_dag(dag_id: str, asked: Asked, workspace: Workspace | None) -> list[Pipeline]:
@@ -50,75 +38,61 @@ def pipelines_of_dag(dag_id: str, asked: Asked, workspace: Workspace | None) -> 
         ConfigurationError: there is no such DAG, or no kart task in the DAG.
         BindingError: a value is missing, or does not fit.
     """
-    dag = dag_of(dag_id)
-    run = _stored_run(dag_id, asked.run_id) if asked.run_id is not None else _new_run(dag, asked)
-    found = list(pipelines_of_run(dag, run, asked, workspace))
-    mapped = [task_id for task_id, one in dag.task_dict.items() if not asked.values and _is_mapped(one)]
-    if mapped:
-        print(f"left out: {', '.join(mapped)} is mapped; give the values of one task by --set", file=sys.stderr)
-    if not (found or mapped):
-        raise ConfigurationError(f"the DAG {dag_id} has no kart task")
-    return found
+    return pipelines_of_run(load_dag(dag_id), asked, workspace)
 
 
-def pipelines_of_run(
-    dag: Any, run: Mapping[str, Any], asked: Asked | None = None, workspace: Workspace | None = None
-) -> Iterator[Pipeline]:
-    """Return the pipelines of a DAG run; mapped operators have one only where values are asked for.
-
-    Args:
-        dag: the DAG.
-        run: its facts, by the names of :data:`FACTS`.
-        asked: what a command asks for; ``None`` for the tasks of a run of the past, whatever its ``conf`` holds.
-        workspace: a workspace in place of the DAG's.
+def load_dag(dag_id: str) -> Any:
+    """Return a DAG, parsed from its file.
 
     Raises:
-        BindingError: a value is missing, or does not fit.
+        ConfigurationError: there is no such DAG.
     """
-    met = set[int]()
+    quiet_airflow()
+    with contextlib.redirect_stdout(sys.stderr):  # of DAG files
+        return _dag(dag_id)
+
+
+def pipelines_of_run(dag: Any, asked: Asked, workspace: Workspace | None) -> list[Pipeline]:
+    """Return the pipelines of one run of a parsed DAG; arguments and errors as of :func:`pipelines_of_dag`."""
+    run = _stored_run(dag.dag_id, asked.run_id) if asked.run_id is not None else _new_run(dag, asked)
+    found, met = [], set[int]()
     for operator in dag.task_dict.values():
         blueprint = getattr(operator, "blueprint", None)
         if blueprint is not None and id(blueprint) in met:
             continue
         met.add(id(blueprint))
         if blueprint is not None or isinstance(operator, KartOperator):
-            yield _pipeline(operator, run, asked, workspace)
-        elif asked is not None and asked.values and _is_mapped(operator):
-            one = operator.unmap({"bind": {}})
-            one.dag = dag
-            yield _pipeline(one, run, asked, workspace)
+            found.append(_pipeline(operator, run, asked, workspace))
+        elif issubclass(getattr(operator, "operator_class", object), KartOperator):
+            if asked.values:
+                found.append(_pipeline(_unmapped(operator), run, asked, workspace))
+            else:
+                print(f"left out: {operator.task_id} is mapped; give the values of one task by --set", file=sys.stderr)
+    if not found:
+        raise ConfigurationError(f"the DAG {dag.dag_id} has no kart task")
+    return found
 
 
-def _is_mapped(operator: Any) -> bool:
-    return not isinstance(operator, KartOperator) and issubclass(getattr(operator, "operator_class", object), KartOperator)
+def _unmapped(mapped: Any) -> Any:
+    """Return an operator of a mapped one, without the values that it is mapped over."""
+    operator = mapped.unmap({"bind": {}})
+    operator.dag = mapped.dag
+    return operator
 
 
-def _obey_disabled_logging() -> None:
-    """Let Airflow's own loggers be silent where :func:`logging.disable` says so."""
-    processors = structlog.get_config()["processors"]
-    if isinstance(processors, list) and _dropped_if_disabled not in processors:
-        processors.insert(0, _dropped_if_disabled)  # in place: loggers keep this list
-
-
-def _dropped_if_disabled(_logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    if logging.getLevelName(method.upper()) <= logging.root.manager.disable:
-        raise structlog.DropEvent
-    return event
-
-
-def _pipeline(operator: Any, run: Mapping[str, Any], asked: Asked | None, workspace: Workspace | None) -> Pipeline:
+def _pipeline(operator: Any, run: _Run, asked: Asked, workspace: Workspace | None) -> Pipeline:
     dag_id = operator.dag.dag_id
     blueprint = operator.blueprint or Blueprint.single(operator.task_id, operator.task)
     operator = operator.prepare_for_execution()
     known = {name for root in blueprint.roots for name in root.cls.get_parameters()}
-    values = {name: text for name, text in (asked or Asked()).values.items() if name in known}
+    values = {name: text for name, text in asked.values.items() if name in known}
     operator.bind = {name: value for name, value in (operator.bind or {}).items() if name not in values}
     try:
         context = _context(operator, run)
         operator.render_template_fields(context)
     except Exception as error:
         said = str(error).partition("\n")[0]
-        hint = "" if run["logical_date"] is not None else "; this run has no logical date: --date 2013-03-01 gives one"
+        hint = "" if run.logical_date is not None else "; this run has no logical date: --date 2013-03-01 gives one"
         raise BindingError(
             f"DAG {dag_id}, {operator.task_id}: {said}{hint}; --conf and --set give values, --run-id those of a DAG run"
         ) from error
@@ -126,17 +100,31 @@ def _pipeline(operator: Any, run: Mapping[str, Any], asked: Asked | None, worksp
     own = operator.run_workspace() if workspace is None else replace(operator.run_workspace(), directory=workspace.directory)
     with own:
         run_context = RunContext(operator, blueprint, context)
-        tasks, graph = run_context.run.task_ids, run_context.run.graph
-        if asked is None:
-            return Pipeline(own, graph, tasks)
         run_context.check_conf()
+        tasks, graph = run_context.run.task_ids, run_context.run.graph
         used = {task_id for task_id in blueprint.nodes if run_context.outside(task_id)}
         used |= pulled_by(run_context.others, blueprint.nodes)
         return Pipeline(own, graph, tasks, run_context.rerun(), run_context.run.unique_ids(used))
 
 
-def _new_run(dag: Any, asked: Asked) -> dict[str, Any]:
-    """Return the facts of a run that somebody triggers now, for a logical date or for none.
+@dataclass(frozen=True)
+class _Run:
+    """What templates know of a DAG run."""
+
+    dag_id: str
+    run_id: str
+    logical_date: dt.datetime | None
+    run_after: dt.datetime
+    data_interval_start: dt.datetime | None = None
+    data_interval_end: dt.datetime | None = None
+    conf: Mapping[str, Any] | None = None
+    partition_key: str | None = None
+    partition_date: dt.datetime | None = None
+    run_type: Any = "manual"
+
+
+def _new_run(dag: Any, asked: Asked) -> _Run:
+    """Return a run that somebody triggers now, for a logical date or for none.
 
     Raises:
         ConfigurationError: the date cannot be understood.
@@ -145,7 +133,7 @@ def _new_run(dag: Any, asked: Asked) -> dict[str, Any]:
 
     now = timezone.utcnow()
     if asked.date is None:
-        return {**dict.fromkeys(FACTS), "run_id": f"manual__{now.isoformat()}", "run_after": now, "conf": asked.conf}
+        return _Run(dag.dag_id, f"manual__{now.isoformat()}", None, now, conf=asked.conf)
     try:
         date = timezone.parse(asked.date)
     except Exception as error:
@@ -157,19 +145,11 @@ def _new_run(dag: Any, asked: Asked) -> dict[str, Any]:
     else:
         timetable = coerce_to_core_timetable(dag.timetable)
     interval = timetable.infer_manual_data_interval(run_after=date)
-    return {
-        **dict.fromkeys(FACTS),
-        "run_id": f"manual__{date.isoformat()}",
-        "logical_date": date,
-        "run_after": date,
-        "data_interval_start": interval.start,
-        "data_interval_end": interval.end,
-        "conf": asked.conf,
-    }
+    return _Run(dag.dag_id, f"manual__{date.isoformat()}", date, date, interval.start, interval.end, asked.conf)
 
 
-def _stored_run(dag_id: str, run_id: str) -> dict[str, Any]:
-    """Return the facts of a DAG run of Airflow's database.
+def _stored_run(dag_id: str, run_id: str) -> _Run:
+    """Return a DAG run of Airflow's database.
 
     Raises:
         ConfigurationError: there is none, or no database.
@@ -179,12 +159,14 @@ def _stored_run(dag_id: str, run_id: str) -> dict[str, Any]:
     from sqlalchemy import select
     from sqlalchemy.exc import SQLAlchemyError
 
+    names = [name for name in _Run.__dataclass_fields__ if name not in ("dag_id", "run_id")]
     try:
         with create_session() as session:
             runs = select(DagRun).where(DagRun.dag_id == dag_id)
             found = session.scalar(runs.where(DagRun.run_id == run_id))
             if found is not None:
-                return {name: getattr(found, name, None) for name in FACTS}
+                facts: dict[str, Any] = {name: getattr(found, name, None) for name in names}
+                return _Run(dag_id, run_id, **facts)
             newest = [one.run_id for one in session.scalars(runs.order_by(DagRun.run_after.desc()).limit(3))]
     except SQLAlchemyError as error:
         raise ConfigurationError(
@@ -193,34 +175,56 @@ def _stored_run(dag_id: str, run_id: str) -> dict[str, Any]:
     raise ConfigurationError(f"the DAG {dag_id} has no run {run_id}; its newest are {', '.join(newest) or 'none'}")
 
 
-def _context(operator: Any, run: Mapping[str, Any]) -> Any:
+@contextlib.contextmanager
+def unchanged_params(dag: Any) -> Iterator[None]:
+    """Put the values of a DAG's params back: Airflow writes the conf of a run into them."""
+    owners = (dag, *dag.task_dict.values())
+    params = [owner.params.get_param(name) for owner in owners for name in getattr(owner, "params", ())]
+    values = [param.value for param in params]
+    try:
+        yield
+    finally:
+        for param, value in zip(params, values, strict=True):
+            param.value = value
+
+
+def runs_between(dag_id: str, first: dt.datetime | None, end: dt.datetime | None) -> list[str]:
+    """Return the ids of the runs of a DAG that Airflow's database has, of a span of dates or all."""
+    from airflow.models import DagRun
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        runs = [
+            (run.run_id, run.logical_date or run.run_after)
+            for run in session.scalars(select(DagRun).filter_by(dag_id=dag_id))
+        ]
+    return [run_id for run_id, date in runs if (first is None or date >= first) and (end is None or date < end)]
+
+
+def _context(operator: Any, run: _Run) -> Any:
     """Return the context that Airflow would render the operator's templates with."""
     from airflow.sdk.api.datamodels import _generated as sent
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-    more = {"consumed_asset_events": [], "start_date": run["run_after"], "end_date": None, "state": "running"}
-    served = sent.DagRun.model_construct(**{"run_type": "manual", **run, **more}, dag_id=operator.dag.dag_id)
+    facts = {**vars(run), "consumed_asset_events": [], "start_date": run.run_after, "end_date": None, "state": "running"}
+    served = sent.TIRunContext.model_construct(dag_run=sent.DagRun.model_construct(**facts), max_tries=0)
     ti = RuntimeTaskInstance.model_construct(
         id=uuid.uuid4(),
-        dag_id=operator.dag.dag_id,
-        run_id=run["run_id"],
+        dag_id=run.dag_id,
+        run_id=run.run_id,
         task_id=operator.task_id,
         map_index=-1,
         try_number=1,
         max_tries=0,
         task=operator,
-        start_date=run["run_after"],
-        _ti_context_from_server=sent.TIRunContext.model_construct(dag_run=served, max_tries=0),
+        start_date=run.run_after,
+        _ti_context_from_server=served,
     )
-    dag, kept = operator.dag, copy.deepcopy(operator.dag.params)
-    operator.params = copy.deepcopy(operator.params)
-    try:
-        return ti.get_template_context()
-    finally:
-        dag.params = kept  # Airflow has put the conf into them, for a process that has one run
+    return ti.get_template_context()
 
 
-def dag_of(dag_id: str) -> Any:
+def _dag(dag_id: str) -> Any:
     """Return a DAG of the configured bundles, from the first file that makes it; files that mention its id come first.
 
     Raises:
@@ -231,12 +235,10 @@ def dag_of(dag_id: str) -> Any:
     except ImportError:  # Airflow 3.1
         from airflow.models.dagbag import BundleDagBag  # type: ignore[no-redef]
 
-    _obey_disabled_logging()
     known: set[str] = set()
     errors: dict[str, str] = {}
     for folder, file in _files(dag_id.encode()):
-        with contextlib.redirect_stdout(sys.stderr):
-            bag = BundleDagBag(dag_folder=file, bundle_path=folder)
+        bag = BundleDagBag(dag_folder=file, bundle_path=folder)
         if (dag := bag.dags.get(dag_id)) is not None:
             return dag
         known |= bag.dags.keys()

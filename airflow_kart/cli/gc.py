@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from airflow_kart.audit.garbage import Conditions, Garbage
-from airflow_kart.cli.graphs import graph_of_class, graphs_of_dag, is_class
+from airflow_kart.cli.graphs import graphs_of_class, graphs_of_dag, is_class
 from airflow_kart.cli.output import progress, show, size_text
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.graph import Graph
@@ -55,7 +55,8 @@ def collect(workspace: Workspace, arguments: argparse.Namespace) -> int:
 
 def _graphs(workspace: Workspace, arguments: argparse.Namespace) -> Iterator[tuple[str, Graph]]:
     for text in filter(is_class, arguments.keep):
-        yield text, graph_of_class(workspace, text)
+        for graph in graphs_of_class(workspace, text):
+            yield text, graph
     for text in arguments.keep_dag:
         for graph in graphs_of_dag(workspace, text):
             yield f"DAG {text}", graph

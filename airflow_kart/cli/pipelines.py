@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from airflow_kart.audit.naming import arguments_of
@@ -28,35 +27,30 @@ def pipelines(workspace: Workspace, arguments: argparse.Namespace) -> list[Pipel
     Raises:
         KartError: there is no such pipeline, or its values do not fit.
     """
-    text, asked = arguments.pipeline, Asked.of(arguments)
-    place, bracket, _ = text.partition("(")
+    return pipelines_named(arguments.pipeline, Asked.of(arguments), workspace, is_given=bool(arguments.directory))
+
+
+def pipelines_named(text: str, asked: Asked, workspace: Workspace, *, is_given: bool) -> list[Pipeline]:
+    """Return the pipelines of a text; a DAG has its own workspace, unless one is given. Raises as :func:`pipelines`."""
+    place, bracket, inside = text.partition("(")
     if not bracket and not text.endswith(".py") and ":" not in text:
         from airflow_kart.cli.dags import pipelines_of_dag
 
-        return _with_values(pipelines_of_dag(text, asked, workspace if arguments.directory else None), asked)
+        return _with_values(pipelines_of_dag(text, asked, workspace if is_given else None), asked)
     if asked.date or asked.conf or asked.run_id:
         raise ConfigurationError(
             f"{text} is no DAG, so it takes no date, conf or run; write {place}(day=2013-03-01, depth=6)"
         )
     with workspace:
-        roots = list(_roots_of(place, asked.values)) if place.endswith(".py") else [task_of(text, asked.values)]
+        if place.endswith(".py"):
+            roots = list(_roots_of(place, asked.values))
+        else:
+            cls: Any = class_or_name(place)
+            if not isinstance(cls, type) or not issubclass(cls, TaskOnKart):
+                raise ConfigurationError(f"{place} is no task class")
+            given = arguments_of(text, inside.strip().removesuffix(")")) if bracket else {}
+            roots = [_made(cls, {**given, **asked.values})]
         return _with_values([Pipeline(workspace, Graph.of(roots))], asked)
-
-
-def task_of(text: str, values: Mapping[str, str] = MappingProxyType({})) -> Task:
-    """Return the task of ``file.py:Train(depth=6)`` or ``package.module:Train``, with further values of parameters.
-
-    Raises:
-        KartError: there is no such class, or a value does not fit.
-    """
-    place, bracket, inside = text.partition("(")
-    cls: Any = class_or_name(place)
-    if not isinstance(cls, type) or not issubclass(cls, TaskOnKart):
-        raise ConfigurationError(f"{place} is no task class")
-    given = {**(arguments_of(text, inside.strip().removesuffix(")")) if bracket else {}), **values}
-    if unknown := sorted(given.keys() - cls.get_parameters().keys()):
-        raise ConfigurationError(f"{text}: {cls.__qualname__} has no parameter {', '.join(unknown)}")
-    return _made(cls, given)
 
 
 def _with_values(found: list[Pipeline], asked: Asked) -> list[Pipeline]:
@@ -69,7 +63,9 @@ def _with_values(found: list[Pipeline], asked: Asked) -> list[Pipeline]:
 
 def _made(cls: type[TaskOnKart[Any]], texts: Mapping[str, str]) -> Task:
     known = cls.get_parameters()
-    return cls(**{name: known[name].read(text, cls.__qualname__, name) for name, text in texts.items()})
+    return cls(
+        **{name: known[name].read(text, cls.__qualname__, name) if name in known else text for name, text in texts.items()}
+    )
 
 
 def _roots_of(file: str, values: Mapping[str, str]) -> Iterator[Task]:

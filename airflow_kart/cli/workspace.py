@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import cast
 
 from airflow_kart import settings
+from airflow_kart.cli.quiet import quiet_airflow
 from airflow_kart.exceptions import KartError
 from airflow_kart.storage.workspace import Workspace
 
@@ -41,8 +42,9 @@ def carry_out(implementation: str, arguments: argparse.Namespace) -> None:
             if not verbose:
                 logging.disable(logging.CRITICAL)
                 warnings.simplefilter("ignore")
-            carry = cast("Implementation", getattr(importlib.import_module(module), function))
             directory = arguments.directory or settings.workspace_directory()
+            quiet_airflow(directory)
+            carry = cast("Implementation", getattr(importlib.import_module(module), function))
             code = carry(Workspace(directory, arguments.aws_conn_id, arguments.gcp_conn_id), arguments)
             sys.stdout.flush()
     except KartError as error:

@@ -16,7 +16,8 @@ from airflow_kart.cli.main import main
 PIPELINE = """
 from __future__ import annotations
 import datetime as dt
-from airflow_kart import DateParameter, IntParameter, KartDag, TaskOnKart, run_date
+from airflow.sdk import DAG
+from airflow_kart import DateParameter, IntParameter, KartDag, KartOperator, TaskOnKart, run_date
 
 class Raw(TaskOnKart[int]):
     day: dt.date = DateParameter()
@@ -30,6 +31,14 @@ class Fit(TaskOnKart[int]):
         return Raw(day=self.day)
     def run(self):
         self.dump(self.load() + self.depth)
+
+class Many(TaskOnKart[int]):
+    number: int = IntParameter(default=1)
+    def run(self):
+        self.dump(self.number)
+
+with DAG("mapped"):
+    KartOperator.partial(task_id="many", task=Many()).expand(bind=[{"number": 1}])
 
 dag = KartDag("fits", Fit, bind={"day": run_date()}, schedule="@daily", start_date=dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc))
 """
@@ -76,7 +85,9 @@ def test_the_graphs_of_runs_and_of_days(pipeline: Any, run_dag: Any, capsys: pyt
     ("words", "said"),
     [
         (["fits@soon"], "'soon' is neither a date or time"),
-        (["nothing"], "DAG nothing: "),
+        (["nothing"], "DAG nothing: there is no DAG nothing"),
+        (["fits@2024-05-02..2024-05-01"], "ends before it begins"),
+        (["mapped"], "many is mapped"),
         (["fits@2030-01-01"], "no artifact to keep of: DAG fits@2030-01-01"),
         (["fits@2024-05-01", "-w", "/elsewhere"], "it has its artifacts in "),
     ],

@@ -196,7 +196,7 @@ def test_garbage(said: dict[str, list[str]]) -> None:
     assert said["gc"][0].startswith("nothing says what stays, and everything would go")
     assert said["gc --keep Train(depth=3)"][0].endswith("has artifacts of Train, but none that fits")
     (line,) = said["gc --keep dags/pipeline.py:Train(width=2)"]
-    assert line == "dags/pipeline.py:Train(width=2): Train has no parameter width"
+    assert line == "Train has no parameter width; did you mean depth?"
     heading, _, *rows, sums, dry = said["gc --keep-last 1 --grace 0s"]
     assert heading.split() == ["fate", "task", "count", "size", "oldest", "newest", "why"]
     assert [row.split()[:4] for row in rows if "pipeline.Train" in row] == [

@@ -772,3 +772,20 @@ def test_nothing_reachable_is_lost_and_what_is_unreachable_goes(tmp_path: Path) 
     run_state_machine_as_test(
         Machine, settings=settings(max_examples=max(steps // 20, 1), stateful_step_count=20, deadline=None)
     )
+
+
+@pytest.mark.parametrize("place", ["memory://garbage", "file://{}/with%20space", "{}/plain/", "{}/a b/ü"])
+def test_every_place(place: str, tmp_path: Path) -> None:
+    ws = Workspace(place.format(tmp_path))
+    with ws:
+        build(Total(of=Source()))
+        build(Pair(of=Source(name="b")))
+        kept = collect(ws, keep=["Total"])
+        assert sorted(piece.stays.partition(":")[0] for piece in kept.pieces if piece.gone) == ["", ""]
+        assert there(ws) == {"Total": 1, "Pair": 2, "Source": 2}
+        RAN.clear()
+        build(Total(of=Source()))
+    assert RAN == []
+    collect(ws, younger_than=NOW)
+    assert there(ws) == {}
+    assert list(ws.store.list(f"{ws.directory.rstrip('/')}/")) == []
