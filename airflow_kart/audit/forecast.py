@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from airflow_kart.audit.cause import Cause, Why
 from airflow_kart.audit.history import History, Side
 from airflow_kart.audit.why import why_task
+from airflow_kart.exceptions import KartError
 from airflow_kart.identity.names import logical_class_name
 from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask
 from airflow_kart.storage.workspace import Workspace
@@ -44,9 +45,8 @@ def forecast(plan: Plan, patience: float) -> Iterator[Expected]:
         plan: the plan.
         patience: seconds for the search of causes; the tasks left have the plan's reasons.
     """
-    running = [node.task for node in plan.with_outcome(Outcome.RUN)]
-    history = History(Workspace.current()) if running else None
-    explained = {} if history is None else _explained(plan, running, history, patience)
+    history = History(Workspace.current()) if plan.with_outcome(Outcome.RUN) else None
+    whys = {} if history is None else explained(plan, history, patience)
     medians: dict[str, float | None] = {}
     for unique_id, planned in plan.tasks.items():
         task = plan.graph.nodes[unique_id].task
@@ -57,14 +57,20 @@ def forecast(plan: Plan, patience: float) -> Iterator[Expected]:
         if name not in medians:
             newest = history.newest(name, _NEWEST)
             medians[name] = statistics.median(row.seconds for row in newest) if newest else None
-        yield Expected(task, planned, explained.get(unique_id), medians[name] if kind_of(task).sidecar else 0.0)
+        yield Expected(task, planned, whys.get(unique_id), medians[name] if kind_of(task).sidecar else 0.0)
 
 
-def _explained(plan: Plan, running: Sequence[Task], history: History, patience: float) -> dict[str, Why]:
+def explained(plan: Plan, history: History, patience: float) -> dict[str, Why]:
     """Return why tasks run, by unique id: the answer for a task explains the tasks upstream, too.
 
     Where one answer about very many tasks would take long, each task is asked by itself.
+
+    Args:
+        plan: the plan, of the current workspace.
+        history: of the same workspace.
+        patience: seconds for the search; tasks left are left out.
     """
+    running = [node.task for node in plan.with_outcome(Outcome.RUN)]
     found: dict[str, Why] = {}
     met: dict[str, list[Cause]] = {}
     ends = time.monotonic() + patience
@@ -73,11 +79,13 @@ def _explained(plan: Plan, running: Sequence[Task], history: History, patience: 
         if text in met and not planned.named:
             found[task.unique_id] = Why(text, task.unique_id, True, planned.reason, None, tuple(met[text]))
         elif time.monotonic() < ends:
-            found[task.unique_id] = why = why_planned(task, planned, history)
+            try:
+                found[task.unique_id] = why = why_planned(task, planned, history)
+            except KartError:  # somebody removes what is compared
+                continue
             here: dict[str, list[Cause]] = {}
             pending = list(why.causes) if len(running) <= _MANY else []
-            while pending:
-                cause = pending.pop()
+            for cause in pending:  # which grows
                 here.setdefault(cause.task, []).append(cause)
                 pending += cause.because
             met = {**here, **met}

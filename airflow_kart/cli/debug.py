@@ -9,10 +9,10 @@ import logging
 import pdb  # noqa: T100 - the command is for debugging
 import sys
 import tempfile
-from dataclasses import replace
 from types import CodeType, FrameType, TracebackType
 from typing import Any
 
+from airflow_kart.audit.fresh import scratch_of
 from airflow_kart.cli.failure import command, described, innermost
 from airflow_kart.cli.pipeline import Pipeline, named_in
 from airflow_kart.cli.pipelines import pipelines
@@ -44,12 +44,7 @@ def debug_task(workspace: Workspace, arguments: argparse.Namespace) -> int:
     if not arguments.verbose:
         logging.disable(logging.INFO)
     debugger = _Debugger(task)
-    reading = (production.directory, *production.others)
-    how: dict[str, Any] = {"on_changed_code": "ignore", "reuse_equal_inputs": False, "lock": "none"}
-    with (
-        tempfile.TemporaryDirectory(prefix="kart-debug-") as directory,
-        replace(production, directory=directory, read_from=reading, **how),
-    ):
+    with tempfile.TemporaryDirectory(prefix="kart-debug-") as directory, scratch_of(production, directory):
         print(f"  it writes to {directory}, which is removed at the end, and nowhere else")
         if arguments.trace:
             debugger.stop_at_start()

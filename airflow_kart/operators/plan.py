@@ -26,8 +26,10 @@ from airflow_kart.storage import keeps_files
 from airflow_kart.storage.workspace import Workspace
 
 WHAT_TO_DO = "kart_rerun makes these again, and [kart] on_changed_code says what becomes of them without being asked"
-_MOST_EXPLAINED = 50
 _MOST_WITH_URIS = 1000  # the unique ids in the uris do not compress
+
+_PATIENCE = 5.0
+"""Seconds for the search of causes."""
 
 logger = logging.getLogger(__name__)
 
@@ -171,7 +173,7 @@ class KartPlanOperator(KartBaseOperator):
                 targets = plan.graph.nodes[task.unique_id].targets if task is not None else ()
                 row["uris"] = [one.uri for one in found.artifacts or targets]
         context["ti"].xcom_push(key=PLAN_XCOM, value=packed(rows))
-        causes = _causes(planned, run_context)
+        causes = _causes(planned, plan, run_context)
         table = text_table(
             ("task", "plan", "values", "why"),
             [
@@ -188,8 +190,8 @@ class KartPlanOperator(KartBaseOperator):
         )
 
 
-def _causes(planned: Mapping[str, PlannedTask], run_context: RunContext) -> dict[str, str]:
-    """Return what makes the ids of the first tasks without artifacts differ from those that are there.
+def _causes(planned: Mapping[str, PlannedTask], plan: Plan, run_context: RunContext) -> dict[str, str]:
+    """Return what makes the ids of tasks without artifacts differ from those that are there.
 
     The catalogue of a disk is read in a moment. A bucket would be listed for it: there ``airflow kart why`` tells on demand.
     """
@@ -202,12 +204,12 @@ def _causes(planned: Mapping[str, PlannedTask], run_context: RunContext) -> dict
     workspace = Workspace.current()
     if not new or not keeps_files(workspace.store):
         return {}
-    from airflow_kart.audit.history import History  # these take a moment to load, and each DAG file loads this module
-    from airflow_kart.audit.why import why_task
+    from airflow_kart.audit.forecast import explained  # these take a moment to load, and each DAG file loads this module
+    from airflow_kart.audit.history import History
 
     try:
-        history = History(workspace)
-        return {one: why_task(tasks[one], history=history).in_one_line for one in new[:_MOST_EXPLAINED]}
+        whys = explained(plan, History(workspace), _PATIENCE)
+        return {one: why.in_one_line for one in new if (why := whys.get(tasks[one].unique_id)) is not None}
     except KartError as error:  # the plan itself is made
         logger.info("the plan does not say what has changed: %s", error)
         return {}

@@ -229,7 +229,7 @@ def test_an_interrupted_run_ends_with_130_and_goes_on_later(shell: Shell) -> Non
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=shell.folder) as process:
         assert process.stderr is not None
         while "Slow(seconds=60) runs" not in process.stderr.readline():
-            assert process.poll() is None
+            assert process.poll() is None, process.stderr.read()
         process.send_signal(signal.SIGINT)
         said = process.stderr.read()
         assert process.wait(30) == 130
