@@ -56,7 +56,8 @@ def enter(workspace: Workspace, tally: Tally, run: tuple[str, str] | None = None
     try:
         if keeps_files(store):
             path = store.path(f"{folder}/{now:%Y-%m}.ndjson")
-            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(os.path.dirname(path))  # in a workspace that is there: a run that made nothing makes none
             descriptor = os.open(path, _AT_END, 0o666)
             try:
                 os.write(descriptor, b"\n%b\n" % line)  # a process may have died within the line before
