@@ -13,14 +13,14 @@ from airflow_kart import Workspace, build, verify
 EXAMPLE = Path(__file__).parents[2] / "example_dags" / "flight_delays.py"
 
 
-def test_each_class_of_the_flagship_example_verifies(tmp_path, monkeypatch):
+def test_classes_of_the_flagship_example_verify(tmp_path, monkeypatch):
     shutil.copy(EXAMPLE, tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     try:
         example = importlib.import_module("flight_delays")
         with Workspace(str(tmp_path / "workspace")):
             build(example.DelayReport(day=dt.date(2013, 3, 1), window_days=1, trees=5))
-            found = verify(sample=7)  # one of each class
+            found = verify(sample=3, seed=2)  # of three classes: by hand, the whole example verifies in a minute and a half
     finally:
         sys.modules.pop("flight_delays", None)
-    assert str(found) == "7 of 7 identical", [(one.task, one.reason) for one in found.results]
+    assert str(found) == "3 of 3 identical", [(one.task, one.reason) for one in found.results]
