@@ -160,6 +160,35 @@ def test_arrays() -> None:
     assert list(paths(np.array([{}, [1]], object), np.array([{}, [2]], object))) == ["$[...]", "$[1]"]
 
 
+CATEGORIES = pd.Categorical(["x", "y"], ["x", "y"])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "name"),
+    [
+        (CATEGORIES, pd.Categorical(["x", "y"], ["y", "x"]), "['a'].dtype"),
+        (CATEGORIES, pd.Categorical(["x", "y"], ["x", "y", "z"]), "['a'].dtype"),
+        (CATEGORIES, pd.Categorical(["x", "y"], ["x", "y"], ordered=True), "['a'].dtype"),
+        (pd.Index([5, 6], name="i"), pd.Index([5, 6], name="j"), ".index.names"),
+    ],
+)
+def test_what_tables_have_besides_their_values(before: Any, after: Any, name: str) -> None:
+    if name.endswith("dtype"):
+        tables = [pd.DataFrame({"a": values}) for values in (before, after)]
+        assert list(paths(before, after)) == ["$.dtype"]
+    else:
+        tables = [pd.DataFrame({"a": [1, 2]}, index=index) for index in (before, after)]
+    assert list(paths(*tables)) == [f"${name}"]
+
+
+def test_masks() -> None:
+    one, other = (np.ma.array([1, 2], mask=mask) for mask in ([0, 1], [0, 0]))
+    assert paths({"m": one}, {"m": other}).keys() == {"$.m.mask[...]", "$.m.mask[1]"}
+    assert not paths({"m": one}, {"m": one.copy()})
+    assert paths(one, np.ma.array([1, 2], mask=[0, 1], fill_value=7)).keys() == {"$.fill_value"}
+    assert paths(np.ma.array(1), np.ma.array(2)).keys() == {"$[...]", "$[]"}
+
+
 def test_a_model_of_sklearn() -> None:
     linear = pytest.importorskip("sklearn.linear_model")
     tree = pytest.importorskip("sklearn.tree")
