@@ -153,6 +153,14 @@ def _is(name: str, pattern: str) -> bool:
 def arguments_of(text: str, inside: str) -> dict[str, str]:
     """Return the texts of arguments by name: ``day=2013-03-01, words=["a", "b"]``; one in quotes without the quotes.
 
+    Takes and raises what :func:`as_written` does.
+    """
+    return {name: _without_quotes(part) for name, part in as_written(text, inside).items()}
+
+
+def as_written(text: str, inside: str) -> dict[str, str]:
+    """Return the texts of arguments by name, quotes included.
+
     Args:
         text: the whole name, for the error.
         inside: the text between the brackets.
@@ -172,7 +180,7 @@ def arguments_of(text: str, inside: str) -> dict[str, str]:
         match = _ARGUMENT.fullmatch(part)
         if match is None or depth:
             raise ConfigurationError(f"{text!r}: write the parameters as Class(day=2013-03-01, depth=6)")
-        found[match[1]] = _without_quotes(match[2].strip())
+        found[match[1]] = match[2].strip()
     return found
 
 
