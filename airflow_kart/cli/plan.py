@@ -38,7 +38,9 @@ def show_plan(workspace: Workspace, arguments: argparse.Namespace) -> int:
     summary = _summary([one for one, _ in told])
     if arguments.output in MACHINES:
         tasks = [_facts(one, pipeline) for one, pipeline in told]
-        show_document({"pipeline": shown(arguments.pipeline), "tasks": tasks, "warnings": warnings, **summary}, arguments.output)
+        show_document(
+            {"pipeline": shown(arguments.pipeline), "tasks": tasks, "warnings": warnings, **summary}, arguments.output
+        )
     else:
         first = told[: arguments.most or None]
         show([_row(one, pipeline) for one, pipeline in first], arguments.output, right=["expected"])

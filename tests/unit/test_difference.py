@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -19,6 +22,7 @@ import pytest
 from PIL import Image
 
 from airflow_kart import (
+    BoolParameter,
     DictParameter,
     IntParameter,
     ParameterVisibility,
@@ -354,6 +358,13 @@ def test_two_days_are_paired_by_their_other_parameters() -> None:
     assert pairs(sides[0], []) == [(one, None) for one in sides[0]]
 
 
+class Half(TaskOnKart[dict[str, str]]):
+    whole: bool = BoolParameter()
+
+    def run(self) -> None:
+        self.dump({"s": "ü" if self.whole else "\ud800"})
+
+
 def command(workspace: Workspace, *words: str) -> int:
     with pytest.raises(SystemExit) as ended:
         main([*words, "-w", workspace.directory])
@@ -379,6 +390,26 @@ def test_the_command_compares_two_artifacts(workspace: Workspace, capsys: pytest
         main(["diff", "-w", workspace.directory])
     with pytest.raises(SystemExit, match="one artifact of Source only"):
         main(["diff", "Source", "-w", workspace.directory])
+
+
+@pytest.mark.parametrize("output", ["table", "plain", "json", "yaml"])
+def test_half_a_character_ends_no_command(workspace: Workspace, output: str) -> None:
+    before, after = made(Half(whole=False), Half(whole=True))
+    words = ["diff", before.uri, after.uri, "-o", output, "-w", workspace.directory]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii" if output == "json" else "utf-8"}
+    found = subprocess.run(
+        [sys.executable, "-c", "import sys; from airflow_kart.cli.main import main; main(sys.argv[1:])", *words],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert (found.returncode, "Traceback" in found.stderr) == (3, False), found.stderr
+    assert "\\ud800" in found.stdout.lower()
+    if output == "json":
+        values = [
+            (one["before"], one["after"]) for one in json.loads(found.stdout)["differences"] if one["section"] == "data"
+        ]
+        assert ("\ud800", "ü") in values
 
 
 def test_the_command_compares_two_days(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
