@@ -53,7 +53,9 @@ class Artifacts:
     """Is told how many sidecars were read that the catalogue did not know."""
 
     def __post_init__(self) -> None:
-        """Refuse an outcome that no artifact has."""
+        """Refuse an outcome that no artifact has, and what is no moment."""
+        for each in (self.since, self.until):
+            moment_text(each)
         if self.outcome not in (None, "ran", "reused"):
             raise ConfigurationError(f"outcome is {self.outcome!r}; an artifact is of a task that ran, or was reused")
 
@@ -90,7 +92,7 @@ class Artifacts:
 
         return fits
 
-    def of(self, name: str | type, **parameters: Any) -> Artifacts:
+    def of(self, name: str | type, /, **parameters: Any) -> Artifacts:
         """Return the artifacts of a class or of another name, with these values of parameters."""
         return replace(self, named=Named.of(name, parameters))
 
@@ -100,7 +102,7 @@ class Artifacts:
             return sorted(self, key=_moment, reverse=True)
         return heapq.nlargest(most, self, key=_moment)
 
-    def latest(self, name: str | type | None = None, **parameters: Any) -> Record:
+    def latest(self, name: str | type | None = None, /, **parameters: Any) -> Record:
         """Return the newest artifact that is whole.
 
         Args:
@@ -218,11 +220,19 @@ def _plain(value: Any) -> Any:
 
 
 def moment_text(moment: Moment | None) -> str | None:
-    """Return a moment as sidecars write it."""
+    """Return a moment as sidecars write it.
+
+    Raises:
+        ConfigurationError: the moment is none, or outside of the years from 1 to 9999.
+    """
     if moment is None:
         return None
-    if isinstance(moment, dt.timedelta):
-        moment = dt.datetime.now(dt.timezone.utc) - moment
-    if not isinstance(moment, dt.datetime):
-        moment = dt.datetime(moment.year, moment.month, moment.day, tzinfo=dt.timezone.utc)
-    return moment.astimezone(dt.timezone.utc).isoformat()
+    try:
+        found = dt.datetime.now(dt.timezone.utc) - moment if isinstance(moment, dt.timedelta) else moment
+        if not isinstance(found, dt.datetime):
+            found = dt.datetime(found.year, found.month, found.day, tzinfo=dt.timezone.utc)
+        return found.astimezone(dt.timezone.utc).isoformat()
+    except (AttributeError, OverflowError, ValueError):
+        raise ConfigurationError(
+            f"{moment!r} is no moment in the years 1 to 9999; give a datetime, a date, or a timedelta before now"
+        ) from None

@@ -83,7 +83,7 @@ class Named:
             return (self.unique_id,)
         is_plain = self.cls and not _GLOB.search(self.cls) and self.cls != snake_case(self.cls)
         texts = [str(value) for value in self.parameters.values() if type(value) in (str, int)]
-        plain = [text for text in texts if _PLAIN.fullmatch(text) and text.lower() not in _WORDS]
+        plain = [text for text in texts if _PLAIN.fullmatch(text) and text.lower() not in _WORDS and not _is_float(text)]
         return (*((self.cls.rpartition(".")[2],) if is_plain else ()), *plain)
 
     def matches(self, place: Place, row: Brief) -> bool:
@@ -143,7 +143,17 @@ def fits(recorded: Any, given: Any) -> bool:
     if isinstance(recorded, Mapping) and "unique_id" in recorded:  # a task held
         text = str(given)
         return str(recorded["unique_id"]).startswith(text) if _ID.fullmatch(text) else _is(short(recorded), text)
-    return str(given) == json.dumps(recorded) or _is(short(recorded), str(given))
+    return str(given) in (json.dumps(recorded), json.dumps(recorded, ensure_ascii=False), repr(recorded)) or _is(
+        short(recorded), str(given)
+    )
+
+
+def _is_float(text: str) -> bool:
+    """Whether a text may be a number that JSON writes in other ways: a float, or an integer with many digits."""
+    with contextlib.suppress(ValueError):
+        float(text)
+        return re.fullmatch(r"-?\d{1,15}", text) is None
+    return False
 
 
 def _is(name: str, pattern: str) -> bool:
@@ -152,6 +162,14 @@ def _is(name: str, pattern: str) -> bool:
 
 def arguments_of(text: str, inside: str) -> dict[str, str]:
     """Return the texts of arguments by name: ``day=2013-03-01, words=["a", "b"]``; one in quotes without the quotes.
+
+    Takes and raises what :func:`as_written` does.
+    """
+    return {name: _without_quotes(part) for name, part in as_written(text, inside).items()}
+
+
+def as_written(text: str, inside: str) -> dict[str, str]:
+    """Return the texts of arguments by name, quotes included.
 
     Args:
         text: the whole name, for the error.
@@ -172,7 +190,7 @@ def arguments_of(text: str, inside: str) -> dict[str, str]:
         match = _ARGUMENT.fullmatch(part)
         if match is None or depth:
             raise ConfigurationError(f"{text!r}: write the parameters as Class(day=2013-03-01, depth=6)")
-        found[match[1]] = _without_quotes(match[2].strip())
+        found[match[1]] = match[2].strip()
     return found
 
 

@@ -13,7 +13,7 @@ from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Any
 
-from airflow_kart.audit.tables import is_table, table_differences
+from airflow_kart.audit.tables import is_table, table_differences, type_text
 from airflow_kart.audit.values import Delta, changed, distance, same, shown, words
 from airflow_kart.formats.base import type_name
 
@@ -71,7 +71,11 @@ class _Walk:
             yield from (Delta(f"{path}{{}}", "gone", shown(one)) for one in _sorted(before - after))
             yield from (Delta(f"{path}{{}}", "added", None, shown(one)) for one in _sorted(after - before))
         elif (arrays := [_array_of(value) for value in (before, after)]) and not any(array is None for array in arrays):
+            kinds = [type_text(getattr(value, "dtype", "")) for value in (before, after)]
+            if kinds[0] != kinds[1] and arrays[0].dtype == arrays[1].dtype:  # categorical arrays
+                yield Delta(f"{path}.dtype", "changed", *map(shown, kinds))
             yield from self._of_arrays(path, *arrays)
+            yield from self._of_masks(path, before, after)
         elif isinstance(before, (types.FunctionType, types.MethodType)):
             codes = [
                 (one.__module__, one.__qualname__, one.__code__.co_code, one.__code__.co_consts) for one in (before, after)
@@ -138,6 +142,14 @@ class _Walk:
                 place = tuple(map(int, index))
                 yield changed(f"{path}[{', '.join(map(str, place))}]", before[place], after[place])
 
+    def _of_masks(self, path: str, before: Any, after: Any) -> Iterator[Delta]:
+        import numpy as np
+
+        if isinstance(before, np.ma.MaskedArray) and before.shape == after.shape:
+            yield from self._of_arrays(f"{path}.mask", *(np.ma.getmaskarray(array) for array in (before, after)))
+            if words(before.fill_value) != words(after.fill_value):
+                yield changed(f"{path}.fill_value", before.fill_value, after.fill_value)
+
     def _of_objects(self, path: str, before: Any, after: Any, depth: int) -> Iterator[Delta]:
         """Compare by attributes, else by what pickle would write."""
         if _is_value(before):
@@ -181,7 +193,7 @@ def _array_of(value: Any) -> Any:
     import numpy as np
 
     found = np.asarray(value)
-    return found if found.ndim else None
+    return found if found.ndim or isinstance(value, np.ndarray) else None
 
 
 def _is_value(value: object) -> bool:

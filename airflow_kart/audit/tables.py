@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,6 +24,13 @@ _INDEX = "index"
 def is_table(value: object) -> bool:
     """Whether an object is a table, a column, or an index of pandas, polars or pyarrow."""
     return kind_of_table(value) is not None or _is_column(value)
+
+
+def type_text(dtype: Any) -> str:
+    """Return the text of a type of values; of a categorical one with its categories, in their order."""
+    if not hasattr(dtype, "categories") or not hasattr(dtype, "ordered"):
+        return str(dtype)
+    return f"{dtype} {'ordered' if dtype.ordered else 'unordered'}: {list(dtype.categories)!r}"
 
 
 def table_differences(path: str, before: Any, after: Any, *, rows: int, notes: list[str]) -> Iterator[Delta]:
@@ -82,9 +89,14 @@ def _of_schemas(path: str, one: _Table, other: _Table) -> Iterator[Delta]:
     for name in {**one.types, **other.types}:
         if one.types.get(name) != other.types.get(name):
             change = "gone" if name not in other.types else "added" if name not in one.types else "changed"
-            yield Delta(f"{path}[{name!r}].dtype", change, one.types.get(name), other.types.get(name))
+            pair = [shown(types.get(name)) for types in (one.types, other.types)]
+            yield Delta(f"{path}[{name!r}].dtype", change, *pair)
     if one.types.keys() == other.types.keys() and list(one.types) != list(other.types):
         yield Delta(f"{path}.columns", "changed", *(", ".join(map(str, table.types)) for table in (one, other)))
+    for name in {**one.labels, **other.labels}:
+        names = [table.labels.get(name, "[None]") for table in (one, other)]
+        if names[0] != names[1]:
+            yield Delta(f"{path}.{name}", "changed", *names)
     if one.rows != other.rows:
         yield Delta(f"{path}.rows", "changed", one.rows, other.rows)
 
@@ -143,6 +155,8 @@ class _Table:
     rows: int
     index: bool = False
     """Whether there is an index of pandas that does more than count the rows."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """The names of an index of pandas, and of its columns."""
 
     def row(self, number: int, names: Iterable[Any] | None = None) -> dict[str, Json]:
         return {str(name): self.columns[name].shown_at(number) for name in (self.columns if names is None else names)}
@@ -170,7 +184,9 @@ def _table_of(value: Any) -> _Table:
         if not counts:
             series = {_INDEX: index.to_flat_index().to_series(), **series}
         columns = {name: _Column(_plain(each.to_numpy()), each.isna().to_numpy()) for name, each in series.items()}
-        return _Table({name: str(each.dtype) for name, each in series.items()}, columns, len(value), not counts)
+        labels = {f"{axis}.names": repr(list(getattr(value, axis).names)) for axis in ("index", "columns")}
+        types = {name: type_text(each.dtype) for name, each in series.items()}
+        return _Table(types, columns, len(value), not counts, labels)
     if kind == "polars-lazy":
         value = value.collect()
     if kind == "pyarrow":

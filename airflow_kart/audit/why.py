@@ -22,23 +22,23 @@ from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.outputs import targets_of
 from airflow_kart.tasks.resolution import resolve
 
-_KINDS = (  # the first that a reason holds
-    (NO_ARTIFACT, ""),
-    ("asked to run again", "requested"),
-    ("runs again", "upstream"),
-    ("which it needs, runs", "upstream"),
-    ("the artifact is gone", "missing"),
-    ("damaged", "damaged"),
-    ("the artifact has ", "damaged"),
-    ("the sidecar names", "output"),
-    ("the sidecar", "damaged"),
-    ("has changed since it ran", "input"),
-    ("code", "code"),
-    ("interrupted", "interrupted"),
-    ("another task id", "output"),
-    ("in the format", "format"),
+_KINDS = (  # the first that fits; the names of tasks and files in a reason may hold any words
+    (str.endswith, " has changed since it ran", "input"),
+    (str.endswith, ", which it needs, runs", "upstream"),
+    (str.endswith, "runs again", "upstream"),
+    (str.endswith, "asked to run again", "requested"),
+    (str.__eq__, NO_ARTIFACT, ""),
+    (str.startswith, "the artifact is gone", "missing"),
+    (str.startswith, "the artifact has ", "damaged"),
+    (str.startswith, "the artifact was made by another task id", "output"),
+    (str.startswith, "the artifact was written in the format", "format"),
+    (str.startswith, "the sidecar names", "output"),
+    (str.startswith, ("its code ", "the code of "), "code"),
+    (str.endswith, "interrupted", "interrupted"),
+    (str.__contains__, "the sidecar", "damaged"),
+    (str.__contains__, "damaged", "damaged"),
 )
-"""Parts of the reasons that plans and sidecars give, with the kinds of the causes."""
+"""Tests of the reasons that plans and sidecars give, with the kinds of the causes."""
 _SHOWN_PARTS = 5
 
 
@@ -155,8 +155,8 @@ class _Question:
     def _elsewhere(self, side: Side) -> Cause | None:
         """Return the cause of a task whose artifact is there in another place."""
         there = self.history.by_id(side.unique_id)
-        if there is not None and there.record is not None and side.task is not None:
-            now = _uris(side.task)
+        now = _uris(side.task) if side.task is not None else []
+        if there is not None and there.record is not None and now and there.record.uri not in now:
             words = f"its output is another file now: {there.record.uri} is there, {', '.join(now)} is asked for"
             return Cause("output", str(side), words, there.record.uri, ", ".join(now))
         for directory in _known_directories(self.workspace):
@@ -352,7 +352,7 @@ class _Question:
 
 def _kind(reason: str) -> str | None:
     """Return the kind of a reason: empty for a task without an artifact, ``None`` for a reason that nobody knows."""
-    return next((kind for text, kind in _KINDS if text in reason), None)
+    return next((kind for fits, text, kind in _KINDS if fits(reason, text)), None)
 
 
 def _uris(task: Task) -> list[str]:

@@ -316,6 +316,7 @@ COMMANDS = (
             Argument(
                 "directory",
                 nargs="?",
+                default=argparse.SUPPRESS,  # leaves what -w gives
                 metavar="DIRECTORY",
                 help="Workspace, or any directory, s3:// or gs:// (default: the configured workspace)",
             ),
@@ -330,7 +331,7 @@ COMMANDS = (
                 action="store_true",
                 help="Abort the uploads in place of listing them: nobody can publish an aborted upload",
             ),
-            *_CONNECTIONS,
+            *_WORKSPACE,
             *_OUTPUT,
         ),
         implementation="airflow_kart.cli.uploads:uploads",

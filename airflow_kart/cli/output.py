@@ -60,7 +60,12 @@ def show_document(document: Any, output: str) -> None:
 
         print(yaml.safe_dump(json.loads(json.dumps(document, default=str)), sort_keys=False, allow_unicode=True), end="")
         return
-    print(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+    text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(document, indent=2, default=str)
+    print(text)
 
 
 def progress(words: str) -> Callable[..., None]:

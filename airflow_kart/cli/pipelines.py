@@ -7,13 +7,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from airflow_kart.audit.naming import arguments_of
+from airflow_kart.audit.naming import arguments_of, as_written
 from airflow_kart.cli.classes import class_or_name, module_of
 from airflow_kart.cli.pipeline import Asked, Pipeline
 from airflow_kart.exceptions import ConfigurationError, MissingParameterError
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.graph import Graph
 from airflow_kart.tasks.model import Task, kind_of
+from airflow_kart.tasks.redaction import STARS
 from airflow_kart.tasks.task import TaskOnKart
 
 
@@ -39,7 +40,7 @@ def pipelines_named(text: str, asked: Asked, workspace: Workspace, *, is_given: 
         return _with_values(pipelines_of_dag(text, asked, workspace if is_given else None), asked)
     if asked.date or asked.conf or asked.run_id:
         raise ConfigurationError(
-            f"{text} is no DAG, so it takes no date, conf or run; write {place}(day=2013-03-01, depth=6)"
+            f"{place} is no DAG, so it takes no date, conf or run; write {place}(day=2013-03-01, depth=6)"
         )
     with workspace:
         if place.endswith(".py"):
@@ -51,6 +52,17 @@ def pipelines_named(text: str, asked: Asked, workspace: Workspace, *, is_given: 
             given = arguments_of(text, inside.strip().removesuffix(")")) if bracket else {}
             roots = [_made(cls, {**given, **asked.values})]
         return _with_values([Pipeline(workspace, Graph.of(roots))], asked)
+
+
+def shown(text: str) -> str:
+    """Return the text of a pipeline that was found, with stars for values of private parameters."""
+    place, bracket, inside = text.partition("(")
+    if not bracket:
+        return text
+    known = getattr(class_or_name(place), "get_parameters", dict)()
+    given = as_written(text, inside.strip().removesuffix(")")).items()
+    parts = (f"{name}={part if name in known and not known[name].is_private else STARS}" for name, part in given)
+    return f"{place}({', '.join(parts)})"
 
 
 def _with_values(found: list[Pipeline], asked: Asked) -> list[Pipeline]:

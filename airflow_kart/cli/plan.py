@@ -8,7 +8,7 @@ from typing import Any
 from airflow_kart.audit.forecast import Expected, forecast
 from airflow_kart.cli.output import show, show_document
 from airflow_kart.cli.pipeline import Pipeline, named_in
-from airflow_kart.cli.pipelines import pipelines
+from airflow_kart.cli.pipelines import pipelines, shown
 from airflow_kart.cli.why import MACHINES
 from airflow_kart.parameters.label import label
 from airflow_kart.runtime.plan import Outcome
@@ -38,12 +38,14 @@ def show_plan(workspace: Workspace, arguments: argparse.Namespace) -> int:
     summary = _summary([one for one, _ in told])
     if arguments.output in MACHINES:
         tasks = [_facts(one, pipeline) for one, pipeline in told]
-        show_document({"pipeline": arguments.pipeline, "tasks": tasks, "warnings": warnings, **summary}, arguments.output)
+        show_document(
+            {"pipeline": shown(arguments.pipeline), "tasks": tasks, "warnings": warnings, **summary}, arguments.output
+        )
     else:
-        shown = told[: arguments.most or None]
-        show([_row(one, pipeline) for one, pipeline in shown], arguments.output, right=["expected"])
-        if len(told) > len(shown):
-            print(f"and {len(told) - len(shown):,} more; -n 0 lists all")
+        first = told[: arguments.most or None]
+        show([_row(one, pipeline) for one, pipeline in first], arguments.output, right=["expected"])
+        if len(told) > len(first):
+            print(f"and {len(told) - len(first):,} more; -n 0 lists all")
         print("\n".join([*warnings, summary["summary"]]))
     return WOULD_RUN if summary["run"] else 0
 

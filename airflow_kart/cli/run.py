@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from airflow_kart.cli.failure import command, described
 from airflow_kart.cli.pipeline import Pipeline, named_in
-from airflow_kart.cli.pipelines import pipelines
+from airflow_kart.cli.pipelines import pipelines, shown
 from airflow_kart.exceptions import ConfigurationError, KartError
 from airflow_kart.runtime.build import carry_out
 from airflow_kart.runtime.progress import Event
@@ -81,7 +81,7 @@ def _only(named: Iterable[tuple[Pipeline, str]]) -> Iterable[Pipeline]:
 
 
 def words_again(arguments: argparse.Namespace) -> list[str]:
-    """Return the words of a command line that name the same pipeline; without values given by ``--set``, which may be secret."""
-    words = [arguments.pipeline]
+    """Return the words of a command line that name the same pipeline; without values that may be secret."""
+    words = [shown(arguments.pipeline)]
     options = (("--date", "date"), ("--conf", "conf"), ("--run-id", "run_id"), ("-w", "directory"))
     return words + [word for flag, name in options if (value := getattr(arguments, name)) for word in (flag, value)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import logging
 import os
 import sys
@@ -37,6 +38,8 @@ def carry_out(implementation: str, arguments: argparse.Namespace) -> None:
     module, _, function = implementation.partition(":")
     verbose = getattr(arguments, "verbose", False)
     disabled = logging.root.manager.disable
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # texts of artifacts may hold what no encoding has
     try:
         with warnings.catch_warnings():
             if not verbose:

@@ -14,7 +14,19 @@ import polars as pl
 import pytest
 
 import airflow_kart
-from airflow_kart import DateParameter, IntParameter, StrParameter, TaskInstanceParameter, TaskOnKart, Workspace, build
+from airflow_kart import (
+    DateParameter,
+    DictParameter,
+    FloatParameter,
+    IntParameter,
+    ListParameter,
+    OptionalIntParameter,
+    StrParameter,
+    TaskInstanceParameter,
+    TaskOnKart,
+    Workspace,
+    build,
+)
 from airflow_kart.artifacts.sidecar import sidecar_uri
 from airflow_kart.artifacts.target import Target
 from airflow_kart.audit import catalogue
@@ -49,6 +61,7 @@ class Fit(TaskOnKart[dict[str, int]]):
         self.dump({"rows": len(self.load("numbers")), "depth": self.depth})
 
 
+EAST = dt.timezone(dt.timedelta(hours=9))
 DAYS = [dt.date(2013, 3, 1), dt.date(2013, 3, 2)]
 
 
@@ -154,6 +167,37 @@ def test_names_that_cannot_be_understood(built: Workspace, tmp_path: Path) -> No
     for one in wrong:
         with pytest.raises(ConfigurationError, match="neither a uri nor the result"):
             airflow_kart.load(one)
+
+
+def test_what_is_no_moment(workspace: Path) -> None:
+    wrong: list[Any] = [dt.timedelta.max, dt.timedelta.min, "2013-03-01", 5, dt.datetime.min.replace(tzinfo=EAST)]
+    for one in wrong:
+        for name in ("since", "until"):
+            with pytest.raises(ConfigurationError, match="is no moment in the years 1 to 9999; give a datetime"):
+                Workspace(str(workspace)).artifacts(**{name: one})
+
+
+class Odd(TaskOnKart[int]):
+    limit: int | None = OptionalIntParameter(default=None)
+    towns: tuple[str, ...] = ListParameter(default=["Köln"])
+    places: dict[str, Any] = DictParameter(default={"Köln": [1, None]})  # type: ignore[assignment]
+    rate: float = FloatParameter(default=1e22)
+    many: int = IntParameter(default=10**17)
+    name: str = StrParameter(default="1e5")
+
+    def run(self) -> None:
+        self.dump(1)
+
+
+def test_the_text_of_a_task_names_an_artifact(workspace: Path) -> None:
+    artifacts = Workspace(str(workspace)).artifacts
+    for task in (Odd(), Odd(limit=3, rate=float("1e-7"), name="a")):
+        build(task)
+        for text in (repr(task), str(artifacts().get(task.unique_id))):
+            assert artifacts(text).latest().unique_id == task.unique_id, text
+    assert artifacts('Odd(limit=None, towns=["Köln"])').latest().parameters["name"] == "1e5"
+    assert artifacts('Odd(towns=["K\\u00f6ln"], rate=1e22)').latest() == artifacts().latest(Odd, name="1e5")
+    assert list(artifacts().of(Odd, name="a")) == [artifacts().latest(Odd, name="a")]
 
 
 def test_a_class_that_is_gone(built: Workspace) -> None:

@@ -129,7 +129,12 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """What several commands print, line by line, by their words."""
     home = tmp_path_factory.mktemp("commands")
     directories = ["memory://x", "abfs://c@x/y", "gopher://x"]
-    commands = [["uploads", "-o", "json"], ["uploads", "here", "--abort"], *(["uploads", each] for each in directories)]
+    commands = [
+        ["uploads", "-o", "json"],
+        ["uploads", "here", "--abort"],
+        ["uploads", "-w", "there", "--abort"],
+        *(["uploads", each] for each in directories),
+    ]
     adopt = ["adopt", "-o", "json", "--reason", "a comment", "--by", "[/me]"]
     commands += [
         [*adopt, "dags/pipeline.py:Train", "--dry-run"],
@@ -190,6 +195,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
 def test_uploads_on_a_disk(said: dict[str, list[str]]) -> None:
     assert said["uploads -o json"] == ["[]"]
     assert said["uploads here --abort"] == ["aborted 0 uploads begun more than 1d ago in HOME/here/"]
+    assert said["uploads -w there --abort"] == ["aborted 0 uploads begun more than 1d ago in HOME/there/"]
 
 
 def test_garbage(said: dict[str, list[str]]) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -19,6 +22,7 @@ import pytest
 from PIL import Image
 
 from airflow_kart import (
+    BoolParameter,
     DictParameter,
     IntParameter,
     ParameterVisibility,
@@ -158,6 +162,35 @@ def test_arrays() -> None:
     assert paths(before, after[:1])["$.shape"] == ("(2, 3)", "(1, 3)")
     assert list(paths(np.array(["a", "b"]), np.array(["a", "c"]))) == ["$[...]", "$[1]"]
     assert list(paths(np.array([{}, [1]], object), np.array([{}, [2]], object))) == ["$[...]", "$[1]"]
+
+
+CATEGORIES = pd.Categorical(["x", "y"], ["x", "y"])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "name"),
+    [
+        (CATEGORIES, pd.Categorical(["x", "y"], ["y", "x"]), "['a'].dtype"),
+        (CATEGORIES, pd.Categorical(["x", "y"], ["x", "y", "z"]), "['a'].dtype"),
+        (CATEGORIES, pd.Categorical(["x", "y"], ["x", "y"], ordered=True), "['a'].dtype"),
+        (pd.Index([5, 6], name="i"), pd.Index([5, 6], name="j"), ".index.names"),
+    ],
+)
+def test_what_tables_have_besides_their_values(before: Any, after: Any, name: str) -> None:
+    if name.endswith("dtype"):
+        tables = [pd.DataFrame({"a": values}) for values in (before, after)]
+        assert list(paths(before, after)) == ["$.dtype"]
+    else:
+        tables = [pd.DataFrame({"a": [1, 2]}, index=index) for index in (before, after)]
+    assert list(paths(*tables)) == [f"${name}"]
+
+
+def test_masks() -> None:
+    one, other = (np.ma.array([1, 2], mask=mask) for mask in ([0, 1], [0, 0]))
+    assert paths({"m": one}, {"m": other}).keys() == {"$.m.mask[...]", "$.m.mask[1]"}
+    assert not paths({"m": one}, {"m": one.copy()})
+    assert paths(one, np.ma.array([1, 2], mask=[0, 1], fill_value=7)).keys() == {"$.fill_value"}
+    assert paths(np.ma.array(1), np.ma.array(2)).keys() == {"$[...]", "$[]"}
 
 
 def test_a_model_of_sklearn() -> None:
@@ -325,6 +358,13 @@ def test_two_days_are_paired_by_their_other_parameters() -> None:
     assert pairs(sides[0], []) == [(one, None) for one in sides[0]]
 
 
+class Half(TaskOnKart[dict[str, str]]):
+    whole: bool = BoolParameter()
+
+    def run(self) -> None:
+        self.dump({"s": "ü" if self.whole else "\ud800"})
+
+
 def command(workspace: Workspace, *words: str) -> int:
     with pytest.raises(SystemExit) as ended:
         main([*words, "-w", workspace.directory])
@@ -350,6 +390,26 @@ def test_the_command_compares_two_artifacts(workspace: Workspace, capsys: pytest
         main(["diff", "-w", workspace.directory])
     with pytest.raises(SystemExit, match="one artifact of Source only"):
         main(["diff", "Source", "-w", workspace.directory])
+
+
+@pytest.mark.parametrize("output", ["table", "plain", "json", "yaml"])
+def test_half_a_character_ends_no_command(workspace: Workspace, output: str) -> None:
+    before, after = made(Half(whole=False), Half(whole=True))
+    words = ["diff", before.uri, after.uri, "-o", output, "-w", workspace.directory]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii" if output == "json" else "utf-8"}
+    found = subprocess.run(
+        [sys.executable, "-c", "import sys; from airflow_kart.cli.main import main; main(sys.argv[1:])", *words],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert (found.returncode, "Traceback" in found.stderr) == (3, False), found.stderr
+    assert "\\ud800" in found.stdout.lower()
+    if output == "json":
+        values = [
+            (one["before"], one["after"]) for one in json.loads(found.stdout)["differences"] if one["section"] == "data"
+        ]
+        assert ("\ud800", "ü") in values
 
 
 def test_the_command_compares_two_days(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:

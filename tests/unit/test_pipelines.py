@@ -223,6 +223,17 @@ def test_a_run_that_fails_names_the_place_and_the_command_to_debug_it(shell: She
     assert "Traceback" not in failed.err
 
 
+def test_no_command_repeats_a_private_value(shell: Shell) -> None:
+    text = """pipe.py:Parsed(text="[1, ", token='sesame, street')"""
+    plan = shell("plan", text, "-o", "json")
+    assert json.loads(plan.out)["pipeline"] == 'pipe.py:Parsed(text="[1, ", token=***)'
+    failed = shell("run", text)
+    assert """debug it: airflow-kart debug 'pipe.py:Parsed(text="[1, ", token=***)' -w ws """ in failed.err
+    refused = shell("plan", text, "--date", "2013-03-01")
+    assert "pipe.py:Parsed is no DAG" in refused.err
+    assert "sesame" not in plan.both + failed.both + refused.both
+
+
 def test_an_interrupted_run_ends_with_130_and_goes_on_later(shell: Shell) -> None:
     program = [sys.executable, "-c", "from airflow_kart.cli.main import main; main()"]
     command = [*program, "run", "pipe.py:Slow(seconds=60)", "-w", "ws"]

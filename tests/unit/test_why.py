@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -441,3 +443,18 @@ def test_an_equal_run_was_taken(project: Project, workspace: Path) -> None:
     assert not why.runs
     assert why.words.startswith("it did not run: its inputs are equal to those of")
     assert told(why) == [("code_version", TRAIN, "code_version: 1 -> 2")]
+
+
+@pytest.mark.parametrize("name", ["damaged_cars", "no artifact", "interrupted", "code", "the sidecar names, runs again"])
+def test_words_in_the_name_of_a_file_are_no_reason(project: Project, workspace: Path, name: str) -> None:
+    project.edit('"dropped.txt"', f'"{name}.txt"')
+    workspace.mkdir(exist_ok=True)
+    file = workspace / f"{name}.txt"
+    file.write_text("words")
+    task = project.load().Read()
+    build(task)
+    file.write_text("other words")
+    os.utime(file, (time.time() + 5, time.time() + 5))
+    assert [(root.kind, root.task) for root in why_task(task).roots] == [("external", "Read()")]
+    build(task)
+    assert why_artifact(Workspace.current().artifacts().get(task.unique_id)).roots[0].kind == "external"
