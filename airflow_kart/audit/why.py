@@ -22,7 +22,9 @@ from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.outputs import targets_of
 from airflow_kart.tasks.resolution import resolve
 
-_KINDS = (  # the first that fits; the names of tasks and files in a reason may hold any words
+_KINDS: tuple[
+    tuple[Callable[[str, str], bool], str, str], ...
+] = (  # the first that fits; the names of tasks and files in a reason may hold any words
     (str.endswith, " has changed since it ran", "input"),
     (str.endswith, ", which it needs, runs", "upstream"),
     (str.endswith, "runs again", "upstream"),
@@ -33,7 +35,8 @@ _KINDS = (  # the first that fits; the names of tasks and files in a reason may 
     (str.startswith, "the artifact was made by another task id", "output"),
     (str.startswith, "the artifact was written in the format", "format"),
     (str.startswith, "the sidecar names", "output"),
-    (str.startswith, ("its code ", "the code of "), "code"),
+    (str.startswith, "its code ", "code"),
+    (str.startswith, "the code of ", "code"),
     (str.endswith, "interrupted", "interrupted"),
     (str.__contains__, "the sidecar", "damaged"),
     (str.__contains__, "damaged", "damaged"),
