@@ -59,7 +59,7 @@ def shown(text: str) -> str:
     place, bracket, inside = text.partition("(")
     if not bracket:
         return text
-    known = getattr(class_or_name(place), "get_parameters", dict)()
+    known: Mapping[str, Any] = getattr(class_or_name(place), "get_parameters", dict)()
     given = as_written(text, inside.strip().removesuffix(")")).items()
     parts = (f"{name}={part if name in known and not known[name].is_private else STARS}" for name, part in given)
     return f"{place}({', '.join(parts)})"

@@ -186,10 +186,10 @@ def test_what_tables_have_besides_their_values(before: Any, after: Any, name: st
 
 
 def test_masks() -> None:
-    one, other = (np.ma.array([1, 2], mask=mask) for mask in ([0, 1], [0, 0]))
+    one, other = (np.ma.array([1, 2], mask=mask) for mask in ([False, True], [False, False]))
     assert paths({"m": one}, {"m": other}).keys() == {"$.m.mask[...]", "$.m.mask[1]"}
     assert not paths({"m": one}, {"m": one.copy()})
-    assert paths(one, np.ma.array([1, 2], mask=[0, 1], fill_value=7)).keys() == {"$.fill_value"}
+    assert paths(one, np.ma.array([1, 2], mask=[False, True], fill_value=7)).keys() == {"$.fill_value"}
     assert paths(np.ma.array(1), np.ma.array(2)).keys() == {"$[...]", "$[]"}
 
 
