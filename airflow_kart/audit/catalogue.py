@@ -30,7 +30,7 @@ from airflow_kart.storage.base import ListsInBulk
 from airflow_kart.storage.threads import Threads
 from airflow_kart.storage.workspace import Workspace
 
-_FORM = 2
+_FORM = 3
 _SETTLED = 10 * 10**9
 """Nanoseconds after which a change of a folder has another time than the change before, also with clocks that differ."""
 _WORTH_WRITING = 32
@@ -50,7 +50,9 @@ class _Header(msgspec.Struct, array_like=True, gc=False):
     listed_at: int
     """Nanoseconds."""
     changed_at: int
-    """When the folder changed last, as its disk says, in nanoseconds; 0 elsewhere."""
+    """When the folder changed last, as its disk says, in nanoseconds; 0 elsewhere. A copy cannot take this time along."""
+    inode: int
+    """Of the folder; 0 elsewhere."""
     folders: list[str]
     """The names of the folders inside."""
     checksum: str
@@ -129,6 +131,7 @@ class _Folder(NamedTuple):
     """Of the sidecars, by the artifacts' names."""
     lookup: Lookup
     changed_at: int
+    inode: int
     folders: list[str]
 
 
@@ -219,15 +222,17 @@ class Catalogue:
     ) -> Iterator[tuple[Place, Iterable[bytes]]]:
         place, here = Place(directory, folder), os.path.join(path, folder)
         try:
-            changed_at = os.stat(here).st_mtime_ns
+            found = os.stat(here)
+            changed_at, inode = found.st_ctime_ns, found.st_ino
             file = _File.read(store, place)
             header = file.header
-            settled = header is not None and changed_at == header.changed_at and header.listed_at - changed_at > _SETTLED
+            same = header is not None and (changed_at, inode) == (header.changed_at, header.inode)
+            settled = same and header is not None and header.listed_at - changed_at > _SETTLED
             if header is not None and settled and not self._fresh:
                 folders, lines = header.folders, file.lines
             else:
                 versions, folders = _scanned(here, store)
-                lines = self._updated(store, _Folder(place, versions, store, changed_at, folders), file, mine=mine)
+                lines = self._updated(store, _Folder(place, versions, store, changed_at, inode, folders), file, mine=mine)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -246,9 +251,18 @@ class Catalogue:
         old = file.header
         unknown = len(added) + len(known) - len(kept)
         worth = unknown >= (1 if folder.changed_at else _WORTH_WRITING)
-        if mine and (worth or (lines and folder.changed_at and (old is None or old.changed_at != folder.changed_at))):
+        if mine and (
+            worth
+            or (
+                lines
+                and folder.changed_at
+                and (old is None or (old.changed_at, old.inode) != (folder.changed_at, folder.inode))
+            )
+        ):
             body = b"\n".join(lines)
-            header = _Header(_FORM, folder.place.folder, began, folder.changed_at, folder.folders, xxh3_64_hexdigest(body))
+            header = _Header(
+                _FORM, folder.place.folder, began, folder.changed_at, folder.inode, folder.folders, xxh3_64_hexdigest(body)
+            )
             _write(store, folder.place, b"%b\n%b" % (_ENCODE(header), body))
         return lines
 
@@ -306,7 +320,7 @@ def _listed(store: Store, directory: str) -> Iterator[_Folder]:
         uris = {name: sidecar_uri(place.uri(name)) for name in inside}
         lookup = Snapshot((store, uri) for uri in uris.values()).of(store) if isinstance(store, ListsInBulk) else store
         stats = {name: lookup.stat(uri) for name, uri in uris.items()}
-        yield _Folder(place, {name: stat.version for name, stat in stats.items() if stat is not None}, lookup, 0, [])
+        yield _Folder(place, {name: stat.version for name, stat in stats.items() if stat is not None}, lookup, 0, 0, [])
 
 
 def _write(store: Store, place: Place, data: bytes) -> None:

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.artifacts.sidecar.jsonable import Json
-from airflow_kart.audit.objects import object_differences
 from airflow_kart.audit.record import Record
 from airflow_kart.audit.values import Delta
 from airflow_kart.exceptions import KartError
@@ -100,6 +99,8 @@ def difference(
 
 def data_differences(before: object, after: object, *, rows: int = 5, most: int = 100) -> tuple[list[Difference], list[str]]:
     """Return the differences between two loaded objects, and notes; see :func:`difference`."""
+    from airflow_kart.audit.objects import object_differences  # which loads numpy
+
     notes: list[str] = []
     deltas = list(islice(object_differences(before, after, rows=rows, notes=notes), most + 1))
     if len(deltas) > most:
@@ -152,6 +153,8 @@ def _parameters(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator
             if one.get("digest") != other.get("digest") or one.get("private") != other.get("private"):
                 yield Difference("parameters", name, "changed", "private", "private, of another digest")
         else:
+            from airflow_kart.audit.objects import object_differences
+
             deltas: Iterable[Delta] = object_differences(one.get("value"), other.get("value"), rows=5, notes=[], path=name)
             yield from (Difference("parameters", *delta) for delta in deltas)
 

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from airflow_kart.artifacts import index
 from airflow_kart.artifacts.sidecar import SIDECAR_SUFFIX, sidecar_uri
@@ -22,7 +22,7 @@ from airflow_kart.audit.naming import Named
 from airflow_kart.audit.piece import Links, Output, Piece
 from airflow_kart.audit.removal import take_away
 from airflow_kart.audit.row import UNREADABLE, Row, row_of
-from airflow_kart.audit.walk import files
+from airflow_kart.audit.walk import files, nested
 from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError, MissingArtifactError, StorageError
 from airflow_kart.locks import locks_for
 from airflow_kart.settings import kart_int
@@ -35,6 +35,7 @@ GRACE = dt.timedelta(hours=24)
 _OURS = re.compile(r"_([0-9a-f]{32})(?:\.|$)")
 _STATES = {"replaced": "a run replaces it", "requested": "was asked to run again"}
 _GRACE = "new, or used lately"
+_ELSEWHERE = "of another workspace"
 _BATCH = 4
 """Pieces per thread that are begun at once: whoever interrupts waits for these."""
 
@@ -100,6 +101,8 @@ class Garbage:
                 self._ids.setdefault(unique_id, []).append(words)
         self._met: set[str] = set()
         self._pieces: dict[tuple[str, str], Piece] = {}
+        self._namespace = workspace.name_of_namespace
+        self._nested = nested(workspace)
         for place, row in Catalogue(workspace, fresh=True, tell=tell).rows():
             self._add(place, row)
         self._files = files(workspace)
@@ -195,9 +198,13 @@ class Garbage:
             self._met.add(words)
             piece.stays = piece.stays or f"kept: {words}"
         if row.state in ("damaged", UNREADABLE):
-            piece.fault = row.state
+            piece.outputs[-1] = output._replace(fault=row.state)
         if own and row.state in _STATES:
             piece.stays = _STATES[row.state]
+        if own and self._is_elsewhere(place.folder):
+            piece.stays = _ELSEWHERE
+        if own and self._namespace and row.cls and not row.cls.startswith(f"{self._namespace}."):
+            piece.stays = piece.stays or "of another namespace"
         if own and row.state == UNREADABLE and self._is_of_another_version(output):
             piece.stays = "its sidecar is of another version of this package"
 
@@ -241,18 +248,35 @@ class Garbage:
                 here = self._workspace.directory
                 raise MissingArtifactError(f"the workspace {here} has no artifact to keep of: {words}", task=words)
 
-    def _judge(self, own: Sequence[Piece]) -> None:
+    def _blamed(self, piece: Piece) -> Piece | None:
+        """Find faults. Of a task with whole artifacts and others, return the others as a piece of their own, which may go alone."""
+        outputs = []
+        for output in piece.outputs:
+            inside = self._files.get(output.place.folder, {})
+            there = inside.get(output.name)
+            piece.changed_at = max(piece.changed_at, inside.get(sidecar_uri(output.name), (0, 0.0))[1])
+            fault = output.fault
+            if there is None:
+                fault = fault or "no artifact, only a sidecar"
+            elif there[0] != output.bytes and piece.stays not in _STATES.values():
+                fault = fault or "another size"
+            outputs.append(output._replace(fault=fault))
+        broken = [output for output in outputs if output.fault]
+        if not broken or len(broken) == len(outputs):
+            piece.outputs, piece.fault = outputs, broken[0].fault if broken else ""
+            return None
+        piece.outputs = [output for output in outputs if not output.fault]
+        others = replace(piece, outputs=broken, fault=broken[0].fault, content_key=None)
+        self._pieces[broken[0].place.directory, f"{piece.unique_id} of no use"] = others
+        return others
+
+    def _judge(self, own: list[Piece]) -> None:
         """Find faults and ages, and what conditions keep."""
         since, younger = self._since.isoformat(), self._conditions.younger_than
         after = None if younger is None else (dt.datetime.now(dt.timezone.utc) - younger).isoformat()
         newest: dict[str, list[Piece]] = {}
+        own += [broken for piece in own if (broken := self._blamed(piece)) is not None]
         for piece in own:
-            for output in piece.outputs:
-                inside = self._files.get(output.place.folder, {})
-                there = inside.get(output.name)
-                piece.changed_at = max(piece.changed_at, inside.get(sidecar_uri(output.name), (0, 0.0))[1])
-                if there is None or (there[0] != output.bytes and not piece.fault and piece.stays not in _STATES.values()):
-                    piece.fault = piece.fault or ("no artifact, only a sidecar" if there is None else "another size")
             if not piece.fault:
                 newest.setdefault(piece.task, []).append(piece)
             recent = piece.made_at >= since or piece.changed_at >= self._since.timestamp()
@@ -282,6 +306,12 @@ class Garbage:
 
     def _strangers(self) -> Iterator[Piece]:
         """Return the files without a sidecar in folders of artifacts: those of killed writers, and what is not ours."""
+        kinds = {
+            (folder, _OURS.sub("", name.removesuffix(SIDECAR_SUFFIX)))
+            for folder, names in self._files.items()
+            for name in names
+            if name.endswith(SIDECAR_SUFFIX)
+        }
         strange = [
             (Place(self._workspace.directory, folder), name, names[name])
             for folder, names in self._files.items()
@@ -295,11 +325,17 @@ class Garbage:
             ours, moment = _OURS.search(name), dt.datetime.fromtimestamp(changed_at, dt.timezone.utc)
             piece = Piece("", ours[1] if ours else "", outputs=[Output(place, name, None, size)], fault="no sidecar")
             piece.made_at = moment.isoformat()
-            if ours is None or name in inputs:
+            if self._is_elsewhere(place.folder):
+                piece.stays = _ELSEWHERE
+            elif ours is None or name in inputs or (place.folder, _OURS.sub("", name)) not in kinds:
                 piece.stays = "no artifact of a task"
             elif moment >= self._since:
                 piece.stays = _GRACE
             yield piece
+
+    def _is_elsewhere(self, folder: str) -> bool:
+        """Whether a folder is of another workspace inside of this one."""
+        return any(f"{folder}/".startswith(f"{other}/") for other in self._nested)
 
     def _is_ours(self, folder: str) -> bool:
         """Whether a folder on a disk has ever had artifacts."""

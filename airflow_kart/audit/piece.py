@@ -17,6 +17,8 @@ class Output(NamedTuple):
     version: str | None
     """Of the sidecar; ``None`` for a file without a sidecar."""
     bytes: int
+    fault: str = ""
+    """Why the artifact is of no use."""
 
     @property
     def path(self) -> str:
@@ -58,7 +60,7 @@ class Links:
     """What is upstream of pieces.
 
     A wrapper has no artifact, an adopted artifact has another id than then, and a moved workspace begins all uris anew: of a
-    task that no piece is of, the ends of the uris lead to the pieces.
+    task that no piece is of, the ends of the uris lead to the pieces, and to those whose sidecars cannot be read.
 
     Args:
         pieces: all there are.
@@ -68,8 +70,10 @@ class Links:
         self._by_id: dict[str, list[Piece]] = {}
         for piece in pieces:
             self._by_id.setdefault(piece.unique_id, []).append(piece)
-        required = (each for piece in pieces for each in piece.required if each[0] not in self._by_id)
-        self._by_name: dict[str, list[tuple[str, Piece]]] = {_name(uri): [] for _, uris in required for uri in uris}
+        lost = {output.name for piece in pieces if not piece.unique_id for output in piece.outputs}
+        required = (each for piece in pieces for each in piece.required)
+        uris = (uri for unique_id, uris in required for uri in uris if unique_id not in self._by_id or _name(uri) in lost)
+        self._by_name: dict[str, list[tuple[str, Piece]]] = {_name(uri): [] for uri in uris}
         for piece in pieces:
             for output in piece.outputs:
                 if output.name in self._by_name:
@@ -79,8 +83,10 @@ class Links:
         """Return the pieces that a piece was made from."""
         for unique_id, uris in piece.required:
             yield from self._by_id.get(unique_id, ())
-            for uri in () if unique_id in self._by_id else uris:
-                yield from (found for path, found in self._by_name[_name(uri)] if uri.endswith(path))
+            for uri in uris:
+                for path, found in self._by_name.get(_name(uri), ()):
+                    if uri.endswith(path) and not (unique_id in self._by_id and found.unique_id):
+                        yield found
 
 
 def _name(uri: str) -> str:

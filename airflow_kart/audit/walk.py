@@ -10,12 +10,26 @@ from functools import partial
 from typing import NamedTuple
 
 from airflow_kart.artifacts.sidecar import SIDECAR_SUFFIX, Sidecar, read_sidecar, sidecar_uri
-from airflow_kart.exceptions import CorruptArtifactError
+from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError
 from airflow_kart.settings import kart_int
-from airflow_kart.storage import HIDDEN, Lookup, ObjectContent, ObjectStat, Snapshot, keeps_files
+from airflow_kart.storage import (
+    CATALOGUE,
+    HIDDEN,
+    INDEX,
+    LOCKS,
+    RUNS,
+    Lookup,
+    ObjectContent,
+    ObjectStat,
+    Snapshot,
+    keeps_files,
+)
 from airflow_kart.storage.base import ListsInBulk
 from airflow_kart.storage.threads import Threads
 from airflow_kart.storage.workspace import Workspace
+
+_OF_A_WORKSPACE = {INDEX, LOCKS, CATALOGUE, RUNS}
+"""Folders that a workspace has at its top."""
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +79,8 @@ def files(workspace: Workspace) -> dict[str, dict[str, tuple[int, float]]]:
         root = store.path(workspace.directory)
         for path, folders, names in os.walk(root):
             folders[:] = [name for name in folders if name not in HIDDEN]
-            inside = found[os.path.relpath(path, root).removeprefix(".")] = dict.fromkeys(names, (0, 0.0))
+            below = os.path.relpath(path, root)
+            inside = found["" if below == "." else below] = dict.fromkeys(names, (0, 0.0))
             for name in names:
                 try:
                     there = os.stat(f"{path}/{name}")
@@ -80,6 +95,31 @@ def files(workspace: Workspace) -> dict[str, dict[str, tuple[int, float]]]:
             folder, _, name = uri[len(prefix) :].rpartition("/")
             if stat is not None:
                 found.setdefault(folder, {})[name] = stat.size, stat.modified.timestamp()
+    return found
+
+
+def nested(workspace: Workspace) -> list[str]:
+    """Return the folders inside of a workspace that are workspaces of their own, or that this one only reads.
+
+    Raises:
+        ConfigurationError: a folder is a symbolic link: nobody lists what is there, nor what that needs.
+    """
+    store, below = workspace.store, f"{workspace.directory.rstrip('/')}/"
+    found = [other[len(below) :].rstrip("/") for other in workspace.others if other.startswith(below)]
+    if not keeps_files(store):
+        return found
+    root = store.path(workspace.directory)
+    for path, folders, _ in os.walk(root):
+        if path != root and _OF_A_WORKSPACE.intersection(folders):
+            found.append(os.path.relpath(path, root))
+        folders[:] = [name for name in folders if name not in HIDDEN]
+        linked = next((name for name in folders if os.path.islink(f"{path}/{name}")), None)
+        if linked is not None:
+            raise ConfigurationError(
+                f"{path}/{linked} is a symbolic link to a folder: its artifacts are not seen, nor what they need; mount the folder "
+                "there, or make it a workspace of its own",
+                uri=f"{path}/{linked}",
+            )
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from airflow_kart.audit.garbage import Conditions, Garbage
 from airflow_kart.cli.graphs import graphs_of_class, graphs_of_dag, is_class
 from airflow_kart.cli.output import progress, show, size_text
+from airflow_kart.cli.pipelines import shown
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.graph import Graph
 
@@ -56,7 +57,7 @@ def collect(workspace: Workspace, arguments: argparse.Namespace) -> int:
 def _graphs(workspace: Workspace, arguments: argparse.Namespace) -> Iterator[tuple[str, Graph]]:
     for text in filter(is_class, arguments.keep):
         for graph in graphs_of_class(workspace, text):
-            yield text, graph
+            yield shown(text), graph
     for text in arguments.keep_dag:
         for graph in graphs_of_dag(workspace, text):
             yield f"DAG {text}", graph

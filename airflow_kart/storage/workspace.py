@@ -168,6 +168,11 @@ class Workspace:
         return Namespace(self.namespace, given=bool(self.namespace))
 
     @property
+    def name_of_namespace(self) -> str:
+        """The namespace that was given for the workspace or is configured; empty for none."""
+        return self._namespace.name
+
+    @property
     def store(self) -> Store:
         """The store that keeps the workspace."""
         return self.store_of(self.directory)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -231,15 +232,14 @@ def test_an_artifact_is_removed(built: Workspace) -> None:
     assert built.artifacts().latest(Fit).uri == other.uri
 
 
-def _age(workspace: Workspace) -> None:
-    """Let the folders seem to have changed long ago."""
-    for folder, _, _ in os.walk(workspace.directory):
-        os.utime(folder, (1e9, 1e9))
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a folder that has just changed count as one that changed long ago."""
+    monkeypatch.setattr(catalogue, "_SETTLED", -(10**12))
 
 
-def test_an_unchanged_folder_is_not_listed(built: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unchanged_folder_is_not_listed(built: Workspace, settled: None, monkeypatch: pytest.MonkeyPatch) -> None:
     list(built.artifacts())  # makes the catalogue's folder
-    _age(built)
     list(built.artifacts())
     expected = sorted(one.uri for one in built.artifacts())
     listed: list[str] = []
@@ -256,14 +256,13 @@ def test_an_unchanged_folder_is_not_listed(built: Workspace, monkeypatch: pytest
     assert len(listed) == 4
 
 
-def test_changes_are_seen(built: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changes_are_seen(built: Workspace, settled: None, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
     monkeypatch.setattr(catalogue, "_BETWEEN", 1)
 
     def count() -> int:
         return sum(1 for _ in Catalogue(built, tell=read.append).rows())
 
-    _age(built)
     assert (count(), len(read)) == (6, 6)
     assert (count(), len(read)) == (6, 6)
     build(Fit(numbers=Numbers(day=DAYS[0]), depth=9))
@@ -274,8 +273,7 @@ def test_changes_are_seen(built: Workspace, monkeypatch: pytest.MonkeyPatch) -> 
     assert (count(), len(read)) == (6, 8)
 
 
-def test_a_damaged_catalogue_does_no_harm(built: Workspace) -> None:
-    _age(built)
+def test_a_damaged_catalogue_does_no_harm(built: Workspace, settled: None) -> None:
     expected = sorted(one.uri for one in built.artifacts())
     files = list(Path(built.directory, CATALOGUE).glob("*.ndjson"))
     assert files
@@ -312,3 +310,17 @@ def test_workspaces_that_are_only_read(built: Workspace, tmp_path: Path) -> None
     (numbers,) = mine.artifacts().latest(Fit, depth=20).upstream()
     assert numbers.uri.startswith(built.directory)
     assert not Path(built.directory, CATALOGUE).exists()
+
+
+def test_a_workspace_copied_with_its_times_has_a_catalogue_of_its_own(
+    built: Workspace, tmp_path: Path, settled: None
+) -> None:
+    with Workspace(str(tmp_path / "other")) as other:
+        build(Numbers(day=dt.date(2020, 1, 1)))
+    for _ in range(2):
+        assert len(list(built.artifacts())) == 6
+        assert len(list(other.artifacts())) == 1
+    subprocess.run(["cp", "-a", f"{built.directory}/.", other.directory], check=True)
+    assert len(list(other.artifacts())) == 7
+    other.artifacts().latest(Fit).remove()
+    assert len(list(other.artifacts())) == 6

@@ -428,6 +428,74 @@ def test_a_workspace_that_is_only_read_is_never_touched(ws: Workspace, workspace
     assert everything(workspace) == before
 
 
+def test_leftovers_of_a_copy_go_and_the_artifact_stays(ws: Workspace, workspace: Path) -> None:
+    target = Source().output()
+    build(Source())
+    folder = Path(target.uri).parent
+    shutil.copytree(folder, workspace / "copy")
+    (workspace / "copy" / Path(target.uri).name).unlink()
+    found = collect(ws, keep_last=5)
+    assert [piece.fault for piece in found.pieces if piece.gone] == ["no artifact, only a sidecar"]
+    assert Source().complete()
+
+
+def test_a_hidden_folder_is_no_other_folder(ws: Workspace, workspace: Path) -> None:
+    build(Source())
+    folder = Path(Source().output().uri).parent
+    hidden = workspace / f".{folder.name}"
+    hidden.mkdir()
+    (hidden / "notes.txt").write_text("somebody's")
+    before = everything(workspace)
+    collect(ws, keep_last=5)
+    assert everything(workspace) >= {path for path in before if "kart-" not in path}
+
+
+def test_a_link_to_a_folder_stops_everything(ws: Workspace, workspace: Path, tmp_path: Path) -> None:
+    build(Source())
+    (tmp_path / "elsewhere").mkdir()
+    (workspace / "linked").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigurationError, match="is a symbolic link to a folder"):
+        Garbage(ws, Conditions(keep_last=1))
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_a_workspace_inside_of_another_stays(ws: Workspace, workspace: Path, reads: bool) -> None:
+    inner = Workspace(str(workspace / "team"))
+    with inner:
+        build(Source())
+        list(inner.artifacts())
+    if reads:
+        for folder in (workspace / "team").glob(".kart-*"):
+            shutil.rmtree(folder)
+        ws = replace(ws, read_from=(inner.directory,))
+    found = collect(ws, keep=["Source"])
+    assert {piece.stays for piece in found.pieces} <= {"of another workspace", "kept: Source"}
+    with inner:
+        assert Source().complete()
+
+
+def test_another_namespace_stays(workspace: Path) -> None:
+    mine, other = (Workspace(str(workspace), namespace=name) for name in ("mine", "other"))
+    for each in (mine, other):
+        with each:
+            build(Source())
+            build(Follows())
+    found = collect(mine, keep=["Source"])
+    assert {piece.task.partition(".")[0] for piece in found.pieces if piece.gone} == {"mine"}
+    with other:
+        assert Follows().complete()
+
+
+def test_an_external_file_named_by_a_digest_stays(ws: Workspace, workspace: Path) -> None:
+    build(Source())
+    folder = Path(Source().output().uri).parent
+    delivery = folder / f"delivery_{'0' * 32}.csv"
+    delivery.write_text("a,b")
+    os.utime(delivery, (1e9, 1e9))
+    collect(ws, keep=["Source"])
+    assert delivery.exists()
+
+
 def test_a_build_after_the_removal_of_an_input_heals(ws: Workspace) -> None:
     build(Pair())
     collect(ws, only=["Source"], upstream=False)
