@@ -6,6 +6,7 @@ import functools
 import logging
 import multiprocessing
 import pickle
+import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -113,8 +114,9 @@ class _Crew:
                 pipe.send(self.running[pipe])
         while len(self._processes) < min(self._workers, len(self.running) + len(ready)):
             pipe, end = multiprocessing.Pipe()
+            aside = sys.stdout is sys.stderr
             with end:
-                process = multiprocessing.get_context("spawn").Process(target=_work, args=(end, self._notebook))
+                process = multiprocessing.get_context("spawn").Process(target=_work, args=(end, self._notebook, aside))
                 process.start()
             self._processes[pipe] = process
 
@@ -173,9 +175,11 @@ class _Teller:
             self.pipe.send(event)
 
 
-def _work(pipe: Connection, notebook: Notebook | None) -> None:
-    """Run jobs, of the parent's notebook perhaps, until the parent closes the other end of the pipe."""
+def _work(pipe: Connection, notebook: Notebook | None, aside: bool) -> None:
+    """Run jobs, of the parent's notebook perhaps, until the parent closes the other end of the pipe; print as the parent does."""
     end_with_parent()
+    if aside:
+        sys.stdout = sys.stderr
     inherit(notebook)
     known: dict[bytes, Task] = {}
     with suppress(EOFError, OSError, KeyboardInterrupt):

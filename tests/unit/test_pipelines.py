@@ -249,6 +249,13 @@ def test_an_interrupted_run_ends_with_130_and_goes_on_later(shell: Shell) -> Non
     assert planned.out.splitlines()[-1].startswith("1 to run, 1 cached")
 
 
+def test_what_run_prints_in_processes_goes_to_stderr(shell: Shell) -> None:
+    program = [sys.executable, "-c", "from airflow_kart.cli.main import main; main()"]
+    words = ["run", "pipe.py:Parsed", "--workers", "2", "-w", "ws"]
+    done = subprocess.run([*program, *words], capture_output=True, text=True, cwd=shell.folder, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr.count("printed by run()")) == (0, "", 2), done
+
+
 def line_of(text: str) -> int:
     return next(number for number, line in enumerate(PIPELINE.splitlines(), 1) if text in line)
 
