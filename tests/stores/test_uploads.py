@@ -78,7 +78,7 @@ def test_uploads_are_listed(kind: Kind, store: BucketStore, run: Run) -> None:
     assert json.loads(run(f"{kind.base}/ws", "--older-than", "1h", "-o", "json")[0]) == []
     for upload in held:
         upload.publish()
-    assert run(f"{kind.base}/ws")[0] == "No data found\n"
+    assert run(f"{kind.base}/ws") == ("", "nothing found\n")
 
 
 def test_uploads_are_given_up(kind: Kind, store: BucketStore, run: Run) -> None:
