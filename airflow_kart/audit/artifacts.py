@@ -144,7 +144,7 @@ class Artifacts:
         if self.named is None or self.named.uri or not self.named.cls:
             given = self.named.text if self.named is not None else "these conditions"
             return MissingArtifactError(f"the workspace {here} has no artifact of {given}", task=given)
-        known = {row.cls for _, row in Catalogue(self.workspace).rows() if row.cls}
+        known = {row.cls for _, row in Catalogue(self.workspace).briefs() if row.cls}
         text = self.named.cls
         if any(text in names_of(name) for name in known):
             return MissingArtifactError(f"the workspace {here} has artifacts of {text}, but none that fits", task=text)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
+
+from airflow_kart.artifacts.sidecar.repository import git
 
 _MOST = 40
 """Lines of a diff that are shown."""
@@ -27,12 +28,8 @@ def changed_lines(before: Mapping[str, Any], now: Mapping[str, Any], parts: Coll
     names = {part for name in parts for part in name.split(".")}
     paths = [str(path) for path in sorted(folder.glob("**/*.py"))[:1000] if path.stem in names] if folder.is_dir() else []
     paths = list(dict.fromkeys([*paths, str(file)]))
-    command = ["git", "-C", str(folder), "diff", "--no-color", "--no-ext-diff", "--unified=0", str(old)]
-    command += [*([] if of_now else [str(new)]), "--", *paths]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=10, check=True)  # noqa: S603
-    except (OSError, subprocess.SubprocessError):
-        return []
-    lines = [line for line in done.stdout.splitlines() if line[:1] in "+-@" and not line.startswith("--- ")]
+    commits = [str(old)] if of_now else [str(old), str(new)]
+    diff = git(str(folder), "diff", "--no-color", "--no-ext-diff", "--unified=0", *commits, "--", *paths)
+    lines = [line for line in (diff or "").splitlines() if line[:1] in "+-@" and not line.startswith("--- ")]
     shown = [line.removeprefix("+++ b/") if line.startswith("+++ ") else line for line in lines]
     return [*shown[:_MOST], *([f"... {len(shown) - _MOST} more lines"] if len(shown) > _MOST else [])]

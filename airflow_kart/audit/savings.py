@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from airflow_kart.audit.artifacts import Artifacts, moment_text
 from airflow_kart.audit.naming import names_of
-from airflow_kart.audit.row import Brief
 from airflow_kart.exceptions import ConfigurationError
-from airflow_kart.runtime.ledger import Entry, entries
+from airflow_kart.runtime.ledger import entries
 from airflow_kart.runtime.plan import REUSED
 
 GROUPS = ("task", "dag", "run", "month", "day")
@@ -56,15 +55,17 @@ def sums(asked: Artifacts, by: str = "task") -> list[Sums]:
 
 
 def _add_artifacts(found: dict[str, Sums], asked: Artifacts, by: str) -> None:
-    runs: set[str | None] = {None}  # a run may have made several artifacts
+    runs: set[str] = set()  # one may have made several artifacts
     for record in asked.briefs():
-        name, publication = _of_row(record, by), record.publication
+        name = _group(by, record.cls, record.made_at, record.dag_id, record.run_id)
         one = found.setdefault(name, Sums(name))
         one.artifacts += 1
         one.bytes += record.bytes
-        one.seconds += record.seconds if publication is None or publication not in runs else 0.0
         one.newest = max(one.newest, record.made_at)
-        runs.add(publication)
+        if record.publication not in runs:
+            one.seconds += record.seconds
+        if record.publication is not None:
+            runs.add(record.publication)
 
 
 def _add_hits(found: dict[str, Sums], asked: Artifacts, by: str) -> None:
@@ -75,7 +76,7 @@ def _add_hits(found: dict[str, Sums], asked: Artifacts, by: str) -> None:
             continue
         for (task, outcome), each in entry.sums.items():
             if outcome in REUSED and _is_asked(asked, task):
-                name = _of_entry(entry, task, by)
+                name = _group(by, task, entry.at, entry.dag_id, entry.run_id)
                 one = found.setdefault(name, Sums(name))
                 one.hits += each.tasks
                 one.seconds_saved += each.seconds
@@ -85,17 +86,10 @@ def _is_asked(asked: Artifacts, task: str) -> bool:
     return asked.named is None or not asked.named.cls or asked.named.cls in ("*", *names_of(task))
 
 
-def _of_row(record: Brief, by: str) -> str:
+def _group(by: str, task: str, at: str, dag_id: str | None, run_id: str | None) -> str:
+    """Return the group of an artifact, or of the hits of a run: its task and moment, and the run."""
     if by == "task":
-        return record.cls or "(no task)"
+        return task or "(no task)"
     if by in ("month", "day"):
-        return record.made_at[: 7 if by == "month" else 10]
-    return (record.dag_id if by == "dag" else record.run_id) or OUTSIDE
-
-
-def _of_entry(entry: Entry, task: str, by: str) -> str:
-    if by == "task":
-        return task
-    if by in ("month", "day"):
-        return entry.at[: 7 if by == "month" else 10]
-    return (entry.dag_id if by == "dag" else entry.run_id) or OUTSIDE
+        return at[: 7 if by == "month" else 10]
+    return (dag_id if by == "dag" else run_id) or OUTSIDE

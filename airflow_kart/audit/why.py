@@ -312,7 +312,7 @@ class _Question:
         gone = {key: part for key, part in old.items() if key not in new}
         added = {key: part for key, part in new.items() if key not in old}
         for key, part in list(added.items()):
-            twin = next((each for each, other in gone.items() if _same_task(other, part)), None)
+            twin = next((each for each, other in gone.items() if other["unique_id"] == part["unique_id"]), None)
             if twin is not None:
                 words = f"its input {_key(twin)} is called {_key(key)} now"
                 yield Cause("key", str(now), words, _key(twin), _key(key))
@@ -386,10 +386,6 @@ def _value(part: Mapping[str, Any] | None) -> Any:
 def _tasks(value: Any) -> list[Mapping[str, Any]]:
     values = value if isinstance(value, list) else [value]
     return values if all(isinstance(one, Mapping) and "unique_id" in one and "task" in one for one in values) else []
-
-
-def _same_task(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return bool(one["unique_id"] == other["unique_id"])
 
 
 def _key(path: tuple[Any, ...], part: Mapping[str, Any] | None = None) -> str:

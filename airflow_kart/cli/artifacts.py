@@ -13,7 +13,7 @@ from airflow_kart.audit.catalogue import one_look
 from airflow_kart.audit.lineage import Lineage, Required
 from airflow_kart.audit.record import Record
 from airflow_kart.audit.savings import sums
-from airflow_kart.cli.output import progress, show, show_document, size_text
+from airflow_kart.cli.output import MACHINES, progress, show, show_document, size_text
 from airflow_kart.exceptions import KartError
 from airflow_kart.runtime.tally import in_words
 from airflow_kart.storage.workspace import Workspace
@@ -22,7 +22,6 @@ _HEAD = 5
 _MOST_FOR_HEAD = 64 << 20
 """Bytes of a table that is loaded to show its head."""
 _SUMS = ("artifacts", "bytes", "seconds", "hits", "seconds_saved", "newest")
-_MACHINES = ("json", "yaml")
 _PICKLED = ("pickle", "zip", "gzip")
 
 
@@ -42,7 +41,7 @@ def list_artifacts(workspace: Workspace, arguments: argparse.Namespace) -> None:
     shown = asked.newest(arguments.most or None)
     if not shown:
         raise asked.none()
-    if arguments.output in _MACHINES:
+    if arguments.output in MACHINES:
         show_document([facts(record) for record in shown], arguments.output)
         return
     rows = [
@@ -64,7 +63,7 @@ def list_artifacts(workspace: Workspace, arguments: argparse.Namespace) -> None:
 
 def _list_sums(asked: Artifacts, by: str, output: str) -> None:
     rows = [{by: one.name, **{name: getattr(one, name) for name in _SUMS}} for one in sums(asked, by)]
-    if output not in _MACHINES:
+    if output not in MACHINES:
         if len(rows) > 1:
             total = {name: sum(row[name] for row in rows) for name in _SUMS if name != "newest"}
             rows.append({by: "all", **total, "newest": max(row["newest"] for row in rows)})
@@ -98,7 +97,7 @@ def facts(record: Record) -> dict[str, Any]:
 def show_artifact(workspace: Workspace, arguments: argparse.Namespace) -> None:
     """Show the newest artifact of a name."""
     record = newest(workspace, arguments.name)
-    if arguments.output in _MACHINES:
+    if arguments.output in MACHINES:
         show_document({**facts(record), "sidecar": dict(record.sidecar.content)}, arguments.output)
         return
     rows = [{"": name.replace("_", " "), " ": value} for name, value in _told(record) if value not in (None, "", {})]
@@ -162,7 +161,7 @@ def draw_tree(workspace: Workspace, arguments: argparse.Namespace) -> None:
     """Draw an artifact with everything upstream."""
     with one_look():
         record, lineage = newest(workspace, arguments.name), Lineage(workspace)
-    if arguments.output in _MACHINES:
+    if arguments.output in MACHINES:
         show_document(_nested(lineage, record.unique_id), arguments.output)
         return
     for line in _Drawing(lineage).lines(Required(record.task_class, record.unique_id, (record.uri,), record)):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_kart.cli.duration import duration, moment
+from airflow_kart.cli.output import OUTPUTS
 
 DESCRIPTION = "Look after the artifacts of kart tasks"
 
@@ -49,7 +50,7 @@ _OUTPUT = (
     Argument(
         "-o",
         "--output",
-        choices=("table", "json", "yaml", "plain"),
+        choices=OUTPUTS,
         metavar="(table, json, yaml, plain)",
         default="table",
         help="Output format. Allowed values: json, yaml, plain, table (default: table)",

@@ -11,14 +11,12 @@ from airflow_kart.audit.difference import difference, pairs
 from airflow_kart.audit.record import Record
 from airflow_kart.audit.values import shortened
 from airflow_kart.cli.artifacts import found_by, newest
-from airflow_kart.cli.output import progress, show, show_document
-from airflow_kart.cli.why import MACHINES
+from airflow_kart.cli.output import MACHINES, progress, show, show_document
+from airflow_kart.cli.workspace import ANSWER_IS_NO
 from airflow_kart.exceptions import ConfigurationError, MissingArtifactError
 from airflow_kart.storage.workspace import Workspace
 
 _WIDEST = 48
-DIFFERS = 3
-"""The exit code where data differ."""
 
 
 def show_differences(workspace: Workspace, arguments: argparse.Namespace) -> int:
@@ -46,7 +44,7 @@ def show_differences(workspace: Workspace, arguments: argparse.Namespace) -> int
                 output,
             )
         print("\n".join(found.notes), end="\n" if found.notes else "")
-    return DIFFERS if found.data == "differs" else 0
+    return ANSWER_IS_NO if found.data == "differs" else 0
 
 
 def _show_pairs(matched: list[tuple[Record | None, Record | None]], arguments: argparse.Namespace) -> int:
@@ -69,7 +67,7 @@ def _show_pairs(matched: list[tuple[Record | None, Record | None]], arguments: a
         )
     else:
         show_document(documents, arguments.output)
-    return 0 if all(one["data"] in ("identical", "equal", "unknown") for one in documents) else DIFFERS
+    return 0 if all(one["data"] in ("identical", "equal", "unknown") for one in documents) else ANSWER_IS_NO
 
 
 def _sides(workspace: Workspace, arguments: argparse.Namespace) -> Iterator[list[Record]]:

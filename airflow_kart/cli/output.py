@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-OUTPUTS = ("table", "json", "yaml", "plain")
+MACHINES = ("json", "yaml")
+"""The outputs that programs read."""
+OUTPUTS = ("table", *MACHINES, "plain")
 _BETWEEN = 2.0
 """Seconds between two words of progress."""
 
@@ -22,7 +24,7 @@ def show(rows: Sequence[Mapping[str, Any]], output: str, *, right: Sequence[str]
         right: the keys whose texts a table aligns to the right.
         heading: a line before a table.
     """
-    if output in ("json", "yaml"):
+    if output in MACHINES:
         show_document([dict(row) for row in rows], output)
         return
     if heading and output == "table":

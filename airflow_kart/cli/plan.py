@@ -6,17 +6,15 @@ import argparse
 from typing import Any
 
 from airflow_kart.audit.forecast import Expected, forecast
-from airflow_kart.cli.output import show, show_document
+from airflow_kart.cli.output import MACHINES, show, show_document
 from airflow_kart.cli.pipeline import Pipeline, named_in
 from airflow_kart.cli.pipelines import pipelines, shown
-from airflow_kart.cli.why import MACHINES
+from airflow_kart.cli.workspace import ANSWER_IS_NO
 from airflow_kart.parameters.label import label
 from airflow_kart.runtime.plan import Outcome
 from airflow_kart.runtime.tally import in_words
 from airflow_kart.storage.workspace import Workspace
 
-WOULD_RUN = 3
-"""The exit code of a plan with tasks to run."""
 _PATIENCE = 5.0
 """Seconds for the search of causes."""
 _MOST_ROOTS = 10
@@ -47,7 +45,7 @@ def show_plan(workspace: Workspace, arguments: argparse.Namespace) -> int:
         if len(told) > len(first):
             print(f"and {len(told) - len(first):,} more; -n 0 lists all")
         print("\n".join([*warnings, summary["summary"]]))
-    return WOULD_RUN if summary["run"] else 0
+    return ANSWER_IS_NO if summary["run"] else 0
 
 
 def _facts(one: Expected, pipeline: Pipeline) -> dict[str, Any]:

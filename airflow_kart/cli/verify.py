@@ -11,9 +11,8 @@ from airflow_kart.audit.checksums import verify_checksums
 from airflow_kart.audit.verify import verify
 from airflow_kart.cli.artifacts import found_by, newest
 from airflow_kart.cli.classes import look_in_project
-from airflow_kart.cli.diff import DIFFERS
-from airflow_kart.cli.output import progress, show, show_document
-from airflow_kart.cli.why import MACHINES
+from airflow_kart.cli.output import MACHINES, progress, show, show_document
+from airflow_kart.cli.workspace import ANSWER_IS_NO
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.runtime.tally import in_words
 from airflow_kart.storage.workspace import Workspace
@@ -39,7 +38,7 @@ def verify_artifacts(workspace: Workspace, arguments: argparse.Namespace) -> int
             print(checked)
             if checked.damaged:
                 show([vars(one) for one in checked.damaged], output)
-        return DIFFERS if checked.damaged else 0
+        return ANSWER_IS_NO if checked.damaged else 0
     if not name and arguments.sample is None:
         raise ConfigurationError("verify: name a task, or give --sample N (0 for all tasks), or --checksums")
     look_in_project()
@@ -58,4 +57,4 @@ def verify_artifacts(workspace: Workspace, arguments: argparse.Namespace) -> int
         rows = [(one.verdict, one.task, in_words(one.seconds), one.reason) for one in found.results]
         show([dict(zip(("verdict", "task", "took", "reason"), row, strict=True)) for row in rows], output, right=["took"])
         print(found)
-    return DIFFERS if any(one.verdict in ("differs", "failed") for one in found.results) else 0
+    return ANSWER_IS_NO if any(one.verdict in ("differs", "failed") for one in found.results) else 0

@@ -11,12 +11,10 @@ from airflow_kart.audit.forecast import why_planned
 from airflow_kart.audit.history import History
 from airflow_kart.audit.why import why_artifact
 from airflow_kart.cli.artifacts import newest
-from airflow_kart.cli.output import OUTPUTS, show_document
+from airflow_kart.cli.output import MACHINES, show_document
 from airflow_kart.cli.pipeline import named_in
 from airflow_kart.cli.pipelines import pipelines
 from airflow_kart.storage.workspace import Workspace
-
-MACHINES = OUTPUTS[1:3]
 
 
 def explain(workspace: Workspace, arguments: argparse.Namespace) -> None:

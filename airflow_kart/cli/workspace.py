@@ -20,6 +20,8 @@ from airflow_kart.storage.workspace import Workspace
 Implementation = Callable[[Workspace, argparse.Namespace], "int | None"]
 """Carries a command out; returns an exit code, by default 0."""
 
+ANSWER_IS_NO = 3
+"""The exit code of a command that found what it was asked to look for: other data, damage, something that would run."""
 INTERRUPTED = 130
 
 

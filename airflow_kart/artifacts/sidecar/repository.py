@@ -64,6 +64,7 @@ def git(folder: str, *arguments: str) -> str | None:
     """Return the output of a git command in a folder; ``None`` if git fails."""
     command = ["git", "-C", folder, *arguments]
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603 - no shell
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=10, check=True)  # noqa: S603 - no shell
+        return done.stdout
     except (OSError, subprocess.SubprocessError):
         return None
