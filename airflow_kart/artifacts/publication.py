@@ -24,7 +24,7 @@ from airflow_kart.artifacts.checks import Checks
 from airflow_kart.artifacts.checksum import ChecksumStream
 from airflow_kart.artifacts.generated import guarded, own_errors
 from airflow_kart.artifacts.sidecar import ArtifactRecord, Sidecar, environment, sidecar_uri
-from airflow_kart.artifacts.staged import Occupant, StagedOutput, Unmoved, sidecar_version
+from airflow_kart.artifacts.staged import Occupant, StagedOutput, Unmoved, sidecar_versions
 from airflow_kart.exceptions import (
     ConfigurationError,
     ConflictError,
@@ -53,10 +53,11 @@ class Publication:
     Args:
         outputs: the store of each expected uri; :meth:`~airflow_kart.artifacts.target.Target.dump` publishes other uris at
             once.
+        seen: the versions of their sidecars as of the moment when the run was decided on, by uri; by default, of now.
     """
 
-    def __init__(self, outputs: Mapping[str, Store]) -> None:
-        self._seen = {uri: sidecar_version(store, uri) for uri, store in outputs.items()}
+    def __init__(self, outputs: Mapping[str, Store], seen: Mapping[str, str | None] | None = None) -> None:
+        self._seen = sidecar_versions(outputs) if seen is None else seen
         self._staged: dict[str, StagedOutput] = {}
         self.adopted = False
         """Whether another run published the outputs first, and this run adopted them."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from airflow_kart.artifacts.sidecar import ArtifactRecord, Publications, Sidecar, read_sidecar, sidecar_uri, write_sidecar
@@ -179,6 +180,11 @@ def sidecar_version(store: Store, uri: str) -> str | None:
     """Return the version of an artifact's sidecar, or ``None`` where there is none."""
     found = store.stat(sidecar_uri(uri))
     return found.version if found is not None else None
+
+
+def sidecar_versions(outputs: Mapping[str, Store]) -> dict[str, str | None]:
+    """Return the version of the sidecar of each output of a run, by uri: another version later is another run's."""
+    return {uri: sidecar_version(store, uri) for uri, store in outputs.items()}
 
 
 def _rewrite(store: Store, uri: str, sidecar: Sidecar, changed: Sidecar) -> None:

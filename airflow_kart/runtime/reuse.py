@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,6 +39,8 @@ class Making:
         hold: the lock.
         redaction: takes secrets out.
         inputs: the artifacts that the task reads.
+        seen: the versions of the outputs' sidecars, of before somebody last looked whether the task is complete. A run that
+            slept through its lock's time to live later than that leaves in place what another run has published.
     """
 
     task: Task
@@ -47,10 +49,11 @@ class Making:
     hold: Hold
     redaction: Redaction
     inputs: Inputs
+    seen: Mapping[str, str | None]
 
     def publication(self) -> Publication:
         """Return the publication of the task's outputs, to be entered."""
-        publication = Publication({target.uri: target.store for _, target in self.targets})
+        publication = Publication({target.uri: target.store for _, target in self.targets}, self.seen)
         publication.input_checksums.update(self.inputs.checksums)
         publication.redact = self.redaction.text
         return publication

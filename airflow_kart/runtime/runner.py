@@ -18,6 +18,7 @@ from airflow_kart.artifacts.publication import Publication
 from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.artifacts.sidecar.environment import peak_memory_bytes
 from airflow_kart.artifacts.sidecar.source import source_of
+from airflow_kart.artifacts.staged import sidecar_versions
 from airflow_kart.artifacts.state import Artifact
 from airflow_kart.exceptions import CycleError, OutputNotDumpedError, RequirementError
 from airflow_kart.runtime.inputs import inputs_of
@@ -210,6 +211,7 @@ def _task_steps(
             return RunResult.cached(task, found)
     listener, words, redaction = session.listener, repr(task), Redaction(task)
     with holding(task, session) as hold:
+        seen = sidecar_versions({target.uri: target.store for _, target in own})
         if not force:  # another run may have made it in the meantime
             found = _look(task, own_only=planned)
             if found.complete:
@@ -218,7 +220,7 @@ def _task_steps(
             reason = reason or found.reason
         reason = reason or ASKED_AGAIN
         try:
-            making = Making(task, own, session, hold, redaction, inputs_of(task, session, hashed=runs))
+            making = Making(task, own, session, hold, redaction, inputs_of(task, session, hashed=runs), seen)
             result = yield from _reuse_or_make(making, reason, named, runs, asked_by)
         except BaseException as error:
             _tell_end(listener, task, error, redaction)
@@ -276,12 +278,9 @@ def _make(making: Making, reason: str, key: str | None, asked_by: tuple[Task, ..
                 yielded = yield from _run(task, session, publication, redaction, (*asked_by, task))
             _require_outputs(task, publication)
             publication.require_inputs_of_one_run_each()
-        except TakenElsewhere:
-            raise
         except Exception as error:
-            if is_skip(error):
-                raise
-            _note(error, f"while running {task!r} (unique id {task.unique_id})")
+            if not isinstance(error, TakenElsewhere) and not is_skip(error):
+                _note(error, f"while running {task!r} (unique id {task.unique_id})")
             raise
         seconds = time.perf_counter() - clock
         replaced = making.inputs.replaced()  # run() may have opened them by their paths

@@ -237,6 +237,30 @@ def test_the_innermost_lock_closes_all_runs_that_ask() -> None:
     lease.release()
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_what_another_run_published_since_the_decision_stays(again: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a process sleeps through its lock's time to live after it has looked what is there, and before run() begins."""
+    monkeypatch.setenv("AIRFLOW__KART__LOCK", "none")
+    publications: list[object] = []
+
+    class Meanwhile:
+        def happens(self, event: Event) -> None:
+            if event.kind == "runs":
+                run_task(Slow(number=1), force=True)
+                publications.append(publication())
+
+    def publication() -> object:
+        sidecar = Slow(number=1).output().sidecar()
+        assert sidecar is not None
+        return sidecar.publication
+
+    if again:
+        run_task(Slow(number=1))
+    run_task(Slow(number=1), force=again, session=Session(listener=Meanwhile()))
+    assert len(RAN) == 2 + again
+    assert publications == [publication()]
+
+
 def test_a_listener_hears_of_tasks_that_a_run_asks_for() -> None:
     heard: list[tuple[str, str]] = []
 
