@@ -1,0 +1,1 @@
+"""The kart page: what the audit answers, shown inside Airflow."""
