@@ -58,11 +58,12 @@ def _stem(row: Brief) -> str:
 
 
 @router.get("")
-def artifact(request: Request, reader: ReaderDep, unique_id: UniqueId, output: int = 0) -> HTMLResponse:
+def artifact(request: Request, reader: ReaderDep, unique_id: UniqueId, file: str = "") -> HTMLResponse:
     """Return the page of an artifact."""
     with one_look():
-        record, outputs = _found(reader, unique_id, output)
-        upstream, downstream = ([one for one in ask() if reader.sees(one)] for ask in (record.upstream, record.downstream))
+        record, outputs = _found(reader, unique_id, file)
+        ways = ({one.unique_id: one for one in ask() if reader.sees(one)} for ask in (record.upstream, record.downstream))
+        upstream, downstream = (list(found.values()) for found in ways)
         schema = schema_changes(record)
     base = base_of(request)
     return page(
@@ -72,7 +73,6 @@ def artifact(request: Request, reader: ReaderDep, unique_id: UniqueId, output: i
         crumbs=[Link("Artifacts", f"{base}/")],
         record=record,
         outputs=outputs,
-        output=outputs.index(record),
         upstream=upstream,
         downstream=downstream,
         schema=schema,
@@ -84,9 +84,9 @@ def artifact(request: Request, reader: ReaderDep, unique_id: UniqueId, output: i
 
 
 @router.get("/download")
-def download(reader: ReaderDep, unique_id: UniqueId, output: int = 0) -> StreamingResponse:
+def download(reader: ReaderDep, unique_id: UniqueId, file: str = "") -> StreamingResponse:
     """Send the bytes as a file, never as a page."""
-    record, _ = _found(reader, unique_id, output)
+    record, _ = _found(reader, unique_id, file)
     if not is_downloadable(record):
         raise HTTPException(
             415, "This artifact is too large, or of a format that only Python reads: load it from its address."
@@ -97,9 +97,9 @@ def download(reader: ReaderDep, unique_id: UniqueId, output: int = 0) -> Streami
 
 
 @router.get("/image")
-def image(reader: ReaderDep, unique_id: UniqueId, output: int = 0) -> Response:
+def image(reader: ReaderDep, unique_id: UniqueId, file: str = "") -> Response:
     """Send an image for the page to show; no other bytes are sent as an image."""
-    record, _ = _found(reader, unique_id, output)
+    record, _ = _found(reader, unique_id, file)
     with _opened(record) as stream:
         data = stream.read(_MOST_OF_IMAGE) if record.bytes <= _MOST_OF_IMAGE else b""
     if record.row.format not in _IMAGES or not data.startswith(_IMAGES[record.row.format]):
@@ -107,8 +107,8 @@ def image(reader: ReaderDep, unique_id: UniqueId, output: int = 0) -> Response:
     return Response(data, media_type=f"image/{record.row.format}")
 
 
-def _found(reader: Reader, unique_id: str, output: int) -> tuple[Record, list[Record]]:
-    """Return an artifact of a task, and all of the task.
+def _found(reader: Reader, unique_id: str, file: str) -> tuple[Record, list[Record]]:
+    """Return an artifact of a task, of several by the name of its file, and all of the task.
 
     Raises:
         HTTPException: the user sees none (404).
@@ -123,7 +123,7 @@ def _found(reader: Reader, unique_id: str, output: int) -> tuple[Record, list[Re
             continue
         if found:
             found.sort(key=lambda one: one.uri)
-            record = found[min(max(output, 0), len(found) - 1)]
+            record = next((one for one in found if one.row.name == file), found[0])
             reader.workspace_of(record.uri)  # or 404: a link on a disk may lead out of the workspace
             return record, found
     if errors:

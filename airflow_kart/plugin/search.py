@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -29,16 +28,12 @@ _LONGEST = 500
 _CALL = re.compile(r"([\w.]+)\((.*)\)")
 _PAIR = re.compile(r"(\w+)([:=])(.+)", re.DOTALL)
 _WORD = re.compile(r'(?:[^\s"]|"[^"]*")+')
-_MADE = {"today": 1, "week": 7, "month": 31}
-"""Days."""
 _KEYS: dict[str, Callable[[Record, str], bool]] = {
     "class": lambda record, text: text in names_of(record.task_class, record.row.airflow_task_id),
     "dag": lambda record, text: record.dag_id == text,
     "run": lambda record, text: record.run_id == text,
     "in": lambda record, text: record.place.directory == text,
-    "made": lambda record, text: (
-        record.made_at >= _days_ago(_MADE[text]) if text in _MADE else record.made_at.startswith(text)
-    ),
+    "made": lambda record, text: record.made_at.startswith(text),
     "since": lambda record, text: record.made_at >= text,
     "until": lambda record, text: record.made_at < text,
     "sha": lambda record, text: record.row.sha256.startswith(text),
@@ -69,15 +64,9 @@ class Condition:
             return name in row.parameters and fits(row.parameters[name], self.text)
         if self.key:
             return _KEYS[name](record, self.text)
-        texts = (
-            row.cls,
-            row.airflow_task_id or "",
-            row.unique_id,
-            record.uri,
-            row.made_at,
-            *map(short, row.parameters.values()),
-        )
-        return self.text in " ".join(texts).lower()
+        values = " ".join(map(short, row.parameters.values()))
+        texts = f"{row.cls} {row.airflow_task_id} {row.unique_id} {record.uri} {row.made_at} {values}"
+        return self.text in texts.lower()
 
 
 @dataclass(frozen=True)
@@ -183,7 +172,3 @@ def _value(name: str, record: Record) -> str:
 
 def _href(words: list[str], number: int = 1) -> str:
     return f"?{urlencode({'q': ' '.join(words), **({'number': number} if number > 1 else {})})}"
-
-
-def _days_ago(days: int) -> str:
-    return (dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=days)).isoformat()

@@ -371,7 +371,7 @@ def test_an_artifact_that_is_gone_or_of_another_size_has_a_sentence(workspace: P
     Path(record.uri).write_bytes(b"12")
     assert "in the size" in preview_of(record).note
     Path(record.uri).unlink()
-    assert preview_of(record).note == "The artifact is gone."
+    assert preview_of(record).note == "The artifact is not there any more."
     Path(f"{record.uri}.kart.json").unlink()
     fresh = type(record)(record.workspace, record.place, record.row)
     assert "cannot read" in preview_of(fresh).note

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import struct
 import sys
 from collections.abc import Callable
@@ -22,27 +23,30 @@ MOST_BYTES = 8 << 20
 """Bytes of an artifact that a preview reads at most."""
 MEMORY = 1 << 30
 BLOCK = 128 << 10
-NUMBER, LENGTH = struct.Struct("<Q"), struct.Struct("<q")
-RESULT = 2**64 - 1
+NUMBER = struct.Struct("<Q")
+NONE = 2**64 - 1
+"""In place of a block's number: the answer follows. In place of a length: the block is refused."""
 _CPU_SECONDS = 5
 
 
-def send(to: IO[bytes], data: bytes | None) -> None:
-    """Send bytes after their length; ``None`` refuses a block."""
-    to.write(LENGTH.pack(-1 if data is None else len(data)) + (data or b""))
+def send(to: IO[bytes], number: int, data: bytes = b"") -> None:
+    """Send a number, and bytes."""
+    to.write(NUMBER.pack(number) + data)
     to.flush()
 
 
 def exactly(source: IO[bytes], size: int) -> bytes:
-    """Return so many bytes.
-
-    Raises:
-        EOFError: the other process has ended.
-    """
+    """Return so many bytes, or raise an ``EOFError`` where the other process has ended."""
     data = source.read(size)
     if len(data) < size:
         raise EOFError
     return data
+
+
+def received(source: IO[bytes]) -> int:
+    """Return the number that the other process sends."""
+    found: int = NUMBER.unpack(exactly(source, NUMBER.size))[0]
+    return found
 
 
 class _Asked(io.RawIOBase):
@@ -87,32 +91,24 @@ def main() -> None:
     source, to = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr
 
-    def received() -> bytes:
-        (length,) = LENGTH.unpack(exactly(source, LENGTH.size))
-        if length < 0:
+    def fetch(number: int) -> bytes:
+        send(to, number)
+        if (length := received(source)) == NONE:
             raise OSError(f"a preview reads {MOST_BYTES >> 20} MB at most")
         return exactly(source, length)
 
-    def fetch(number: int) -> bytes:
-        to.write(NUMBER.pack(number))
-        to.flush()
-        return received()
-
-    asked = msgspec.json.decode(received(), type=Request)
+    asked = msgspec.json.decode(exactly(source, received(source)), type=Request)
     try:
         found = content_of(asked, io.BufferedReader(_Asked(asked.bytes, fetch), BLOCK))
     except Exception as error:  # noqa: BLE001 - decoders of hostile bytes raise anything
         words = plain(str(error) or type(error).__name__)
         found = Preview(note=f"The bytes cannot be shown as {plain(asked.format, 40)}: {words}.")
-    to.write(NUMBER.pack(RESULT))
-    send(to, msgspec.json.encode(found))
+    answer = msgspec.json.encode(found)
+    send(to, NONE, NUMBER.pack(len(answer)) + answer)
 
 
 def _limit() -> None:
-    """Bound memory and time of this process, where the system can."""
-    with suppress(ImportError, ValueError, OSError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    """Bound time and memory of this process, as far as the system can, and let it write no file."""
+    for name, most in (("CPU", _CPU_SECONDS), ("AS", MEMORY), ("CORE", 0), ("FSIZE", 0)):
+        with suppress(ValueError, OSError):
+            resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))

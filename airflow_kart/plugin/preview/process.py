@@ -16,7 +16,7 @@ import msgspec
 
 from airflow_kart.audit.record import Record
 from airflow_kart.exceptions import KartError
-from airflow_kart.plugin.preview.child import BLOCK, LENGTH, MEMORY, MOST_BYTES, NUMBER, RESULT, exactly, send
+from airflow_kart.plugin.preview.child import BLOCK, MEMORY, MOST_BYTES, NONE, exactly, received, send
 from airflow_kart.plugin.preview.content import Preview, Request, plain
 from airflow_kart.plugin.preview.reading import content_of
 
@@ -32,9 +32,8 @@ def preview_of(record: Record) -> Preview:
         artifact, store = record.sidecar.artifact, record.workspace.store_of(record.uri)
         stat = store.stat(record.uri)
         if stat is None or stat.size != artifact.bytes:
-            return Preview(
-                note="The artifact is not there in the size that its sidecar says." if stat else "The artifact is gone."
-            )
+            gone = "in the size that its sidecar says" if stat else "any more"
+            return Preview(note=f"The artifact is not there {gone}.")
         asked = Request(artifact.format, artifact.bytes, artifact.rows, dict(artifact.columns or {}), dict(artifact.options))
         if asked.format.startswith("pickle"):
             return content_of(asked, io.BytesIO())
@@ -48,39 +47,33 @@ def preview_from(asked: Request, stream: BinaryIO) -> Preview:
     """Return the preview of bytes, decoded by another process."""
     if not _AT_ONCE.acquire(timeout=_SECONDS):
         return Preview(note="Too many previews are being made at this moment; load the page again.")
+    environment = {name: os.environ.get(name, "") for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")}
+    environment |= {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-I", "-c", _START, *sys.path]
+
     try:
-        command = [sys.executable, "-I", "-c", _START, *sys.path]
-        environment = {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
-        with subprocess.Popen(  # noqa: S603 - this interpreter, and a program of ours
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment | kept
+        with subprocess.Popen(  # noqa: S603 - this interpreter, with a program of ours
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         ) as process:
             alarm = threading.Timer(_SECONDS, process.kill)
             alarm.start()
             try:
-                return _served(process, asked, stream)
-            except (BrokenPipeError, EOFError, msgspec.MsgspecError):
-                return Preview(
-                    note=f"The artifact could not be decoded within {_SECONDS} s and {MEMORY >> 30} GB of memory."
-                )
+                return _served(cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout), asked, stream)
             finally:
                 alarm.cancel()
                 process.kill()
+    except (BrokenPipeError, EOFError, msgspec.MsgspecError):
+        return Preview(note=f"The artifact could not be decoded within {_SECONDS} s and {MEMORY >> 30} GB of memory.")
     finally:
         _AT_ONCE.release()
 
 
-def _served(process: subprocess.Popen[bytes], asked: Request, stream: BinaryIO) -> Preview:
+def _served(to: IO[bytes], source: IO[bytes], asked: Request, stream: BinaryIO) -> Preview:
     """Give the process the blocks it asks for, and return its answer."""
-    to, found = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
-    send(to, msgspec.json.encode(asked))
-    left = MOST_BYTES
-    while True:
-        (number,) = NUMBER.unpack(exactly(found, NUMBER.size))
-        if number == RESULT:
-            break
-        left -= BLOCK
+    request, left = msgspec.json.encode(asked), MOST_BYTES
+    send(to, len(request), request)
+    while (number := received(source)) != NONE:
         stream.seek(min(number * BLOCK, asked.bytes))
-        send(to, stream.read(BLOCK) if left >= 0 else None)
-    (length,) = LENGTH.unpack(exactly(found, LENGTH.size))
-    return msgspec.json.decode(exactly(found, min(length, _LONGEST_ANSWER)), type=Preview)
+        left -= len(data := stream.read(BLOCK) if left > 0 else b"")
+        send(to, len(data) if data else NONE, data)
+    return msgspec.json.decode(exactly(source, min(received(source), _LONGEST_ANSWER)), type=Preview)
