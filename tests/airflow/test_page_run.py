@@ -67,3 +67,27 @@ def test_a_cold_and_a_warm_run(pages, run_dag):
     assert "cached made 20" in text
     text = text_of(reader.get(href(warm, "/compare")).text)
     assert "3 tasks differ, 0 are the same" in text
+
+
+def test_dev(pages, run_dag):
+    dag = model_dag("page_dev")
+    run_dag(dag, logical_date=dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc))
+    second = run_dag(dag, logical_date=dt.datetime(2024, 1, 2, tzinfo=dt.timezone.utc))
+    third = run_dag(dag, logical_date=dt.datetime(2024, 1, 2, 6, tzinfo=dt.timezone.utc))
+    reader = pages.of("ann")
+    out = ""
+    import pathlib
+
+    for name, run, more in (
+        ("run", second, ""),
+        ("task", second, "/tasks/page_model"),
+        ("why", second, "/tasks/page_model/why"),
+        ("whyrun", second, "/why"),
+        ("cached", third, "/tasks/page_model?map_index={MAP_INDEX}"),
+        ("notneeded", third, "/tasks/page_raw"),
+        ("plan", third, "/tasks/plan"),
+    ):
+        answer = reader.get(href(run, more))
+        out += f"\n\n=== {name} {answer.status_code} {len(answer.content)}\n{text_of(answer.text)}"
+        pathlib.Path(f"/tmp/h/page/{name}.html").write_text(answer.text)
+    pathlib.Path("/tmp/h/page/out.txt").write_text(out)
