@@ -9,52 +9,21 @@ from urllib.parse import quote
 from fastapi import APIRouter, HTTPException, Path, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 
-from airflow_kart.audit.catalogue import Catalogue, one_look
+from airflow_kart.audit.catalogue import one_look
 from airflow_kart.audit.record import Record
-from airflow_kart.audit.row import Brief
 from airflow_kart.exceptions import KartError
 from airflow_kart.plugin.access import Reader, ReaderDep
 from airflow_kart.plugin.page import base_of, page
-from airflow_kart.plugin.preview.process import preview_of
+from airflow_kart.plugin.peek import is_downloadable, peek_of
 from airflow_kart.plugin.preview.reading import JPEG, PNG
 from airflow_kart.plugin.words import Link, run_href, run_words, task_href
 
 router = APIRouter(prefix="/artifacts/{unique_id}")
 UniqueId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 
-_MOST_DOWNLOADED = 1 << 30
 _MOST_OF_IMAGE = 8 << 20
 _CHUNK = 1 << 18
 _IMAGES = {"png": PNG, "jpeg": JPEG}
-_FORMATS = ("csv", "feather", "ini", "json", "ndjson", "npy", "npz", "parquet", "text", "xml", "zip", *_IMAGES)
-"""Formats that other programs read; a pickle is for Python only, and runs code."""
-
-
-def is_downloadable(record: Record) -> bool:
-    """Whether a browser can have an artifact."""
-    return record.row.format.removesuffix("+gzip") in _FORMATS and record.bytes <= _MOST_DOWNLOADED
-
-
-def schema_changes(record: Record) -> tuple[Record, list[tuple[str, str, str]]] | None:
-    """Return the version before, of the same class and output, and the columns whose types differ, with both types."""
-    place, row = record.place, record.row
-    alike = (
-        Record(record.workspace, where, one)
-        for where, one in Catalogue(record.workspace).rows(row.cls)
-        if (one.cls, where) == (row.cls, place) and one.made_at < row.made_at and _stem(one) == _stem(row)
-    )
-    try:
-        if (before := max(alike, key=lambda one: one.made_at, default=None)) is None:
-            return None
-        then, now = (one.sidecar.artifact.columns or {} for one in (before, record))
-    except KartError:
-        return None
-    changed = [name for name in {**then, **now} if then.get(name) != now.get(name)]
-    return (before, [(name, then.get(name, "none"), now.get(name, "none")) for name in changed]) if now else None
-
-
-def _stem(row: Brief) -> str:
-    return row.name.replace(row.unique_id, "") if row.unique_id else row.name
 
 
 @router.get("")
@@ -64,7 +33,7 @@ def artifact(request: Request, reader: ReaderDep, unique_id: UniqueId, file: str
         record, outputs = _found(reader, unique_id, file)
         ways = ({one.unique_id: one for one in ask() if reader.sees(one)} for ask in (record.upstream, record.downstream))
         upstream, downstream = (list(found.values()) for found in ways)
-        schema = schema_changes(record)
+        peek = peek_of(record, reader)
     base = base_of(request)
     return page(
         request,
@@ -75,9 +44,7 @@ def artifact(request: Request, reader: ReaderDep, unique_id: UniqueId, file: str
         outputs=outputs,
         upstream=upstream,
         downstream=downstream,
-        schema=schema,
-        preview=preview_of(record),
-        downloadable=is_downloadable(record),
+        peek=peek,
         made=_made(base, record),
         here=f"{base}/artifacts/{unique_id}",
     )
