@@ -22,7 +22,18 @@ from airflow_kart.plugin.airflow_runs import KartRun, read_run
 from airflow_kart.plugin.page import base_of, page
 from airflow_kart.plugin.rows import TaskRow, row_of, with_holders
 from airflow_kart.plugin.run import crumbs_of
-from airflow_kart.plugin.words import Link, Words, bytes_text, cut, run_href, run_words, seconds_text, task_href, value_text
+from airflow_kart.plugin.words import (
+    Link,
+    Words,
+    bytes_text,
+    cut,
+    moment,
+    run_href,
+    run_words,
+    seconds_text,
+    task_href,
+    value_text,
+)
 from airflow_kart.settings import kart_option
 
 router = APIRouter()
@@ -68,7 +79,7 @@ class Artifact:
     facts: list[tuple[str, str]]
     columns: list[tuple[str, str]]
     values: list[Value]
-    compared: str
+    compared: Link | None
     provenance: list[tuple[str, str | Link]]
     packages: list[str]
     task_log: str
@@ -190,14 +201,16 @@ def _artifact(record: Record, run: KartRun, reader: Reader, base: str) -> Artifa
             ("Type", f"{cut(recorded.type)}{table}"),
             ("Format", cut(recorded.format)),
             ("Size", f"{bytes_text(recorded.bytes)} ({recorded.bytes:,} bytes)"),
-            ("SHA-256", cut(recorded.sha256)),
+            ("SHA-256", cut(recorded.sha256[:16])),
             ("State", cut(record.state)),
             ("Unique id", cut(record.unique_id)),
             ("Labels", cut(", ".join(f"{name}={text}" for name, text in recorded.labels.items()))),
         ],
         columns[:_MOST_SHOWN],
         list(_values(record, before, base)),
-        f"{run_words(before.run_id or '')}, {before.made_at[:16].replace('T', ' ')}" if before is not None else "",
+        Link(f"{cut(str(before), 120)}, made {moment(before.made_at)} UTC", f"{base}/artifacts/{before.unique_id}")
+        if before
+        else None,
         list(_provenance(content, source, ran)),
         [f"{cut(name)} {cut(str(one))}" for name, one in list(packages.items())[:_MOST_PACKAGES]],
         _json(content.get("task_log")),
@@ -255,7 +268,7 @@ def commit_link(commit: str) -> str | Link:
     """Return a commit, as a link where ``[kart] commit_url`` says where to."""
     pattern = kart_option("commit_url").strip()
     if not pattern.startswith("https://") or not _COMMIT.fullmatch(commit):
-        return cut(commit)
+        return cut(commit[:12])
     return Link(commit[:12], pattern.replace("{commit}", commit))
 
 

@@ -22,7 +22,7 @@ from airflow_kart.plugin.page import base_of, page
 from airflow_kart.plugin.rows import TaskRow, rows_of
 from airflow_kart.plugin.run import crumbs_of
 from airflow_kart.plugin.task import READS, found_row, records_of
-from airflow_kart.plugin.words import Link, cut, run_href, run_words, task_href, value_text
+from airflow_kart.plugin.words import Link, counted, cut, run_href, run_words, task_href, value_text
 
 router = APIRouter()
 
@@ -83,7 +83,7 @@ def of_run(request: Request, reader: ReaderDep, dag_id: str, run_id: str) -> HTM
         "why.html",
         title=title,
         crumbs=[*crumbs_of(base, dag_id), Link(run_words(run_id), run_href(base, dag_id, run_id))],
-        heading=_heading(roots, len(ran)),
+        heading=_heading(roots, f"{counted(len(ran), 'task')} ran" if len(ran) != 1 else f"{ran[0].name} ran"),
         roots=roots[:_MOST_ROOTS],
         more_roots=max(0, len(roots) - _MOST_ROOTS),
         followed=[(row, [number for number, one in enumerate(roots, 1) if row in one.ran]) for row, _ in answers.values()],
@@ -126,7 +126,9 @@ def of_task(  # noqa: PLR0917 - FastAPI fills these by name
             Link(run_words(run_id), run_href(base, dag_id, run_id)),
             Link(row.name, task_href(base, dag_id, run_id, task_id, row.map_index)),
         ],
-        heading=_heading(roots, 1) if why is not None else f"There is no artifact of {row.name} that could tell why it ran",
+        heading=_heading(roots, f"{row.name} ran")
+        if why is not None
+        else f"There is no artifact of {row.name} that could tell why it ran",
         roots=roots[:_MOST_ROOTS],
         more_roots=max(0, len(roots) - _MOST_ROOTS),
         followed=[],
@@ -168,20 +170,18 @@ def _words(cause: Cause) -> str:
 
 
 def _change(cause: Cause) -> tuple[str, str] | None:
-    if cause.kind not in _PARTS or (cause.before is None and cause.after is None):
-        return None
-    return value_text(cause.before), value_text(cause.after)
+    was, now = value_text(cause.before), value_text(cause.after)
+    told = was in cause.words and now in cause.words
+    return None if told or cause.kind not in _PARTS or (cause.before is None and cause.after is None) else (was, now)
 
 
-def _heading(roots: list[Root], ran: int) -> str:
+def _heading(roots: list[Root], ran: str) -> str:
     """Return the answer in a sentence."""
-    if not ran:
-        return "Nothing ran"
     if not roots:
-        return "Nobody recorded why"
+        return f"{ran}, and nobody recorded why" if not ran.startswith("0 ") else "Nothing ran"
     told = "; ".join(root.words if len(root.classes) > 1 else f"{root.classes[0]}: {root.words}" for root in roots[:2])
     more = len(roots) - 2
-    return f"{told}{f'; and {more:,} more' if more > 0 else ''}"
+    return f"{ran}: {told}{f'; and {more:,} more' if more > 0 else ''}"
 
 
 def _steps(causes: Iterable[Cause], base: str, depth: int = 0) -> Iterator[Step]:
