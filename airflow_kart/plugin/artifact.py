@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 
 from airflow_kart.audit.catalogue import one_look
 from airflow_kart.audit.record import Record
-from airflow_kart.exceptions import KartError
+from airflow_kart.exceptions import KartError, MissingArtifactError
 from airflow_kart.plugin.access import Reader, ReaderDep
 from airflow_kart.plugin.page import base_of, page
 from airflow_kart.plugin.peek import is_downloadable, peek_of
@@ -85,14 +85,14 @@ def _found(reader: Reader, unique_id: str, file: str) -> tuple[Record, list[Reco
     for workspace in reader.workspaces():
         try:
             found = [one for one in workspace.artifacts(unique_id) if one.unique_id == unique_id and reader.sees(one)]
+            found.sort(key=lambda one: one.uri)
+            for record in [one for one in found if one.row.name == file] or found[:1]:
+                reader.workspace_of(record.uri)  # a link on a disk may lead out of the workspace
+                return record, found
+        except MissingArtifactError:
+            continue
         except KartError as error:
             errors.append(error)
-            continue
-        if found:
-            found.sort(key=lambda one: one.uri)
-            record = next((one for one in found if one.row.name == file), found[0])
-            reader.workspace_of(record.uri)  # or 404: a link on a disk may lead out of the workspace
-            return record, found
     if errors:
         raise errors[0]
     raise HTTPException(404, f"No artifact that you may see has the unique id {unique_id}.")

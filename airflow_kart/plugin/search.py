@@ -15,8 +15,8 @@ from fastapi.responses import HTMLResponse
 from airflow_kart.audit.naming import fits, names_of
 from airflow_kart.audit.record import Record
 from airflow_kart.audit.row import short
-from airflow_kart.exceptions import KartError
-from airflow_kart.plugin.access import ReaderDep
+from airflow_kart.exceptions import KartError, StorageError
+from airflow_kart.plugin.access import ReaderDep, require_reachable
 from airflow_kart.plugin.page import page
 from airflow_kart.plugin.words import run_href, run_words
 
@@ -138,9 +138,14 @@ class Search:
 @router.get("/")
 def search(request: Request, reader: ReaderDep, q: str = "", number: int = 1) -> HTMLResponse:
     """Return the page of the search: the newest artifacts that fit."""
-    found, refused = Search(q[:_LONGEST]), []
+    found, refused, unseen = Search(q[:_LONGEST]), [], []
     workspaces = reader.workspaces()
     for workspace in workspaces:
+        try:
+            require_reachable(workspace)
+        except StorageError:  # a folder that no run has made yet, or that only workers see
+            unseen.append(workspace.directory)
+            continue
         try:
             found.take(record for record in workspace.artifacts() if reader.sees(record))
         except KartError as error:
@@ -160,6 +165,7 @@ def search(request: Request, reader: ReaderDep, q: str = "", number: int = 1) ->
         following=_href([found.text], number + 1) if number < pages else "",
         before=_href([found.text], number - 1) if number > 1 else "",
         refused=refused,
+        unseen=unseen,
         workspaces=len(workspaces),
         run_href=run_href,
         run_words=run_words,

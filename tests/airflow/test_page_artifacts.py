@@ -199,15 +199,17 @@ def test_what_changed_on_the_disk_is_not_served(pages, made, ground):
     assert reader.get("/kart/artifacts/..%2f..%2fetc").status_code in (404, 422)
 
 
-def test_a_workspace_that_does_not_answer_leaves_the_others_searchable(pages, made, ground, monkeypatch):
-    (ground / "own").rename(ground / "away")
-    (ground / "own").symlink_to(ground / "own")  # a circle
-    try:
-        text = text_of(pages.of("ann").get("/kart/").text)
-        assert "The API server cannot read" in text and str(ground / "own") in text and "could be read" in text
-        assert hits(pages.of("ann").get("/kart/").text)
-        page = pages.of("ann").get(f"/kart/artifacts/{made['FoundNumbers 2024-02-01'].unique_id}")
-        assert page.status_code == 502 and "Traceback" not in page.text
-    finally:
-        (ground / "own").unlink()
-        (ground / "away").rename(ground / "own")
+def test_a_workspace_that_does_not_answer_leaves_the_others_searchable(pages, made, ground, store_dag):
+    broken = Workspace("s3://no-such-bucket/flights", aws_conn_id="no_such_connection")
+    store_dag(KartDag("page_broken", FoundNumbers, schedule=None, workspace=broken, bind={"day": DAY}))
+    store_dag(KartDag("page_unseen", FoundNumbers, schedule=None, workspace=str(ground / "unseen"), bind={"day": DAY}))
+    reader = pages.of("ann")
+    page = reader.get("/kart/").text
+    assert "The API server cannot read s3://no-such-bucket/flights" in text_of(page) and "could be read" in text_of(page)
+    assert f"The API server does not see {ground / 'unseen'}." in text_of(page)
+    assert "no_such_connection" in page and "Traceback" not in page and len(hits(page)) >= 9
+    assert reader.get(f"/kart/artifacts/{made['FoundNumbers 2024-02-01'].unique_id}").status_code == 200
+    answer = reader.get(f"/kart/artifacts/{'0' * 32}")
+    assert answer.status_code == 502 and "no_such_connection" in answer.text and "Traceback" not in answer.text
+    text = text_of(pages.of("only-page_unseen").get("/kart/").text)
+    assert "There is no artifact yet" in text and "The API server does not see" in text
