@@ -38,6 +38,7 @@ def peek_of(record: Record, reader: Reader) -> Peek:
         for where, one in Catalogue(record.workspace).rows(row.cls)
         if (one.cls, where) == (row.cls, place) and one.made_at < row.made_at and _stem(one) == _stem(row)
     )
+    before = None
     try:
         before = max(filter(reader.sees, alike), key=lambda one: one.made_at, default=None)
         then, now = (one.sidecar.artifact.columns if one is not None else None for one in (before, record))

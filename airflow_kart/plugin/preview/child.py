@@ -19,7 +19,7 @@ import msgspec
 from airflow_kart.plugin.preview.content import Preview, Request, plain
 from airflow_kart.plugin.preview.reading import content_of
 
-MOST_BYTES = 8 << 20
+MOST_BYTES = 16 << 20
 """Bytes of an artifact that a preview reads at most."""
 MEMORY = 1 << 30
 BLOCK = 128 << 10

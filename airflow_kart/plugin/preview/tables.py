@@ -17,7 +17,7 @@ from airflow_kart.plugin.preview.content import Column, Preview, Request, plain
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_MOST_COLUMNS, _MOST_ROWS, _MOST_VALUES = 50, 20_000, 400_000
+_MOST_COLUMNS, _MOST_ROWS, _MOST_VALUES = 50, 10_000, 200_000
 _MOST_SHOWN = 1000
 """Cells that are shown."""
 _BARS, _TOP = 14, 3
@@ -171,7 +171,8 @@ def _values(column: pa.Array) -> list[object]:
         return list(column.to_pylist())
     try:
         texts = (column.dictionary if types.is_dictionary(kind) else column).cast(pa.large_string())
-        texts = compute.utf8_slice_codeunits(texts, 0, 201)  # one more, so that a cut text ends as such
+        cut: Any = compute.SliceOptions(0, 201)  # one more than is shown, so that a cut text ends as such
+        texts = compute.call_function("utf8_slice_codeunits", [texts], cut)
         return list((texts.take(column.indices) if types.is_dictionary(kind) else texts).to_pylist())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError):  # bytes, lists, structs
         return [value if value is None else plain(repr(value)) for value in column.slice(0, 20).to_pylist()]
