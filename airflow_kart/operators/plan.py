@@ -21,7 +21,8 @@ from airflow_kart.operators.several_hosts import several_hosts_advice
 from airflow_kart.operators.table import text_table
 from airflow_kart.operators.xcom import RESULTS_XCOM, packed, pulled_by, result_of
 from airflow_kart.parameters.label import label
-from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask, make_plan
+from airflow_kart.runtime.outcome import Outcome
+from airflow_kart.runtime.plan import Plan, PlannedTask, make_plan
 from airflow_kart.storage import keeps_files
 from airflow_kart.storage.workspace import Workspace
 
