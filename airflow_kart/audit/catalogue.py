@@ -26,8 +26,8 @@ from airflow_kart.artifacts.sidecar import SIDECAR_SUFFIX, sidecar_uri
 from airflow_kart.audit.row import Brief, Row, row_of
 from airflow_kart.exceptions import KartError, StorageError
 from airflow_kart.settings import kart_int
-from airflow_kart.storage import CATALOGUE, HIDDEN, KeepsFiles, Lookup, Snapshot, Store, join_uri
-from airflow_kart.storage.base import ListsInBulk
+from airflow_kart.storage import CATALOGUE, HIDDEN, KeepsFiles, Lookup, Store, join_uri
+from airflow_kart.storage.snapshot import listed
 from airflow_kart.storage.threads import Threads
 from airflow_kart.storage.workspace import Workspace
 
@@ -310,17 +310,13 @@ def _scanned(path: str, store: _Disk) -> tuple[dict[str, str], list[str]]:
 def _listed(store: Store, directory: str) -> Iterator[_Folder]:
     """Return the folders of a workspace that is not on a disk, from listings."""
     prefix = f"{directory.rstrip('/')}/"
-    names: dict[str, list[str]] = {}
-    for uri in store.list(prefix):
-        if uri.endswith(SIDECAR_SUFFIX):
-            folder, _, name = uri[len(prefix) : -len(SIDECAR_SUFFIX)].rpartition("/")
-            names.setdefault(folder, []).append(name)
-    for folder, inside in sorted(names.items()):
-        place = Place(directory, folder)
-        uris = {name: sidecar_uri(place.uri(name)) for name in inside}
-        lookup = Snapshot((store, uri) for uri in uris.values()).of(store) if isinstance(store, ListsInBulk) else store
-        stats = {name: lookup.stat(uri) for name, uri in uris.items()}
-        yield _Folder(place, {name: stat.version for name, stat in stats.items() if stat is not None}, lookup, 0, 0, [])
+    stats, lookup = listed(store, prefix, SIDECAR_SUFFIX)
+    versions: dict[str, dict[str, str]] = {}
+    for uri, stat in stats.items():
+        folder, _, name = uri[len(prefix) : -len(SIDECAR_SUFFIX)].rpartition("/")
+        versions.setdefault(folder, {})[name] = stat.version
+    for folder, inside in sorted(versions.items()):
+        yield _Folder(Place(directory, folder), inside, lookup, 0, 0, [])
 
 
 def _write(store: Store, place: Place, data: bytes) -> None:
