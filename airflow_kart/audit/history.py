@@ -159,10 +159,14 @@ class History:
         """Return rows in groups, those with the most equal values first: their texts tell, so that few rows are decoded."""
         texts = [encode({name: value})[1:-1] for name, value in values.items() if not isinstance(value, (Mapping, list))]
         searches = [re.compile(re.escape(text) + b"[,}]").search for text in texts]
+        counts = dict.fromkeys(numbers, 0)
+        for search in searches:
+            for number in numbers:
+                if search(self._lines.texts[number]):
+                    counts[number] += 1
         groups: dict[int, list[int]] = {}
-        for number in numbers:
-            line = self._lines.text(number)
-            groups.setdefault(sum(search(line) is not None for search in searches), []).append(number)
+        for number, count in counts.items():
+            groups.setdefault(count, []).append(number)
         yield from (groups[count] for count in sorted(groups, reverse=True))
 
     def _side(self, number: int | None) -> Side | None:
