@@ -109,13 +109,21 @@ class Artifacts:
         """Return the newest artifact that is whole.
 
         Args:
-            name: a class, or its name; by default all that fit.
+            name: a class, or its name; by default the one that was asked for, or all.
             parameters: values that the task must have.
 
         Raises:
             MissingArtifactError: there is none.
+            ConfigurationError: there are parameters, and no class was named.
         """
-        asked = self if name is None else self.of(name, **parameters)
+        if name is not None:
+            asked = self.of(name, **parameters)
+        elif not parameters:
+            asked = self
+        elif self.named is not None and self.named.cls:
+            asked = replace(self, named=replace(self.named, parameters={**self.named.parameters, **parameters}))
+        else:
+            raise ConfigurationError(f"latest() was given {', '.join(parameters)} and no class; name the class, too")
         few = asked.newest(_FEW)
         found = next((record for record in few if record.is_whole), None)
         if found is None and len(few) == _FEW:

@@ -136,10 +136,12 @@ def answer(directory: str) -> float:
         "from airflow_kart.audit.why import why_artifact\n"
         "began = time.perf_counter()\n"
         "with one_look():\n"
-        "    why_artifact(Workspace(sys.argv[1]).artifacts('Train').latest(day=300, depth=6))\n"
+        "    why_artifact(Workspace(sys.argv[1]).artifacts().latest('Train', day=300, depth=6))\n"
         "print(time.perf_counter() - began)"
     )
-    return float(subprocess.run([sys.executable, "-c", script, directory], capture_output=True, text=True, check=True).stdout)
+    return float(
+        subprocess.run([sys.executable, "-c", script, directory], capture_output=True, text=True, check=True).stdout
+    )
 
 
 def main() -> int:
