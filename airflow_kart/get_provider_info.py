@@ -63,7 +63,7 @@ def _static_info() -> dict[str, Any]:
         "operators": [{"integration-name": "Kart", "python-modules": operators}],
         "triggers": [{"integration-name": "Kart", "python-modules": triggers}],
         "cli": ["airflow_kart.cli.definition.get_kart_commands"],
-        "extra-links": ["airflow_kart.links.artifact.KartArtifactLink"],
+        "extra-links": ["airflow_kart.operators.link.KartArtifactLink"],
         "config": {
             "kart": {
                 "description": "Where kart tasks keep their artifacts and how they publish them.",
@@ -141,6 +141,13 @@ def _kart_options() -> dict[str, Any]:
             "string",
             default="",
             example="team_a",
+        ),
+        "commit_url": _option(
+            "The address of a commit on the web, with {commit} for its id, to which the pages in Airflow's UI link; https only. "
+            "Empty: no links.",
+            "string",
+            default="",
+            example="https://github.com/acme/flights/commit/{commit}",
         ),
         "lock": _option(
             "The kind of locks. With a lock, one run at a time makes an artifact, and others wait: file (in the "
