@@ -24,10 +24,10 @@ os.environ.update(
 )
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import pytest
-from harness.airflow_home import with_database
+import pytest  # noqa: E402 - Airflow reads the environment when it is imported
+from harness.airflow_home import with_database  # noqa: E402
 
-from airflow_kart import IntParameter, KartDag, TaskOnKart, build
+from airflow_kart import IntParameter, KartDag, TaskOnKart, build  # noqa: E402
 
 TASKS = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
 
@@ -83,7 +83,9 @@ def main() -> None:
                 answer = client.get(f"{address}{more}")
                 seconds.append(time.perf_counter() - started)
             first, usual = seconds[0], statistics.median(seconds)
-            print(f"{answer.status_code} {more or 'run':30} first {first:.3f} s, then {usual:.3f} s, {len(answer.content):,} bytes")
+            print(
+                f"{answer.status_code} {more or 'run':30} first {first:.3f} s, then {usual:.3f} s, {len(answer.content):,} bytes"
+            )
         before = resident()
         for _ in range(200):
             client.get(address)
