@@ -63,7 +63,7 @@ def _static_info() -> dict[str, Any]:
         "operators": [{"integration-name": "Kart", "python-modules": operators}],
         "triggers": [{"integration-name": "Kart", "python-modules": triggers}],
         "cli": ["airflow_kart.cli.definition.get_kart_commands"],
-        "extra-links": ["airflow_kart.links.artifact.KartArtifactLink"],
+        "extra-links": ["airflow_kart.operators.link.KartArtifactLink"],
         "config": {
             "kart": {
                 "description": "Where kart tasks keep their artifacts and how they publish them.",

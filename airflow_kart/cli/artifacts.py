@@ -13,9 +13,9 @@ from airflow_kart.audit.catalogue import one_look
 from airflow_kart.audit.lineage import Lineage, Required
 from airflow_kart.audit.record import Record
 from airflow_kart.audit.savings import sums
-from airflow_kart.cli.output import MACHINES, progress, show, show_document, size_text
+from airflow_kart.cli.output import MACHINES, progress, show, show_document
 from airflow_kart.exceptions import KartError
-from airflow_kart.runtime.tally import in_words
+from airflow_kart.runtime.tally import in_words, size_text
 from airflow_kart.storage.workspace import Workspace
 
 _HEAD = 5

@@ -10,8 +10,9 @@ from typing import Any
 
 from airflow_kart.audit.garbage import Conditions, Garbage
 from airflow_kart.cli.graphs import graphs_of_class, graphs_of_dag, is_class
-from airflow_kart.cli.output import progress, show, size_text
+from airflow_kart.cli.output import progress, show
 from airflow_kart.cli.pipelines import shown
+from airflow_kart.runtime.tally import size_text
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.graph import Graph
 

@@ -83,16 +83,6 @@ def progress(words: str) -> Callable[..., None]:
     return tell
 
 
-def size_text(count: int) -> str:
-    """Return a number of bytes with a unit: ``1.5 MB``."""
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if size < 1000 or unit == "TB":
-            break
-        size /= 1000
-    return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
-
-
 def _text(value: Any, output: str) -> str:
     if value is None or value == "":
         return "-" if output == "plain" else ""

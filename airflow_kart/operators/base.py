@@ -15,7 +15,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.log import mask_secret  # compat has it from 1.21 on, which needs Python 3.11
 from jinja2.nativetypes import NativeEnvironment
 
-from airflow_kart.operators.workspace_field import WorkspaceField, given_workspace, in_namespace, workspace_from
+from airflow_kart.operators.workspace_field import WorkspaceField, given_workspace, in_namespace
 from airflow_kart.storage.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class KartBaseOperator(BaseOperator):
 
     def run_workspace(self) -> Workspace:
         """Return the workspace of a run, to be entered. Airflow has rendered its templates by then."""
-        return workspace_from(self.workspace)
+        return Workspace.from_written(self.workspace)
 
 
 @functools.cache

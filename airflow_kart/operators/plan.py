@@ -10,17 +10,19 @@ from airflow.providers.common.compat.sdk import XCom
 
 from airflow_kart.artifacts.state import NO_ARTIFACT
 from airflow_kart.exceptions import KartError
+from airflow_kart.identity.names import logical_class_name
 from airflow_kart.locks import locks_for, remove_forgotten
 from airflow_kart.operators.assets import announce, has_assets, made_by_operator, with_alias
 from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint, RunGraph
 from airflow_kart.operators.bulk_skip import skip_in_bulk
 from airflow_kart.operators.metrics import count_outcomes
-from airflow_kart.operators.run_context import CHANGED_CODE_XCOM, PLAN_XCOM, RunContext
+from airflow_kart.operators.run_context import RunContext
 from airflow_kart.operators.several_hosts import several_hosts_advice
 from airflow_kart.operators.table import text_table
-from airflow_kart.operators.xcom import RESULTS_XCOM, packed, pulled_by, result_of
+from airflow_kart.operators.xcom import pulled_by, result_of
 from airflow_kart.parameters.label import label
+from airflow_kart.runtime.packed import CHANGED_CODE_XCOM, PLAN_XCOM, RESULTS_XCOM, packed
 from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask, make_plan
 from airflow_kart.storage import keeps_files
 from airflow_kart.storage.workspace import Workspace
@@ -37,9 +39,10 @@ logger = logging.getLogger(__name__)
 class KartPlanOperator(KartBaseOperator):
     """Asks the roots first, looks upstream only of tasks that will run, and skips all others at once, without a process each.
 
-    The plan is in its log, and under the XCom key ``plan`` by task id: outcome, reason, of a cached task also the seconds that
-    making the artifact took, and of at most 1,000 tasks the uris. :mod:`airflow_kart.operators.xcom` says how a long plan is
-    written.
+    The plan is in its log, and under the XCom key ``plan`` by task id: outcome, reason, class, label; of a cached task also bytes,
+    the seconds that making the artifact took, the run that made it, and whether its code has changed since; of a task without an
+    artifact what makes its id differ; of at most 1,000 tasks the uris. :mod:`airflow_kart.runtime.packed` says how a long plan
+    is written.
 
     A task that a task outside the graph names in an ``xcom_pull`` has its XCom in a warm run too: the plan pushes that of a
     cached one. If the DAG has other tasks, the plan's XCom ``results`` holds the results of all tasks skipped as cached.
@@ -159,12 +162,21 @@ class KartPlanOperator(KartBaseOperator):
         counts: Mapping[str, int],
     ) -> None:
         rows: dict[str, dict[str, Any]] = {}
+        causes = _causes(planned, plan, run_context)
         for task_id, found in planned.items():
             task = run_context.run.tasks.get(task_id)
             row = rows[task_id] = {"outcome": found.outcome.value, "reason": found.reason}
             row["label"] = label(task) if task is not None else ""
+            row["class"] = logical_class_name(type(self.blueprint.nodes[task_id].task))
             if found.outcome is Outcome.CACHED:
                 row["seconds"] = round(found.seconds, 3)
+                row["bytes"] = sum(one.bytes or 0 for one in found.artifacts)
+            if found.made_by is not None:
+                row["made_by"] = list(found.made_by)
+            if found.since.changed:
+                row["older_code"] = True
+            if task_id in causes:
+                row["why"] = causes[task_id]
             if found.forced:
                 row["forced"] = True
             if found.named:
@@ -172,12 +184,12 @@ class KartPlanOperator(KartBaseOperator):
             if len(planned) <= _MOST_WITH_URIS:
                 targets = plan.graph.nodes[task.unique_id].targets if task is not None else ()
                 row["uris"] = [one.uri for one in found.artifacts or targets]
+                row["unique_id"] = task.unique_id if task is not None else ""
         context["ti"].xcom_push(key=PLAN_XCOM, value=packed(rows))
-        causes = _causes(planned, plan, run_context)
         table = text_table(
             ("task", "plan", "values", "why"),
             [
-                (task_id, row["outcome"], row["label"], ": ".join(filter(None, (row["reason"], causes.get(task_id)))))
+                (task_id, row["outcome"], row["label"], ": ".join(filter(None, (row["reason"], row.get("why")))))
                 for task_id, row in rows.items()
             ],
         )

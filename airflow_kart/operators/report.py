@@ -12,19 +12,17 @@ from airflow_kart.identity.names import logical_class_name
 from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.operators.metrics import count_outcomes
-from airflow_kart.operators.run_context import CHANGED_CODE_XCOM, RunContext
+from airflow_kart.operators.run_context import RunContext
 from airflow_kart.operators.table import text_table
 from airflow_kart.operators.upstream_skips import skip_summary
-from airflow_kart.operators.xcom import packed
 from airflow_kart.runtime.ledger import enter
+from airflow_kart.runtime.packed import CHANGED_CODE_XCOM, REPORT_XCOM, packed
 from airflow_kart.runtime.plan import REUSED, Outcome, PlannedTask
 from airflow_kart.runtime.tally import Tally
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.completeness import Completeness, is_complete, look_at
 from airflow_kart.tasks.graph import Node
 from airflow_kart.tasks.model import kind_of
-
-REPORT_XCOM = "report"
 
 
 class KartReportOperator(KartBaseOperator):
@@ -136,7 +134,10 @@ class KartReportOperator(KartBaseOperator):
         why = {task_id: task.reason for task_id, task in found.items()}
         times = {"seconds_run": round(ran, 3), "seconds_saved": round(saved, 3)}
         changed = context["ti"].xcom_pull(task_ids=self.blueprint.plan_task_id, key=CHANGED_CODE_XCOM) or []
-        told = {"changed_code": changed} if changed else {}
+        told: dict[str, Any] = {"changed_code": changed} if changed else {}
+        made = {one: task for one, task in found.items() if task.outcome in (Outcome.RAN, Outcome.REUSED)}
+        told["seconds"] = {one: round(task.seconds, 3) for one, task in made.items()}
+        told["bytes"] = {one: sum(artifact.bytes or 0 for artifact in task.artifacts) for one, task in made.items()}
         context["ti"].xcom_push(key=REPORT_XCOM, value=packed({**by_outcome, **times, "why": why, **told}))
         counts = {outcome: len(task_ids) for outcome, task_ids in by_outcome.items()}
         table = text_table(

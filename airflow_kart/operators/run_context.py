@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from airflow_kart.exceptions import BindingError
 from airflow_kart.operators.blueprint import Blueprint, RunGraph
-from airflow_kart.operators.xcom import unpacked
 from airflow_kart.parameters.label import label
+from airflow_kart.runtime.packed import PLAN_XCOM, unpacked
 from airflow_kart.runtime.plan import Outcome
 from airflow_kart.runtime.selection import AND_DOWNSTREAM, unmatched
 from airflow_kart.settings import kart_choice
@@ -23,12 +23,6 @@ from airflow_kart.tasks.completeness import Completeness, look_at
 from airflow_kart.tasks.graph import Node
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.outputs import targets_of
-
-PLAN_XCOM = "plan"
-"""The plan's XCom with a row for each task id."""
-
-CHANGED_CODE_XCOM = "changed_code"
-"""The plan's XCom with a line for each class of reused artifacts that were made from other code, or code from elsewhere."""
 
 RERUN_PARAM = "kart_rerun"
 """The Airflow param that names tasks to run again."""

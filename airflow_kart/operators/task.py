@@ -11,11 +11,11 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTas
 
 from airflow_kart.artifacts.staged import sidecar_version
 from airflow_kart.exceptions import KartError, MissingInputError
-from airflow_kart.links.artifact import KartArtifactLink
 from airflow_kart.locks import Taken
 from airflow_kart.operators.assets import announce, has_assets, made_by_operator, with_alias
 from airflow_kart.operators.base import KartBaseOperator
 from airflow_kart.operators.blueprint import Blueprint, check_single
+from airflow_kart.operators.link import KartArtifactLink
 from airflow_kart.operators.metrics import count, count_outcomes
 from airflow_kart.operators.run_context import RunContext, outside_consumers
 from airflow_kart.operators.settlement import Settlement

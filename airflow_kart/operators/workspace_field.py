@@ -79,24 +79,6 @@ def in_namespace(field: WorkspaceField | None, namespace: object) -> WorkspaceFi
     return {**(field or {"directory": ""}), "namespace": valid_namespace(namespace, "namespace")}
 
 
-def workspace_from(field: WorkspaceField | None) -> Workspace:
-    """Return a run's workspace: the given one, its templates rendered, or else the configured one.
-
-    A relative path is taken from ``AIRFLOW_HOME``: the current directory of a worker is accidental.
-    """
-    if field is None:
-        return Workspace.current()
-    fields = dict(field)
-    directory, others = str(fields.pop("directory")), fields.pop("read_from", None)
-    reuse = fields.pop("reuse_equal_inputs", None)
-    return Workspace(
-        below_airflow_home(directory) if directory else Workspace.current().directory,
-        read_from=None if others is None else tuple(below_airflow_home(other) for other in others),
-        reuse_equal_inputs=None if reuse is None else reuse == "True",
-        **{name: str(value) for name, value in fields.items()},
-    )
-
-
 def workspace_to_compile_in(field: WorkspaceField | None) -> Workspace:
     """Return a workspace for the targets of sample tasks. Compiling looks nothing up there."""
     directory = None if field is None else str(field["directory"])

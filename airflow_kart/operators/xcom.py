@@ -1,14 +1,8 @@
-"""XComs of kart operators: results of tasks, and values that grow with the number of tasks.
-
-Airflow keeps XComs in its database. Ten thousand rows that differ little take a tenth of their JSON.
-"""
+"""XComs of kart operators: results of tasks, and the tasks that others pull them from."""
 
 from __future__ import annotations
 
-import base64
-import bz2
 import inspect
-import json
 import re
 import socket
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -16,28 +10,14 @@ from types import CodeType
 from typing import Any
 
 from airflow_kart.artifacts.sidecar import sidecar_uri
+from airflow_kart.runtime.packed import RESULTS_XCOM, unpacked
 from airflow_kart.runtime.plan import PlannedTask
 from airflow_kart.runtime.runner import RunResult
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task
 
-RESULTS_XCOM = "results"
-"""The XCom of the plan, or of an operator upstream, with the results of tasks that had no process, by task id."""
-
-_LONGEST = 65_536  # characters that anybody would read
 _PULL = "xcom_pull"
 _QUOTED = re.compile(r"""['"]([^'"]+)['"]""")
-
-
-def packed(value: Any) -> Any:
-    """Return JSON for an XCom; JSON of more than 64 KiB as its text, compressed with bz2, in base64."""
-    text = json.dumps(value, separators=(",", ":"))
-    return value if len(text) <= _LONGEST else base64.b64encode(bz2.compress(text.encode())).decode()
-
-
-def unpacked(value: Any) -> Any:
-    """Return the JSON of an XCom that :func:`packed` made."""
-    return json.loads(bz2.decompress(base64.b64decode(value))) if isinstance(value, str) else value
 
 
 def result_of(task: Task, found: PlannedTask | RunResult, made_upstream: int = 0) -> dict[str, Any]:

@@ -86,3 +86,13 @@ def in_words(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{minutes} min {rest} s" if not hours else f"{hours:,} h {minutes} min"
+
+
+def size_text(count: int) -> str:
+    """Return a number of bytes with a unit: ``1.5 MB``."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 1000 or unit == "TB":
+            break
+        size /= 1000
+    return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"

@@ -88,6 +88,24 @@ class Workspace:
         return given
 
     @classmethod
+    def from_written(cls, written: Mapping[str, str | list[str]] | None) -> Workspace:
+        """Return the workspace of fields as of :meth:`as_written`, rendered; of none, or without a directory, the current one.
+
+        A relative path is taken from ``AIRFLOW_HOME``: the current directory of a worker is accidental.
+        """
+        if written is None:
+            return cls.current()
+        given = dict(written)
+        directory, others = str(given.pop("directory")), given.pop("read_from", None)
+        reuse = given.pop("reuse_equal_inputs", None)
+        return cls(
+            settings.below_airflow_home(directory) if directory else cls.current().directory,
+            read_from=None if others is None else tuple(settings.below_airflow_home(other) for other in others),
+            reuse_equal_inputs=None if reuse is None else reuse == "True",
+            **{name: str(value) for name, value in given.items()},
+        )
+
+    @classmethod
     def surrounding(cls) -> Workspace | None:
         """Return the workspace of the ``with`` block around the caller, ``None`` outside of all blocks."""
         return _WORKSPACES.current

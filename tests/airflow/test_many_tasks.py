@@ -14,7 +14,7 @@ from harness.stand_ins import Ti, context
 
 from airflow_kart import DateParameter, IntParameter, KartDag, Target, TaskOnKart, build
 from airflow_kart.operators import report
-from airflow_kart.operators.xcom import packed, unpacked
+from airflow_kart.runtime.packed import packed, unpacked
 
 DAY = dt.date(2024, 5, 6)
 LAYERS, WIDTH = 4, 30

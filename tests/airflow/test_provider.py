@@ -81,8 +81,8 @@ def test_the_extra_link_is_registered_and_leads_to_the_task(run_dag):
     from airflow_kart import KartDag
 
     run = run_dag(KartDag("provider_link", Raw(day=dt.date(2024, 1, 1)), schedule=None))
-    assert "airflow_kart.links.artifact.KartArtifactLink" in ProvidersManager().extra_links_class_names
+    assert "airflow_kart.operators.link.KartArtifactLink" in ProvidersManager().extra_links_class_names
     link = run.xcom("raw", "_link_KartArtifactLink")
     assert link.startswith("/dags/provider_link/runs/")
-    assert link.endswith("/tasks/raw/xcom")
+    assert link.endswith("/tasks/raw/plugin/kart_task")
     assert run.xcom("raw")["artifacts"][0]["sidecar"].endswith(".pkl.kart.json")

@@ -26,7 +26,8 @@ from airflow_kart import (
 )
 from airflow_kart.exceptions import BindingError, ParameterError
 from airflow_kart.locks import Holder, Taken, locks_for
-from airflow_kart.operators.xcom import kart_result, pulled_by, unpacked
+from airflow_kart.operators.xcom import kart_result, pulled_by
+from airflow_kart.runtime.packed import unpacked
 
 DAY = dt.date(2024, 5, 6)
 STABLE = ("task", "unique_id", "seconds", "artifacts")
@@ -191,7 +192,8 @@ def test_names_in_pulls_are_found_and_other_words_are_not():
 
 def test_the_results_of_many_tasks_are_one_xcom():
     from airflow_kart.artifacts.state import Artifact
-    from airflow_kart.operators.xcom import packed, result_of
+    from airflow_kart.operators.xcom import result_of
+    from airflow_kart.runtime.packed import packed
     from airflow_kart.runtime.plan import Outcome, PlannedTask
 
     results = {}

@@ -17,7 +17,7 @@ from harness.airflow_server import AirflowServer
 from harness.postgres import postgres
 from side_by_side import Budget, print_table, temporary_directory, verdict
 
-from airflow_kart.operators.xcom import unpacked
+from airflow_kart.runtime.packed import unpacked
 
 LEVEL, WIDE = 66, 1000
 SETTLED_AT_MOST = 5.0

@@ -1,4 +1,7 @@
-"""The link from a task instance's page to its artifact's uri and sidecar."""
+"""The link from a task instance's page to its artifact: to the tab *Kart*.
+
+Airflow's database holds the address of this class. A link knows neither task nor artifact.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class KartArtifactLink(BaseOperatorLink):
-    """Leads to the task instance's XComs: the uris of artifact and sidecar, the outcome, and the reason."""
+    """Leads to the task instance's page of Kart: the outcome, the reason, the artifact."""
 
     @property
     def name(self) -> str:
@@ -25,4 +28,5 @@ class KartArtifactLink(BaseOperatorLink):
         """Return the link, relative to the UI's own address."""
         path = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
         dag_id, run_id, task_id = (quote(part, safe="") for part in (ti_key.dag_id, ti_key.run_id, ti_key.task_id))
-        return f"{path}/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/xcom"
+        mapped = f"/mapped/{ti_key.map_index}" if ti_key.map_index >= 0 else ""
+        return f"{path}/dags/{dag_id}/runs/{run_id}/tasks/{task_id}{mapped}/plugin/kart_task"

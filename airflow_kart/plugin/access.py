@@ -1,0 +1,117 @@
+"""Who may see what: Airflow's auth manager decides by DAG, and a page reads only below the workspaces of those DAGs."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, cast
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
+from fastapi import Depends, HTTPException
+
+from airflow_kart.audit.record import Record
+from airflow_kart.exceptions import KartError
+from airflow_kart.plugin.structure import rendered_workspaces, structures
+from airflow_kart.storage import keeps_files
+from airflow_kart.storage.workspace import Workspace
+
+
+class Reader:
+    """The user who asks for a page.
+
+    Args:
+        user: as Airflow's auth manager knows the user.
+    """
+
+    def __init__(self, user: Any) -> None:
+        self.user = user
+        self._may: dict[tuple[str, DagAccessEntity | None, str], bool] = {}
+
+    def may(self, dag_id: str, entity: DagAccessEntity | None = None, method: str = "GET") -> bool:
+        """Whether the user may read a DAG, or a part of one, or do more by another method."""
+        key = (dag_id, entity, method)
+        if key not in self._may:
+            try:
+                requires_access_dag(cast(Any, method), entity, dag_id)(cast(Any, None), self.user)
+                self._may[key] = True
+            except HTTPException:
+                self._may[key] = False
+        return self._may[key]
+
+    def sees(self, record: Record) -> bool:
+        """Whether the user may see an artifact: nobody's, or one of a DAG that the user may read."""
+        return record.dag_id is None or self.may(record.dag_id)
+
+    def dag_ids(self) -> set[str]:
+        """Return the DAGs that the user may read."""
+        found: set[str] = get_auth_manager().get_authorized_dag_ids(user=self.user, method="GET")
+        return found
+
+    def workspaces(self, dag_ids: Iterable[str] | None = None) -> list[Workspace]:
+        """Return the workspaces of some DAGs that the user may read, by default of all; each directory once."""
+        asked = self.dag_ids() if dag_ids is None else [one for one in dag_ids if self.may(one)]
+        found: dict[str, Workspace] = {}
+        for workspace in _workspaces(asked):
+            found.setdefault(workspace.directory.rstrip("/"), workspace)
+        return list(found.values())
+
+    def workspace_of(self, uri: str, dag_ids: Iterable[str] | None = None) -> Workspace:
+        """Return the workspace that a uri is in: the one way by which a page comes to read anything.
+
+        Args:
+            uri: of an artifact; nothing about it is trusted.
+            dag_ids: DAGs whose workspaces count; by default all that the user may read.
+
+        Raises:
+            HTTPException: the uri is in none of these workspaces (404).
+        """
+        for workspace in self.workspaces(dag_ids):
+            if any(_within(uri, directory, workspace) for directory in (workspace.directory, *workspace.others)):
+                return workspace
+        raise HTTPException(404, "This address is in no workspace of a DAG that you may read.")
+
+
+def reader(user: GetUserDep) -> Reader:
+    """Return the user who asks. Anonymous requests end here, with 401."""
+    return Reader(user)
+
+
+ReaderDep = Annotated[Reader, Depends(reader)]
+
+
+def reads_dag(*entities: DagAccessEntity) -> list[Any]:
+    """Return the dependencies of a route with a ``dag_id``: the user may read the DAG, and these parts of the DAG."""
+    return [Depends(requires_access_dag("GET", entity)) for entity in (None, *entities)]
+
+
+def _workspaces(dag_ids: Iterable[str]) -> Iterator[Workspace]:
+    for dag_id, structure in structures(dag_ids).items():
+        fields = [node.workspace for node in structure.nodes.values() if node.is_kart]
+        fields += rendered_workspaces(dag_id) if any(node.has_template for node in structure.nodes.values()) else []
+        for field in {repr(field): field for field in fields}.values():
+            try:
+                if "{{" not in repr(field) and "{%" not in repr(field):
+                    yield Workspace.from_written(field)
+            except (
+                KartError,
+                KeyError,
+                TypeError,
+                ValueError,
+            ):  # none is configured, or somebody wrote something else there
+                continue
+
+
+def _within(uri: str, directory: str, workspace: Workspace) -> bool:
+    """Whether a uri is below a directory, by its text and, on a disk, also by where its links lead."""
+    if "\x00" in uri or posixpath.normpath(uri.partition("://")[2] or uri) != (uri.partition("://")[2] or uri):
+        return False
+    if not uri.startswith(f"{directory.rstrip('/')}/"):
+        return False
+    store = workspace.store_of(directory)
+    if not keeps_files(store):
+        return True
+    root, path = (str(os.path.realpath(cast(Any, store).path(one))) for one in (directory, uri))
+    return path.startswith(f"{root.rstrip(os.sep)}{os.sep}")
