@@ -12,17 +12,27 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, product
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from airflow_kart.plugin.layout import Edge, Point, Positions, layers, way
+from airflow_kart.plugin.words import OUTCOMES, clean, cut, seconds_text
+from airflow_kart.runtime.selection import snake_case
 
-WORST_FIRST = ("failed", "waiting", "running", "ran", "planned", "stale", "cached", "not_needed")
-"""Outcomes in the order in which somebody may have to do something; ``stale`` is cached and of older code."""
+if TYPE_CHECKING:  # Airflow's models take a second to import
+    from airflow_kart.plugin.airflow_runs import KartRun
+    from airflow_kart.plugin.rows import TaskRow
+
+OLDER = "older"
+"""The outcome of a reused task whose artifact older code made."""
 MOST = 60
 """How many boxes a drawing has at most."""
 
-_WORDS = {"stale": "of older code", "not_needed": "not needed", "planned": "to run"}
+_SHOWN = {**dict(list(OUTCOMES.items())[:5]), OLDER: ("stale", "of older code"), **OUTCOMES}
 _KINDS = ("", "late", "hot")
 _DEEPEST, _TALLEST, _WIDEST = 6, 24, 3  # layers beside each other, boxes of such a layer, boxes of a layer downwards
+_MOST_PAIRS = 10_000  # of two mapped tasks
 _FEWEST = 3  # tasks of a class that become one box in a small graph
 _MARKED, _MARKED_IN_ALL = 32, 200  # tasks with a mark each: of a class, and of a graph
 _EDGE, _ROUND, _LINE, _HIGH, _MARK, _ROOM = 12, 10, 16, 56, 15, 940
@@ -38,7 +48,7 @@ class Node:
     cls: str
     """The logical name of the class."""
     outcome: str
-    """One of :data:`WORST_FIRST`."""
+    """A key of :data:`~airflow_kart.plugin.words.OUTCOMES`, or :data:`OLDER`."""
     which: Mapping[str, str] = field(default_factory=dict)
     """The parameters that tell the task from others of its class."""
     href: str = ""
@@ -46,9 +56,14 @@ class Node:
     """More about the outcome, such as the seconds."""
 
     @property
+    def icon(self) -> str:
+        """The icon of the outcome."""
+        return _SHOWN[self.outcome][0]
+
+    @property
     def title(self) -> str:
         """The task in a few words."""
-        return fitting(f"{range_of([self]) or self.id}: {word(self.outcome)}", 1000)
+        return cut(f"{range_of([self]) or self.id}: {_SHOWN[self.outcome][1]}")
 
 
 @dataclass
@@ -71,23 +86,27 @@ class Box:
     marks: Sequence[Sequence[Node]] = ()
     """The tasks of a box with a mark for each, in rows."""
     bar: Sequence[tuple[str, float, float]] = ()
-    """Outcomes with beginning and width of their shares, for other boxes of several tasks."""
+    """Icons of outcomes with beginning and width of their shares, for other boxes of several tasks."""
 
     @property
     def counts(self) -> dict[str, int]:
         """The number of tasks by outcome, the outcome that matters most first."""
         found = Counter(node.outcome for node in self.nodes)
-        return {outcome: found[outcome] for outcome in WORST_FIRST if found[outcome]}
+        return {outcome: found[outcome] for outcome in _SHOWN if found[outcome]}
+
+    @property
+    def icon(self) -> str:
+        """The icon of the outcome that matters most."""
+        return _SHOWN[next(iter(self.counts))][0]
 
     def write(self, width: int, downwards: bool, is_marked: bool) -> None:
         """Fit texts and marks into a width, and find the height."""
         room, count, counts, which = width - 2 * _ROUND, len(self.nodes), self.counts, range_of(self.nodes)
-        said = ", ".join(f"{each:,} {word(outcome)}".replace(" ", "\xa0") for outcome, each in counts.items())
+        said = ", ".join(f"{each:,} {_SHOWN[outcome][1]}".replace(" ", "\xa0") for outcome, each in counts.items())
         if count == 1:
-            said = " · ".join(filter(None, (word(self.nodes[0].outcome), self.nodes[0].detail)))
-        self.title = fitting(
-            f"{self.name}{f', {count:,} tasks' if count > 1 else ''}{which and ', '}{which}: ", 2000
-        ) + fitting(said.replace("\xa0", " "), 2000)
+            said = " · ".join(filter(None, (_SHOWN[self.nodes[0].outcome][1], self.nodes[0].detail)))
+        tasks = f", {count:,} tasks" if count > 1 else ""
+        self.title = cut(f"{self.name}{tasks}{which and ', '}{which}", 400) + cut(f": {said}".replace("\xa0", " "), 400)
         if is_marked and 1 < count <= _MARKED and self.classes == 1:
             row = room // _MARK
             self.marks = [self.nodes[at : at + row] for at in range(0, count, row)]
@@ -107,6 +126,7 @@ class Drawing:
 
     width: int
     height: int
+    tasks: int
     downwards: bool
     gathered: bool
     """Whether boxes hold several classes."""
@@ -158,29 +178,46 @@ def drawing(
     wide = max([box.x + box.width for box in boxes] + [reach] * downwards, default=0)
     high = max([box.y + box.height for box in boxes] + [reach] * (not downwards), default=0)
     in_order = sorted(boxes, key=lambda box: (box.y, box.x) if downwards else (box.x, box.y))
-    return Drawing(wide + _EDGE, high + _EDGE, downwards, gathered, in_order, pen.wires, pen.tips)
+    return Drawing(wide + _EDGE, high + _EDGE, len(tasks), downwards, gathered, in_order, pen.wires, pen.tips)
 
 
-def word(outcome: str) -> str:
-    """Return the word of an outcome."""
-    return _WORDS.get(outcome, outcome)
+def graph_of(run: KartRun, rows: Sequence[TaskRow], here: str, each: bool) -> Drawing:
+    """Draw the tasks of a run.
+
+    Args:
+        run: the run.
+        rows: its tasks.
+        here: the address of the run's page.
+        each: as for :func:`drawing`.
+    """
+    by_task: dict[str, list[str]] = {}
+    for row in rows:
+        by_task.setdefault(row.task_id, []).append(row.name)
+    edges: list[tuple[str, str]] = []
+    for task_id, names in by_task.items():
+        for others in (by_task.get(reader, []) for reader in run.structure.downstream(task_id)):
+            edges += (
+                zip(names, others, strict=True) if len(names) == len(others) else islice(product(names, others), _MOST_PAIRS)
+            )
+    return drawing(
+        map(_node, rows), edges, lambda cls: f"{here}?q={quote(snake_case(cls.rpartition('.')[2]))}#h-tasks", each
+    )
+
+
+def _node(row: TaskRow) -> Node:
+    which = dict(part.partition("=")[::2] for part in row.label.split(", ") if part)
+    detail = seconds_text(row.took if row.took is not None else row.saved)
+    return Node(row.name, row.task_class or row.task_id, OLDER if row.older_code else row.outcome, which, row.href, detail)
 
 
 def fitting(text: str, width: float, size: float = 11.5) -> str:
-    """Return a text that takes no more than a width in usual fonts, cut where too long; a server measures no text.
-
-    Args:
-        text: anything; characters that would move or hide others are replaced.
-        width: in pixels.
-        size: of the font.
-    """
-    taken, shown = 0.0, ""
-    for char in text:
+    """Return a text that takes no more pixels than a width in usual fonts, cut where too long; a server measures no text."""
+    taken, shown = 0.0, clean(text[:500])
+    for number, char in enumerate(shown):
         wide = unicodedata.east_asian_width(char) in "WF"
         taken += size * (1 if wide else 0.32 if char in _NARROW else 0.56 if char.islower() or char.isdigit() else 0.7)
         if taken > width:
-            return shown[:-1].rstrip() + "…"
-        shown += "\ufffd" if unicodedata.category(char)[0] == "C" else char
+            return shown[: max(number - 1, 0)].rstrip() + "…"
     return shown
 
 
@@ -241,7 +278,7 @@ def _lines(boxes: Sequence[Box], pairs: Iterable[tuple[str, str]]) -> dict[Edge,
     found: dict[Edge, int] = {}
     for one, other in pairs:
         (start, before), (end, after) = place[one], place[other]
-        kind = 2 if before == after == "ran" else 1 if after in ("waiting", "running", "planned") else 0
+        kind = 2 if before == after == "ran" else 1 if after in ("waiting", "running", "run") else 0
         found[start, end] = max(kind, found.get((start, end), 0))
     return found
 
@@ -308,6 +345,6 @@ def _bar(counts: Mapping[str, int], room: int) -> list[tuple[str, float, float]]
     free = room - (least + gap) * len(counts) + gap
     for outcome, count in counts.items():
         width = least + free * count / sum(counts.values())
-        shares.append((outcome, round(at, 1), round(width, 1)))
+        shares.append((_SHOWN[outcome][0], round(at, 1), round(width, 1)))
         at += width + gap
     return shares

@@ -16,6 +16,7 @@ from fastapi.responses import HTMLResponse
 from airflow_kart.exceptions import KartError
 from airflow_kart.plugin.access import ReaderDep, reads_dag
 from airflow_kart.plugin.airflow_runs import KartRun, plan_of, read_run, runs_beside
+from airflow_kart.plugin.graph import graph_of
 from airflow_kart.plugin.page import base_of, page
 from airflow_kart.plugin.rows import TaskRow, rows_of, summary_of, sums_of, with_holders
 from airflow_kart.plugin.words import OUTCOMES, Link, change_words, run_href, run_words
@@ -109,6 +110,8 @@ def of_run(  # noqa: PLR0917 - FastAPI fills these by name
         failed=[row for row in rows if row.outcome == "failed"],
         waiting=[row for row in rows if row.outcome == "waiting"],
         older=[row for row in rows if row.older_code],
+        asked=request.query_params,
+        drawn=graph_of(run, rows, run_href(base, dag_id, run_id), "each" in request.query_params),
         shown=Shown.of_rows(rows, outcome if outcome in (*OUTCOMES, STALE) else "", q[:200], number),
         here=run_href(base, dag_id, run_id),
         live=_SECONDS if run.live else None,
