@@ -190,15 +190,15 @@ def graph_of(run: KartRun, rows: Sequence[TaskRow], here: str, each: bool) -> Dr
         here: the address of the run's page.
         each: as for :func:`drawing`.
     """
-    by_task: dict[str, list[str]] = {}
+    names: dict[str, list[str]] = {}
     for row in rows:
-        by_task.setdefault(row.task_id, []).append(row.name)
-    edges: list[tuple[str, str]] = []
-    for task_id, names in by_task.items():
-        for others in (by_task.get(reader, []) for reader in run.structure.downstream(task_id)):
-            edges += (
-                zip(names, others, strict=True) if len(names) == len(others) else islice(product(names, others), _MOST_PAIRS)
-            )
+        names.setdefault(row.task_id, []).append(row.name)
+    edges = (
+        pair
+        for task_id in names
+        for reader in run.structure.downstream(task_id)
+        for pair in islice(product(names[task_id], names.get(reader, ())), _MOST_PAIRS)
+    )
     return drawing(
         map(_node, rows), edges, lambda cls: f"{here}?q={quote(snake_case(cls.rpartition('.')[2]))}#h-tasks", each
     )
@@ -215,7 +215,7 @@ def fitting(text: str, width: float, size: float = 11.5) -> str:
     taken, shown = 0.0, clean(text[:500])
     for number, char in enumerate(shown):
         wide = unicodedata.east_asian_width(char) in "WF"
-        taken += size * (1 if wide else 0.32 if char in _NARROW else 0.56 if char.islower() or char.isdigit() else 0.7)
+        taken += size * (1 if wide else 0.38 if char in _NARROW else 0.62 if char.islower() or char.isdigit() else 0.72)
         if taken > width:
             return shown[: max(number - 1, 0)].rstrip() + "…"
     return shown
@@ -232,11 +232,12 @@ def range_of(nodes: Collection[Node]) -> str:
         some = sorted(found, key=natural)
         if parts and len(nodes) > 1:
             parts.append(name)
-        elif len(some) > 3 and all(map(_DATE.fullmatch, some)):
-            cut = 5 if some[0][:4] == some[-1][:4] else 0
-            parts.append(f"{name} {some[0][cut:]} … {some[-1][cut:]}")
-        else:
-            parts.append(f"{name}={', '.join(some) if len(some) <= 3 else f'{some[0]} … {some[-1]}'}")
+            continue
+        is_dates = len(some) > 1 and all(map(_DATE.fullmatch, some))
+        start = 5 if is_dates and some[0][:4] == some[-1][:4] else 0
+        ends = [one[start:] for one in some]
+        shown = ", ".join(ends) if len(some) <= (2 if is_dates else 3) else f"{ends[0]} … {ends[-1]}"
+        parts.append(f"{name}{' ' if is_dates else '='}{shown}")
     return ", ".join(parts)
 
 
