@@ -142,6 +142,13 @@ def _kart_options() -> dict[str, Any]:
             default="",
             example="team_a",
         ),
+        "commit_url": _option(
+            "The address of a commit on the web, with {commit} for its id, to which the pages in Airflow's UI link; https only. "
+            "Empty: no links.",
+            "string",
+            default="",
+            example="https://github.com/acme/flights/commit/{commit}",
+        ),
         "lock": _option(
             "The kind of locks. With a lock, one run at a time makes an artifact, and others wait: file (in the "
             "workspace's directory, freed when the holder's process ends), lease (objects in the workspace, renewed "

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar
+from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, sidecar_uri
 from airflow_kart.artifacts.target import Target
 from airflow_kart.audit.catalogue import Catalogue, Place
 from airflow_kart.audit.removal import take_away
-from airflow_kart.audit.row import Row, words_of
+from airflow_kart.audit.row import Row, row_of, words_of
 from airflow_kart.exceptions import IdentityError, MissingArtifactError
 from airflow_kart.identity.lookup import LOOKED_UP, find_class_named
 from airflow_kart.locks import locks_for
@@ -26,6 +26,24 @@ class Record:
     workspace: Workspace
     place: Place
     row: Row
+
+    @classmethod
+    def at(cls, workspace: Workspace, uri: str, most: int) -> Record | None:
+        """Return the record of a uri in a workspace, its sidecar read alone; ``None`` where there is none.
+
+        Args:
+            workspace: the workspace.
+            uri: the artifact, in the workspace's directory or in one that it reads besides.
+            most: bytes; a longer sidecar counts as none.
+
+        Raises:
+            StorageError: the store refused.
+        """
+        directory = next(one for one in (workspace.directory, *workspace.others) if uri.startswith(f"{one.rstrip('/')}/"))
+        store, (folder, _, name) = workspace.store_of(uri), uri[len(directory.rstrip("/")) + 1 :].rpartition("/")
+        stat = store.stat(sidecar_uri(uri))
+        found = store.read(sidecar_uri(uri)) if stat is not None and stat.size <= most else None
+        return None if found is None else cls(workspace, Place(directory, folder), row_of(sidecar_uri(uri), name, found))
 
     @property
     def uri(self) -> str:

@@ -13,8 +13,8 @@ from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_da
 from fastapi import Depends, HTTPException
 
 from airflow_kart.audit.record import Record
-from airflow_kart.exceptions import KartError
-from airflow_kart.plugin.structure import rendered_workspaces, structures
+from airflow_kart.exceptions import KartError, MissingArtifactError, StorageError
+from airflow_kart.plugin.structure import rendered_workspaces, structures, workspace_from
 from airflow_kart.storage import keeps_files
 from airflow_kart.storage.workspace import Workspace
 
@@ -29,6 +29,7 @@ class Reader:
     def __init__(self, user: Any) -> None:
         self.user = user
         self._may: dict[tuple[str, DagAccessEntity | None, str], bool] = {}
+        self._workspaces: dict[frozenset[str], list[Workspace]] = {}
 
     def may(self, dag_id: str, entity: DagAccessEntity | None = None, method: str = "GET") -> bool:
         """Whether the user may read a DAG, or a part of one, or do more by another method."""
@@ -52,11 +53,13 @@ class Reader:
 
     def workspaces(self, dag_ids: Iterable[str] | None = None) -> list[Workspace]:
         """Return the workspaces of some DAGs that the user may read, by default of all; each directory once."""
-        asked = self.dag_ids() if dag_ids is None else [one for one in dag_ids if self.may(one)]
-        found: dict[str, Workspace] = {}
-        for workspace in _workspaces(asked):
-            found.setdefault(workspace.directory.rstrip("/"), workspace)
-        return list(found.values())
+        asked = frozenset(self.dag_ids() if dag_ids is None else (one for one in dag_ids if self.may(one)))
+        if asked not in self._workspaces:
+            found: dict[str, Workspace] = {}
+            for workspace in _workspaces(asked):
+                found.setdefault(workspace.directory.rstrip("/"), workspace)
+            self._workspaces[asked] = list(found.values())
+        return self._workspaces[asked]
 
     def workspace_of(self, uri: str, dag_ids: Iterable[str] | None = None) -> Workspace:
         """Return the workspace that a uri is in: the one way by which a page comes to read anything.
@@ -66,12 +69,30 @@ class Reader:
             dag_ids: DAGs whose workspaces count; by default all that the user may read.
 
         Raises:
-            HTTPException: the uri is in none of these workspaces (404).
+            MissingArtifactError: the uri is in none of these workspaces.
         """
         for workspace in self.workspaces(dag_ids):
             if any(_within(uri, directory, workspace) for directory in (workspace.directory, *workspace.others)):
                 return workspace
-        raise HTTPException(404, "This address is in no workspace of a DAG that you may read.")
+        raise MissingArtifactError(
+            "This address is in no workspace of a DAG that you may read. Of a workspace that a template names, Airflow remembers "
+            "what the template became in the runs of late"
+        )
+
+
+def require_reachable(workspace: Workspace) -> None:
+    """Require that the API server sees the directory of a workspace on a disk.
+
+    Raises:
+        StorageError: the directory is not there.
+    """
+    store = workspace.store
+    if keeps_files(store) and not os.path.isdir(cast(Any, store).path(workspace.directory)):
+        raise StorageError(
+            f"the API server does not see the directory {workspace.directory}; a volume that workers and API server share, or a "
+            "bucket, helps",
+            uri=workspace.directory,
+        )
 
 
 def reader(user: GetUserDep) -> Reader:
@@ -94,7 +115,7 @@ def _workspaces(dag_ids: Iterable[str]) -> Iterator[Workspace]:
         for field in {repr(field): field for field in fields}.values():
             try:
                 if "{{" not in repr(field) and "{%" not in repr(field):
-                    yield Workspace.from_written(field)
+                    yield workspace_from(field)
             except (
                 KartError,
                 KeyError,

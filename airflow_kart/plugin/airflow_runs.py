@@ -15,7 +15,7 @@ from airflow.utils.session import create_session
 from fastapi import HTTPException
 from sqlalchemy import select
 
-from airflow_kart.plugin.structure import Structure, rendered_workspaces, structures
+from airflow_kart.plugin.structure import Structure, rendered_workspaces, structures, workspace_from
 from airflow_kart.runtime.packed import CHANGED_CODE_XCOM, PLAN_XCOM, REPORT_XCOM, RESULTS_XCOM, unpacked
 from airflow_kart.storage.workspace import Workspace
 
@@ -81,8 +81,8 @@ class KartRun:
         nodes = [node for node in self.structure.nodes.values() if node.is_kart]
         if any(node.has_template for node in nodes):
             rendered = rendered_workspaces(self.dag_id, self.run_id)
-            return Workspace.from_written(rendered[0]) if rendered else None
-        return Workspace.from_written(nodes[0].workspace) if nodes else None
+            return workspace_from(rendered[0]) if rendered else None
+        return workspace_from(nodes[0].workspace) if nodes else None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from airflow_kart.plugin.airflow_runs import KartRun, plan_of, read_run, runs_be
 from airflow_kart.plugin.graph import graph_of
 from airflow_kart.plugin.page import base_of, page
 from airflow_kart.plugin.rows import TaskRow, rows_of, summary_of, sums_of, with_holders
-from airflow_kart.plugin.words import OUTCOMES, Link, change_words, run_href, run_words
+from airflow_kart.plugin.words import OUTCOMES, Link, change_words, clean, run_href, run_words
 
 router = APIRouter()
 
@@ -112,7 +112,7 @@ def of_run(  # noqa: PLR0917 - FastAPI fills these by name
         older=[row for row in rows if row.older_code],
         asked=request.query_params,
         drawn=graph_of(run, rows, run_href(base, dag_id, run_id), "each" in request.query_params),
-        shown=Shown.of_rows(rows, outcome if outcome in (*OUTCOMES, STALE) else "", q[:200], number),
+        shown=Shown.of_rows(rows, outcome if outcome in (*OUTCOMES, STALE) else "", clean(q[:200]), number),
         here=run_href(base, dag_id, run_id),
         live=_SECONDS if run.live else None,
     )

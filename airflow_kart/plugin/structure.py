@@ -12,6 +12,9 @@ from airflow.models.serialized_dag import SerializedDagModel
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
+from airflow_kart.settings import workspace_directory
+from airflow_kart.storage.workspace import Workspace
+
 _LINK = "_link_KartArtifactLink"
 _MOST_KEPT = 512
 _MOST_RENDERED = 100
@@ -135,6 +138,16 @@ def structures(dag_ids: Iterable[str], version_ids: Iterable[Any] = ()) -> dict[
                     _KEPT.pop(next(iter(_KEPT)), None)
                 _KEPT[dag_hash] = Structure.of((found.data if found is not None else None) or {})
         return {dag_id: _KEPT[dag_hash] for dag_id, (_, dag_hash) in newest.items() if dag_hash in _KEPT}
+
+
+def workspace_from(field: Any) -> Workspace:
+    """Return the workspace of a rendered field; of none the configured one, whatever other requests do meanwhile.
+
+    Raises:
+        ConfigurationError: no workspace is configured, or the field is none.
+    """
+    written = dict(field) if isinstance(field, Mapping) else {}
+    return Workspace.from_written({**written, "directory": written.get("directory") or workspace_directory()})
 
 
 def rendered_workspaces(dag_id: str, run_id: str | None = None) -> list[Any]:

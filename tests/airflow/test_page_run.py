@@ -1,15 +1,21 @@
-"""The page of a DAG run."""
+"""The pages of DAG runs and task instances: what they say, of runs that are real."""
 
 from __future__ import annotations
 
 import datetime as dt
+from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 from harness.pages import Pages, text_of
 
-from airflow_kart import DateParameter, IntParameter, KartDag, TaskOnKart
+from airflow_kart import DateParameter, IntParameter, KartDag, StrParameter, TaskOnKart, Workspace
+from airflow_kart.locks import Holder, locks_for
+from airflow_kart.parameters.base import ParameterVisibility
 
 DAY = "{{ (dag_run.logical_date or dag_run.run_after) | ds }}"
+EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>\u202e{{ 7*7 }}"
+SECRET = "a secret of the model"
 
 
 class PageRaw(TaskOnKart[int]):
@@ -22,7 +28,7 @@ class PageRaw(TaskOnKart[int]):
 class PageFeatures(TaskOnKart[int]):
     day: dt.date = DateParameter()
 
-    def requires(self) -> PageRaw:
+    def requires(self) -> Any:
         return PageRaw(day=self.day)
 
     def run(self) -> None:
@@ -32,12 +38,29 @@ class PageFeatures(TaskOnKart[int]):
 class PageModel(TaskOnKart[int]):
     day: dt.date = DateParameter()
     depth: int = IntParameter(default=3)
+    token: str = StrParameter(default=SECRET, visibility=ParameterVisibility.PRIVATE, significant=False)
 
-    def requires(self) -> PageFeatures:
+    def requires(self) -> Any:
         return PageFeatures(day=self.day)
 
     def run(self) -> None:
+        if self.depth == 13:
+            raise RuntimeError("unlucky")
+        self.task_log["rows"] = 5
         self.dump(self.depth)
+
+
+class PageEvil(TaskOnKart[Any]):
+    text: str = StrParameter()
+
+    def run(self) -> None:
+        import pandas as pd
+
+        self.task_log[EVIL] = EVIL
+        self.dump(pd.DataFrame({EVIL: [EVIL]}))
+
+    def output(self) -> Any:
+        return self.make_target("evil.parquet")
 
 
 @pytest.fixture(scope="module")
@@ -46,24 +69,231 @@ def pages():
         yield Pages(patch)
 
 
-def model_dag(dag_id="page_run"):
-    return KartDag(dag_id, PageModel, schedule=None, bind={"day": DAY})
+def at(*moment: int) -> dt.datetime:
+    return dt.datetime(*moment, tzinfo=dt.timezone.utc)
 
 
-def href(run, *more):
+def model_dag(dag_id: str, **more: Any) -> KartDag:
+    return KartDag(dag_id, PageModel, schedule=None, bind={"day": DAY}, **more)
+
+
+def href(run: Any, *more: str) -> str:
     return f"/kart/dags/{run.dag_run.dag_id}/runs/{run.dag_run.run_id}{''.join(more)}"
 
 
-def test_a_cold_and_a_warm_run(pages, run_dag):
-    dag = model_dag()
-    cold = run_dag(dag, logical_date=dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc))
+def test_three_runs_answer_what_ran_what_was_reused_and_why(pages, run_dag, workspace):
+    dag = model_dag("page_run")
+    first = run_dag(dag, logical_date=at(2024, 1, 1))
+    second = run_dag(dag, logical_date=at(2024, 1, 2))
+    third = run_dag(dag, logical_date=at(2024, 1, 2, 6))
     reader = pages.of("ann")
-    text = text_of(reader.get(href(cold)).text)
-    assert "3 ran; " in text and "page_model day=2024-01-01 ran" in text
-    warm = run_dag(dag, logical_date=dt.datetime(2024, 1, 1, 6, tzinfo=dt.timezone.utc))
-    text = text_of(reader.get(href(warm)).text)
-    assert "1 cached, 2 not needed; " in text
+
+    def read(*address: Any) -> str:
+        answer = reader.get(href(*address))
+        assert answer.status_code == 200, answer.text
+        assert SECRET not in answer.text
+        return text_of(answer.text)
+
+    text = read(first)
+    assert "3 ran; " in text and "page_model day=2024-01-01 ran there is no earlier artifact" in text
+    text = read(second)
+    assert "day 2024-01-01 → 2024-01-02 all other values are the same" in text
+    assert "page_raw day=2024-01-02 ran day: 2024-01-01 → 2024-01-02" in text
+    page = reader.get(href(third)).text
+    text = text_of(page)
+    assert "1 cached, 2 not needed; 0 s computed, " in text
     assert "only page_features reads it, and that is not needed" in text
-    assert "cached made 20" in text
-    text = text_of(reader.get(href(warm, "/compare")).text)
-    assert "3 tasks differ, 0 are the same" in text
+    assert href(second).replace("+", "%2B") in page, "the run that made the artifact is a link"
+    assert "page_raw" not in read(third, "?outcome=cached").partition("Task Which one")[2]
+    assert "1 of 3 tasks" in read(third, "?q=page_raw")
+    assert "No task fits" in read(third, "?q=nothing-like-that")
+    text = read(third, f"/compare?other={first.dag_run.run_id}".replace("+", "%2B"))
+    assert "3 tasks differ, 0 are the same" in text and "day 2024-01-01 → 2024-01-02" in text
+
+    text = read(second, "/tasks/page_model")
+    assert "day: 2024-01-01 → 2024-01-02 No artifact was there for these values. The whole chain of causes" in text
+    assert "depth 3 same" in text and "token not in the id private" in text
+    assert '"rows": 5' in text
+    assert "this one" in text and "day = 2024-01-01" in text.replace("day=2024", "day = 2024")
+    text = read(third, "/tasks/page_model?map_index={MAP_INDEX}")
+    assert "Cached: not run, since its artifact was there" in text
+    assert "made it on 20" in text and "as page_model, in" in text
+    assert "Not needed: nothing that reads it runs only page_features reads it" in read(third, "/tasks/page_raw")
+    text = read(second, "/tasks/page_model/why")
+    assert "page_model ran: day: 2024-01-01 → 2024-01-02" in text
+    assert "in PageModel, PageFeatures, PageRaw" in text
+    text = read(second, "/why")
+    assert "3 tasks ran: day: 2024-01-01 → 2024-01-02" in text and "because of 1" in text
+    assert "plan plans the run" in text_of(reader.get(href(second, "/tasks/plan")).text)
+
+    workspace.rename(workspace.with_name("elsewhere"))
+    assert "The workspace cannot be read from the API server." in read(third, "/tasks/page_model")
+    assert "1 cached, 2 not needed" in read(third), "the page of a run reads no workspace"
+
+
+def test_a_failed_task_is_named_first_and_so_is_what_waits_for_it(pages, run_dag):
+    dag = KartDag("page_failed", PageModel(day=dt.date(2024, 1, 1), depth=13), schedule=None)
+    run = run_dag(dag)
+    reader = pages.of("ann")
+    text = text_of(reader.get(href(run)).text)
+    assert "1 failed, 2 ran; " in text
+    assert "1 task failed, or could not run: page_model its run failed at try 1; the log says why" in text
+    page = reader.get(href(run, "/tasks/page_model")).text
+    assert "Failed after" in text_of(page)
+    assert f'href="/dags/page_failed/runs/{run.dag_run.run_id.replace("+", "%2B")}/tasks/page_model" data-airflow' in page
+
+
+def test_a_run_that_goes_on_says_what_runs_and_whom_a_task_waits_for(pages, run_dag, workspace):
+    run = run_dag(model_dag("page_live"), logical_date=at(2024, 1, 1))
+    unique_id = PageModel(day=dt.date(2024, 1, 1)).unique_id
+    _set_back(run, page_features="running", page_model="deferred")
+    holder = Holder(
+        "PageModel(...)", {"dag_id": "page_live", "run_id": "scheduled__2024-01-05T00:00:00+00:00", "task_id": "m"}
+    )
+    lease: Any = locks_for(Workspace(str(workspace))).acquire(unique_id, holder)
+    try:
+        answer = pages.of("ann").get(href(run))
+        other = pages.of("only-other")
+    finally:
+        lease.release()
+    text = text_of(answer.text)
+    assert "1 waiting, 1 running, 1 ran; " in text
+    assert "page_model waits for page_live, run of 2024-01-05 , on" in text
+    assert 'data-live="5"' in answer.text and '<noscript><meta http-equiv="refresh"' in answer.text
+    assert other.get(href(run)).status_code == 403
+    task = pages.of("ann").get(href(run, "/tasks/page_features"))
+    assert "Runs now" in text_of(task.text) and 'data-live="5"' in task.text
+
+
+def _set_back(run: Any, **states: str) -> None:
+    """Put a finished run back to where it was when some tasks were under way, as Airflow's database had it."""
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import delete, update
+
+    own = (run.dag_run.dag_id, run.dag_run.run_id)
+    with create_session() as session:
+        session.execute(update(DagRun).where(DagRun.dag_id == own[0], DagRun.run_id == own[1]).values(state="running"))
+        session.execute(
+            delete(XComModel).where(XComModel.dag_id == own[0], XComModel.run_id == own[1], XComModel.key == "report")
+        )
+        for task_id, state in states.items():
+            of_task = (TaskInstance.dag_id == own[0], TaskInstance.run_id == own[1], TaskInstance.task_id == task_id)
+            session.execute(update(TaskInstance).where(*of_task).values(state=state, end_date=None))
+
+
+def test_nobody_gets_a_page_without_a_token_or_the_permission_for_the_dag(pages, run_dag, workspace):
+    shared = {"workspace": str(workspace)}
+    first = run_dag(model_dag("page_mine", **shared), logical_date=at(2024, 1, 1))
+    reused = run_dag(model_dag("page_theirs", **shared), logical_date=at(2024, 1, 1))
+    addresses = [href(first, more) for more in ("", "/why", "/compare", "/tasks/page_model", "/tasks/page_model/why")]
+    for address in addresses:
+        assert pages.of(None).get(address).status_code == 401
+        assert pages.of("only-page_theirs").get(address).status_code == 403
+        assert pages.of("bo", role="").get(address).status_code in (401, 403)
+    assert "Sign in to Airflow" in pages.of(None).get(addresses[0]).text
+    for path in ("/kart/docs", "/kart/openapi.json", "/kart/redoc", "/kart/static/../app.py", "/kart/static/%2e%2e/app.py"):
+        assert pages.of("ann").get(path).status_code == 404
+    mine, theirs = pages.of("only-page_mine"), pages.of("only-page_theirs")
+    assert mine.get(addresses[0]).status_code == 200
+    page = theirs.get(href(reused, "/tasks/page_model")).text
+    assert "or belongs to a DAG that you may not read" in page and "Parameters" not in page
+    assert "Parameters" in pages.of("ann").get(href(reused, "/tasks/page_model")).text
+    assert pages.of("ann").get("/kart/dags/page_mine/runs/no-such-run").status_code == 404
+
+
+class Marks(HTMLParser):
+    """Collects what could run a script."""
+
+    KNOWN = frozenset(
+        [
+            "html",
+            "head",
+            "meta",
+            "title",
+            "link",
+            "script",
+            "noscript",
+            "body",
+            "svg",
+            "symbol",
+            "circle",
+            "path",
+            "rect",
+            "pattern",
+            "use",
+            "a",
+            "main",
+            "nav",
+            "bdi",
+            "span",
+            "div",
+            "h1",
+            "h2",
+            "p",
+            "b",
+            "s",
+            "strong",
+            "code",
+            "section",
+            "form",
+            "label",
+            "input",
+            "table",
+            "colgroup",
+            "col",
+            "thead",
+            "tr",
+            "th",
+            "tbody",
+            "td",
+            "dl",
+            "dt",
+            "dd",
+            "ul",
+            "ol",
+            "li",
+            "details",
+            "summary",
+            "pre",
+            "wbr",
+            "button",
+            "select",
+            "option",
+        ]
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bad: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag not in self.KNOWN or any(name.startswith("on") or name == "style" for name in given):
+            self.bad.append(f"{tag} {given}")
+        if tag == "script" and not (given.get("src") or "").startswith("/kart/static/"):
+            self.bad.append(f"script {given}")
+        if "href" in given and not (given["href"] or "").startswith(("/", "#", "?")):
+            self.bad.append(f"{tag} {given}")
+
+
+def test_everything_of_an_artifact_is_text(pages, run_dag):
+    dag = KartDag("page_evil", PageEvil, schedule=None, bind={"text": "{{ dag_run.conf['text'] }}"})
+    first = run_dag(dag, run_conf={"text": EVIL})
+    second = run_dag(dag, run_conf={"text": EVIL + "2"})
+    third = run_dag(dag, run_conf={"text": EVIL + "2"})
+    reader = pages.of("ann")
+    for run in (first, second, third):
+        for more in ("", "/why", "/compare", "/tasks/page_evil", "/tasks/page_evil/why", f"?q={EVIL}", "?outcome=<b>"):
+            answer = reader.get(href(run, more.replace("{", "%7B")))
+            assert answer.status_code == 200, (more, answer.text)
+            marks = Marks()
+            marks.feed(answer.text)
+            assert not marks.bad
+            assert "\u202e" not in answer.text.replace("&#8238;", "")
+            assert "default-src 'none'" in answer.headers["content-security-policy"]
+            assert answer.headers["cache-control"] == "no-store"
+    text = text_of(reader.get(href(second, "/tasks/page_evil")).text)
+    assert "<script>alert(1)</script>" in text and "{{ 7*7 }}" in text

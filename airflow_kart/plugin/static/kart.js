@@ -25,6 +25,21 @@ if (frame) {
   if (crumbs && shown && place(frame.location.pathname).startsWith(`${shown}/plugin/`)) crumbs.hidden = true;
 }
 
+// Airflow's own pages do not fit into the frame, and the frame may not lead its parent elsewhere: a link of the parent may.
+if (frame) {
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("a[data-airflow]");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const own = frame.document.createElement("a");
+    own.href = link.href;
+    if (link.origin !== location.origin) own.rel = "noreferrer";
+    frame.document.body.append(own);
+    own.click();
+    own.remove();
+  });
+}
+
 function addCopy(root) {
   for (const text of root.querySelectorAll("[data-copy]")) {
     const button = document.createElement("button");
