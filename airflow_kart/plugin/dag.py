@@ -19,6 +19,7 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy import select
 
 from airflow_kart.audit.record import Record
+from airflow_kart.exceptions import KartError
 from airflow_kart.plugin.access import ReaderDep, reads_dag
 from airflow_kart.plugin.airflow_runs import plan_of
 from airflow_kart.plugin.layout import layers
@@ -132,15 +133,18 @@ def of_dag(request: Request, reader: ReaderDep, dag_id: str, until: str = "") ->
     """Return the page of a DAG."""
     base, runs = base_of(request), _runs(dag_id, base_of(request))
     lines = {cls: _line(base, cls) for cls in _classes(dag_id, list(runs))}
-    workspaces = reader.workspaces([dag_id])
+    workspaces, trouble = reader.workspaces([dag_id]), ""
     for workspace in workspaces:
-        for entry in entries(workspace, min((run.after for run in runs.values()), default="9999")):
-            if entry.dag_id == dag_id and entry.run_id in runs:
-                runs[str(entry.run_id)].add(entry)
-        for record in workspace.artifacts():
-            if (record.task_class in lines or record.dag_id == dag_id) and reader.sees(record):
-                line = lines.setdefault(record.task_class, _line(base, record.task_class))
-                line.days.setdefault(_day_of(record, dag_id, runs), []).append(record)
+        try:
+            for entry in entries(workspace, min((run.after for run in runs.values()), default="9999")):
+                if entry.dag_id == dag_id and entry.run_id in runs:
+                    runs[str(entry.run_id)].add(entry)
+            for record in workspace.artifacts():
+                if (record.task_class in lines or record.dag_id == dag_id) and reader.sees(record):
+                    line = lines.setdefault(record.task_class, _line(base, record.task_class))
+                    line.days.setdefault(_day_of(record, dag_id, runs), []).append(record)
+        except (KartError, OSError) as error:
+            trouble = str(error)
     told, found = [run for run in runs.values() if run.counts], [line for line in lines.values() if line.days]
     days = sorted({day for line in found for day in (*line.days, *line.missing) if day})
     shown = [day for day in days if not until or day <= until][-_MOST_DAYS:]
@@ -151,13 +155,14 @@ def of_dag(request: Request, reader: ReaderDep, dag_id: str, until: str = "") ->
         title=dag_id,
         crumbs=[],
         summary=_summary(found, shown, told),
+        trouble=trouble,
         latest=latest,
         lines=found,
         days=[(day, dt.date.fromisoformat(day[:10]).strftime("%b"), f"{day[8:10]}{day[10:]}") for day in shown],
         cells=[[line.cell(day, latest) for day in shown] for line in found],
         earlier=max((day for day in days if day < shown[0]), default="") if shown else "",
         later=bool(shown) and shown[-1] != days[-1],
-        plot=_plot(told[::-1]),
+        plot=plot_of(told[::-1]),
         runs=told,
         workspaces=[workspace.directory for workspace in workspaces],
         search=f"{base}/?{urlencode({'q': f'dag:{dag_id}'})}",
@@ -210,7 +215,7 @@ def _summary(lines: Sequence[Line], shown: Sequence[str], told: Collection[Run])
     return f"{counted(sum(len(line.records) for line in lines), 'artifact')}; {saved}"
 
 
-def _plot(runs: Sequence[Run]) -> dict[str, list[tuple[float, float, str]]] | None:
+def plot_of(runs: Sequence[Run]) -> dict[str, list[tuple[float, float, str]]] | None:
     """Return points of a plot that is 1 wide and 1 high, with words: of seconds added up over runs, and of lines across."""
     computed, whole = (
         list(accumulate(sums)) for sums in ([run.computed for run in runs], [run.computed + run.saved for run in runs])
