@@ -23,7 +23,8 @@ from airflow_kart.ambient import Ambient
 from airflow_kart.artifacts.checks import Checks
 from airflow_kart.artifacts.checksum import ChecksumStream
 from airflow_kart.artifacts.generated import guarded, own_errors
-from airflow_kart.artifacts.sidecar import ArtifactRecord, Sidecar, environment, sidecar_uri
+from airflow_kart.artifacts.sidecar import ArtifactRecord, Sidecar, sidecar_uri
+from airflow_kart.artifacts.sidecar.environment import environment
 from airflow_kart.artifacts.staged import Occupant, StagedOutput, Unmoved, sidecar_versions
 from airflow_kart.exceptions import (
     ConfigurationError,

@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from airflow_kart.artifacts.target import Target
-from airflow_kart.audit.catalogue import Catalogue, Place
+from airflow_kart.audit.catalogue import Catalogue, Place, decoded, decoded_briefly
 from airflow_kart.audit.naming import Named, names_of
 from airflow_kart.audit.record import Record
 from airflow_kart.audit.row import UNREADABLE, Brief
 from airflow_kart.exceptions import ConfigurationError, MissingArtifactError
-from airflow_kart.runtime.selection import unmatched
+from airflow_kart.identity.spelling import unmatched
 from airflow_kart.storage.workspace import Workspace
 
 Moment = dt.datetime | dt.date | dt.timedelta
@@ -61,28 +60,31 @@ class Artifacts:
 
     def __iter__(self) -> Iterator[Record]:
         """Iterate over the records, folder after folder."""
-        fits = self._condition()
-        for place, row in Catalogue(self.workspace, tell=self.tell).rows(*self._mentions()):
-            if fits(place, row):
-                yield Record(self.workspace, place, row)
+        for place, line, _ in self._found():
+            yield Record(self.workspace, place, decoded(line))
 
     def briefs(self) -> Iterator[Brief]:
-        """Iterate over what sums need; conditions on parameters need whole rows."""
-        fits, catalogue = self._condition(), Catalogue(self.workspace, tell=self.tell)
-        whole = self.named is not None and bool(self.named.parameters)
-        ask: Callable[..., Iterator[tuple[Place, Brief]]] = catalogue.rows if whole else catalogue.briefs
-        return (row for place, row in ask(*self._mentions()) if fits(place, row))
+        """Iterate over what sums need."""
+        return (row for _, _, row in self._found())
 
-    def _mentions(self) -> list[str]:
-        return [text for text in (*(self.named.mentions if self.named else ()), self.dag_id, self.run_id) if text]
+    def _found(self) -> Iterator[tuple[Place, bytes, Brief]]:
+        """Iterate over the lines that fit, each with what of its row the conditions need."""
+        decode: Callable[[bytes], Brief] = decoded if self.named is not None and self.named.parameters else decoded_briefly
+        mentions = [text for text in (*(self.named.mentions if self.named else ()), self.dag_id, self.run_id) if text]
+        fits = self._condition()
+        for place, line in Catalogue(self.workspace, tell=self.tell).lines(*mentions):
+            row = decode(line)
+            if row.state != UNREADABLE and fits(place, row):
+                yield place, line, row
 
     def _condition(self) -> Callable[[Place, Brief], bool]:
         named, since, until = self.named, moment_text(self.since), moment_text(self.until)
+        if all(each is None for each in (named, since, until, self.dag_id, self.run_id, self.outcome)):
+            return lambda _, __: True
 
         def fits(place: Place, row: Brief) -> bool:
             return (
-                row.state != UNREADABLE
-                and (named is None or named.matches(place, row))
+                (named is None or named.matches(place, row))
                 and (since is None or row.made_at >= since)
                 and (until is None or row.made_at < until)
                 and self.dag_id in (None, row.dag_id)
@@ -100,19 +102,28 @@ class Artifacts:
         """Return the records, the newest first; by default all, which takes memory."""
         if most is None:
             return sorted(self, key=_moment, reverse=True)
-        return heapq.nlargest(most, self, key=_moment)
+        found = heapq.nlargest(most, self._found(), key=lambda each: (each[2].made_at, each[0], each[2].name))
+        return [Record(self.workspace, place, decoded(line)) for place, line, _ in found]
 
     def latest(self, name: str | type | None = None, /, **parameters: Any) -> Record:
         """Return the newest artifact that is whole.
 
         Args:
-            name: a class, or its name; by default all that fit.
+            name: a class, or its name; by default the one that was asked for, or all.
             parameters: values that the task must have.
 
         Raises:
             MissingArtifactError: there is none.
+            ConfigurationError: there are parameters, and no class was named.
         """
-        asked = self if name is None else self.of(name, **parameters)
+        if name is not None:
+            asked = self.of(name, **parameters)
+        elif not parameters:
+            asked = self
+        elif self.named is not None and self.named.cls:
+            asked = replace(self, named=replace(self.named, parameters={**self.named.parameters, **parameters}))
+        else:
+            raise ConfigurationError(f"latest() was given {', '.join(parameters)} and no class; name the class, too")
         few = asked.newest(_FEW)
         found = next((record for record in few if record.is_whole), None)
         if found is None and len(few) == _FEW:
@@ -144,7 +155,7 @@ class Artifacts:
         if self.named is None or self.named.uri or not self.named.cls:
             given = self.named.text if self.named is not None else "these conditions"
             return MissingArtifactError(f"the workspace {here} has no artifact of {given}", task=given)
-        known = {row.cls for _, row in Catalogue(self.workspace).briefs() if row.cls}
+        known = {row.cls for row in Artifacts(self.workspace).briefs() if row.cls}
         text = self.named.cls
         if any(text in names_of(name) for name in known):
             return MissingArtifactError(f"the workspace {here} has artifacts of {text}, but none that fits", task=text)
@@ -195,6 +206,8 @@ def load(found: str | Mapping[str, Any], workspace: Workspace | None = None) -> 
         ConfigurationError: the XCom is of no kart operator, or of one without an artifact.
         ArtifactError: as :meth:`airflow_kart.Target.load`.
     """
+    from airflow_kart.artifacts.target import Target  # only this needs the formats
+
     if isinstance(found, str):
         return Target.from_uri(found, workspace).load()
     artifacts = found.get("artifacts") if isinstance(found, Mapping) else None

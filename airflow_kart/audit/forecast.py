@@ -12,7 +12,8 @@ from airflow_kart.audit.history import History, Side
 from airflow_kart.audit.why import why_task
 from airflow_kart.exceptions import KartError
 from airflow_kart.identity.names import logical_class_name
-from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask
+from airflow_kart.runtime.outcome import Outcome
+from airflow_kart.runtime.plan import Plan, PlannedTask
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task, kind_of
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import msgspec
-
-from airflow_kart.audit.catalogue import Catalogue, decoded
+from airflow_kart.audit.catalogue import encode
+from airflow_kart.audit.lines import Lines
 from airflow_kart.audit.record import Record
-from airflow_kart.audit.row import Row, words_of
+from airflow_kart.audit.row import Brief, words_of
 from airflow_kart.identity.names import logical_class_name
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task, kind_of
@@ -101,26 +100,15 @@ class History:
     """
 
     def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
-        self._lines = list(Catalogue(workspace).lines())
-        self._ids: dict[bytes, int] = {}
-        self._classes: dict[str, list[int]] = {}
-        classes: dict[bytes, list[int]] = {}
-        for number, (_, line) in enumerate(self._lines):
-            _, _, cls, unique_id, _ = line.split(b'","', 4)  # the beginning of each row is five texts
-            self._ids.setdefault(unique_id, number)
-            classes.setdefault(cls, []).append(number)
-        for name, numbers in classes.items():
-            self._classes.setdefault(json.loads(b'"%b"' % name), []).extend(numbers)
+        self._lines = Lines(workspace)
 
     @cached_property
     def _names(self) -> dict[str, int]:
-        """The rows by the names of their files."""
-        return {decoded(line).name: number for number, (_, line) in reversed(list(enumerate(self._lines)))}
+        return self._lines.names()
 
     def by_id(self, unique_id: str) -> Side | None:
         """Return an artifact of a unique id."""
-        return self._side(self._ids.get(unique_id.encode())) if unique_id else None
+        return self._side(self._lines.of_id(unique_id))
 
     def has(self, uri: str) -> bool:
         """Whether an artifact has the name of a uri's file."""
@@ -131,14 +119,14 @@ class History:
         found = [self._side(self._names.get(uri.rpartition("/")[2])) for uri in uris]
         return list({side.unique_id: side for side in found if side is not None}.values())
 
-    def newest(self, cls: str, most: int) -> list[Row]:
+    def newest(self, cls: str, most: int) -> list[Brief]:
         """Return the newest rows of a class whose tasks ran."""
-        rows = (decoded(self._lines[number][1]) for number in self._classes.get(cls, ()))
+        rows = (self._lines.brief(number) for number in self._lines.classes.get(cls, ()))
         return heapq.nlargest(most, (row for row in rows if row.reused_from is None), key=lambda row: row.made_at)
 
     def classes(self) -> Iterable[str]:
         """Return the logical names of the classes."""
-        return self._classes.keys()
+        return self._lines.classes.keys()
 
     def nearest(self, side: Side, cls: str | None = None, before: str | None = None) -> Side | None:
         """Return the artifact of a class that differs least from a task, of equally near ones the newest.
@@ -150,13 +138,14 @@ class History:
         """
         values = {name: part.get("value") for name, part in side.parameters.items() if part.get("significant", True)}
         required = {part["unique_id"] for part in side.upstream.values()}
-        for numbers in self._by_equal_values(self._classes.get(side.cls if cls is None else cls, ()), values):
+        for numbers in self._by_equal_values(self._lines.classes.get(side.cls if cls is None else cls, ()), values):
             best: tuple[int, bool, str] | None = None
             found: int | None = None
             for number in numbers:
-                row = decoded(self._lines[number][1])
-                if row.unique_id == side.unique_id or (before is not None and row.made_at >= before):
+                brief = self._lines.brief(number)
+                if brief.unique_id == side.unique_id or (before is not None and brief.made_at >= before):
                     continue
+                row = self._lines.row(number)
                 far = sum(_far(values.get(name), row.parameters.get(name)) for name in values.keys() | row.parameters.keys())
                 far += 2 * (row.code_version != side.code_version) + len(required ^ {one.unique_id for one in row.upstream})
                 key = (-far, row.state == "", row.made_at)
@@ -168,26 +157,22 @@ class History:
 
     def _by_equal_values(self, numbers: Sequence[int], values: Mapping[str, Any]) -> Iterator[list[int]]:
         """Return rows in groups, those with the most equal values first: their texts tell, so that few rows are decoded."""
-        texts = [_ENCODE({name: value})[1:-1] for name, value in values.items() if not isinstance(value, (Mapping, list))]
-        ends = [(text + b",", text + b"}") for text in texts]
+        texts = [encode({name: value})[1:-1] for name, value in values.items() if not isinstance(value, (Mapping, list))]
+        searches = [re.compile(re.escape(text) + b"[,}]").search for text in texts]
+        counts = dict.fromkeys(numbers, 0)
+        for search in searches:
+            for number in numbers:
+                if search(self._lines.texts[number]):
+                    counts[number] += 1
         groups: dict[int, list[int]] = {}
-        for number in numbers:
-            line = self._lines[number][1]
-            count = 0
-            for one, other in ends:
-                if one in line or other in line:
-                    count += 1
+        for number, count in counts.items():
             groups.setdefault(count, []).append(number)
         yield from (groups[count] for count in sorted(groups, reverse=True))
 
     def _side(self, number: int | None) -> Side | None:
-        if number is None:
-            return None
-        place, line = self._lines[number]
-        return Side.of_record(Record(self._workspace, place, decoded(line)))
+        return None if number is None else Side.of_record(self._lines.record(number))
 
 
-_ENCODE = msgspec.json.Encoder().encode
 _A_VALUE = 4
 """The distance of another value, against 1 for another upstream."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
-from airflow_kart.audit.catalogue import Catalogue, Place, decoded
+from airflow_kart.audit.lines import Lines
 from airflow_kart.audit.record import Record
 from airflow_kart.storage.workspace import Workspace
 
@@ -27,25 +28,21 @@ class Lineage:
     """
 
     def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
-        self._lines: dict[str, tuple[Place, bytes]] = {}
-        self._downstream: dict[str, list[str]] = {}
-        for place, line in Catalogue(workspace).lines():
-            row = decoded(line)
-            if row.unique_id and row.unique_id not in self._lines:  # the workspace's own artifact comes before others'
-                self._lines[row.unique_id] = place, line
-                for required in row.upstream:
-                    self._downstream.setdefault(required.unique_id, []).append(row.unique_id)
+        self._lines = Lines(workspace)
+
+    @cached_property
+    def _downstream(self) -> Mapping[str, Sequence[str]]:
+        return self._lines.downstream()
 
     def record(self, unique_id: str) -> Record | None:
         """Return an artifact of a task, ``None`` where there is none."""
-        found = self._lines.get(unique_id)
-        return None if found is None else Record(self._workspace, found[0], decoded(found[1]))
+        number = self._lines.of_id(unique_id)
+        return None if number is None else self._lines.record(number)
 
     def upstream(self, unique_id: str) -> list[Required]:
         """Return what a task required."""
-        found = self._lines.get(unique_id)
-        required = decoded(found[1]).upstream if found is not None else ()
+        number = self._lines.of_id(unique_id)
+        required = self._lines.row(number).upstream if number is not None else ()
         return [Required(one.cls, one.unique_id, tuple(one.uris), self.record(one.unique_id)) for one in required]
 
     def all_upstream(self, unique_id: str) -> Mapping[str, int]:

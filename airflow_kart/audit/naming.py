@@ -16,15 +16,16 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airflow_kart.audit.catalogue import Place
+from airflow_kart.audit.catalogue import Mention, Place, encode
 from airflow_kart.audit.row import Brief, Row, short
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.identity.names import logical_class_name
-from airflow_kart.runtime.selection import snake_case
-from airflow_kart.tasks.model import Task
-from airflow_kart.tasks.outputs import targets_of
+from airflow_kart.identity.spelling import snake_case
+
+if TYPE_CHECKING:
+    from airflow_kart.tasks.model import Task
 
 _ID = re.compile("[0-9a-f]{4,32}")
 _SURELY = 8
@@ -75,16 +76,20 @@ class Named:
         return cls(text, "" if len(unique_id) >= _SURELY else text, more, unique_id)
 
     @property
-    def mentions(self) -> tuple[str, ...]:
-        """Texts that the row of each named artifact holds."""
+    def mentions(self) -> tuple[Mention, ...]:
+        """What the row of each named artifact holds."""
         if self.uri:
             return (self.uri.rpartition("/")[2],)
         if self.unique_id and not self.cls:
             return (self.unique_id,)
         is_plain = self.cls and not _GLOB.search(self.cls) and self.cls != snake_case(self.cls)
-        texts = [str(value) for value in self.parameters.values() if type(value) in (str, int)]
-        plain = [text for text in texts if _PLAIN.fullmatch(text) and text.lower() not in _WORDS and not _is_float(text)]
-        return (*((self.cls.rpartition(".")[2],) if is_plain else ()), *plain)
+        values = {name: str(value) for name, value in self.parameters.items() if type(value) in (str, int)}
+        patterns = (
+            _beginning(name, text)
+            for name, text in values.items()
+            if _PLAIN.fullmatch(text) and text.lower() not in _WORDS and not _is_float(text)
+        )
+        return (*((self.cls.rpartition(".")[2],) if is_plain else ()), *patterns)
 
     def matches(self, place: Place, row: Brief) -> bool:
         """Whether an artifact is named; values of parameters need a whole row."""
@@ -97,6 +102,8 @@ class Named:
         if self.text == repr(task):
             return True
         if self.uri:
+            from airflow_kart.tasks.outputs import targets_of  # as most names are no task's of this process
+
             return any(self.uri in (target.uri, *(other.uri for other in target.others)) for _, target in targets_of(task))
         values = {
             name: parameter.to_json(getattr(task, name))
@@ -146,6 +153,11 @@ def fits(recorded: Any, given: Any) -> bool:
     return str(given) in (json.dumps(recorded), json.dumps(recorded, ensure_ascii=False), repr(recorded)) or _is(
         short(recorded), str(given)
     )
+
+
+def _beginning(name: str, text: str) -> re.Pattern[bytes]:
+    """Return a pattern of how a row may write a parameter of the value: as a number, as a text, or as a task that is held."""
+    return re.compile(rb'%b:(?:"?%b|\{)' % (re.escape(encode(name)), re.escape(encode(text)[1:-1])))
 
 
 def _is_float(text: str) -> bool:

@@ -1,4 +1,7 @@
-"""A record of the catalogue: an artifact that can be asked, loaded, followed up and down, and removed."""
+"""A record of the catalogue: an artifact that can be asked, loaded, followed up and down, and removed.
+
+Many records are only listed: loading, restoring and removing one imports what that needs then.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,11 @@ from functools import cached_property
 from typing import Any
 
 from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, sidecar_uri
-from airflow_kart.artifacts.target import Target
 from airflow_kart.audit.catalogue import Catalogue, Place
-from airflow_kart.audit.removal import take_away
 from airflow_kart.audit.row import Row, row_of, words_of
 from airflow_kart.exceptions import IdentityError, MissingArtifactError
 from airflow_kart.identity.lookup import LOOKED_UP, find_class_named
-from airflow_kart.locks import locks_for
 from airflow_kart.storage.workspace import Workspace
-from airflow_kart.tasks.restoration import Restoration
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +135,8 @@ class Record:
 
     def load(self, columns: Sequence[str] | None = None) -> Any:
         """Load the artifact, verified; neither the class nor the task are needed. Raises as :meth:`airflow_kart.Target.load`."""
+        from airflow_kart.artifacts.target import Target
+
         return Target.from_uri(self.uri, self.workspace).load(columns)
 
     def upstream(self) -> list[Record]:
@@ -172,6 +173,8 @@ class Record:
             IdentityError: the class is not here, or has changed since, so that its task would have another id.
             ParameterError: a parameter does not fit the class any more, or a private one that counts was not given.
         """
+        from airflow_kart.tasks.restoration import Restoration
+
         cls: Any = find_class_named(self.task_class) if self.task_class else None
         if cls is None:
             raise IdentityError(f"there is no class {self.task_class or '(none)'} here; {LOOKED_UP}", uri=self.uri)
@@ -192,6 +195,9 @@ class Record:
             ConflictError: a run is making the artifact, or has replaced it since; nothing is removed.
             StorageError: the store refused.
         """
+        from airflow_kart.audit.removal import take_away
+        from airflow_kart.locks import locks_for
+
         store, locks = self.workspace.store_of(self.uri), locks_for(self.workspace)
         take_away(store, locks, self.unique_id, [(self.uri, self.row.version)])
 

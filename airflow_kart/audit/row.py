@@ -47,9 +47,21 @@ class Brief(msgspec.Struct, array_like=True, gc=False, frozen=True):
     publication: str | None = None
 
 
+class _Id(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    cls: str
+    unique_id: str
+
+
+class Links(Brief, array_like=True, gc=False, frozen=True):
+    """The beginning of a row with the required tasks."""
+
+    upstream: list[_Id] = []
+
+
 class Row(Brief, array_like=True, gc=False, frozen=True):
     """An artifact."""
 
+    upstream: list[Upstream] = []
     format: str = ""
     type: str = ""
     sha256: str = ""
@@ -60,7 +72,6 @@ class Row(Brief, array_like=True, gc=False, frozen=True):
     parameters: dict[str, Any] = {}
     private: list[str] = []
     """The names of private parameters."""
-    upstream: list[Upstream] = []
 
 
 class _Artifact(msgspec.Struct, gc=False):
@@ -167,6 +178,7 @@ def _row(name: str, version: str, read: _Document) -> Row:
         _state(read),
         made.task_id,
         read.publication,
+        [Upstream(one.cls, one.unique_id, [each.uri for each in one.artifacts]) for one in read.upstream or ()],
         artifact.format,
         artifact.type,
         artifact.sha256,
@@ -176,7 +188,6 @@ def _row(name: str, version: str, read: _Document) -> Row:
         artifact.labels,
         {key: part.value for key, part in task.parameters.items() if not part.private},
         [key for key, part in task.parameters.items() if part.private],
-        [Upstream(one.cls, one.unique_id, [each.uri for each in one.artifacts]) for one in read.upstream or ()],
     )
 
 

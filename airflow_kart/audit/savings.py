@@ -8,7 +8,7 @@ from airflow_kart.audit.artifacts import Artifacts, moment_text
 from airflow_kart.audit.naming import names_of
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.runtime.ledger import entries
-from airflow_kart.runtime.plan import REUSED
+from airflow_kart.runtime.outcome import REUSED
 
 GROUPS = ("task", "dag", "run", "month", "day")
 OUTSIDE = "(outside Airflow)"
@@ -58,14 +58,14 @@ def _add_artifacts(found: dict[str, Sums], asked: Artifacts, by: str) -> None:
     runs: set[str] = set()  # one may have made several artifacts
     for record in asked.briefs():
         name = _group(by, record.cls, record.made_at, record.dag_id, record.run_id)
-        one = found.setdefault(name, Sums(name))
+        one = found.get(name) or found.setdefault(name, Sums(name))
         one.artifacts += 1
         one.bytes += record.bytes
         one.newest = max(one.newest, record.made_at)
         if record.publication not in runs:
             one.seconds += record.seconds
-        if record.publication is not None:
-            runs.add(record.publication)
+            if record.publication is not None:
+                runs.add(record.publication)
 
 
 def _add_hits(found: dict[str, Sums], asked: Artifacts, by: str) -> None:

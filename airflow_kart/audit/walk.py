@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from airflow_kart.artifacts.sidecar import SIDECAR_SUFFIX, Sidecar, read_sidecar, sidecar_uri
+from airflow_kart.artifacts.sidecar import SIDECAR_SUFFIX, Sidecar, read_sidecar
 from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError
 from airflow_kart.settings import kart_int
 from airflow_kart.storage import (
@@ -21,10 +21,10 @@ from airflow_kart.storage import (
     Lookup,
     ObjectContent,
     ObjectStat,
-    Snapshot,
     keeps_files,
 )
 from airflow_kart.storage.base import ListsInBulk
+from airflow_kart.storage.snapshot import listed
 from airflow_kart.storage.threads import Threads
 from airflow_kart.storage.workspace import Workspace
 
@@ -57,19 +57,19 @@ def sidecars(workspace: Workspace, mentioning: str | None = None) -> Iterator[Fo
         mentioning: only sidecars that hold this text, such as the logical name of a class; the others are not decoded.
     """
     store = workspace.store
-    uris = (uri for uri in store.list(f"{workspace.directory.rstrip('/')}/") if uri.endswith(SIDECAR_SUFFIX))
-    artifacts = (uri[: -len(SIDECAR_SUFFIX)] for uri in uris)
+    prefix = f"{workspace.directory.rstrip('/')}/"
     text = None if mentioning is None else json.dumps(mentioning, ensure_ascii=False)[1:-1].encode("utf-8", "replace")
     if not isinstance(store, ListsInBulk):
-        yield from filter(None, map(partial(_found, _Mentioning(store, text)), artifacts))
+        yield from filter(None, map(partial(_found, _Mentioning(store, text)), _with_sidecars(store.list(prefix))))
         return
-    folders: dict[str, list[str]] = {}
-    for uri in artifacts:
-        folders.setdefault(uri.rpartition("/")[0], []).append(uri)
+    stats, lookup = listed(store, prefix)
     with Threads(kart_int("check_threads"), "kart-walk") as pool:
-        for names in folders.values():
-            lookup = Snapshot((store, each) for uri in names for each in (uri, sidecar_uri(uri))).of(store)
-            yield from filter(None, pool.map(partial(_found, _Mentioning(lookup, text)), names))
+        yield from filter(None, pool.map(partial(_found, _Mentioning(lookup, text)), _with_sidecars(stats)))
+
+
+def _with_sidecars(uris: Iterable[str]) -> Iterator[str]:
+    """Return the uris of the artifacts whose sidecars are among the uris."""
+    return (uri[: -len(SIDECAR_SUFFIX)] for uri in uris if uri.endswith(SIDECAR_SUFFIX))
 
 
 def files(workspace: Workspace) -> dict[str, dict[str, tuple[int, float]]]:
@@ -89,12 +89,9 @@ def files(workspace: Workspace) -> dict[str, dict[str, tuple[int, float]]]:
                     del inside[name]
         return found
     prefix = f"{workspace.directory.rstrip('/')}/"
-    uris = list(store.list(prefix))
-    with Threads(kart_int("check_threads"), "kart-walk") as pool:
-        for uri, stat in zip(uris, pool.map(Snapshot((store, uri) for uri in uris).of(store).stat, uris), strict=True):
-            folder, _, name = uri[len(prefix) :].rpartition("/")
-            if stat is not None:
-                found.setdefault(folder, {})[name] = stat.size, stat.modified.timestamp()
+    for uri, stat in listed(store, prefix)[0].items():
+        folder, _, name = uri[len(prefix) :].rpartition("/")
+        found.setdefault(folder, {})[name] = stat.size, stat.modified.timestamp()
     return found
 
 

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from airflow_kart.audit.naming import Named
 from airflow_kart.exceptions import ConfigurationError
+from airflow_kart.identity.spelling import unmatched
 from airflow_kart.runtime.plan import Plan, make_plan
-from airflow_kart.runtime.selection import AND_DOWNSTREAM, unmatched
+from airflow_kart.runtime.selection import AND_DOWNSTREAM
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.graph import Graph
 

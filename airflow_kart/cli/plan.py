@@ -11,7 +11,7 @@ from airflow_kart.cli.pipeline import Pipeline, named_in
 from airflow_kart.cli.pipelines import pipelines, shown
 from airflow_kart.cli.workspace import ANSWER_IS_NO
 from airflow_kart.parameters.label import label
-from airflow_kart.runtime.plan import Outcome
+from airflow_kart.runtime.outcome import Outcome
 from airflow_kart.runtime.tally import in_words
 from airflow_kart.storage.workspace import Workspace
 

@@ -7,13 +7,9 @@ from collections.abc import Iterator
 
 from airflow_kart.audit.catalogue import one_look
 from airflow_kart.audit.cause import Cause, Why
-from airflow_kart.audit.forecast import why_planned
-from airflow_kart.audit.history import History
 from airflow_kart.audit.why import why_artifact
 from airflow_kart.cli.artifacts import newest
 from airflow_kart.cli.output import MACHINES, show_document
-from airflow_kart.cli.pipeline import named_in
-from airflow_kart.cli.pipelines import pipelines
 from airflow_kart.storage.workspace import Workspace
 
 
@@ -33,6 +29,11 @@ def explain(workspace: Workspace, arguments: argparse.Namespace) -> None:
 
 
 def _planned(workspace: Workspace, arguments: argparse.Namespace) -> Iterator[Why]:
+    from airflow_kart.audit.forecast import why_planned  # only a plan needs the pipeline's classes, and what makes plans
+    from airflow_kart.audit.history import History
+    from airflow_kart.cli.pipeline import named_in
+    from airflow_kart.cli.pipelines import pipelines
+
     found = pipelines(workspace, arguments)
     named: dict[int, list[str]] = {}
     for pipeline, unique_id in named_in(found, arguments.name):

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from airflow_kart.compiler.compile import OnCached, OnChangedCode
 from airflow_kart.compiler.dag import KartDag
 from airflow_kart.exceptions import BindingError
-from airflow_kart.runtime.selection import snake_case
+from airflow_kart.identity.spelling import snake_case
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.task import TaskOnKart
 

@@ -17,8 +17,8 @@ from typing import TypeVar
 
 from airflow_kart.compiler.structure import Key, StructureNode
 from airflow_kart.identity.names import logical_module_name
+from airflow_kart.identity.spelling import snake_case
 from airflow_kart.parameters import DateInterval
-from airflow_kart.runtime.selection import snake_case
 from airflow_kart.tasks.nesting import KeyPath
 
 RESERVED = frozenset({"plan", "report"})

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from airflow.providers.common.compat.sdk import Stats
 
-from airflow_kart.runtime.plan import REUSED, Outcome, PlannedTask
+from airflow_kart.runtime.outcome import REUSED, Outcome
+from airflow_kart.runtime.plan import PlannedTask
 from airflow_kart.runtime.runner import RunResult
 
 

@@ -22,8 +22,9 @@ from airflow_kart.operators.several_hosts import several_hosts_advice
 from airflow_kart.operators.table import text_table
 from airflow_kart.operators.xcom import pulled_by, result_of
 from airflow_kart.parameters.label import label
+from airflow_kart.runtime.outcome import Outcome
 from airflow_kart.runtime.packed import CHANGED_CODE_XCOM, PLAN_XCOM, RESULTS_XCOM, packed
-from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask, make_plan
+from airflow_kart.runtime.plan import Plan, PlannedTask, make_plan
 from airflow_kart.storage import keeps_files
 from airflow_kart.storage.workspace import Workspace
 

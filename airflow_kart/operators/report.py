@@ -16,8 +16,9 @@ from airflow_kart.operators.run_context import RunContext
 from airflow_kart.operators.table import text_table
 from airflow_kart.operators.upstream_skips import skip_summary
 from airflow_kart.runtime.ledger import enter
+from airflow_kart.runtime.outcome import REUSED, Outcome
 from airflow_kart.runtime.packed import CHANGED_CODE_XCOM, REPORT_XCOM, packed
-from airflow_kart.runtime.plan import REUSED, Outcome, PlannedTask
+from airflow_kart.runtime.plan import PlannedTask
 from airflow_kart.runtime.tally import Tally
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.completeness import Completeness, is_complete, look_at

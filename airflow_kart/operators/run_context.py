@@ -13,11 +13,12 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from airflow_kart.exceptions import BindingError
+from airflow_kart.identity.spelling import unmatched
 from airflow_kart.operators.blueprint import Blueprint, RunGraph
 from airflow_kart.parameters.label import label
+from airflow_kart.runtime.outcome import Outcome
 from airflow_kart.runtime.packed import PLAN_XCOM, unpacked
-from airflow_kart.runtime.plan import Outcome
-from airflow_kart.runtime.selection import AND_DOWNSTREAM, unmatched
+from airflow_kart.runtime.selection import AND_DOWNSTREAM
 from airflow_kart.settings import kart_choice
 from airflow_kart.tasks.completeness import Completeness, look_at
 from airflow_kart.tasks.graph import Node

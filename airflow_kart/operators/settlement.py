@@ -21,8 +21,8 @@ from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.operators.bulk_skip import skip_in_bulk
 from airflow_kart.operators.run_context import RunContext, outside_consumers
 from airflow_kart.operators.xcom import pulled_by, result_of, upstream_of
+from airflow_kart.runtime.outcome import Outcome
 from airflow_kart.runtime.packed import RESULTS_XCOM, packed
-from airflow_kart.runtime.plan import Outcome
 from airflow_kart.runtime.runner import RunResult, reuse_task
 from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.single_flight import TakenElsewhere

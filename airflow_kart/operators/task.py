@@ -25,7 +25,7 @@ from airflow_kart.operators.upstream_skips import reason_to_skip
 from airflow_kart.operators.waiting import Blocked, Waits, blocks, check_event, check_time, time_is_over, wait
 from airflow_kart.operators.xcom import result_of
 from airflow_kart.parameters.label import label
-from airflow_kart.runtime.plan import REUSED, Outcome
+from airflow_kart.runtime.outcome import REUSED, Outcome
 from airflow_kart.runtime.runner import RunResult, run_task
 from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.single_flight import TakenElsewhere

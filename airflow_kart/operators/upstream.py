@@ -7,7 +7,8 @@ from collections.abc import Collection
 from typing import Any
 
 from airflow_kart.operators.run_context import RunContext
-from airflow_kart.runtime.plan import ASKED_AGAIN, CLEARED, NEEDS_AGAIN, Outcome, Plan, make_plan
+from airflow_kart.runtime.outcome import Outcome
+from airflow_kart.runtime.plan import ASKED_AGAIN, CLEARED, NEEDS_AGAIN, Plan, make_plan
 from airflow_kart.runtime.runner import RunResult, make_all
 from airflow_kart.runtime.session import Session
 from airflow_kart.tasks.completeness import Completeness, look_at

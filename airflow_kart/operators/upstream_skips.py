@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.operators.run_context import RunContext
-from airflow_kart.runtime.plan import REUSED, Outcome
+from airflow_kart.runtime.outcome import REUSED, Outcome
 from airflow_kart.tasks.completeness import is_complete
 
 _BY_AIRFLOW = "a task upstream of it was skipped, or a branch or a person chose so"

@@ -110,7 +110,7 @@ def reads_dag(*entities: DagAccessEntity) -> list[Any]:
 
 def _workspaces(dag_ids: Iterable[str]) -> Iterator[Workspace]:
     for dag_id, structure in structures(dag_ids).items():
-        fields = [node.workspace for node in structure.nodes.values() if node.is_kart]
+        fields = [node.workspace for node in structure.nodes.values() if node.kind]
         fields += rendered_workspaces(dag_id) if any(node.has_template for node in structure.nodes.values()) else []
         for field in {repr(field): field for field in fields}.values():
             try:

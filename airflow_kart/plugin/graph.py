@@ -16,9 +16,9 @@ from itertools import islice, product
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from airflow_kart.identity.spelling import snake_case
 from airflow_kart.plugin.layout import Edge, Point, Positions, layers, way
 from airflow_kart.plugin.words import OUTCOMES, clean, cut, seconds_text
-from airflow_kart.runtime.selection import snake_case
 
 if TYPE_CHECKING:  # Airflow's models take a second to import
     from airflow_kart.plugin.airflow_runs import KartRun

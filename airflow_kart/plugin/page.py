@@ -33,6 +33,9 @@ def _templates() -> Environment:
         "cut": words.cut,
         "value": words.value_text,
         "counted": words.counted,
+        "part": words.part,
+        "json": words.json_text,
+        "commit_href": words.commit_href,
     }
     found.globals |= {
         "outcomes": words.OUTCOMES,

@@ -11,7 +11,18 @@ from airflow_kart.artifacts.state import NO_ARTIFACT
 from airflow_kart.exceptions import KartError
 from airflow_kart.locks import Holder, locks_for
 from airflow_kart.plugin.airflow_runs import Instance, KartRun
-from airflow_kart.plugin.words import OUTCOMES, Link, Words, cut, moment, run_href, run_words, seconds_text, task_href
+from airflow_kart.plugin.words import (
+    OUTCOMES,
+    Link,
+    Words,
+    arrows,
+    cut,
+    moment,
+    run_href,
+    run_words,
+    seconds_text,
+    task_href,
+)
 from airflow_kart.storage.workspace import Workspace
 
 _OF_STATES = {
@@ -22,6 +33,7 @@ _OF_STATES = {
     "up_for_reschedule": "waiting",
     "up_for_retry": "waiting",
 }
+_REUSED = ("cached", "reused")
 _MOST_LOOKS = 20
 """Locks that a page looks at; each may cost a request."""
 _MOST_NAMED = 3
@@ -52,6 +64,11 @@ class TaskRow:
         return self.task_id if self.map_index < 0 else f"{self.task_id} [{self.map_index}]"
 
     @property
+    def why_href(self) -> str:
+        """The address of the chain of causes."""
+        return "/why?".join(self.href.split("?")) if "?" in self.href else f"{self.href}/why"
+
+    @property
     def text(self) -> str:
         """What a filter looks in."""
         words = "".join(one if isinstance(one, str) else one.text for one in self.why)
@@ -65,147 +82,104 @@ def rows_of(run: KartRun, base: str) -> list[TaskRow]:
         run: the run.
         base: the path of the pages.
     """
-    asked = _Rows(run, base)
+    indexes: dict[str, list[int]] = {}
+    for task_id, map_index in sorted(run.instances):
+        indexes.setdefault(task_id, []).append(map_index)
     known = dict.fromkeys([*run.plan, *run.structure.makers])
-    by_task: dict[str, list[int]] = {}
-    for task_id, map_index in run.instances:
-        by_task.setdefault(task_id, []).append(map_index)
-    rows = [asked.row(task_id, one) for task_id in known for one in sorted(by_task.get(task_id, [-1]))]
+    rows = [row_of(run, base, task_id, one) for task_id in known for one in indexes.get(task_id, [-1])]
     order = list(OUTCOMES)
     return sorted(rows, key=lambda row: order.index(row.outcome))
 
 
 def row_of(run: KartRun, base: str, task_id: str, map_index: int = -1) -> TaskRow:
     """Return one task of a run."""
-    return _Rows(run, base).row(task_id, map_index)
+    planned, result = run.plan.get(task_id, {}), run.results.get((task_id, map_index), {})
+    instance = run.instances.get((task_id, map_index))
+    outcome, reason = _outcome(run, task_id, map_index)
+    seconds, size = (_number(run.reported(name, task_id)) for name in ("seconds", "bytes"))
+    seconds = _number(result.get("seconds", planned.get("seconds"))) if seconds is None else seconds
+    artifacts = [one for one in result.get("artifacts") or () if isinstance(one, Mapping)]
+    if size is None:
+        size = sum(_number(one.get("bytes")) or 0 for one in artifacts) if artifacts else _number(planned.get("bytes"))
+    if outcome == "failed" and instance is not None and instance.started and instance.ended:
+        seconds = (instance.ended - instance.started).total_seconds()
+    return TaskRow(
+        task_id,
+        map_index,
+        task_href(base, run.dag_id, run.run_id, task_id, map_index),
+        outcome,
+        cut(planned.get("label") or (instance.note if instance is not None else "")),
+        list(_why(run, base, task_id, instance, (outcome, reason))),
+        str(planned.get("class") or ""),
+        planned.get("older_code") is True and outcome in _REUSED,
+        seconds if outcome in ("ran", "failed") else None,
+        seconds if outcome in _REUSED else None,
+        None if size is None else int(size),
+        str(result.get("unique_id") or planned.get("unique_id") or ""),
+        tuple(str(one.get("uri")) for one in artifacts) or tuple(map(str, planned.get("uris") or ())),
+    )
 
 
-class _Rows:
-    def __init__(self, run: KartRun, base: str) -> None:
-        self._run = run
-        self._base = base
-        self._outcomes: dict[str, str] = {}
+def _outcome(run: KartRun, task_id: str, map_index: int = -1) -> tuple[str, str]:
+    """Return outcome and reason: by the state of now, else by what the task or the report said, else by the plan."""
+    instance, planned = run.instances.get((task_id, map_index)), run.plan.get(task_id, {})
+    result, said = run.results.get((task_id, map_index), {}), run.said.get(task_id, ("", ""))
+    state = instance.state if instance is not None else None
+    if state in _OF_STATES:
+        return _OF_STATES[state], said[1] or str(planned.get("reason") or "")
+    told = ((result.get("outcome"), result.get("reason")), said, (planned.get("outcome"), planned.get("reason")))
+    for outcome, reason in told:
+        if outcome in OUTCOMES and not (outcome == "run" and state in ("success", "skipped")):
+            return str(outcome), str(reason or "")
+    return {"success": "ran", "skipped": "skipped"}.get(state or "", "run"), ""
 
-    def row(self, task_id: str, map_index: int) -> TaskRow:
-        run = self._run
-        planned = run.plan.get(task_id, {})
-        result = run.results.get((task_id, map_index), {})
-        instance = run.instances.get((task_id, map_index))
-        outcome, reason = self._outcome(task_id, instance, planned, result)
-        row = TaskRow(
-            task_id,
-            map_index,
-            task_href(self._base, run.dag_id, run.run_id, task_id, map_index),
-            outcome,
-            cut(str(planned.get("label") or (instance.note if instance is not None else ""))),
-            [],
-            str(planned.get("class") or ""),
-            planned.get("older_code") is True and outcome in ("cached", "reused"),
-            unique_id=str(result.get("unique_id") or planned.get("unique_id") or ""),
-            uris=_uris(result, planned),
-        )
-        row = self._with_numbers(row, planned, result, instance)
-        return replace(row, why=list(self._why(row, reason, planned, instance)))
 
-    def _outcome(
-        self, task_id: str, instance: Instance | None, planned: Mapping[str, Any], result: Mapping[str, Any]
-    ) -> tuple[str, str]:
-        """Return outcome and reason: by the state of now, else by what the task or the report said, else by the plan."""
-        state = instance.state if instance is not None else ""
-        said = self._run.said.get(task_id, ("", ""))
-        if state in _OF_STATES:
-            return _OF_STATES[state], said[1] or str(planned.get("reason") or "")
-        for outcome, reason in (
-            (result.get("outcome"), result.get("reason")),
-            said,
-            (planned.get("outcome"), planned.get("reason")),
-        ):
-            if outcome in OUTCOMES and not (outcome == "run" and state in ("success", "skipped")):
-                return str(outcome), str(reason or "")
-        return {"success": "ran", "skipped": "skipped"}.get(state, "run"), ""
+def _why(run: KartRun, base: str, task_id: str, instance: Instance | None, found: tuple[str, str]) -> Iterator[str | Link]:
+    """Return the reason of an outcome in words with links."""
+    (outcome, reason), planned = found, run.plan.get(task_id, {})
+    state = instance.state if instance is not None else None
+    others = run.structure.upstream(task_id) if outcome == "failed" else run.structure.downstream(task_id)
+    if outcome == "not_needed" and others:
+        words = " or ".join(sorted({OUTCOMES[_outcome(run, one)[0]][1] for one in others}))
+        one = len(others) == 1
+        told = f" {'reads' if one else 'read'} it, and {'that is' if one else 'these are'} {words}"
+        yield from _links(run, base, "only ", others, told)
+    elif outcome == "failed" and state != "failed":
+        failed = [one for one in others if _outcome(run, one)[0] == "failed"]
+        yield from _links(run, base, "it needs ", failed, ", which failed") if failed else [cut(reason)]
+    elif outcome == "failed":
+        yield f"its run failed at try {instance.try_number if instance is not None else 1}; the log says why"
+    elif outcome == "waiting":
+        yield "it failed, and tries again soon" if state == "up_for_retry" else "another run is making it"
+    elif outcome == "running":
+        since = instance.started if instance is not None else None
+        yield f"since {since.astimezone(dt.timezone.utc):%H:%M:%S}: " if since else ""
+        yield cut(arrows(str(planned.get("why", reason))))
+    elif "why" in planned and reason in ("", NO_ARTIFACT):
+        yield cut(arrows(str(planned["why"])))
+    else:
+        yield from _made_by(run, base, reason, planned.get("made_by"))
 
-    def _plain_outcome(self, task_id: str) -> str:
-        if task_id not in self._outcomes:
-            run = self._run
-            found = self._outcome(
-                task_id, run.instances.get((task_id, -1)), run.plan.get(task_id, {}), run.results.get((task_id, -1), {})
-            )
-            self._outcomes[task_id] = found[0]
-        return self._outcomes[task_id]
 
-    def _with_numbers(
-        self, row: TaskRow, planned: Mapping[str, Any], result: Mapping[str, Any], instance: Instance | None
-    ) -> TaskRow:
-        report = self._run.report or {}
-        seconds, size = (_of(report.get(name), row.task_id) for name in ("seconds", "bytes"))
-        seconds = _number(result.get("seconds")) if seconds is None else seconds
-        if size is None and (artifacts := result.get("artifacts")):
-            size = sum(int(_number(one.get("bytes")) or 0) for one in artifacts if isinstance(one, Mapping))
-        size = _number(planned.get("bytes")) if size is None else size
-        row = replace(row, bytes=None if size is None else int(size))
-        if row.outcome == "ran":
-            return replace(row, took=seconds)
-        if row.outcome in ("cached", "reused"):
-            return replace(row, saved=_number(planned.get("seconds")) if seconds is None else seconds)
-        if row.outcome == "failed" and instance is not None and instance.started and instance.ended:
-            return replace(row, took=(instance.ended - instance.started).total_seconds())
-        return row
-
-    def _why(self, row: TaskRow, reason: str, planned: Mapping[str, Any], instance: Instance | None) -> Iterator[str | Link]:
-        """Return the reason of an outcome in words with links."""
-        state = instance.state if instance is not None else ""
-        if row.outcome == "not_needed":
-            yield from self._readers(row.task_id, reason)
-        elif row.outcome == "failed" and state != "failed":
-            failed = [one for one in self._run.structure.upstream(row.task_id) if self._plain_outcome(one) == "failed"]
-            yield from self._links("it needs ", failed, " which failed") if failed else [cut(reason)]
-        elif row.outcome == "failed":
-            yield f"its run failed at try {instance.try_number if instance is not None else 1}; the log says why"
-        elif row.outcome == "waiting":
-            yield "it failed, and tries again soon" if state == "up_for_retry" else "another run is making it"
-        elif row.outcome == "running":
-            since = instance.started if instance is not None else None
-            yield "since " + since.astimezone(dt.timezone.utc).strftime("%H:%M:%S") if since else ""
-            yield f": {cut(str(planned.get('why', reason)))}" if reason else ""
-        elif "why" in planned and reason in ("", NO_ARTIFACT):
-            yield cut(str(planned["why"]).replace(" -> ", " → "))
-        else:
-            yield from self._made_by(reason, planned)
-
-    def _made_by(self, reason: str, planned: Mapping[str, Any]) -> Iterator[str | Link]:
-        """Return a reason, the run that it names as a link."""
-        made_by = planned.get("made_by")
-        if isinstance(made_by, list) and len(made_by) == 2:
-            dag_id, run_id = map(str, made_by)
-            before, named, after = reason.partition(f"by {dag_id} {run_id}")
-            if named:
-                here = (dag_id, run_id) == (self._run.dag_id, self._run.run_id)
-                words = "this run" if here else run_words(run_id)
-                yield f"{before}by "
-                yield Link(
-                    words if dag_id == self._run.dag_id else f"{cut(dag_id, 60)}, {words}",
-                    run_href(self._base, dag_id, run_id),
-                )
-                yield cut(after)
-                return
+def _made_by(run: KartRun, base: str, reason: str, made_by: Any) -> Iterator[str | Link]:
+    """Return a reason, the run that it names as a link."""
+    dag_id, run_id = map(str, made_by) if isinstance(made_by, list) and len(made_by) == 2 else ("", "")
+    before, named, after = reason.partition(f"by {dag_id} {run_id}")
+    if not (run_id and named):
         yield cut(reason)
+        return
+    words = "this run" if (dag_id, run_id) == (run.dag_id, run.run_id) else run_words(run_id)
+    yield f"{before}by "
+    yield Link(words if dag_id == run.dag_id else f"{cut(dag_id, 60)}, {words}", run_href(base, dag_id, run_id))
+    yield cut(after)
 
-    def _readers(self, task_id: str, reason: str) -> Iterator[str | Link]:
-        readers = self._run.structure.downstream(task_id)
-        if not readers:
-            yield cut(reason)
-            return
-        words = {OUTCOMES[self._plain_outcome(one)][1] for one in readers}
-        told = f", and {'that is' if len(readers) == 1 else 'these are'} {' or '.join(sorted(words))}"
-        yield from self._links("only ", readers, f" {'reads' if len(readers) == 1 else 'read'} it{told}")
 
-    def _links(self, before: str, task_ids: Collection[str], after: str) -> Iterator[str | Link]:
-        shown = list(task_ids)[:_MOST_NAMED]
-        for number, one in enumerate(shown):
-            yield before if number == 0 else ", "
-            yield Link(one, task_href(self._base, self._run.dag_id, self._run.run_id, one))
-        more = len(task_ids) - len(shown)
-        yield f"{f' and {more:,} more' if more else ''}{',' if after.startswith(' which') else ''}{after}"
+def _links(run: KartRun, base: str, before: str, task_ids: list[str], after: str) -> Iterator[str | Link]:
+    for number, one in enumerate(task_ids[:_MOST_NAMED]):
+        yield ", " if number else before
+        yield Link(one, task_href(base, run.dag_id, run.run_id, one))
+    more = len(task_ids) - _MOST_NAMED
+    yield f"{f' and {more:,} more' if more > 0 else ''}{after}"
 
 
 def with_holders(rows: list[TaskRow], workspace: Workspace | None, base: str, may: Callable[[str], bool]) -> list[TaskRow]:
@@ -258,17 +232,6 @@ def summary_of(rows: Collection[TaskRow]) -> str:
     counts = ", ".join(f"{count:,} {OUTCOMES[outcome][1]}" for outcome, (count, _) in sums.items())
     computed, saved = sums.get("ran", (0, 0.0))[1], sum(row.saved or 0.0 for row in rows)
     return f"{counts or 'No task'}; {seconds_text(computed)} computed, {seconds_text(saved)} saved"
-
-
-def _uris(result: Mapping[str, Any], planned: Mapping[str, Any]) -> tuple[str, ...]:
-    artifacts = result.get("artifacts")
-    found = [one.get("uri") for one in artifacts if isinstance(one, Mapping)] if isinstance(artifacts, list) else []
-    uris = found or planned.get("uris") or []
-    return tuple(one for one in uris if isinstance(one, str)) if isinstance(uris, list) else ()
-
-
-def _of(values: Any, task_id: str) -> float | None:
-    return _number(values.get(task_id)) if isinstance(values, Mapping) else None
 
 
 def _number(value: Any) -> float | None:

@@ -33,14 +33,9 @@ class Node:
     """As the DAG's author wrote it, as JSON."""
 
     @property
-    def is_kart(self) -> bool:
-        """Whether this is an operator of this package."""
-        return bool(self.kind)
-
-    @property
     def has_template(self) -> bool:
         """Whether each run has a workspace of its own."""
-        return self.is_kart and any(mark in repr(self.workspace) for mark in ("{{", "{%"))
+        return bool(self.kind) and any(mark in repr(self.workspace) for mark in ("{{", "{%"))
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from airflow_kart.audit.row import short
 from airflow_kart.runtime.tally import in_words, size_text
+from airflow_kart.settings import kart_option
 
 OUTCOMES = {
     "failed": ("failed", "failed"),
@@ -27,6 +30,8 @@ UNKNOWN = "\N{EM DASH}"
 """In place of a value that is not there."""
 
 _LONGEST = 200
+_MOST_JSON = 100_000
+_COMMIT = re.compile("[0-9a-f]{7,64}")
 _RUN_ID = re.compile(r"(scheduled|manual|backfill|asset_triggered)__(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?")
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
 
@@ -47,8 +52,14 @@ def clean(text: str) -> str:
     return _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def cut(text: str, most: int = _LONGEST) -> str:
-    """Return a text of a sidecar, its end cut off where the text is long."""
+def arrows(words: str) -> str:
+    """Return words of a cause, arrows drawn."""
+    return words.replace(" -> ", " → ")
+
+
+def cut(value: object, most: int = _LONGEST) -> str:
+    """Return a value of a sidecar as text, its end cut off where the text is long; empty for ``None``."""
+    text = "" if value is None else str(value)
     return clean(text) if len(text) <= most else f"{clean(text[:most])}… ({len(text):,} characters)"
 
 
@@ -72,6 +83,26 @@ def moment(value: str | dt.datetime | None) -> str:
     if isinstance(value, dt.datetime):
         value = value.astimezone(dt.timezone.utc).isoformat()
     return clean((value or "")[:16].replace("T", " "))
+
+
+def part(value: Any, *names: str) -> Mapping[str, Any]:
+    """Return a part of a document of which nothing is sure; an empty one where there is none."""
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
+
+
+def json_text(value: Any, *without: str) -> str:
+    """Return JSON to read, without some parts of a document."""
+    shown = {name: one for name, one in value.items() if name not in without} if isinstance(value, Mapping) else value
+    return cut(json.dumps(shown, indent=1, ensure_ascii=False, default=str), _MOST_JSON)
+
+
+def commit_href(commit: object) -> str:
+    """Return the address of a commit on the web, as ``[kart] commit_url`` says; empty for none."""
+    pattern, text = kart_option("commit_url").strip(), str(commit)
+    known = pattern.startswith("https://") and _COMMIT.fullmatch(text) is not None
+    return pattern.replace("{commit}", text) if known else ""
 
 
 def run_words(run_id: str) -> str:

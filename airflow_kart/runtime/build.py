@@ -13,7 +13,8 @@ from typing import TypeVar
 from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError, MissingInputError
 from airflow_kart.locks import locks_for, remove_forgotten
 from airflow_kart.runtime.ledger import enter
-from airflow_kart.runtime.plan import Outcome, Plan, make_plan
+from airflow_kart.runtime.outcome import Outcome
+from airflow_kart.runtime.plan import Plan, make_plan
 from airflow_kart.runtime.progress import SILENT, Both, Listener, showing
 from airflow_kart.runtime.runner import make_all
 from airflow_kart.runtime.selection import Named, select

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from airflow_kart.exceptions import StorageError
-from airflow_kart.runtime.plan import Outcome
+from airflow_kart.runtime.outcome import Outcome
 from airflow_kart.runtime.tally import Sum, Tally
 from airflow_kart.storage import RUNS, keeps_files
 from airflow_kart.storage.workspace import Workspace

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 
 from airflow_kart.artifacts.state import Artifact
+from airflow_kart.runtime.outcome import Outcome
 from airflow_kart.tasks.changed_code import SAME, CodeChanges, Since, explain
 from airflow_kart.tasks.completeness import Completeness, asks_inputs, look_at, with_code, with_inputs
 from airflow_kart.tasks.graph import Graph, Node, refuse_shared_files
@@ -16,32 +16,6 @@ ASKED_AGAIN = "asked to run again"
 NEEDS_AGAIN = "something it needs runs again"
 CLEARED = "somebody cleared the task instance that made it"
 _MOST_ASKED = 5  # tasks whose sidecars may tell which definitions have changed
-
-
-class Outcome(str, enum.Enum):
-    """The outcome of a task, planned or actual."""
-
-    RUN = "run"
-    """The task is going to run."""
-    RAN = "ran"
-    """The task ran in this run."""
-    REUSED = "reused"
-    """The task would have run, and took the artifact of an equal run in its place."""
-    CACHED = "cached"
-    """The task's artifact was there."""
-    NOT_NEEDED = "not_needed"
-    """No task downstream runs."""
-    SKIPPED = "skipped"
-    """The task's ``run()``, a person or Airflow skipped the task, or a task upstream."""
-    FAILED = "failed"
-    """The task, or a task upstream, failed."""
-
-    def __str__(self) -> str:
-        return self.value
-
-
-REUSED = (Outcome.CACHED, Outcome.REUSED)
-"""The outcomes of a task whose artifact was not made anew."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import Any, Final, Literal, NamedTuple, Protocol, TextIO
 
 from typing_extensions import Self
 
-from airflow_kart.runtime.plan import Outcome, Plan
+from airflow_kart.runtime.outcome import Outcome
+from airflow_kart.runtime.plan import Plan
 
 _MOST_SHOWN = 20
 

@@ -23,7 +23,8 @@ from airflow_kart.artifacts.state import Artifact
 from airflow_kart.exceptions import CycleError, OutputNotDumpedError, RequirementError
 from airflow_kart.runtime.inputs import inputs_of
 from airflow_kart.runtime.log_tail import LogTail
-from airflow_kart.runtime.plan import ASKED_AGAIN, REUSED, Outcome, Plan, make_plan
+from airflow_kart.runtime.outcome import REUSED, Outcome
+from airflow_kart.runtime.plan import ASKED_AGAIN, Plan, make_plan
 from airflow_kart.runtime.progress import Event, Listener
 from airflow_kart.runtime.reuse import Making
 from airflow_kart.runtime.seed import seeded

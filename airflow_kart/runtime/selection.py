@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
-import re
 from collections.abc import Iterable
 from typing import TypeAlias
 
 from airflow_kart.exceptions import ConfigurationError
+from airflow_kart.identity.spelling import snake_case, unmatched
 from airflow_kart.tasks.graph import Graph
 from airflow_kart.tasks.model import Task, is_task
 from airflow_kart.tasks.task import TaskOnKart
 
 Named: TypeAlias = "str | TaskOnKart[object] | type[TaskOnKart[object]]"
 """A class's name, a task id, a glob, a task, or a class."""
-
-_UNFIT = re.compile(r"[^A-Za-z0-9_-]+")
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-
-
-def snake_case(name: str) -> str:
-    """Return a class's name in the style of Airflow ids: ``flight_delays`` for ``FlightDelays``."""
-    return _UNFIT.sub("_", _HUMP.sub("_", name)).lower()
 
 
 def names_of(task: Task) -> set[str]:
@@ -63,14 +54,6 @@ def select(graph: Graph, named: object, argument: str) -> set[str]:
             raise ConfigurationError(f"{argument}: {unmatched(one, known)}")
         found |= matching if one is given or one == given else graph.with_downstream(matching)
     return found
-
-
-def unmatched(name: object, known: Iterable[str]) -> str:
-    """Return the words of an error: a name matches no task."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, 1) if isinstance(name, str) else []
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return f"no task matches {name!r}; there are {', '.join(known)}{hint}"
 
 
 def _is_named(task: Task, named: object, argument: str) -> bool:

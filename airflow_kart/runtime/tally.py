@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_kart.identity.names import logical_class_name
-from airflow_kart.runtime.plan import REUSED, Outcome, Plan
-from airflow_kart.runtime.progress import Event, Listener
+from airflow_kart.runtime.outcome import REUSED, Outcome
+
+if TYPE_CHECKING:
+    from airflow_kart.runtime.plan import Plan
+    from airflow_kart.runtime.progress import Event, Listener
 
 _OF_EVENTS = {
     "ran": Outcome.RAN,

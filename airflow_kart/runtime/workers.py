@@ -19,8 +19,9 @@ from airflow_kart.exceptions import IdentityError, TaskFailedError
 from airflow_kart.identity.code.cells import for_workers
 from airflow_kart.identity.notebook import Notebook, inherit
 from airflow_kart.runtime.orphans import end_with_parent
+from airflow_kart.runtime.outcome import Outcome
 from airflow_kart.runtime.parcel import Parcel
-from airflow_kart.runtime.plan import Outcome, Plan, PlannedTask
+from airflow_kart.runtime.plan import Plan, PlannedTask
 from airflow_kart.runtime.progress import Event, Listener
 from airflow_kart.runtime.runner import run_task
 from airflow_kart.runtime.session import Session

@@ -217,6 +217,10 @@ class ListsInBulk(Protocol):
         """
         ...
 
+    def listed(self, prefix: str) -> Iterator[tuple[str, ObjectStat]]:
+        """Return uris and facts of the objects that :meth:`Store.list` names."""
+        ...
+
 
 @runtime_checkable
 class KeepsFiles(Protocol):

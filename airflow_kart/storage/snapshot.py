@@ -26,6 +26,21 @@ _PACK = "sidecars.json.z"
 logger = logging.getLogger(__name__)
 
 
+def listed(store: Store, prefix: str, ending: str = "") -> tuple[Mapping[str, ObjectStat], Lookup]:
+    """Return the facts of the objects below a prefix, each page of a listing asked for once, and a lookup that knows them.
+
+    Args:
+        store: keeps the objects.
+        prefix: as for :meth:`Store.list`.
+        ending: only objects whose uris end so.
+    """
+    if isinstance(store, ListsInBulk):
+        stats = {uri: stat for uri, stat in store.listed(prefix) if uri.endswith(ending)}
+        return stats, _StoreSnapshot(store, stats)
+    found = ((uri, store.stat(uri)) for uri in store.list(prefix) if uri.endswith(ending))
+    return {uri: stat for uri, stat in found if stat is not None}, store
+
+
 class Snapshot:
     """Facts of many objects from listings and packs, in place of one request for each object.
 

@@ -69,8 +69,8 @@ def pages():
         yield Pages(patch)
 
 
-def at(*moment: int) -> dt.datetime:
-    return dt.datetime(*moment, tzinfo=dt.timezone.utc)
+def at(year: int, month: int, day: int, hour: int = 0) -> dt.datetime:
+    return dt.datetime(year, month, day, hour, tzinfo=dt.timezone.utc)
 
 
 def model_dag(dag_id: str, **more: Any) -> KartDag:
@@ -112,7 +112,7 @@ def test_three_runs_answer_what_ran_what_was_reused_and_why(pages, run_dag, work
 
     text = read(second, "/tasks/page_model")
     assert "day: 2024-01-01 → 2024-01-02 No artifact was there for these values. The whole chain of causes" in text
-    assert "depth 3 same" in text and "token not in the id private" in text
+    assert "depth 3 same" in text and "token private" in text
     assert '"rows": 5' in text
     assert "this one" in text and "day = 2024-01-01" in text.replace("day=2024", "day = 2024")
     text = read(third, "/tasks/page_model?map_index={MAP_INDEX}")
@@ -232,6 +232,7 @@ class Marks(HTMLParser):
             "div",
             "h1",
             "h2",
+            "h3",
             "p",
             "b",
             "s",

@@ -193,8 +193,9 @@ def test_names_in_pulls_are_found_and_other_words_are_not():
 def test_the_results_of_many_tasks_are_one_xcom():
     from airflow_kart.artifacts.state import Artifact
     from airflow_kart.operators.xcom import result_of
+    from airflow_kart.runtime.outcome import Outcome
     from airflow_kart.runtime.packed import packed
-    from airflow_kart.runtime.plan import Outcome, PlannedTask
+    from airflow_kart.runtime.plan import PlannedTask
 
     results = {}
     for number in range(1000):

@@ -24,10 +24,10 @@ os.environ.update(
 )
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import pytest
-from harness.airflow_home import with_database
+import pytest  # noqa: E402 - Airflow reads the environment when it is imported
+from harness.airflow_home import with_database  # noqa: E402
 
-from airflow_kart import IntParameter, KartDag, TaskOnKart, build
+from airflow_kart import IntParameter, KartDag, TaskOnKart, build  # noqa: E402
 
 TASKS = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
 

@@ -57,6 +57,18 @@ class AirflowServer:
         """The environment variables of all processes."""
         return self._environment
 
+    @property
+    def address(self) -> str:
+        """Of the UI."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def token(self) -> str:
+        """Of a user who may do everything."""
+        if not self._token:
+            self._token = str(self._request("GET", "/auth/token")["access_token"])
+        return self._token
+
     def start(self) -> None:
         """Migrate the database, start the processes, wait until the API answers."""
         self.command("db", "migrate")
@@ -113,9 +125,7 @@ class AirflowServer:
         Raises:
             urllib.error.HTTPError: it refused.
         """
-        if not self._token:
-            self._token = self._request("GET", "/auth/token")["access_token"]
-        return self._request(method, f"/api/v2{path}", body, {"Authorization": f"Bearer {self._token}"})
+        return self._request(method, f"/api/v2{path}", body, {"Authorization": f"Bearer {self.token}"})
 
     def wait_for_dags(self, *dag_ids: str) -> None:
         """Wait until DAGs are parsed."""
@@ -202,7 +212,7 @@ class AirflowServer:
 
     def _request(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Any:
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self._port}{path}",
+            f"{self.address}{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json", **(headers or {})},

@@ -11,11 +11,11 @@ import pytest
 from harness import gcs_server, s3_server
 from harness.airflow_server import AirflowServer
 from harness.checkout import pytest_sessionfinish, pytest_sessionstart, pytest_terminal_summary  # noqa: F401
+from harness.flagship import flagship
 from harness.postgres import postgres
 from xdist.scheduler import LoadScopeScheduling
 
 HERE = Path(__file__).parent
-EXAMPLES = HERE.parents[1] / "example_dags"
 PRELOAD = """
 import sys
 
@@ -54,11 +54,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]
         (home / "config" / "airflow_local_settings.py").write_text(PRELOAD)
         for file in HERE.glob("dags/*.py"):
             shutil.copy(file, server.dags)
-        # The example as it is, but for the end of its schedule, which would make runs of today, and where artifacts are.
-        example = (EXAMPLES / "flight_delays.py").read_text()
-        ended = "catchup=False,\n    end_date=dt.datetime(2013, 12, 31, tzinfo=dt.timezone.utc),"
-        assert "catchup=False," in example
-        example = example.replace("catchup=False,", ended)
+        example = flagship()
         (server.dags / "flight_delays.py").write_text(example)
         for scheme in ("s3", "gs"):
             where = f'workspace=Workspace("{scheme}://kart/flights", aws_conn_id="kart_s3", gcp_conn_id="kart_gcs")'

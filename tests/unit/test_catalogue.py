@@ -100,6 +100,15 @@ def test_artifacts_by_all_conditions(built: Workspace) -> None:
     assert len(list(built.artifacts(outcome="ran"))) == 6
 
 
+def test_the_newest_of_a_name_is_narrowed_by_values(built: Workspace) -> None:
+    found = built.artifacts().latest(Fit, depth=6)
+    assert built.artifacts("Fit").latest(depth=6) == built.artifacts(Fit).latest(depth=6) == found
+    with pytest.raises(MissingArtifactError, match="none that fits"):
+        built.artifacts(Fit).latest(depth=7)
+    with pytest.raises(ConfigurationError, match="depth and no class"):
+        built.artifacts().latest(depth=6)
+
+
 def test_one_artifact(built: Workspace) -> None:
     task = Fit(numbers=Numbers(day=DAYS[1]), depth=6)
     found = built.artifacts().latest(Fit, depth=6)

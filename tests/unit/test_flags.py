@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import pytest
 
 from airflow_kart import ExternalTask, IntParameter, Target, TaskOnKart, Workspace, WrapperTask, build
-from airflow_kart.runtime.plan import Outcome, make_plan
+from airflow_kart.runtime.outcome import Outcome
+from airflow_kart.runtime.plan import make_plan
 from airflow_kart.runtime.runner import run_task
 from airflow_kart.tasks.completeness import is_complete
 from airflow_kart.tasks.graph import Graph

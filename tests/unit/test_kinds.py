@@ -21,7 +21,8 @@ from airflow_kart.exceptions import (
     RequirementError,
     TargetError,
 )
-from airflow_kart.runtime.plan import Outcome, make_plan
+from airflow_kart.runtime.outcome import Outcome
+from airflow_kart.runtime.plan import make_plan
 from airflow_kart.runtime.runner import run_task
 from airflow_kart.tasks.graph import Graph
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from airflow_kart import IntParameter, TaskOnKart, build
-from airflow_kart.runtime.plan import Outcome, Plan, make_plan
+from airflow_kart.runtime.outcome import Outcome
+from airflow_kart.runtime.plan import Plan, make_plan
 from airflow_kart.tasks.completeness import is_complete
 from airflow_kart.tasks.graph import Graph
 from airflow_kart.tasks.provenance import TaskOwner

@@ -19,7 +19,8 @@ import pytest
 from airflow_kart import IntParameter, ParameterVisibility, StrParameter, TaskInstanceParameter, TaskOnKart, build
 from airflow_kart.exceptions import MissingInputError, OutputNotDumpedError, ParameterError
 from airflow_kart.runtime.inputs import inputs_of
-from airflow_kart.runtime.plan import Outcome, make_plan
+from airflow_kart.runtime.outcome import Outcome
+from airflow_kart.runtime.plan import make_plan
 from airflow_kart.runtime.runner import make_all, run_task
 from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.skipping import Skips

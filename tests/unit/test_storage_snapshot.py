@@ -7,7 +7,7 @@ import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -30,6 +30,11 @@ class Counting(MemoryStore):
     def stat_by_listing(self, uris: Iterable[str]) -> dict[str, ObjectStat | None]:
         self.asked["list"] += 1
         return {uri: MemoryStore.stat(self, uri) for uri in uris}
+
+    def listed(self, prefix: str) -> Iterator[tuple[str, ObjectStat]]:
+        self.asked["list"] += 1
+        found = ((uri, MemoryStore.stat(self, uri)) for uri in self.list(prefix))
+        return iter([(uri, stat) for uri, stat in found if stat is not None])
 
     def stat(self, uri: str) -> ObjectStat | None:
         self.asked["stat"] += 1
@@ -216,3 +221,23 @@ def test_few_objects_need_no_pack(store: Counting) -> None:
     uris = fill(store, number=99)
     assert all(look(store, uris, ["a"]).values())
     assert store.counted() == {"list": 1, "read": 99}
+
+
+def test_all_below_a_prefix_is_known_from_one_listing(store: Counting) -> None:
+    uris = fill(store, "a", "b/c")
+    look(store, uris, ["a", "b/c"])
+    put(store, "memory://ws/a/note.txt", b"not asked for")
+    store.counted()
+    stats, lookup = snapshot.listed(store, "memory://ws/", ".json")
+    assert set(stats) == set(uris)
+    assert [lookup.stat(uri) for uri in uris] == [stats[uri] for uri in uris]
+    assert all(lookup.read(uri) for uri in uris)
+    assert store.counted() == {"list": 1, "pack": 2}
+
+
+def test_a_store_that_lists_names_only_is_asked_for_each_object() -> None:
+    plain = MemoryStore()
+    put(plain, "memory://plain/a.json", b"a")
+    stats, lookup = snapshot.listed(plain, "memory://plain/")
+    assert stats == {"memory://plain/a.json": plain.stat("memory://plain/a.json")}
+    assert lookup is plain

@@ -13,8 +13,6 @@ from airflow_kart.artifacts.sidecar.document import (
     upstream_code,
     write_sidecar,
 )
-from airflow_kart.artifacts.sidecar.environment import environment
-from airflow_kart.artifacts.sidecar.source import source_of
 
 __all__ = [
     "SIDECAR_SUFFIX",
@@ -22,10 +20,8 @@ __all__ = [
     "MadeWith",
     "Publications",
     "Sidecar",
-    "environment",
     "read_sidecar",
     "sidecar_uri",
-    "source_of",
     "upstream_code",
     "write_sidecar",
 ]

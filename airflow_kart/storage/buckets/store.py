@@ -37,6 +37,7 @@ from airflow_kart.storage.buckets.upload import ObjectUpload
 from airflow_kart.storage.threads import Threads
 
 _T = TypeVar("_T")
+_HIDDEN = frozenset(HIDDEN)
 _LOOKS_PER_PAGE = 20
 
 log = logging.getLogger(__name__)
@@ -224,10 +225,14 @@ class BucketStore:
 
     def list(self, prefix: str) -> Iterator[str]:
         """Return the uris below a prefix, page by page, without parts of uploads and locks."""
+        return (uri for uri, _ in self.listed(prefix))
+
+    def listed(self, prefix: str) -> Iterator[tuple[str, ObjectStat]]:
+        """Return uris and facts of the objects below a prefix, as :meth:`list`."""
         base, place = _base_and_key(prefix)
         for entry in self._entries("list", prefix, partial(self.service.list, place)):
-            if not set(HIDDEN).intersection(entry.key[len(place.key) :].split("/")):
-                yield base + entry.key
+            if _HIDDEN.isdisjoint(entry.key[len(place.key) :].split("/")):
+                yield base + entry.key, entry.stat
 
 
 def _base_and_key(prefix: str) -> tuple[str, BucketKey]:

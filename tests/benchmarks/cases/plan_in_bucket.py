@@ -15,7 +15,8 @@ from typing import Any
 from harness import s3_server
 
 from airflow_kart import IntParameter, Target, TaskOnKart, Workspace
-from airflow_kart.runtime.plan import Outcome, make_plan
+from airflow_kart.runtime.outcome import Outcome
+from airflow_kart.runtime.plan import make_plan
 from airflow_kart.tasks.graph import Graph
 from airflow_kart.tasks.outputs import targets_of
 

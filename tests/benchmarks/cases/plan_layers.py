@@ -9,7 +9,8 @@ import sys
 import time
 
 from airflow_kart import IntParameter, TaskOnKart, Workspace
-from airflow_kart.runtime.plan import Outcome, make_plan
+from airflow_kart.runtime.outcome import Outcome
+from airflow_kart.runtime.plan import make_plan
 from airflow_kart.tasks.graph import Graph
 
 LAYERS, WIDTH = 10, int(sys.argv[1])

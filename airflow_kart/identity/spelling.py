@@ -1,0 +1,23 @@
+"""How a class's name is spelled in ids of Airflow, and the words for a name that nothing has."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+_UNFIT = re.compile(r"[^A-Za-z0-9_-]+")
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+def snake_case(name: str) -> str:
+    """Return a class's name in the style of Airflow ids: ``flight_delays`` for ``FlightDelays``."""
+    return _UNFIT.sub("_", _HUMP.sub("_", name)).lower()
+
+
+def unmatched(name: object, known: Iterable[str]) -> str:
+    """Return the words of an error: a name matches no task."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, 1) if isinstance(name, str) else []
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"no task matches {name!r}; there are {', '.join(known)}{hint}"
