@@ -22,7 +22,7 @@ class KartPages:
         send: Callable[[Any], Awaitable[None]],
     ) -> None:
         """Answer a request, as ASGI specifies."""
-        await _application()(scope, receive, send)
+        await _application()({**scope, "kart.airflow": scope.get("app")}, receive, send)
 
 
 @functools.cache

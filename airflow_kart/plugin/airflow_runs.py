@@ -151,6 +151,13 @@ def runs_beside(dag_id: str, run: KartRun, most: int = 25) -> list[tuple[str, st
     return [(row.run_id, str(row.state)) for row in found[:most]]
 
 
+def conf_of(dag_id: str, run_id: str) -> dict[str, Any]:
+    """Return what a run was triggered with."""
+    with create_session() as session:
+        found = session.scalar(select(DagRun.conf).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
 def plan_of(dag_id: str, run_id: str) -> Plan:
     """Return the plan of a run, empty where there is none."""
     run = KartRun(dag_id, run_id, "", dt.datetime.now(dt.timezone.utc))

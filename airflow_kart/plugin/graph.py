@@ -205,7 +205,7 @@ def graph_of(run: KartRun, rows: Sequence[TaskRow], here: str, each: bool) -> Dr
 
 
 def _node(row: TaskRow) -> Node:
-    which = dict(part.partition("=")[::2] for part in row.label.split(", ") if part)
+    which = {name: value for name, _, value in (part.partition("=") for part in row.label.split(", ")) if name}
     detail = seconds_text(row.took if row.took is not None else row.saved)
     return Node(row.name, row.task_class or row.task_id, OLDER if row.older_code else row.outcome, which, row.href, detail)
 
@@ -322,7 +322,7 @@ class _Pen:
             self._wire(kind, (before, middle[start]), (after - 5 * (edge in lines), far))
             if edge in lines:
                 self._tip(lines[edge], (after, far), "l-3.5-7h7z" if self.downwards else "l-7-3.5v7z")
-            if (back := edge[::-1]) in lines:
+            if (back := (end[0], start[0])) in lines:
                 at = layer[start[0]] * self.step + self.thick, middle[start[0], layer[start[0]]]
                 self._tip(lines[back], at, "l-3.5 7h7z" if self.downwards else "l7-3.5v7z")
 

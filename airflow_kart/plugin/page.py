@@ -13,6 +13,9 @@ from xxhash import xxh3_64_hexdigest
 
 from airflow_kart.plugin import words
 
+AIRFLOW = "kart.airflow"
+"""The key of Airflow's whole application in the scope of a request."""
+
 STATIC = Path(__file__).parent / "static"
 """The folder of style sheets and scripts."""
 

@@ -67,7 +67,16 @@ class TaskRow:
     @property
     def why_href(self) -> str:
         """The address of the chain of causes."""
-        return "/why?".join(self.href.split("?")) if "?" in self.href else f"{self.href}/why"
+        return self._below("why")
+
+    @property
+    def again_href(self) -> str:
+        """Where a form asks for another run."""
+        return self._below("again")
+
+    def _below(self, name: str) -> str:
+        path, mark, asked = self.href.partition("?")
+        return f"{path}/{name}{mark}{asked}"
 
     @property
     def text(self) -> str:

@@ -76,6 +76,7 @@ def of_run(  # noqa: PLR0917 - FastAPI fills these by name
         drawn=graph_of(run, rows, run_href(base, dag_id, run_id), "each" in request.query_params),
         shown=_shown(rows, outcome if outcome in (*OUTCOMES, OLDER) else "", clean(q[:200]), number),
         here=run_href(base, dag_id, run_id),
+        may_trigger=reader.may(dag_id, DagAccessEntity.RUN, "POST"),
         live=_SECONDS if run.live else None,
     )
 

@@ -59,7 +59,7 @@ class Structure:
         return [one for one in self._upstream.get(task_id, ()) if self._makes(one)]
 
     def all_downstream(self, task_id: str) -> list[str]:
-        """Return all tasks downstream that make artifacts, the nearest first."""
+        """Return all tasks downstream that make artifacts, the nearest first: they run again with the task."""
         found: dict[str, None] = {}
         level = self.downstream(task_id)
         while level:

@@ -28,6 +28,7 @@ _MOST_OF_A_SIDECAR = 8 << 20
 """Bytes of a sidecar that a page reads."""
 _MOST_SHOWN = 50
 _MOST_EARLIER = 8
+_INSTANCE = DagAccessEntity.TASK_INSTANCE
 _SECONDS = 5
 """Between two looks at a task that goes on."""
 
@@ -82,6 +83,9 @@ def of_task(  # noqa: PLR0917 - FastAPI fills these by name
         trouble=trouble,
         near={name: ([row_of(run, base, one) for one in found[:_MOST_SHOWN]], len(found)) for name, found in near.items()},
         log=_airflow_page(base, row) if instance is not None and instance.try_number else "",
+        below=run.structure.all_downstream(task_id)
+        if row.took is not None and reader.may(dag_id, _INSTANCE, "PUT")
+        else None,
         may_read_log=reader.may(dag_id, DagAccessEntity.TASK_LOGS),
         live=_SECONDS if run.live and row.outcome in ("waiting", "running", "run") else None,
     )

@@ -298,3 +298,42 @@ def test_everything_of_an_artifact_is_text(pages, run_dag):
             assert answer.headers["cache-control"] == "no-store"
     text = text_of(reader.get(href(second, "/tasks/page_evil")).text)
     assert "<script>alert(1)</script>" in text and "{{ 7*7 }}" in text
+
+
+def test_actions_go_through_airflows_own_api_and_permissions(pages, run_dag):
+    dag = model_dag("page_again")
+    run = run_dag(dag, logical_date=at(2024, 1, 1))
+    reader, writer = pages.of("ann"), pages.of("cy", role="user")
+    address = href(run, "/tasks/page_features")
+    assert "Run again" not in reader.get(address).text
+    page = writer.get(address).text
+    assert "Run page_features and 1 task downstream again? page_model runs too." in text_of(page)
+    assert reader.post(f"{address}/again", follow_redirects=False).status_code == 403
+    assert pages.of(None).post(f"{address}/again").status_code == 401
+    assert writer.post(f"{address}/again", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    assert writer.post(f"{address}/again", headers={"Origin": "https://evil.example"}).status_code == 403
+    assert _states(run)["page_model"] == "success"
+    answer = writer.post(
+        f"{address}/again?downstream=true", headers={"Sec-Fetch-Site": "same-origin"}, follow_redirects=False
+    )
+    assert answer.status_code == 303 and answer.headers["location"] == href(run).replace("+", "%2B")
+    states = _states(run)
+    assert (states["page_raw"], states["page_features"], states["page_model"]) == ("success", None, None)
+
+    assert reader.post(href(run, "/trigger"), follow_redirects=False).status_code == 403
+    answer = writer.post(href(run, "/trigger"), follow_redirects=False)
+    assert answer.status_code == 303, answer.text
+    assert answer.headers["location"].startswith("/kart/dags/page_again/runs/manual__")
+    assert writer.get(answer.headers["location"]).status_code == 200
+
+
+def _states(run: Any) -> dict[str, str | None]:
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    own = (TaskInstance.dag_id == run.dag_run.dag_id, TaskInstance.run_id == run.dag_run.run_id)
+    with create_session() as session:
+        return {
+            row.task_id: row.state for row in session.execute(select(TaskInstance.task_id, TaskInstance.state).where(*own))
+        }
