@@ -48,7 +48,12 @@ def test_reasons_name_tasks_and_runs_as_links():
         "bad": {"outcome": "run", "reason": "no artifact", "why": "depth: 3 -> 4"},
         "after": {"outcome": "run", "reason": "no artifact"},
     }
-    states: dict[str, str | None] = {"raw": "skipped", **dict.fromkeys(readers, "skipped"), "bad": "failed", "after": "upstream_failed"}
+    states: dict[str, str | None] = {
+        "raw": "skipped",
+        **dict.fromkeys(readers, "skipped"),
+        "bad": "failed",
+        "after": "upstream_failed",
+    }
     run = run_of(states, {"raw": readers, "bad": ["after"]}, plan=plan)
     found = words(run)
     assert found["raw"] == ("not_needed", "only [r1], [r2], [r3] and 2 more read it, and these are cached")

@@ -1,0 +1,120 @@
+"""The page of an artifact by its unique id, an address to send to a colleague; its preview, and its bytes to download."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, BinaryIO
+from urllib.parse import quote
+
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from fastapi import APIRouter, HTTPException, Path, Request, Response
+from fastapi.responses import HTMLResponse, StreamingResponse
+
+from airflow_kart.audit.catalogue import one_look
+from airflow_kart.audit.record import Record
+from airflow_kart.exceptions import KartError, MissingArtifactError
+from airflow_kart.plugin.access import Reader, ReaderDep
+from airflow_kart.plugin.page import base_of, page
+from airflow_kart.plugin.peek import is_downloadable, peek_of
+from airflow_kart.plugin.preview.reading import JPEG, PNG
+from airflow_kart.plugin.task import differences, made_of
+from airflow_kart.plugin.words import Link
+
+router = APIRouter(prefix="/artifacts/{unique_id}")
+UniqueId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
+
+_MOST_OF_IMAGE = 8 << 20
+_CHUNK = 1 << 18
+_IMAGES = {"png": PNG, "jpeg": JPEG}
+
+
+@router.get("")
+def artifact(request: Request, reader: ReaderDep, unique_id: UniqueId, file: str = "") -> HTMLResponse:
+    """Return the page of an artifact."""
+    base = base_of(request)
+    with one_look():
+        record, outputs = _found(reader, unique_id, file)
+        ways = ({one.unique_id: one for one in ask() if reader.sees(one)} for ask in (record.upstream, record.downstream))
+        upstream, downstream = (list(found.values()) for found in ways)
+        peek = peek_of(record, reader)
+        try:
+            made = made_of(record, reader, base)
+        except KartError:  # the sidecar of another artifact cannot be read
+            made = None
+    return page(
+        request,
+        "artifact.html",
+        title=str(record),
+        crumbs=[Link("Artifacts", f"{base}/")],
+        record=record,
+        outputs=outputs,
+        upstream=upstream,
+        downstream=downstream,
+        peek=peek,
+        made=made,
+        differences=differences,
+        may_read_log=record.dag_id is None or reader.may(record.dag_id, DagAccessEntity.TASK_LOGS),
+        here=f"{base}/artifacts/{unique_id}",
+    )
+
+
+@router.get("/download")
+def download(reader: ReaderDep, unique_id: UniqueId, file: str = "") -> StreamingResponse:
+    """Send the bytes as a file, never as a page."""
+    record, _ = _found(reader, unique_id, file)
+    if not is_downloadable(record):
+        raise HTTPException(
+            415, "This artifact is too large, or of a format that only Python reads: load it from its address."
+        )
+    name = quote(record.row.name.rpartition("/")[2])
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}", "Content-Length": str(record.bytes)}
+    return StreamingResponse(_chunks(_opened(record)), media_type="application/octet-stream", headers=headers)
+
+
+@router.get("/image")
+def image(reader: ReaderDep, unique_id: UniqueId, file: str = "") -> Response:
+    """Send an image for the page to show; no other bytes are sent as an image."""
+    record, _ = _found(reader, unique_id, file)
+    with _opened(record) as stream:
+        data = stream.read(_MOST_OF_IMAGE) if record.bytes <= _MOST_OF_IMAGE else b""
+    if record.row.format not in _IMAGES or not data.startswith(_IMAGES[record.row.format]):
+        raise HTTPException(415, "This artifact is no image that can be shown.")
+    return Response(data, media_type=f"image/{record.row.format}")
+
+
+def _found(reader: Reader, unique_id: str, file: str) -> tuple[Record, list[Record]]:
+    """Return an artifact of a task, of several by the name of its file, and all of the task.
+
+    Raises:
+        HTTPException: the user sees none (404).
+        KartError: there is none in the workspaces that answered, and one did not.
+    """
+    errors = []
+    for workspace in reader.workspaces():
+        try:
+            found = [one for one in workspace.artifacts(unique_id) if one.unique_id == unique_id and reader.sees(one)]
+            found.sort(key=lambda one: one.uri)
+            for record in [one for one in found if one.row.name == file] or found[:1]:
+                reader.workspace_of(record.uri)  # a link on a disk may lead out of the workspace
+                return record, found
+        except MissingArtifactError:
+            continue
+        except KartError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    raise HTTPException(404, f"No artifact that you may see has the unique id {unique_id}.")
+
+
+def _opened(record: Record) -> BinaryIO:
+    store = record.workspace.store_of(record.uri)
+    stat = store.stat(record.uri)
+    if stat is None or stat.size != record.bytes:
+        raise HTTPException(409, "The artifact is not there in the size that its sidecar says; run its task again.")
+    return store.open(record.uri)
+
+
+def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+    with stream:
+        while data := stream.read(_CHUNK):
+            yield data

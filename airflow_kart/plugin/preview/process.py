@@ -1,0 +1,79 @@
+"""A process for each preview. Bytes of others can make a decoder crash, hang or fill the memory: that ends this process only.
+
+The process has no credentials and no environment. It asks its parent for blocks of the artifact, as many as the bounds allow.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import threading
+from typing import IO, BinaryIO, cast
+
+import msgspec
+
+from airflow_kart.audit.record import Record
+from airflow_kart.exceptions import KartError
+from airflow_kart.plugin.preview.child import BLOCK, MEMORY, MOST_BYTES, NONE, exactly, received, send
+from airflow_kart.plugin.preview.content import Preview, Request, plain
+from airflow_kart.plugin.preview.reading import content_of
+
+_SECONDS = 8
+_LONGEST_ANSWER = 4 << 20
+_AT_ONCE = threading.BoundedSemaphore(2)
+_START = "import sys; sys.path[:] = sys.argv[1:]; from airflow_kart.plugin.preview.child import main; main()"
+
+
+def preview_of(record: Record) -> Preview:
+    """Return the preview of an artifact; the note of one without says why."""
+    try:
+        artifact, store = record.sidecar.artifact, record.workspace.store_of(record.uri)
+        stat = store.stat(record.uri)
+        if stat is None or stat.size != artifact.bytes:
+            gone = "in the size that its sidecar says" if stat else "any more"
+            return Preview(note=f"The artifact is not there {gone}.")
+        asked = Request(artifact.format, artifact.bytes, artifact.rows, dict(artifact.columns or {}), dict(artifact.options))
+        if asked.format.startswith("pickle"):
+            return content_of(asked, io.BytesIO())
+        with store.open(record.uri) as stream:
+            return preview_from(asked, stream)
+    except (KartError, OSError) as error:
+        return Preview(note=f"The API server cannot read the artifact: {plain(str(error), 1000)}")
+
+
+def preview_from(asked: Request, stream: BinaryIO) -> Preview:
+    """Return the preview of bytes, decoded by another process."""
+    if not _AT_ONCE.acquire(timeout=_SECONDS):
+        return Preview(note="Too many previews are being made at this moment; load the page again.")
+    environment = {name: os.environ.get(name, "") for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")}
+    environment |= {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-I", "-c", _START, *sys.path]
+
+    try:
+        with subprocess.Popen(  # noqa: S603 - this interpreter, with a program of ours
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process:
+            alarm = threading.Timer(_SECONDS, process.kill)
+            alarm.start()
+            try:
+                return _served(cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout), asked, stream)
+            finally:
+                alarm.cancel()
+                process.kill()
+    except (BrokenPipeError, EOFError, msgspec.MsgspecError):
+        return Preview(note=f"The artifact could not be decoded within {_SECONDS} s and {MEMORY >> 30} GB of memory.")
+    finally:
+        _AT_ONCE.release()
+
+
+def _served(to: IO[bytes], source: IO[bytes], asked: Request, stream: BinaryIO) -> Preview:
+    """Give the process the blocks it asks for, and return its answer."""
+    request, left = msgspec.json.encode(asked), MOST_BYTES
+    send(to, len(request), request)
+    while (number := received(source)) != NONE:
+        stream.seek(min(number * BLOCK, asked.bytes))
+        left -= len(data := stream.read(BLOCK) if left > 0 else b"")
+        send(to, len(data) if data else NONE, data)
+    return msgspec.json.decode(exactly(source, min(received(source), _LONGEST_ANSWER)), type=Preview)
