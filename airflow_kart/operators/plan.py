@@ -22,7 +22,7 @@ from airflow_kart.operators.several_hosts import several_hosts_advice
 from airflow_kart.operators.table import text_table
 from airflow_kart.operators.xcom import pulled_by, result_of
 from airflow_kart.parameters.label import label
-from airflow_kart.runtime.outcome import Outcome
+from airflow_kart.runtime.outcome import NOT_IN_GRAPH, Outcome
 from airflow_kart.runtime.packed import CHANGED_CODE_XCOM, PLAN_XCOM, RESULTS_XCOM, packed
 from airflow_kart.runtime.plan import Plan, PlannedTask, make_plan
 from airflow_kart.storage import keeps_files
@@ -148,7 +148,7 @@ class KartPlanOperator(KartBaseOperator):
     def _of_operator(self, task_id: str, run_context: RunContext, plan: Plan) -> PlannedTask:
         task = run_context.run.tasks.get(task_id)
         if task is None:
-            return PlannedTask(Outcome.NOT_NEEDED, "not part of the graph with this run's values")
+            return PlannedTask(Outcome.NOT_NEEDED, NOT_IN_GRAPH)
         return plan.tasks[task.unique_id]
 
     def _is_skipped(self, outcome: Outcome) -> bool:

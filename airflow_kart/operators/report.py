@@ -16,7 +16,7 @@ from airflow_kart.operators.run_context import RunContext
 from airflow_kart.operators.table import text_table
 from airflow_kart.operators.upstream_skips import skip_summary
 from airflow_kart.runtime.ledger import enter
-from airflow_kart.runtime.outcome import REUSED, Outcome
+from airflow_kart.runtime.outcome import NOT_IN_GRAPH, REUSED, Outcome
 from airflow_kart.runtime.packed import CHANGED_CODE_XCOM, REPORT_XCOM, packed
 from airflow_kart.runtime.plan import PlannedTask
 from airflow_kart.runtime.tally import Tally
@@ -101,7 +101,7 @@ class KartReportOperator(KartBaseOperator):
         present = iter(look_at([Node(tasks[task_id]) for task_id in unknown if task_id in tasks], remember=True))
         for task_id in unknown:
             if task_id not in tasks:
-                found[task_id] = PlannedTask(Outcome.NOT_NEEDED, "not part of the graph")
+                found[task_id] = PlannedTask(Outcome.NOT_NEEDED, NOT_IN_GRAPH)
                 continue
             state, there, planned = str(states.get(task_id)), next(present), plan.get(task_id, {})
             if kind_of(tasks[task_id]).wrapper:  # which is there where all that it groups is

@@ -45,6 +45,7 @@ class KartPlugin(AirflowPlugin):
     fastapi_apps = [{"app": KartPages(), "url_prefix": _PREFIX, "name": "kart"}]  # noqa: RUF012 - Airflow's attributes
     external_views = [  # noqa: RUF012
         _view("nav", "kart", "/"),
+        _view("dag", "kart_dag", "/dags/{DAG_ID}"),
         _view("dag_run", "kart_run", "/dags/{DAG_ID}/runs/{RUN_ID}"),
         _view("task_instance", "kart_task", "/dags/{DAG_ID}/runs/{RUN_ID}/tasks/{TASK_ID}?map_index={MAP_INDEX}"),
     ]

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.staticfiles import StaticFiles
 
 from airflow_kart.exceptions import KartError
-from airflow_kart.plugin import actions, artifact, run, search, task, why
+from airflow_kart.plugin import actions, artifact, dag, run, search, task, why
 from airflow_kart.plugin.page import STATIC, page
 from airflow_kart.plugin.words import clean
 
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 def make_app() -> FastAPI:
     """Return the application."""
     app = FastAPI(title="Kart", docs_url=None, redoc_url=None, openapi_url=None)
-    for router in (run.router, task.router, why.router, actions.router, search.router, artifact.router):
+    for router in (actions.router, artifact.router, dag.router, run.router, search.router, task.router, why.router):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.middleware("http")(_guarded)

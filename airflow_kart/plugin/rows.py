@@ -23,6 +23,7 @@ from airflow_kart.plugin.words import (
     seconds_text,
     task_href,
 )
+from airflow_kart.runtime.outcome import NOT_IN_GRAPH
 from airflow_kart.storage.workspace import Workspace
 
 _OF_STATES = {
@@ -148,7 +149,7 @@ def _why(run: KartRun, base: str, task_id: str, instance: Instance | None, found
     (outcome, reason), planned = found, run.plan.get(task_id, {})
     state = instance.state if instance is not None else None
     others = run.structure.upstream(task_id) if outcome == "failed" else run.structure.downstream(task_id)
-    if outcome == "not_needed" and others:
+    if outcome == "not_needed" and others and reason != NOT_IN_GRAPH:
         words = " or ".join(sorted({OUTCOMES[_outcome(run, one)[0]][1] for one in others}))
         one = len(others) == 1
         told = f" {'reads' if one else 'read'} it, and {'that is' if one else 'these are'} {words}"

@@ -15,6 +15,7 @@ from fastapi.responses import HTMLResponse
 from airflow_kart.exceptions import KartError
 from airflow_kart.plugin.access import ReaderDep, reads_dag
 from airflow_kart.plugin.airflow_runs import KartRun, Plan, plan_of, read_run, runs_beside
+from airflow_kart.plugin.graph import OLDER, graph_of
 from airflow_kart.plugin.page import base_of, page
 from airflow_kart.plugin.rows import TaskRow, rows_of, summary_of, sums_of, with_holders
 from airflow_kart.plugin.words import OUTCOMES, Link, change_words, clean, run_href, run_words
@@ -26,8 +27,6 @@ _MOST_ROWS = 250
 _MOST_CHANGES = 3
 _SECONDS = 5
 """Between two looks at a run that goes on."""
-OLDER = "older"
-"""The filter for artifacts of older code."""
 
 
 class Since(NamedTuple):
@@ -73,6 +72,8 @@ def of_run(  # noqa: PLR0917 - FastAPI fills these by name
         failed=[row for row in rows if row.outcome == "failed"],
         waiting=[row for row in rows if row.outcome == "waiting"],
         older=[row for row in rows if row.older_code],
+        asked=request.query_params,
+        drawn=graph_of(run, rows, run_href(base, dag_id, run_id), "each" in request.query_params),
         shown=_shown(rows, outcome if outcome in (*OUTCOMES, OLDER) else "", clean(q[:200]), number),
         here=run_href(base, dag_id, run_id),
         may_trigger=reader.may(dag_id, DagAccessEntity.RUN, "POST"),

@@ -27,5 +27,7 @@ class Outcome(str, enum.Enum):
         return self.value
 
 
+NOT_IN_GRAPH = "not part of the graph with this run's values"
+"""The reason of a task that a DAG has and one of its runs does not need, whatever else runs."""
 REUSED = (Outcome.CACHED, Outcome.REUSED)
 """The outcomes of a task whose artifact was not made anew."""

@@ -118,7 +118,7 @@ def test_three_runs_answer_what_ran_what_was_reused_and_why(pages, run_dag, work
     text = read(third, "/tasks/page_model?map_index={MAP_INDEX}")
     assert "Cached: not run, since its artifact was there" in text
     assert "made it on 20" in text and "as page_model, in" in text
-    assert "Not needed: nothing that reads it runs only page_features reads it" in read(third, "/tasks/page_raw")
+    assert "Not needed in this run only page_features reads it" in read(third, "/tasks/page_raw")
     text = read(second, "/tasks/page_model/why")
     assert "page_model ran: day: 2024-01-01 → 2024-01-02" in text
     assert "in PageModel, PageFeatures, PageRaw" in text

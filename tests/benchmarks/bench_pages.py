@@ -76,16 +76,19 @@ def main() -> None:
         client = Pages(patch).of("ann")
         address = f"/kart/dags/bench_pages/runs/{run.run_id}"
         root = next(one for one in dag.task_ids if one.startswith("root"))
-        for more in ("", "?outcome=cached&number=2", "/compare", "/why", f"/tasks/{root}", f"/tasks/{root}/why"):
+        pages = {"run": address, "DAG": "/kart/dags/bench_pages"}
+        pages |= {
+            more: f"{address}{more}"
+            for more in ("?outcome=cached&number=2", "/compare", "/why", f"/tasks/{root}", f"/tasks/{root}/why")
+        }
+        for name, page in pages.items():
             seconds = []
             for _ in range(10):
                 started = time.perf_counter()
-                answer = client.get(f"{address}{more}")
+                answer = client.get(page)
                 seconds.append(time.perf_counter() - started)
             first, usual = seconds[0], statistics.median(seconds)
-            print(
-                f"{answer.status_code} {more or 'run':30} first {first:.3f} s, then {usual:.3f} s, {len(answer.content):,} bytes"
-            )
+            print(f"{answer.status_code} {name:30} first {first:.3f} s, then {usual:.3f} s, {len(answer.content):,} bytes")
         before = resident()
         for _ in range(200):
             client.get(address)
