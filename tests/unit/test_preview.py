@@ -148,6 +148,17 @@ def test_tables_of_polars_and_arrow_with_all_their_types() -> None:
         assert str(cells["time"]).startswith("01:02") and str(cells["moment"]).startswith("2020-01-01")
 
 
+def test_statistics_of_odd_numbers() -> None:
+    table = pa.table(
+        {"id": [2**62, 2**62 + 1, None], "odd": [float("inf"), -1e308, float("nan")], "same": [7, 7, 7], "none": pa.nulls(3)}
+    )
+    ids, odd, same, none = previewed("parquet", parquet_of(table)).columns
+    assert (ids.low, ids.high, ids.missing) == (str(2**62), str(2**62 + 1), 1)
+    assert (odd.low, odd.missing, odd.bars) == ("", 1, [])  # neither can be drawn
+    assert (same.low, same.mean, same.bars[0]) == ("7", "7", 3)
+    assert (none.missing, none.is_number) == (3, False)
+
+
 def test_a_long_table_is_read_in_part() -> None:
     table = pa.table({"number": pa.array(range(3_000_000)), "noise": pa.array(np.random.default_rng(1).random(3_000_000))})
     data = parquet_of(table, compression="none", row_group_size=1_000_000)

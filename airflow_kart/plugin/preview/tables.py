@@ -62,9 +62,10 @@ def _table(
 def _column(name: str, kind: str, values: Sequence[object]) -> Column:
     there: list[Any] = [value for value in values if value is not None and not (type(value) is float and math.isnan(value))]
     facts: dict[str, Any] = {}
-    if there and all(type(value) in (int, float) for value in there):
-        facts = {"is_number": True, **_of_numbers([float(value) for value in there if abs(value) < 1e300])}
-    elif there and all(type(value) in (str, bool) for value in there):
+    kinds = set(map(type, there))
+    if kinds and kinds <= {int, float}:
+        facts = {"is_number": True, **_of_numbers([value for value in there if abs(value) < 1e300])}
+    elif kinds and kinds <= {str, bool}:
         counts = Counter(_cell(value) for value in there)
         facts = {"distinct": len(counts), "top": counts.most_common(_TOP)}
         if _IN_ORDER.match(kind):
@@ -72,7 +73,7 @@ def _column(name: str, kind: str, values: Sequence[object]) -> Column:
     return Column(plain(name), plain(kind), len(values) - len(there), **facts)
 
 
-def _of_numbers(numbers: Sequence[float]) -> dict[str, Any]:
+def _of_numbers(numbers: Sequence[int | float]) -> dict[str, Any]:
     if not numbers:
         return {}
     low, high = min(numbers), max(numbers)
