@@ -322,6 +322,10 @@ def test_what_is_no_file_of_its_format_ends_with_a_sentence() -> None:
     png = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + struct.pack(">II", 60_000, 60_000)
     assert "too large" in previewed("png", png).note
     assert previewed("png", png[:16] + struct.pack(">II", 640, 480)).kind == "image"
+    jpeg = b"\xff\xd8\xff\xe0\x00\x04AB\xff\xc0\x00\x11\x08" + struct.pack(">HH", 480, 640)
+    found = previewed("jpeg", jpeg + bytes(20))
+    assert (found.kind, found.facts) == ("image", [("Size", "640 by 480 pixels")])
+    assert "too large" in previewed("jpeg", jpeg + bytes(9 << 20)).note
     deep = b"[" * 200_000
     names = ("parquet", "feather", "csv", "json", "ndjson", "npy", "npz", "zip", "png", "jpeg", "text", "csv+gzip", "none")
     for name, data in itertools.product(names, (b"", deep, frame[: len(frame) // 2], chance.randbytes(1000))):
