@@ -118,7 +118,7 @@ class Search:
         for value, count in counts.most_common(_MOST_CHOICES):
             word = f'{key}"{value}"' if " " in value else f"{key}{value}"
             found.append(Choice(value, count, _href(others if value in chosen else [*others, word]), value in chosen))
-        return [choice for choice in found if choice.text and (len(found) > 1 or choice.is_chosen)]
+        return [choice for choice in found if choice.text and (len(found) > 1 or chosen)]
 
     def facets(self) -> list[tuple[str, list[Choice]]]:
         """Return the ways to narrow down: by class, values, day, DAG and workspace."""

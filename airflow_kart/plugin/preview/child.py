@@ -21,7 +21,7 @@ from airflow_kart.plugin.preview.reading import content_of
 
 MOST_BYTES = 16 << 20
 """Bytes of an artifact that a preview reads at most."""
-MEMORY = 1 << 30
+MEMORY = 768 << 20
 BLOCK = 128 << 10
 NUMBER = struct.Struct("<Q")
 NONE = 2**64 - 1

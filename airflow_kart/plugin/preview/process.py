@@ -49,7 +49,7 @@ def preview_from(asked: Request, stream: BinaryIO) -> Preview:
         return Preview(note="Too many previews are being made at this moment; load the page again.")
     environment = {name: os.environ.get(name, "") for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")}
     environment |= {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-I", "-c", _START, *sys.path]
+    command = [sys.executable, "-I", "-c", _START, *filter(None, sys.path)]
 
     try:
         with subprocess.Popen(  # noqa: S603 - this interpreter, with a program of ours
@@ -63,7 +63,7 @@ def preview_from(asked: Request, stream: BinaryIO) -> Preview:
                 alarm.cancel()
                 process.kill()
     except (BrokenPipeError, EOFError, msgspec.MsgspecError):
-        return Preview(note=f"The artifact could not be decoded within {_SECONDS} s and {MEMORY >> 30} GB of memory.")
+        return Preview(note=f"The artifact could not be decoded within {_SECONDS} s and {MEMORY >> 20} MB of memory.")
     finally:
         _AT_ONCE.release()
 
