@@ -207,7 +207,7 @@ def _day_of(record: Record, dag_id: str, runs: Mapping[str, Run]) -> str:
 
 def _summary(lines: Sequence[Line], shown: Sequence[str], told: Collection[Run]) -> str:
     """Return a line: ``10 of the last 11 days are complete; 34 s saved in the last 18 runs``."""
-    saved = f"{seconds_text(sum(run.saved for run in told))} saved in the last {counted(len(told), 'run')}"
+    saved = f"{seconds_text(sum(run.saved for run in told))} saved in the last {'run' if len(told) == 1 else counted(len(told), 'run')}"
     there, missing = (sum(day in days for day in shown) for days in (lines[-1].days, lines[-1].missing)) if lines else (0, 0)
     if there + missing > 1:
         noun = "day" if all(len(day) == len(_ONE_DAY) for day in shown) else "hour"

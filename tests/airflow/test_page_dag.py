@@ -172,7 +172,7 @@ def test_the_plot_adds_up():
     found = plot_of(runs)
     assert found is not None
     assert found["low"][-1][2] == "4 min 10 s"
-    assert found["high"][-1] == (1, 1, "6 min 15 s")
+    assert found["high"][-1] == (1.0, 1.0, "6 min 15 s")
     assert [text for _, _, text in found["ticks"]] == ["0 s", "2 min 0 s", "4 min 0 s", "6 min 0 s"]
     assert [text for _, _, text in found["runs"]][:2] == ["01-25", "01-22"]
 
