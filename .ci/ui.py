@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -38,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--serve", action="store_true", help="keep the Airflow up in place of taking pictures")
     serve = parser.parse_args().serve
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     with tempfile.TemporaryDirectory(prefix="kart-ui-") as home, postgres() as database:
         server = AirflowServer(Path(home, "airflow"), database, triggerer=serve)
         (server.dags / "flight_delays.py").write_text(flagship())

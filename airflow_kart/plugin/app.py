@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 def make_app() -> FastAPI:
     """Return the application."""
     app = FastAPI(title="Kart", docs_url=None, redoc_url=None, openapi_url=None)
-    for router in (dag.router, run.router, task.router, why.router, search.router, artifact.router, actions.router):
+    for router in (actions.router, artifact.router, dag.router, run.router, search.router, task.router, why.router):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.middleware("http")(_guarded)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated, BinaryIO
 from urllib.parse import quote
 
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from fastapi import APIRouter, HTTPException, Path, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 
@@ -16,7 +17,8 @@ from airflow_kart.plugin.access import Reader, ReaderDep
 from airflow_kart.plugin.page import base_of, page
 from airflow_kart.plugin.peek import is_downloadable, peek_of
 from airflow_kart.plugin.preview.reading import JPEG, PNG
-from airflow_kart.plugin.words import Link, run_href, run_words, task_href
+from airflow_kart.plugin.task import differences, made_of
+from airflow_kart.plugin.words import Link
 
 router = APIRouter(prefix="/artifacts/{unique_id}")
 UniqueId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
@@ -29,12 +31,16 @@ _IMAGES = {"png": PNG, "jpeg": JPEG}
 @router.get("")
 def artifact(request: Request, reader: ReaderDep, unique_id: UniqueId, file: str = "") -> HTMLResponse:
     """Return the page of an artifact."""
+    base = base_of(request)
     with one_look():
         record, outputs = _found(reader, unique_id, file)
         ways = ({one.unique_id: one for one in ask() if reader.sees(one)} for ask in (record.upstream, record.downstream))
         upstream, downstream = (list(found.values()) for found in ways)
         peek = peek_of(record, reader)
-    base = base_of(request)
+        try:
+            made = made_of(record, reader, base)
+        except KartError:  # the sidecar of another artifact cannot be read
+            made = None
     return page(
         request,
         "artifact.html",
@@ -45,7 +51,9 @@ def artifact(request: Request, reader: ReaderDep, unique_id: UniqueId, file: str
         upstream=upstream,
         downstream=downstream,
         peek=peek,
-        made=_made(base, record),
+        made=made,
+        differences=differences,
+        may_read_log=record.dag_id is None or reader.may(record.dag_id, DagAccessEntity.TASK_LOGS),
         here=f"{base}/artifacts/{unique_id}",
     )
 
@@ -96,16 +104,6 @@ def _found(reader: Reader, unique_id: str, file: str) -> tuple[Record, list[Reco
     if errors:
         raise errors[0]
     raise HTTPException(404, f"No artifact that you may see has the unique id {unique_id}.")
-
-
-def _made(base: str, record: Record) -> list[Link]:
-    """Return the links to the run and to the task instance that made an artifact; none outside of Airflow."""
-    made = record.sidecar.content.get("airflow") or {}
-    dag_id, run_id, task_id, number = (made.get(name) for name in ("dag_id", "run_id", "task_id", "map_index"))
-    if not (dag_id and run_id and task_id):
-        return []
-    run = Link(run_words(run_id), run_href(base, dag_id, run_id))
-    return [run, Link(task_id, task_href(base, dag_id, run_id, task_id, number if isinstance(number, int) else -1))]
 
 
 def _opened(record: Record) -> BinaryIO:

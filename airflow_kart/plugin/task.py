@@ -17,6 +17,7 @@ from airflow_kart.exceptions import KartError
 from airflow_kart.plugin.access import Reader, ReaderDep, reads_dag, require_reachable
 from airflow_kart.plugin.airflow_runs import KartRun, read_run
 from airflow_kart.plugin.page import base_of, page
+from airflow_kart.plugin.peek import peek_of
 from airflow_kart.plugin.rows import TaskRow, row_of, with_holders
 from airflow_kart.plugin.run import crumbs_of
 from airflow_kart.plugin.words import Link, arrows, cut, run_href, run_words, value_text
@@ -65,7 +66,7 @@ def of_task(  # noqa: PLR0917 - FastAPI fills these by name
     try:
         row = with_holders([row], run.workspace if row.outcome == "waiting" else None, base, reader.may)[0]
         records = records_of(run, row, reader)
-        made = _made(records[0], reader, base) if records else None
+        made = made_of(records[0], reader, base) if records else None
     except (KartError, OSError) as error:
         trouble = str(error)
     near = {"Upstream": run.structure.upstream(task_id), "Downstream": run.structure.downstream(task_id)}
@@ -79,6 +80,7 @@ def of_task(  # noqa: PLR0917 - FastAPI fills these by name
         row=row,
         records=records,
         made=made,
+        peek=peek_of(records[0], reader) if records else None,
         differences=differences,
         trouble=trouble,
         near={name: ([row_of(run, base, one) for one in found[:_MOST_SHOWN]], len(found)) for name, found in near.items()},
@@ -130,7 +132,12 @@ def records_of(run: KartRun, row: TaskRow, reader: Reader) -> list[Record]:
     return [one for one in found if one is not None and reader.sees(one)]
 
 
-def _made(record: Record, reader: Reader, base: str) -> Made:
+def made_of(record: Record, reader: Reader, base: str) -> Made:
+    """Return why an artifact was made, by which run, and the other artifacts of its task.
+
+    Raises:
+        KartError: the workspace cannot be read from here.
+    """
     with one_look():
         history = History(record.workspace)
         why = why_artifact(record, history, lines=False)

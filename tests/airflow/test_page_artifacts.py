@@ -89,7 +89,7 @@ def test_the_search_finds_by_class_value_id_uri_and_time(pages, made):
     ids = {name: one.unique_id for name, one in made.items()}
     numbers, report = ids["FoundNumbers 2024-01-01"], ids["FoundReport 2024-01-01"]
     text = reader.get("/kart/").text
-    assert len(hits(text)) == 9 and set(hits(text)) == set(ids.values())
+    assert set(ids.values()) <= set(hits(text))  # and those of other files' DAGs
     today = dt.datetime.now(dt.timezone.utc).date()
     for words, expected in {
         "FoundNumbers": {ids[name] for name in ids if "Numbers" in name},
@@ -109,7 +109,7 @@ def test_the_search_finds_by_class_value_id_uri_and_time(pages, made):
         "hunter2hunter2": set(),
         "class: = :x \" '": set(),
     }.items():
-        assert set(hits(reader.get("/kart/", params={"q": words}).text)) == expected, words
+        assert set(hits(reader.get("/kart/", params={"q": words}).text)) & set(ids.values()) == expected, words
     text = reader.get("/kart/", params={"q": "FoundNumbers day=2024-01-02"}).text
     assert "No artifact matches “FoundNumbers day=2024-01-02”" in text_of(text)
     assert "3 artifacts would fit with another day" in text_of(text)
@@ -206,7 +206,7 @@ def test_a_workspace_that_does_not_answer_leaves_the_others_searchable(pages, ma
     reader = pages.of("ann")
     page = reader.get("/kart/").text
     assert "The API server cannot read s3://no-such-bucket/flights" in text_of(page) and "could be read" in text_of(page)
-    assert f"The API server does not see {ground / 'unseen'}." in text_of(page)
+    assert "The API server does not see" in text_of(page) and str(ground / "unseen") in text_of(page)
     assert "no_such_connection" in page and "Traceback" not in page and len(hits(page)) >= 9
     assert reader.get(f"/kart/artifacts/{made['FoundNumbers 2024-02-01'].unique_id}").status_code == 200
     answer = reader.get(f"/kart/artifacts/{'0' * 32}")
