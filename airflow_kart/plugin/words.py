@@ -122,7 +122,9 @@ def counted(count: int, noun: str) -> str:
 
 def change_words(label: str, before: str) -> list[tuple[str, str, str]]:
     """Return the name, former and present value of each part of a label that differs from another label's."""
-    now, was = (dict(part.partition("=")[::2] for part in text.split(", ") if part) for text in (label, before))
+    now, was = (
+        {name: value for name, _, value in (one.partition("=") for one in text.split(", ") if one)} for text in (label, before)
+    )
     return [
         (name, was.get(name, UNKNOWN), now.get(name, UNKNOWN)) for name in {**was, **now} if was.get(name) != now.get(name)
     ]
