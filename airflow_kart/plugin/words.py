@@ -123,7 +123,8 @@ def counted(count: int, noun: str) -> str:
 def change_words(label: str, before: str) -> list[tuple[str, str, str]]:
     """Return the name, former and present value of each part of a label that differs from another label's."""
     now, was = (
-        {name: value for name, _, value in (one.partition("=") for one in text.split(", ") if one)} for text in (label, before)
+        {name: value for name, _, value in (one.partition("=") for one in text.split(", ") if one)}
+        for text in (label, before)
     )
     return [
         (name, was.get(name, UNKNOWN), now.get(name, UNKNOWN)) for name in {**was, **now} if was.get(name) != now.get(name)
