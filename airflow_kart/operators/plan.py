@@ -41,7 +41,7 @@ class KartPlanOperator(KartBaseOperator):
     """Asks the roots first, looks upstream only of tasks that will run, and skips all others at once, without a process each.
 
     The plan is in its log, and under the XCom key ``plan`` by task id: outcome, reason, class, label; of a cached task also bytes,
-    the seconds that making the artifact took, the run that made it, and whether its code has changed since; of a task without an
+    the seconds that making the artifact took, and whether its code has changed since; of a task without an
     artifact what makes its id differ; of at most 1,000 tasks the uris. :mod:`airflow_kart.runtime.packed` says how a long plan
     is written.
 
@@ -172,8 +172,6 @@ class KartPlanOperator(KartBaseOperator):
             if found.outcome is Outcome.CACHED:
                 row["seconds"] = round(found.seconds, 3)
                 row["bytes"] = sum(one.bytes or 0 for one in found.artifacts)
-            if found.made_by is not None:
-                row["made_by"] = list(found.made_by)
             if found.since.changed:
                 row["older_code"] = True
             if task_id in causes:

@@ -136,7 +136,8 @@ class KartReportOperator(KartBaseOperator):
         times = {"seconds_run": round(ran, 3), "seconds_saved": round(saved, 3)}
         changed = context["ti"].xcom_pull(task_ids=self.blueprint.plan_task_id, key=CHANGED_CODE_XCOM) or []
         told: dict[str, Any] = {"changed_code": changed} if changed else {}
-        made = {one: task for one, task in found.items() if task.outcome in (Outcome.RAN, Outcome.REUSED)}
+        planned = run_context.plan_rows  # which has those of cached tasks
+        made = {one: task for one, task in found.items() if task.seconds and "seconds" not in planned.get(one, {})}
         told["seconds"] = {one: round(task.seconds, 3) for one, task in made.items()}
         told["bytes"] = {one: sum(artifact.bytes or 0 for artifact in task.artifacts) for one, task in made.items()}
         context["ti"].xcom_push(key=REPORT_XCOM, value=packed({**by_outcome, **times, "why": why, **told}))

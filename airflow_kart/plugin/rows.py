@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -38,6 +39,7 @@ _REUSED = ("cached", "reused")
 _MOST_LOOKS = 20
 """Locks that a page looks at; each may cost a request."""
 _MOST_NAMED = 3
+_MADE_BY = re.compile(r"(made \S+ \S+ UTC by )(\S+) ([^\s,]+)(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def row_of(run: KartRun, base: str, task_id: str, map_index: int = -1) -> TaskRo
     outcome, reason = _outcome(run, task_id, map_index)
     seconds, size = (_number(run.reported(name, task_id)) for name in ("seconds", "bytes"))
     seconds = _number(result.get("seconds", planned.get("seconds"))) if seconds is None else seconds
-    artifacts = [one for one in result.get("artifacts") or () if isinstance(one, Mapping)]
+    artifacts = [one for one in _list(result.get("artifacts")) if isinstance(one, Mapping)]
     if size is None:
         size = sum(_number(one.get("bytes")) or 0 for one in artifacts) if artifacts else _number(planned.get("bytes"))
     if outcome == "failed" and instance is not None and instance.started and instance.ended:
@@ -126,7 +128,7 @@ def row_of(run: KartRun, base: str, task_id: str, map_index: int = -1) -> TaskRo
         seconds if outcome in _REUSED else None,
         None if size is None else int(size),
         str(result.get("unique_id") or planned.get("unique_id") or ""),
-        tuple(str(one.get("uri")) for one in artifacts) or tuple(map(str, planned.get("uris") or ())),
+        tuple(str(one.get("uri")) for one in artifacts) or tuple(map(str, _list(planned.get("uris")))),
     )
 
 
@@ -139,7 +141,7 @@ def _outcome(run: KartRun, task_id: str, map_index: int = -1) -> tuple[str, str]
         return _OF_STATES[state], said[1] or str(planned.get("reason") or "")
     told = ((result.get("outcome"), result.get("reason")), said, (planned.get("outcome"), planned.get("reason")))
     for outcome, reason in told:
-        if outcome in OUTCOMES and not (outcome == "run" and state in ("success", "skipped")):
+        if str(outcome) in OUTCOMES and not (outcome == "run" and state in ("success", "skipped")):
             return str(outcome), str(reason or "")
     return {"success": "ran", "skipped": "skipped"}.get(state or "", "run"), ""
 
@@ -168,18 +170,24 @@ def _why(run: KartRun, base: str, task_id: str, instance: Instance | None, found
     elif "why" in planned and reason in ("", NO_ARTIFACT):
         yield cut(arrows(str(planned["why"])))
     else:
-        yield from _made_by(run, base, reason, planned.get("made_by"))
+        yield from _made_by(run, base, reason)
 
 
-def _made_by(run: KartRun, base: str, reason: str, made_by: Any) -> Iterator[str | Link]:
+def maker_of(reason: str) -> tuple[str, str] | None:
+    """Return the DAG and the run that a reason names as the maker of an artifact."""
+    found = _MADE_BY.match(reason)
+    return (found[2], found[3]) if found is not None else None
+
+
+def _made_by(run: KartRun, base: str, reason: str) -> Iterator[str | Link]:
     """Return a reason, the run that it names as a link."""
-    dag_id, run_id = map(str, made_by) if isinstance(made_by, list) and len(made_by) == 2 else ("", "")
-    before, named, after = reason.partition(f"by {dag_id} {run_id}")
-    if not (run_id and named):
+    found = _MADE_BY.match(reason)
+    if found is None:
         yield cut(reason)
         return
+    before, dag_id, run_id, after = found.groups()
     words = "this run" if (dag_id, run_id) == (run.dag_id, run.run_id) else run_words(run_id)
-    yield f"{before}by "
+    yield before
     yield Link(words if dag_id == run.dag_id else f"{cut(dag_id, 60)}, {words}", run_href(base, dag_id, run_id))
     yield cut(after)
 
@@ -226,22 +234,26 @@ def _holder_words(holder: Holder, base: str, may: Callable[[str], bool]) -> Word
     return ["waits for ", Link(f"{cut(dag_id, 60)}, {run_words(run_id)}", task_href(base, dag_id, run_id, task_id)), since]
 
 
-def sums_of(rows: Collection[TaskRow]) -> dict[str, tuple[int, float]]:
-    """Return number and seconds of each outcome that there is, in the order of rows."""
-    found: dict[str, tuple[int, float]] = {}
-    for outcome in OUTCOMES:
-        own = [row for row in rows if row.outcome == outcome]
-        if own:
-            found[outcome] = len(own), sum(row.took or row.saved or 0.0 for row in own)
-    return found
+def sums_of(rows: Collection[TaskRow]) -> dict[str, tuple[int, float, int]]:
+    """Return number, seconds and bytes of each outcome that there is, in the order of rows."""
+    found = {outcome: [row for row in rows if row.outcome == outcome] for outcome in OUTCOMES}
+    return {
+        outcome: (len(own), sum(row.took or row.saved or 0.0 for row in own), sum(row.bytes or 0 for row in own))
+        for outcome, own in found.items()
+        if own
+    }
 
 
 def summary_of(rows: Collection[TaskRow]) -> str:
     """Return a line: ``7 ran, 7 cached, 14 not needed; 5.9 s computed, 4.6 s saved``."""
     sums = sums_of(rows)
-    counts = ", ".join(f"{count:,} {OUTCOMES[outcome][1]}" for outcome, (count, _) in sums.items())
-    computed, saved = sums.get("ran", (0, 0.0))[1], sum(row.saved or 0.0 for row in rows)
+    counts = ", ".join(f"{count:,} {OUTCOMES[outcome][1]}" for outcome, (count, _, _) in sums.items())
+    computed, saved = (sum(sums[one][1] for one in ones if one in sums) for ones in (("ran",), _REUSED))
     return f"{counts or 'No task'}; {seconds_text(computed)} computed, {seconds_text(saved)} saved"
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _number(value: Any) -> float | None:

@@ -95,7 +95,12 @@ def _node(task: Mapping[str, Any]) -> Node:
     elif "bind" in fields and "workspace" in fields:
         kind = "plan" if "Plan" in str(task.get("task_type")) else "report"
     downstream = tuple(sorted(map(str, task.get("downstream_task_ids") or ())))
-    return Node(str(task.get("task_id")), kind, downstream, _plain(held.get("workspace")) if kind else None)
+    return Node(
+        str(task.get("task_id")),
+        kind,
+        downstream,
+        _plain(held.get("workspace") or held.get("workspace_directory")) if kind else None,
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -141,7 +146,9 @@ def workspace_from(field: Any) -> Workspace:
     Raises:
         ConfigurationError: no workspace is configured, or the field is none.
     """
-    written = dict(field) if isinstance(field, Mapping) else {}
+    written = (
+        dict(field) if isinstance(field, Mapping) else {"directory": field} if isinstance(field, str) else {}
+    )  # a mapped one
     return Workspace.from_written({**written, "directory": written.get("directory") or workspace_directory()})
 
 

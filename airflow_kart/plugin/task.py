@@ -18,7 +18,7 @@ from airflow_kart.plugin.access import Reader, ReaderDep, reads_dag, require_rea
 from airflow_kart.plugin.airflow_runs import KartRun, read_run
 from airflow_kart.plugin.page import base_of, page
 from airflow_kart.plugin.peek import peek_of
-from airflow_kart.plugin.rows import TaskRow, row_of, with_holders
+from airflow_kart.plugin.rows import TaskRow, maker_of, row_of, with_holders
 from airflow_kart.plugin.run import crumbs_of
 from airflow_kart.plugin.words import Link, arrows, cut, run_href, run_words, value_text
 
@@ -109,6 +109,8 @@ def found_row(run: KartRun, base: str, task_id: str, map_index: str) -> TaskRow:
         kind = run.structure.nodes[task_id].kind if task_id in run.structure.nodes else ""
         told = {"plan": "plans the run", "report": "reports on the run"}.get(kind, "makes no artifact of Kart")
         raise HTTPException(404, f"{cut(task_id)} {told}: the tab Kart of the run says more.")
+    if index >= 0 and (task_id, index) not in run.instances:
+        raise HTTPException(404, f"{cut(task_id)} has no task instance {index} in this run.")
     return row_of(run, base, task_id, index)
 
 
@@ -123,10 +125,10 @@ def records_of(run: KartRun, row: TaskRow, reader: Reader) -> list[Record]:
         workspace = reader.workspace_of(uri, [run.dag_id])
         require_reachable(workspace)
         found.append(Record.at(workspace, uri, _MOST_OF_A_SIDECAR))
-    made_by = run.plan.get(row.task_id, {}).get("made_by")
-    if not row.uris and isinstance(made_by, list) and run.workspace is not None:  # the plan of a large graph names no files
+    made_by = maker_of(str(run.plan.get(row.task_id, {}).get("reason")))
+    if not row.uris and made_by is not None and run.workspace is not None:  # the plan of a large graph names no files
         labels = [part.partition("=")[::2] for part in row.label.split(", ")]
-        named = run.workspace.artifacts(row.task_class, dag_id=str(made_by[0]), run_id=str(made_by[-1]))
+        named = run.workspace.artifacts(row.task_class, dag_id=made_by[0], run_id=made_by[1])
         fits = [one for one in named if all(value_text(one.parameters.get(name)) == value for name, value in labels)]
         found += fits if len({one.unique_id for one in fits}) == 1 else []
     return [one for one in found if one is not None and reader.sees(one)]

@@ -7,9 +7,10 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG
 from harness.pages import Pages, text_of
 
-from airflow_kart import DateParameter, IntParameter, KartDag, StrParameter, TaskOnKart, Workspace
+from airflow_kart import DateParameter, IntParameter, KartDag, KartOperator, StrParameter, TaskOnKart, Workspace
 from airflow_kart.locks import Holder, locks_for
 from airflow_kart.parameters.base import ParameterVisibility
 
@@ -182,6 +183,24 @@ def _set_back(run: Any, **states: str) -> None:
         for task_id, state in states.items():
             of_task = (TaskInstance.dag_id == own[0], TaskInstance.run_id == own[1], TaskInstance.task_id == task_id)
             session.execute(update(TaskInstance).where(*of_task).values(state=state, end_date=None))
+
+
+def test_mapped_tasks_and_graphs_without_a_plan_have_pages(pages, run_dag, tmp_path):
+    with DAG("page_mapped", schedule=None) as mapped:
+        task = PageRaw(day=dt.date(2024, 1, 1))
+        values = [{"day": "2024-01-01"}, {"day": "2024-01-02"}]
+        KartOperator.partial(task_id="raw", task=task, workspace=str(tmp_path)).expand(bind=values)
+    reader, run = pages.of("ann"), run_dag(mapped)
+    assert "raw [0] 0 ran no artifact" in text_of(reader.get(href(run)).text)
+    assert "day 2024-01-02" in text_of(reader.get(href(run, "/tasks/raw?map_index=1")).text)
+    assert reader.get(href(run, "/tasks/raw?map_index=7")).status_code == 404
+    dag = model_dag("page_unplanned", plan=False, workspace=f"{tmp_path}/{{{{ dag_run.run_type }}}}")
+    first = run_dag(dag, logical_date=at(2024, 1, 1))
+    second = run_dag(dag, logical_date=at(2024, 1, 1, 6))
+    page = reader.get(href(second)).text
+    assert "3 cached; 0 s computed, " in text_of(page) and href(first).replace("+", "%2B") in page
+    assert "Cached: not run" in text_of(page := reader.get(href(second, "/tasks/page_model")).text)
+    assert "depth 3" in text_of(page), "the workspace that the template became is known"
 
 
 def test_nobody_gets_a_page_without_a_token_or_the_permission_for_the_dag(pages, run_dag, workspace):

@@ -47,7 +47,12 @@ def opened(browser: Browser, address: str, token: str | None = None, **options: 
             context.add_cookies([{"name": "_token", "value": token, "url": address}])
         page = context.new_page()
         page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
-        page.on("request", lambda request: None if request.url.startswith((address, "data:", f"blob:{address}")) else wrong.append(request.url))
+        page.on(
+            "request",
+            lambda request: (
+                None if request.url.startswith((address, "data:", f"blob:{address}")) else wrong.append(request.url)
+            ),
+        )
         yield page
     assert wrong == []
 

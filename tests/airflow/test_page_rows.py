@@ -1,0 +1,112 @@
+"""The rows of a run's page, from what Airflow's database may hold: nothing of an XCom's form is sure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_kart.plugin.airflow_runs import Instance, KartRun
+from airflow_kart.plugin.rows import rows_of, summary_of
+from airflow_kart.plugin.structure import Structure
+from airflow_kart.plugin.words import change_words, run_words
+
+NOW = dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc)
+
+
+def run_of(states: dict[str, str | None], downstream: dict[str, list[str]], **pushed: Any) -> KartRun:
+    """Return a run of tasks in these states, with these XComs."""
+    link = {"Kart artifact": "_link_KartArtifactLink"}
+    tasks = [
+        {"__var": {"task_id": one, "downstream_task_ids": downstream.get(one, []), "_operator_extra_links": link}}
+        for one in states
+    ]
+    run = KartRun("d", "scheduled__2024-01-01T00:00:00+00:00", "success", NOW)
+    run.structure = Structure.of({"dag": {"tasks": tasks}})
+    run.instances = {(one, -1): Instance(one, -1, state, 1, NOW, NOW, None) for one, state in states.items()}
+    for key, value in pushed.items():
+        run.take(SimpleNamespace(task_id="plan", map_index=-1, key=key, value=value))
+    return run
+
+
+def words(run: KartRun) -> dict[str, tuple[str, str]]:
+    return {
+        row.task_id: (row.outcome, "".join(one if isinstance(one, str) else f"[{one.text}]" for one in row.why))
+        for row in rows_of(run, "/kart")
+    }
+
+
+def test_reasons_name_tasks_and_runs_as_links():
+    readers = ["r1", "r2", "r3", "r4", "r5"]
+    made = "made 2024-01-01 00:00:00 UTC by {} scheduled__2023-12-31T00:00:00+00:00, reused from an equal run"
+    plan = {
+        "raw": {"outcome": "not_needed", "reason": "nothing that needs it runs", "older_code": True},
+        "r1": {"outcome": "cached", "reason": made.format("d"), "seconds": 2.0, "bytes": 7, "older_code": True},
+        **{one: {"outcome": "cached", "reason": made.format("other")} for one in readers[1:]},
+        "bad": {"outcome": "run", "reason": "no artifact", "why": "depth: 3 -> 4"},
+        "after": {"outcome": "run", "reason": "no artifact"},
+    }
+    states: dict[str, str | None] = {
+        "raw": "skipped",
+        **dict.fromkeys(readers, "skipped"),
+        "bad": "failed",
+        "after": "upstream_failed",
+    }
+    run = run_of(states, {"raw": readers, "bad": ["after"]}, plan=plan)
+    found = words(run)
+    assert found["raw"] == ("not_needed", "only [r1], [r2], [r3] and 2 more read it, and these are cached")
+    assert found["r1"] == ("cached", "made 2024-01-01 00:00:00 UTC by [run of 2023-12-31], reused from an equal run")
+    assert "by [other, run of 2023-12-31]" in found["r2"][1]
+    assert found["bad"] == ("failed", "its run failed at try 1; the log says why")
+    assert found["after"] == ("failed", "it needs [bad], which failed")
+    rows = rows_of(run, "/kart")
+    assert [row.task_id for row in rows][:2] == ["bad", "after"], "what needs a person comes first"
+    assert [row.task_id for row in rows if row.older_code] == ["r1"]
+    assert summary_of(rows) == "2 failed, 5 cached, 1 not needed; 0 s computed, 2.0 s saved"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, 3, "no base64", "", [], ["a"], {"a": 3}, {"a": {"outcome": []}}, {"ran": "a"}, {"why": 3, "ran": [[]]}),
+        {"a": {"label": 3, "uris": "x", "bytes": "y"}},
+        {"a": {"outcome": "cached", "artifacts": 3, "seconds": "x", "unique_id": [], "reason": {}, "why": []}},
+    ],
+)
+@pytest.mark.parametrize("key", ["plan", "report", "results", "changed_code", "return_value"])
+def test_no_xcom_breaks_a_page(key, value):
+    run = run_of({"a": "success"}, {}, **{key: value})
+    assert [row.task_id for row in rows_of(run, "/kart")] == ["a"]
+    summary_of(rows_of(run, "/kart"))
+
+
+def test_states_of_now_win_over_the_plan():
+    plan = {one: {"outcome": "run", "reason": "no artifact"} for one in "abcde"}
+    states = {"a": "running", "b": "deferred", "c": "up_for_retry", "d": None, "e": "success"}
+    assert {one: outcome for one, (outcome, _) in words(run_of(states, {}, plan=plan)).items()} == {
+        "a": "running",
+        "b": "waiting",
+        "c": "waiting",
+        "d": "run",
+        "e": "ran",
+    }
+
+
+@pytest.mark.parametrize(
+    ("run_id", "expected"),
+    [
+        ("scheduled__2013-03-02T00:00:00+00:00", "run of 2013-03-02"),
+        ("scheduled__2013-03-02T06:30:00+00:00", "run of 2013-03-02 06:30"),
+        ("manual__2026-11-25T18:57:00.123456+00:00", "manual run of 2026-11-25 18:57"),
+        ("my run\u202e", "run my run\N{REPLACEMENT CHARACTER}"),
+    ],
+)
+def test_runs_have_short_names(run_id, expected):
+    assert run_words(run_id) == expected
+
+
+def test_labels_are_compared_value_by_value():
+    assert change_words("day=2, depth=3", "day=1, depth=3") == [("day", "1", "2")]
+    assert change_words("depth=3", "day=1, depth=3") == [("day", "1", "\N{EM DASH}")]
