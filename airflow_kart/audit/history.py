@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -97,10 +97,13 @@ class History:
 
     Args:
         workspace: the workspace.
+        counts: whether the asker may see artifacts of a DAG, or of none. No sidecar is trusted then: git does not run in the folders
+            that they name, to tell changed lines.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._lines = Lines(workspace)
+    def __init__(self, workspace: Workspace, counts: Callable[[str | None], bool] | None = None) -> None:
+        self._lines = Lines(workspace, counts)
+        self.trusted = counts is None
 
     @cached_property
     def _names(self) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import collections
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -22,16 +22,17 @@ class Lines:
 
     Args:
         workspace: the workspace.
+        counts: whether artifacts of a DAG count, or of none; by default all do.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, counts: Callable[[str | None], bool] | None = None) -> None:
         self._workspace = workspace
         self.texts: list[bytes] = []
         """The rows as JSON."""
         self._places: list[Place] = []
         self._ends: list[int] = []
         for place, lines in Catalogue(workspace).folders():
-            self.texts += lines
+            self.texts += lines if counts is None else (one for one in lines if counts(decoded_briefly(one).dag_id))
             self._places.append(place)
             self._ends.append(len(self.texts))
         self._ids: dict[bytes, int] = {}

@@ -64,20 +64,19 @@ def why_task(task: Task, *, forced: str | None = None, history: History | None =
         return Why(str(side), side.unique_id, True, f"it runs: {reason}", asked.compared_with, tuple(causes))
 
 
-def why_artifact(record: Record, history: History | None = None, *, lines: bool = True) -> Why:
+def why_artifact(record: Record, history: History | None = None) -> Why:
     """Return why the task of an artifact ran, compared with what was there before.
 
     Args:
         record: the artifact.
         history: of the artifact's workspace, for several questions.
-        lines: whether git may tell changed lines: it runs in the folder that the sidecar names, so that the sidecar must be trusted.
     """
     with record.workspace as workspace:
         side, content = Side.of_record(record), record.sidecar.content
         run: Mapping[str, Any] = content.get("run") or {}
         reason, started = str(run.get("reason") or ""), str(run.get("started_at") or record.made_at)
         origin = content.get("reused_from")
-        asked = _Question(workspace, history or History(workspace), lines)
+        asked = _Question(workspace, history or History(workspace))
         causes = asked.of_record(side, NO_ARTIFACT if origin is not None else reason, started)
         words = f"it {'ran' if origin is None else 'did not run'}: {reason}" if reason else "nobody recorded why"
         return Why(str(side), side.unique_id, origin is None, words, asked.compared_with, tuple(causes))
@@ -87,7 +86,6 @@ def why_artifact(record: Record, history: History | None = None, *, lines: bool 
 class _Question:
     workspace: Workspace
     history: History
-    lines: bool = True
     compared_with: str | None = None
     _open: set[str] = field(default_factory=set)
 
@@ -291,8 +289,8 @@ class _Question:
         shown = [name.removeprefix(module) for name in names]
         more = f" and {len(shown) - _SHOWN_PARTS} more" if len(shown) > _SHOWN_PARTS else ""
         words = f"its code has changed: {', '.join(shown[:_SHOWN_PARTS])}{more} ({len(names)} of {count} parts)"
-        of_now = now.task is not None
-        lines = changed_lines(before.source, now.source, names, of_now=of_now) if self.lines else []
+        git = self.history.trusted
+        lines = changed_lines(before.source, now.source, names, of_now=now.task is not None) if git else []
         return Cause("code", str(now), words, before.source.get("fingerprint"), now.source.get("fingerprint"), tuple(lines))
 
     def _code_of_same_id(self, side: Side, reason: str) -> list[Cause]:

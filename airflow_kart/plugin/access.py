@@ -44,7 +44,11 @@ class Reader:
 
     def sees(self, record: Record) -> bool:
         """Whether the user may see an artifact: nobody's, or one of a DAG that the user may read."""
-        return record.dag_id is None or self.may(record.dag_id)
+        return self.sees_dag(record.dag_id)
+
+    def sees_dag(self, dag_id: str | None) -> bool:
+        """Whether the user may see artifacts of a DAG, or of none."""
+        return dag_id is None or self.may(dag_id)
 
     def dag_ids(self) -> set[str]:
         """Return the DAGs that the user may read."""

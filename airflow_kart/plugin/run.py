@@ -97,7 +97,7 @@ def compared(request: Request, dag_id: str, run_id: str, other: str = "") -> HTM
     return page(
         request,
         "compare.html",
-        title=f"{run_words(run_id)} and {run_words(other)}",
+        title="comparison",
         crumbs=[*crumbs_of(base, dag_id), Link(run_words(run_id), run_href(base, dag_id, run_id))],
         summary=summary_of(rows),
         summary_then=summary_of(olds),

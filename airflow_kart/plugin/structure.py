@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -121,13 +121,11 @@ def structures(dag_ids: Iterable[str], version_ids: Iterable[Any] = ()) -> dict[
         dag_ids: the DAGs.
         version_ids: ids of versions that go before the newest ones.
     """
-    wanted = sorted(set(dag_ids))
     with create_session() as session:
         newest: dict[str, tuple[Any, str]] = {}
         columns = select(SerializedDagModel.dag_id, SerializedDagModel.id, SerializedDagModel.dag_hash)
-        for some in _pieces(wanted):
-            rows = columns.where(SerializedDagModel.dag_id.in_(some)).order_by(SerializedDagModel.created_at)
-            newest |= {dag_id: (one, dag_hash) for dag_id, one, dag_hash in session.execute(rows)}
+        rows = columns.where(SerializedDagModel.dag_id.in_(sorted(set(dag_ids)))).order_by(SerializedDagModel.created_at)
+        newest |= {dag_id: (one, dag_hash) for dag_id, one, dag_hash in session.execute(rows)}
         if versions := list(version_ids):
             rows = columns.where(SerializedDagModel.dag_version_id.in_(versions))
             newest |= {dag_id: (one, dag_hash) for dag_id, one, dag_hash in session.execute(rows) if dag_id in newest}
@@ -160,7 +158,3 @@ def rendered_workspaces(dag_id: str, run_id: str | None = None) -> list[Any]:
     with create_session() as session:
         fields = [_plain(one) for one in session.scalars(rows.limit(_MOST_RENDERED))]
     return [one["workspace"] for one in fields if isinstance(one, Mapping) and isinstance(one.get("workspace"), Mapping)]
-
-
-def _pieces(values: list[str], most: int = 500) -> Iterator[list[str]]:
-    yield from (values[start : start + most] for start in range(0, len(values), most))

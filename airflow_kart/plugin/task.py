@@ -141,8 +141,8 @@ def made_of(record: Record, reader: Reader, base: str) -> Made:
         KartError: the workspace cannot be read from here.
     """
     with one_look():
-        history = History(record.workspace)
-        why = why_artifact(record, history, lines=False)
+        history = History(record.workspace, reader.sees_dag)
+        why = why_artifact(record, history)
         compared = history.by_uris([why.compared_with] if why.compared_with else [])
         before = next((one.record for one in compared if one.record is not None and reader.sees(one.record)), None)
         same = (record.task_class, record.dag_id, record.row.airflow_task_id)

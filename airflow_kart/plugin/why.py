@@ -76,8 +76,8 @@ def _page(request: Request, reader: Reader, run: KartRun, rows: list[TaskRow], o
             history: History | None = None
             for row in rows[:_MOST_TASKS]:
                 for record in records_of(run, row, reader)[:1]:
-                    history = history or History(record.workspace)
-                    answers.append((row, why_artifact(record, history, lines=False)))
+                    history = history or History(record.workspace, reader.sees_dag)
+                    answers.append((row, why_artifact(record, history)))
                 if time.monotonic() > ends:
                     break
             if one is not None and answers and history is not None and (uri := answers[0][1].compared_with):

@@ -22,6 +22,7 @@ RESULTS_XCOM = "results"
 CHANGED_CODE_XCOM = "changed_code"
 """The plan's XCom with a line for each class of reused artifacts that were made from other code, or code from elsewhere."""
 
+_MOST_UNPACKED = 128 << 20
 _LONGEST = 65_536  # characters that anybody would read
 
 
@@ -32,5 +33,15 @@ def packed(value: Any) -> Any:
 
 
 def unpacked(value: Any) -> Any:
-    """Return the JSON of an XCom that :func:`packed` made."""
-    return json.loads(bz2.decompress(base64.b64decode(value))) if isinstance(value, str) else value
+    """Return the JSON of an XCom that :func:`packed` made.
+
+    Raises:
+        ValueError: somebody else made the XCom.
+    """
+    if not isinstance(value, str):
+        return value
+    reader = bz2.BZ2Decompressor()
+    text = reader.decompress(base64.b64decode(value), _MOST_UNPACKED)
+    if not reader.eof:
+        raise ValueError("the packed XCom was cut off, or is too long")
+    return json.loads(text)

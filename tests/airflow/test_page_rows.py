@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import bz2
 import datetime as dt
 from types import SimpleNamespace
 from typing import Any
@@ -80,6 +82,11 @@ def test_no_xcom_breaks_a_page(key, value):
     run = run_of({"a": "success"}, {}, **{key: value})
     assert [row.task_id for row in rows_of(run, "/kart")] == ["a"]
     summary_of(rows_of(run, "/kart"))
+
+
+def test_an_xcom_that_unpacks_to_very_much_counts_as_none():
+    bomb = base64.b64encode(bz2.compress(b" " * (200 << 20) + b"{}")).decode()
+    assert run_of({"a": "success"}, {}, plan=bomb).plan == {}
 
 
 def test_states_of_now_win_over_the_plan():

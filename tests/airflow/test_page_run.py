@@ -221,6 +221,11 @@ def test_nobody_gets_a_page_without_a_token_or_the_permission_for_the_dag(pages,
     assert "or belongs to a DAG that you may not read" in page and "Parameters" not in page
     assert "Parameters" in pages.of("ann").get(href(reused, "/tasks/page_model")).text
     assert pages.of("ann").get("/kart/dags/page_mine/runs/no-such-run").status_code == 404
+    other_day = run_dag(model_dag("page_theirs", **shared), logical_date=at(2024, 1, 2))
+    for more in ("/tasks/page_model/why", "/why"):
+        told = "day: 2024-01-01 → 2024-01-02" in text_of(pages.of("ann").get(href(other_day, more)).text)
+        page = theirs.get(href(other_day, more)).text
+        assert told and "there is no earlier artifact of PageModel" in text_of(page) and "2024-01-01 →" not in text_of(page)
 
 
 class Marks(HTMLParser):
