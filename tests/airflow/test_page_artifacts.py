@@ -112,7 +112,7 @@ def test_the_search_finds_by_class_value_id_uri_and_time(pages, made):
         assert set(hits(reader.get("/kart/", params={"q": words}).text)) & set(ids.values()) == expected, words
     text = reader.get("/kart/", params={"q": "FoundNumbers day=2024-01-02"}).text
     assert "No artifact matches “FoundNumbers day=2024-01-02”" in text_of(text)
-    assert "3 artifacts would fit with another day" in text_of(text)
+    assert "3 artifacts would fit with another day: 2024-" in text_of(text)
     for href in re.findall(r'<a href="(\?q=[^"]+)"', text):
         assert hits(reader.get("/kart/" + href.replace("&amp;", "&")).text), href
 
