@@ -31,7 +31,7 @@ _WORD = re.compile(r'(?:[^\s"]|"[^"]*")+')
 _KEYS: dict[str, Callable[[Record, str], bool]] = {
     "class": lambda record, text: text in names_of(record.task_class, record.row.airflow_task_id),
     "dag": lambda record, text: record.dag_id == text,
-    "run": lambda record, text: record.run_id == text,
+    "run": lambda record, text: (record.run_id or "").startswith(text),
     "in": lambda record, text: record.place.directory == text,
     "made": lambda record, text: record.made_at.startswith(text),
     "since": lambda record, text: record.made_at >= text,

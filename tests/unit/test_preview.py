@@ -225,6 +225,8 @@ def test_hostile_names_and_cells_are_short_and_visible() -> None:
         assert len(texts) == 2 * len(HOSTILE), (name, found.note)
         assert all(text.isprintable() and len(text) <= 200 for text in texts)
         assert texts[0] == HOSTILE[0] and texts[2].startswith("\\u202e")
+    half = previewed("csv", b"a,b\n1,2\n", columns={"a": "\ud800", "\udfff": "int64"}, options={"separator": ",\ud800"})
+    assert half.columns[0].type == "\\ud800"
     twice = pa.table([pa.array([1]), pa.array(["x"]), pa.array([2])], names=["a", "a", "b"])
     for name, data in (("parquet", parquet_of(twice)), ("feather", feather_of(twice))):
         assert [column.name for column in previewed(name, data).columns] == ["a", "b"], name

@@ -6,6 +6,7 @@ The parent sends a request, and then the blocks that this process names by their
 from __future__ import annotations
 
 import io
+import json
 import os
 import resource
 import struct
@@ -97,7 +98,7 @@ def main() -> None:
             raise OSError(f"a preview reads {MOST_BYTES >> 20} MB at most")
         return exactly(source, length)
 
-    asked = msgspec.json.decode(exactly(source, received(source)), type=Request)
+    asked = Request(**json.loads(exactly(source, received(source))))
     try:
         found = content_of(asked, io.BufferedReader(_Asked(asked.bytes, fetch), BLOCK))
     except Exception as error:  # noqa: BLE001 - decoders of hostile bytes raise anything

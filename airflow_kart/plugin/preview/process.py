@@ -6,6 +6,7 @@ The process has no credentials and no environment. It asks its parent for blocks
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -70,7 +71,7 @@ def preview_from(asked: Request, stream: BinaryIO) -> Preview:
 
 def _served(to: IO[bytes], source: IO[bytes], asked: Request, stream: BinaryIO) -> Preview:
     """Give the process the blocks it asks for, and return its answer."""
-    request, left = msgspec.json.encode(asked), MOST_BYTES
+    request, left = json.dumps(vars(asked)).encode(), MOST_BYTES
     send(to, len(request), request)
     while (number := received(source)) != NONE:
         stream.seek(min(number * BLOCK, asked.bytes))
