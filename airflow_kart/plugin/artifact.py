@@ -16,14 +16,13 @@ from airflow_kart.exceptions import KartError, MissingArtifactError
 from airflow_kart.plugin.access import Reader, ReaderDep
 from airflow_kart.plugin.page import base_of, page
 from airflow_kart.plugin.peek import is_downloadable, peek_of
-from airflow_kart.plugin.preview.reading import JPEG, PNG
+from airflow_kart.plugin.preview.reading import JPEG, MOST_OF_IMAGE, PNG
 from airflow_kart.plugin.task import differences, made_of
 from airflow_kart.plugin.words import Link
 
 router = APIRouter(prefix="/artifacts/{unique_id}")
 UniqueId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 
-_MOST_OF_IMAGE = 8 << 20
 _CHUNK = 1 << 18
 _IMAGES = {"png": PNG, "jpeg": JPEG}
 
@@ -76,7 +75,7 @@ def image(reader: ReaderDep, unique_id: UniqueId, file: str = "") -> Response:
     """Send an image for the page to show; no other bytes are sent as an image."""
     record, _ = _found(reader, unique_id, file)
     with _opened(record) as stream:
-        data = stream.read(_MOST_OF_IMAGE) if record.bytes <= _MOST_OF_IMAGE else b""
+        data = stream.read(MOST_OF_IMAGE) if record.bytes <= MOST_OF_IMAGE else b""
     if record.row.format not in _IMAGES or not data.startswith(_IMAGES[record.row.format]):
         raise HTTPException(415, "This artifact is no image that can be shown.")
     return Response(data, media_type=f"image/{record.row.format}")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -27,6 +29,7 @@ from airflow_kart.plugin.page import base_of, page
 from airflow_kart.plugin.structure import structures
 from airflow_kart.plugin.words import OUTCOMES, bytes_text, counted, run_href, run_words, seconds_text
 from airflow_kart.runtime.ledger import Entry, entries
+from airflow_kart.storage.workspace import Workspace
 
 router = APIRouter()
 
@@ -34,8 +37,9 @@ _MOST_DAYS = 18
 _MOST_RUNS = 60
 _MOST_PLANS = 3  # runs without a plan, because theirs has failed or is to come
 _LONGEST_GAP = 31
+_SECONDS = 2.0
 _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800)
-_DAY = re.compile(r"\d{4}-\d\d-\d\d(?:[T ](?!00:00)\d\d)?", re.ASCII)
+_DAY = re.compile(r"(\d{4}-\d\d-\d\d)([T ](?!00:00)\d\d)?", re.ASCII)
 _ONE_DAY, _THREE_WEEKS = "2013-03-01", dt.timedelta(weeks=3)
 
 
@@ -132,29 +136,29 @@ class Line:
 def of_dag(request: Request, reader: ReaderDep, dag_id: str, until: str = "") -> HTMLResponse:
     """Return the page of a DAG."""
     base, runs = base_of(request), _runs(dag_id, base_of(request))
-    lines = {cls: _line(base, cls) for cls in _classes(dag_id, list(runs))}
+    classes = _classes(dag_id, list(runs))
+    lines = {cls: _line(base, cls) for cls in classes}
     workspaces, trouble = reader.workspaces([dag_id]), ""
     for workspace in workspaces:
         try:
-            for entry in entries(workspace, min((run.after for run in runs.values()), default="9999")):
-                if entry.dag_id == dag_id and entry.run_id in runs:
-                    runs[str(entry.run_id)].add(entry)
+            _add_entries(runs, dag_id, workspace)
             for record in workspace.artifacts():
                 if (record.task_class in lines or record.dag_id == dag_id) and reader.sees(record):
                     line = lines.setdefault(record.task_class, _line(base, record.task_class))
-                    line.days.setdefault(_day_of(record, dag_id, runs), []).append(record)
+                    line.days.setdefault(day_of(record, dag_id, runs), []).append(record)
         except (KartError, OSError) as error:
             trouble = str(error)
     told, found = [run for run in runs.values() if run.counts], [line for line in lines.values() if line.days]
     days = sorted({day for line in found for day in (*line.days, *line.missing) if day})
     shown = [day for day in days if not until or day <= until][-_MOST_DAYS:]
+    root = next((lines[cls] for cls in reversed(classes) if lines[cls].days), None)
     latest = next(iter(runs.values()), None)
     return page(
         request,
         "dag.html",
         title=dag_id,
         crumbs=[],
-        summary=_summary(found, shown, told),
+        summary=_summary(root, sum(len(line.records) for line in found), shown, told),
         trouble=trouble,
         latest=latest,
         lines=found,
@@ -180,8 +184,18 @@ def _runs(dag_id: str, base: str) -> dict[str, Run]:
     }
 
 
+def _add_entries(runs: Mapping[str, Run], dag_id: str, workspace: Workspace) -> None:
+    """Add what the ledger says of runs, the newest first, for a moment: in a bucket, each run of any DAG costs a request."""
+    end = time.monotonic() + _SECONDS
+    for entry in entries(workspace, min((run.after for run in runs.values()), default="9999")):
+        if entry.dag_id == dag_id and entry.run_id in runs:
+            runs[str(entry.run_id)].add(entry)
+        if time.monotonic() > end:
+            break
+
+
 def _line(base: str, cls: str) -> Line:
-    return Line(cls.rpartition(".")[2], f"{base}/?{urlencode({'q': f'class:{cls}'})}")
+    return Line(cls.rpartition(".")[2] or "(no class)", f"{base}/?{urlencode({'q': f'class:{cls}'})}")
 
 
 def _classes(dag_id: str, run_ids: Sequence[str]) -> list[str]:
@@ -196,23 +210,25 @@ def _classes(dag_id: str, run_ids: Sequence[str]) -> list[str]:
     return sorted(number, key=lambda cls: (layer[number[cls]], number[cls]))
 
 
-def _day_of(record: Record, dag_id: str, runs: Mapping[str, Run]) -> str:
+def day_of(record: Record, dag_id: str, runs: Mapping[str, Run]) -> str:
     """Return the day, or the hour, that an artifact is for: by its values, else by the run that made the artifact."""
     for value in record.parameters.values():
         if isinstance(value, str) and (found := _DAY.match(value)):
-            return found[0].replace("T", " ")
+            with suppress(ValueError):
+                return f"{dt.date.fromisoformat(found[1])}{(found[2] or '').replace('T', ' ')}"
     run = runs.get(record.run_id or "") if record.dag_id == dag_id else None
     return run.day if run is not None else ""
 
 
-def _summary(lines: Sequence[Line], shown: Sequence[str], told: Collection[Run]) -> str:
+def _summary(root: Line | None, artifacts: int, shown: Sequence[str], told: Collection[Run]) -> str:
     """Return a line: ``10 of the last 11 days are complete; 34 s saved in the last 18 runs``."""
-    saved = f"{seconds_text(sum(run.saved for run in told))} saved in the last {counted(len(told), 'run')}"
-    there, missing = (sum(day in days for day in shown) for days in (lines[-1].days, lines[-1].missing)) if lines else (0, 0)
-    if there + missing > 1:
-        noun = "day" if all(len(day) == len(_ONE_DAY) for day in shown) else "hour"
-        return f"{there} of the last {counted(there + missing, noun)} are complete; {saved}"
-    return f"{counted(sum(len(line.records) for line in lines), 'artifact')}; {saved}"
+    last = "run" if len(told) == 1 else counted(len(told), "run")
+    saved = f"{seconds_text(sum(run.saved for run in told))} saved in the last {last}"
+    there, missing = (sum(day in days for day in shown) for days in (root.days, root.missing)) if root else (0, 0)
+    if there + missing < 2:
+        return f"{counted(artifacts, 'artifact')}; {saved}"
+    noun = "day" if all(len(day) == len(_ONE_DAY) for day in shown) else "hour"
+    return f"{there} of the last {counted(there + missing, noun)} are complete; {saved}"
 
 
 def plot_of(runs: Sequence[Run]) -> dict[str, list[tuple[float, float, str]]] | None:

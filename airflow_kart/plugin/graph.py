@@ -73,7 +73,6 @@ class Box:
     name: str
     nodes: Sequence[Node]
     href: str
-    classes: int = 1
     x: int = 0
     y: int = 0
     width: int = 0
@@ -107,7 +106,7 @@ class Box:
             said = " · ".join(filter(None, (_SHOWN[self.nodes[0].outcome][1], self.nodes[0].detail)))
         tasks = f", {count:,} tasks" if count > 1 else ""
         self.title = cut(f"{self.name}{tasks}{which and ', '}{which}", 400) + cut(f": {said}".replace("\xa0", " "), 400)
-        if is_marked and 1 < count <= _MARKED and self.classes == 1:
+        if is_marked and 1 < count <= _MARKED:
             row = room // _MARK
             self.marks = [self.nodes[at : at + row] for at in range(0, count, row)]
         elif downwards or count > 1:
@@ -164,7 +163,7 @@ def drawing(
     layer = layers(len(boxes), between, _WIDEST) if downwards else layer
     width, gap = (264, 30) if downwards else (190, 56) if count <= 4 else (140, 27)
     for box in boxes:
-        box.write(width, downwards, is_marked=not downwards and len(tasks) <= _MARKED_IN_ALL)
+        box.write(width, downwards, is_marked=not (downwards or gathered) and len(tasks) <= _MARKED_IN_ALL)
     breadth = {number: box.width if downwards else box.height for number, box in enumerate(boxes)}
     middle = Positions(layer, between, breadth, 18, _ROOM).middle
     pen = _Pen(downwards, _HIGH if downwards else width, gap)
@@ -265,10 +264,9 @@ def _by_layer(boxes: Sequence[Box], lines: Collection[Edge]) -> list[Box]:
     gathered: dict[int, list[Box]] = {}
     for number, box in enumerate(boxes):
         gathered.setdefault(layer[number] * MOST // max(1 + max(layer.values()), MOST), []).append(box)
+    several = "{:,} classes".format
     return [
-        some[0]
-        if len(some) == 1
-        else Box(f"{len(some):,} classes", [node for box in some for node in box.nodes], "", len(some))
+        some[0] if len(some) == 1 else Box(several(len(some)), [node for box in some for node in box.nodes], "")
         for some in gathered.values()
     ]
 

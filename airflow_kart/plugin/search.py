@@ -31,7 +31,7 @@ _WORD = re.compile(r'(?:[^\s"]|"[^"]*")+')
 _KEYS: dict[str, Callable[[Record, str], bool]] = {
     "class": lambda record, text: text in names_of(record.task_class, record.row.airflow_task_id),
     "dag": lambda record, text: record.dag_id == text,
-    "run": lambda record, text: record.run_id == text,
+    "run": lambda record, text: (record.run_id or "").startswith(text),
     "in": lambda record, text: record.place.directory == text,
     "made": lambda record, text: record.made_at.startswith(text),
     "since": lambda record, text: record.made_at >= text,
@@ -118,7 +118,7 @@ class Search:
         for value, count in counts.most_common(_MOST_CHOICES):
             word = f'{key}"{value}"' if " " in value else f"{key}{value}"
             found.append(Choice(value, count, _href(others if value in chosen else [*others, word]), value in chosen))
-        return [choice for choice in found if choice.text and (len(found) > 1 or choice.is_chosen)]
+        return [choice for choice in found if choice.text and (len(found) > 1 or chosen)]
 
     def facets(self) -> list[tuple[str, list[Choice]]]:
         """Return the ways to narrow down: by class, values, day, DAG and workspace."""

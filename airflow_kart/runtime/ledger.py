@@ -75,13 +75,13 @@ def enter(workspace: Workspace, tally: Tally, run: tuple[str, str] | None = None
 
 
 def entries(workspace: Workspace, since: str = "") -> Iterator[Entry]:
-    """Return the runs of a workspace's ledger, of the months from a moment on; damaged lines are left out.
+    """Return the runs of a workspace's ledger, of the months from a moment on, the newest files first; damaged lines are left out.
 
     Raises:
         StorageError: the store refused.
     """
     prefix = f"{workspace.directory.rstrip('/')}/{RUNS}/"
-    for uri in sorted(workspace.store.list(prefix)):
+    for uri in sorted(workspace.store.list(prefix), reverse=True):
         if posixpath.relpath(uri, prefix)[:7] >= since[:7] and (found := workspace.store.read(uri)) is not None:
             for line in filter(None, found.data.split(b"\n")):
                 with contextlib.suppress(ValueError, TypeError, KeyError):

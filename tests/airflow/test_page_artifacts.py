@@ -71,10 +71,10 @@ def made(run_dag, ground):
     """Return artifacts by class and day: of a DAG that ran on two days, and of one with a workspace of its own."""
     shared, own = Workspace(str(ground / "shared")), Workspace(str(ground / "own"))
     if not ground.joinpath("shared").exists():
-        dag = KartDag("page_found", FoundReport, schedule=None, workspace=shared, bind={"day": DAY, "word": HOSTILE})
+        dag = KartDag("found_shared", FoundReport, schedule=None, workspace=shared, bind={"day": DAY, "word": HOSTILE})
         for day in (1, 3):
             run_dag(dag, logical_date=dt.datetime(2024, 1, day, tzinfo=dt.timezone.utc))
-        other = KartDag("page_other", FoundNumbers, schedule=None, workspace=own, bind={"day": DAY, "word": "secret"})
+        other = KartDag("found_other", FoundNumbers, schedule=None, workspace=own, bind={"day": DAY, "word": "secret"})
         run_dag(other, logical_date=dt.datetime(2024, 2, 1, tzinfo=dt.timezone.utc))
     found = sorted([*shared.artifacts(), *own.artifacts()], key=lambda one: one.uri)
     return {f"{one.task_class.rpartition('.')[2]} {one.parameters['day']}": one for one in found}
@@ -100,11 +100,11 @@ def test_the_search_finds_by_class_value_id_uri_and_time(pages, made):
         numbers: {numbers},
         numbers[:10]: {numbers},
         made["FoundNumbers 2024-01-01"].uri: {numbers},
-        "dag:page_other": {ids["FoundNumbers 2024-02-01"]},
+        "dag:found_other": {ids["FoundNumbers 2024-02-01"]},
         f"since:{today + dt.timedelta(days=1)}": set(),
         f"made:{today} until:{today + dt.timedelta(days=1)}": set(ids.values()),
         f"sha:{made['FoundNumbers 2024-01-01'].row.sha256[:12]}": {numbers, ids["FoundNumbers 2024-02-01"]},
-        "word=*script*": {one.unique_id for one in made.values() if one.dag_id == "page_found"},
+        "word=*script*": {one.unique_id for one in made.values() if one.dag_id == "found_shared"},
         'depth="no such"': set(),
         "hunter2hunter2": set(),
         "class: = :x \" '": set(),
@@ -112,7 +112,7 @@ def test_the_search_finds_by_class_value_id_uri_and_time(pages, made):
         assert set(hits(reader.get("/kart/", params={"q": words}).text)) & set(ids.values()) == expected, words
     text = reader.get("/kart/", params={"q": "FoundNumbers day=2024-01-02"}).text
     assert "No artifact matches “FoundNumbers day=2024-01-02”" in text_of(text)
-    assert "3 artifacts would fit with another day" in text_of(text)
+    assert "3 artifacts would fit with another day: 2024-" in text_of(text)
     for href in re.findall(r'<a href="(\?q=[^"]+)"', text):
         assert hits(reader.get("/kart/" + href.replace("&amp;", "&")).text), href
 
@@ -123,7 +123,7 @@ def test_the_page_of_an_artifact_shows_its_preview_and_what_changed(pages, made)
     page = reader.get(f"/kart/artifacts/{one.unique_id}")
     text = text_of(page.text)
     assert page.status_code == 200 and one.uri in text
-    assert "of page_found, as found_numbers" in text
+    assert "of found_shared, as found_numbers" in text
     assert "3 rows; statistics of all rows" in text and "mean 2" in text and "1 missing" in text
     assert "1 change since the version of" in text and "late none → bool" in text
     assert "token private" in text and "hunter2" not in page.text
@@ -162,7 +162,7 @@ def test_a_user_sees_only_artifacts_of_dags_that_the_user_may_read(pages, made):
     routes = ["", "/download", "/image"]
     for route in ["/kart/", *(f"/kart/artifacts/{numbers.unique_id}{route}" for route in routes)]:
         assert pages.of(None).get(route).status_code == 401
-    only = pages.of("only-page_other")
+    only = pages.of("only-found_other")
     assert set(hits(only.get("/kart/").text)) == {secret.unique_id}
     for route in routes:
         answer = only.get(f"/kart/artifacts/{numbers.unique_id}{route}")
@@ -173,12 +173,12 @@ def test_a_user_sees_only_artifacts_of_dags_that_the_user_may_read(pages, made):
 
 
 def test_artifacts_of_others_in_a_shared_workspace_stay_hidden(pages, run_dag, made, ground):
-    dag = KartDag("page_theirs", FoundNumbers, schedule=None, workspace=str(ground / "own"), bind={"day": DAY})
+    dag = KartDag("found_theirs", FoundNumbers, schedule=None, workspace=str(ground / "own"), bind={"day": DAY})
     run_dag(dag, logical_date=dt.datetime(2024, 2, 9, tzinfo=dt.timezone.utc))
-    theirs = Workspace(str(ground / "own")).artifacts(dag_id="page_theirs").latest()
-    only = pages.of("only-page_other")
+    theirs = Workspace(str(ground / "own")).artifacts(dag_id="found_theirs").latest()
+    only = pages.of("only-found_other")
     text = only.get("/kart/").text
-    assert hits(text) == [made["FoundNumbers 2024-02-01"].unique_id] and "page_theirs" not in text
+    assert hits(text) == [made["FoundNumbers 2024-02-01"].unique_id] and "found_theirs" not in text
     page = only.get(f"/kart/artifacts/{theirs.unique_id}")
     assert page.status_code == 404 and "2024-02-09" not in page.text
     assert theirs.unique_id in hits(pages.of("ann").get("/kart/").text)
@@ -201,8 +201,8 @@ def test_what_changed_on_the_disk_is_not_served(pages, made, ground):
 
 def test_a_workspace_that_does_not_answer_leaves_the_others_searchable(pages, made, ground, store_dag):
     broken = Workspace("s3://no-such-bucket/flights", aws_conn_id="no_such_connection")
-    store_dag(KartDag("page_broken", FoundNumbers, schedule=None, workspace=broken, bind={"day": DAY}))
-    store_dag(KartDag("page_unseen", FoundNumbers, schedule=None, workspace=str(ground / "unseen"), bind={"day": DAY}))
+    store_dag(KartDag("found_broken", FoundNumbers, schedule=None, workspace=broken, bind={"day": DAY}))
+    store_dag(KartDag("found_unseen", FoundNumbers, schedule=None, workspace=str(ground / "unseen"), bind={"day": DAY}))
     reader = pages.of("ann")
     page = reader.get("/kart/").text
     assert "The API server cannot read s3://no-such-bucket/flights" in text_of(page) and "could be read" in text_of(page)
@@ -211,5 +211,5 @@ def test_a_workspace_that_does_not_answer_leaves_the_others_searchable(pages, ma
     assert reader.get(f"/kart/artifacts/{made['FoundNumbers 2024-02-01'].unique_id}").status_code == 200
     answer = reader.get(f"/kart/artifacts/{'0' * 32}")
     assert answer.status_code == 502 and "no_such_connection" in answer.text and "Traceback" not in answer.text
-    text = text_of(pages.of("only-page_unseen").get("/kart/").text)
+    text = text_of(pages.of("only-found_unseen").get("/kart/").text)
     assert "There is no artifact yet" in text and "The API server does not see" in text

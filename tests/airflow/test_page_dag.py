@@ -18,7 +18,7 @@ from airflow_kart import DateParameter, KartDag, TaskOnKart, Workspace
 from airflow_kart.audit.catalogue import Place
 from airflow_kart.audit.record import Record
 from airflow_kart.audit.row import Row
-from airflow_kart.plugin.dag import Line, Run, plot_of
+from airflow_kart.plugin.dag import Line, Run, day_of, plot_of
 from airflow_kart.plugin.page import page as page_of
 
 DAY = "{{ (dag_run.logical_date or dag_run.run_after) | ds }}"
@@ -148,6 +148,27 @@ def test_artifacts_of_other_code_than_the_newest_are_older():
     found.days["2024-01-03"] *= 2
     found = replace(found, days={**found.days, "2024-01-05 07": found.days["2024-01-01"] + found.days["2024-01-02"]})
     assert found.cell("2024-01-05 07", None)[2] == "/kart/?q=class%3ADaily+2024-01-05T07", "several tasks: a search"
+
+
+@pytest.mark.parametrize(
+    ("value", "day"),
+    [
+        ("2024-02-29", "2024-02-29"),
+        ("2024-02-29T00:00:00+00:00", "2024-02-29"),
+        ("2024-02-29T07:30:00", "2024-02-29 07"),
+        ("2024-02-30", "2024-01-16"),
+        ("0000-99-99", "2024-01-16"),
+        ("spring", "2024-01-16"),
+    ],
+)
+def test_an_artifact_is_of_the_day_of_its_values_or_else_of_its_run(value, day):
+    row = Row(
+        "a.json", "1", "m.Daily", "0", "2024-02-01", 10, dag_id="dag", run_id="run", parameters={"depth": 3, "when": value}
+    )
+    runs = {"run": Run("run", "2024-01-16", "", "")}
+    record = Record(Workspace("/nowhere"), Place("/nowhere", ""), row)
+    assert day_of(record, "dag", runs) == day
+    assert day_of(record, "another", runs) == (day if day != "2024-01-16" else "")
 
 
 def test_hostile_names_stay_texts():

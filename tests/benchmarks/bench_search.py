@@ -74,7 +74,7 @@ def main() -> int:
 
         from airflow_kart import KartDag
 
-        store(KartDag("pages", Table(rows=100_000), schedule=None, workspace=workspace))
+        store(KartDag("search", Table(rows=100_000), schedule=None, workspace=workspace))
         with MonkeyPatch.context() as patch:
             reader = Pages(patch).of("reader")
             one, other = (workspace.artifacts(name).latest().unique_id for name in ("Table", "Train"))

@@ -148,12 +148,23 @@ def test_tables_of_polars_and_arrow_with_all_their_types() -> None:
         assert str(cells["time"]).startswith("01:02") and str(cells["moment"]).startswith("2020-01-01")
 
 
+def test_statistics_of_odd_numbers() -> None:
+    table = pa.table(
+        {"id": [2**62, 2**62 + 1, None], "odd": [float("inf"), -1e308, float("nan")], "same": [7, 7, 7], "none": pa.nulls(3)}
+    )
+    ids, odd, same, none = previewed("parquet", parquet_of(table)).columns
+    assert (ids.low, ids.high, ids.missing) == (str(2**62), str(2**62 + 1), 1)
+    assert (odd.low, odd.missing, odd.bars) == ("", 1, [])  # neither can be drawn
+    assert (same.low, same.mean, same.bars[0]) == ("7", "7", 3)
+    assert (none.missing, none.is_number) == (3, False)
+
+
 def test_a_long_table_is_read_in_part() -> None:
     table = pa.table({"number": pa.array(range(3_000_000)), "noise": pa.array(np.random.default_rng(1).random(3_000_000))})
     data = parquet_of(table, compression="none", row_group_size=1_000_000)
     assert len(data) > 2 * child.MOST_BYTES
     found = previewed("parquet", data)
-    assert (found.rows, found.counted, len(found.cells), found.note) == (3_000_000, 10_000, 20, "")
+    assert (found.rows, found.counted, len(found.cells), found.note) == (3_000_000, 10_000, 10, "")
     assert found.columns[0].high == "9999"
     lines = b"".join(b'{"a": %d, "b": "%b"}\n' % (number, b"x" * 80) for number in range(200_000))
     for name, text in (("ndjson", lines), ("json", b"[\n" + lines.replace(b"}\n", b"},\n")[:-2] + b"\n]\n")):
@@ -214,6 +225,8 @@ def test_hostile_names_and_cells_are_short_and_visible() -> None:
         assert len(texts) == 2 * len(HOSTILE), (name, found.note)
         assert all(text.isprintable() and len(text) <= 200 for text in texts)
         assert texts[0] == HOSTILE[0] and texts[2].startswith("\\u202e")
+    half = previewed("csv", b"a,b\n1,2\n", columns={"a": "\ud800", "\udfff": "int64"}, options={"separator": ",\ud800"})
+    assert half.columns[0].type == "\\ud800"
     twice = pa.table([pa.array([1]), pa.array(["x"]), pa.array([2])], names=["a", "a", "b"])
     for name, data in (("parquet", parquet_of(twice)), ("feather", feather_of(twice))):
         assert [column.name for column in previewed(name, data).columns] == ["a", "b"], name
@@ -292,11 +305,11 @@ def test_bombs_end_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as writer:
         writer.writestr("zeros", zeros)
     assert previewed("zip", archive.getvalue()).facts == [("zeros", f"{100 << 20:,} bytes")]
-    size = 600 << 20
-    text = pa.LargeStringArray.from_buffers(1, pa.py_buffer(np.array([0, size])), pa.py_buffer(np.zeros(size, np.int8)))
-    large = pa.table({"a": text})
-    found = previewed("parquet", parquet_of(large, compression="zstd", use_dictionary=False, write_statistics=False))
-    assert found.kind == "table" and not found.cells and "Values of 0 columns" in found.note
+    long = pa.DictionaryArray.from_arrays(pa.array(np.zeros(4_000, np.int32)), pa.array(["x" * (1 << 20)]))
+    data = parquet_of(pa.table({"a": long}), store_schema=False)  # 4,000 rows of one text of a megabyte
+    assert len(data) < 1 << 20
+    found = previewed("parquet", data)
+    assert (found.kind, found.rows, found.cells) == ("table", 4_000, []) and "Values of 0 columns" in found.note
     many = parquet_of(pa.table({"a": pa.array(np.zeros(20_000_000, np.int8)).dictionary_encode()}))
     assert previewed("parquet", many).counted == 10_000
     started = time.monotonic()
@@ -311,6 +324,10 @@ def test_what_is_no_file_of_its_format_ends_with_a_sentence() -> None:
     png = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + struct.pack(">II", 60_000, 60_000)
     assert "too large" in previewed("png", png).note
     assert previewed("png", png[:16] + struct.pack(">II", 640, 480)).kind == "image"
+    jpeg = b"\xff\xd8\xff\xe0\x00\x04AB\xff\xc0\x00\x11\x08" + struct.pack(">HH", 480, 640)
+    found = previewed("jpeg", jpeg + bytes(20))
+    assert (found.kind, found.facts) == ("image", [("Size", "640 by 480 pixels")])
+    assert "too large" in previewed("jpeg", jpeg + bytes(9 << 20)).note
     deep = b"[" * 200_000
     names = ("parquet", "feather", "csv", "json", "ndjson", "npy", "npz", "zip", "png", "jpeg", "text", "csv+gzip", "none")
     for name, data in itertools.product(names, (b"", deep, frame[: len(frame) // 2], chance.randbytes(1000))):

@@ -6,6 +6,7 @@ The parent sends a request, and then the blocks that this process names by their
 from __future__ import annotations
 
 import io
+import json
 import os
 import resource
 import struct
@@ -21,7 +22,7 @@ from airflow_kart.plugin.preview.reading import content_of
 
 MOST_BYTES = 16 << 20
 """Bytes of an artifact that a preview reads at most."""
-MEMORY = 1 << 30
+MEMORY = 768 << 20
 BLOCK = 128 << 10
 NUMBER = struct.Struct("<Q")
 NONE = 2**64 - 1
@@ -97,7 +98,7 @@ def main() -> None:
             raise OSError(f"a preview reads {MOST_BYTES >> 20} MB at most")
         return exactly(source, length)
 
-    asked = msgspec.json.decode(exactly(source, received(source)), type=Request)
+    asked = Request(**json.loads(exactly(source, received(source))))
     try:
         found = content_of(asked, io.BufferedReader(_Asked(asked.bytes, fetch), BLOCK))
     except Exception as error:  # noqa: BLE001 - decoders of hostile bytes raise anything

@@ -6,6 +6,7 @@ The process has no credentials and no environment. It asks its parent for blocks
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -49,7 +50,7 @@ def preview_from(asked: Request, stream: BinaryIO) -> Preview:
         return Preview(note="Too many previews are being made at this moment; load the page again.")
     environment = {name: os.environ.get(name, "") for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")}
     environment |= {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-I", "-c", _START, *sys.path]
+    command = [sys.executable, "-I", "-c", _START, *filter(None, sys.path)]
 
     try:
         with subprocess.Popen(  # noqa: S603 - this interpreter, with a program of ours
@@ -63,14 +64,14 @@ def preview_from(asked: Request, stream: BinaryIO) -> Preview:
                 alarm.cancel()
                 process.kill()
     except (BrokenPipeError, EOFError, msgspec.MsgspecError):
-        return Preview(note=f"The artifact could not be decoded within {_SECONDS} s and {MEMORY >> 30} GB of memory.")
+        return Preview(note=f"The artifact could not be decoded within {_SECONDS} s and {MEMORY >> 20} MB of memory.")
     finally:
         _AT_ONCE.release()
 
 
 def _served(to: IO[bytes], source: IO[bytes], asked: Request, stream: BinaryIO) -> Preview:
     """Give the process the blocks it asks for, and return its answer."""
-    request, left = msgspec.json.encode(asked), MOST_BYTES
+    request, left = json.dumps(vars(asked)).encode(), MOST_BYTES
     send(to, len(request), request)
     while (number := received(source)) != NONE:
         stream.seek(min(number * BLOCK, asked.bytes))

@@ -19,6 +19,8 @@ _MOST_READ = 2 << 20
 _MOST_TEXT, _MOST_LINES, _LONGEST_LINE = 20_000, 200, 500
 _MOST_HEADER = 10_000
 _MOST_PIXELS = 40_000_000
+MOST_OF_IMAGE = 8 << 20
+"""Bytes of an image that a browser is asked to show."""
 _MOST_FILES = 100
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 """The first bytes of images."""
@@ -81,13 +83,13 @@ def _of_text(text: str, note: str) -> Preview:
     return Preview("text", note, text=plain(shown, _MOST_TEXT, "\n\t\r"))
 
 
-def _png(_: Request, stream: BinaryIO) -> Preview:
+def _png(asked: Request, stream: BinaryIO) -> Preview:
     head = stream.read(24)
     width, height = struct.unpack(">II", head[16:24]) if head.startswith(PNG) else (0, 0)
-    return _image("PNG", width, height)
+    return _image(asked, width, height)
 
 
-def _jpeg(_: Request, stream: BinaryIO) -> Preview:
+def _jpeg(asked: Request, stream: BinaryIO) -> Preview:
     size, found = (0, 0), stream.read(2) == JPEG
     while found:  # segments: a marker, and a length that counts itself
         marker, kind, length = struct.unpack(">BBH", stream.read(4))
@@ -95,12 +97,12 @@ def _jpeg(_: Request, stream: BinaryIO) -> Preview:
         if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
             size, found = struct.unpack(">xHH", stream.read(5)), False
         stream.seek(length - 2, io.SEEK_CUR)
-    return _image("JPEG", size[1], size[0])
+    return _image(asked, size[1], size[0])
 
 
-def _image(kind: str, width: int, height: int) -> Preview:
-    facts = [("Type", kind), ("Size", f"{width:,} by {height:,} pixels")]
-    if not 0 < width * height <= _MOST_PIXELS:
+def _image(asked: Request, width: int, height: int) -> Preview:
+    facts = [("Size", f"{width:,} by {height:,} pixels")]
+    if not 0 < width * height <= _MOST_PIXELS or asked.bytes > MOST_OF_IMAGE:
         return Preview("facts", "The image is too large to be shown, or is none.", facts=facts)
     return Preview("image", facts=facts)
 

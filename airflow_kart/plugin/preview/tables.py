@@ -22,6 +22,7 @@ _MOST_SHOWN = 1000
 """Cells that are shown."""
 _BARS, _TOP = 14, 3
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
+_NO_FRACTION = re.compile(r"\.0+(?=Z?$)")
 _IN_ORDER = re.compile("date|time", re.IGNORECASE)
 """Types whose texts are in the order of their values, as ISO 8601 is."""
 _TEXTS = ("object", "str", "string", "String", "large_string", "category", "Categorical")
@@ -51,7 +52,7 @@ def _table(
     except (OSError, MemoryError) as error:
         note = f"{note} Values of {len(found)} columns are shown: {plain(str(error))}.".strip()
     counted = max(map(len, found), default=0)
-    few = min(counted, max(5, min(20, _MOST_SHOWN // max(len(found), 1))))
+    few = min(counted, max(5, min(10, _MOST_SHOWN // max(len(found), 1))))
     cells = [[_cell(values[row]) if row < len(values) else None for values in found] for row in range(few)]
     found += [()] * (len(shown) - len(found))
     columns = [_column(name, types.get(name, ""), values) for name, values in zip(shown, found, strict=True)]
@@ -61,9 +62,10 @@ def _table(
 def _column(name: str, kind: str, values: Sequence[object]) -> Column:
     there: list[Any] = [value for value in values if value is not None and not (type(value) is float and math.isnan(value))]
     facts: dict[str, Any] = {}
-    if there and all(type(value) in (int, float) for value in there):
-        facts = {"is_number": True, **_of_numbers([float(value) for value in there if abs(value) < 1e300])}
-    elif there and all(type(value) in (str, bool) for value in there):
+    kinds = set(map(type, there))
+    if kinds and kinds <= {int, float}:
+        facts = {"is_number": True, **_of_numbers([value for value in there if abs(value) < 1e300])}
+    elif kinds and kinds <= {str, bool}:
         counts = Counter(_cell(value) for value in there)
         facts = {"distinct": len(counts), "top": counts.most_common(_TOP)}
         if _IN_ORDER.match(kind):
@@ -71,7 +73,7 @@ def _column(name: str, kind: str, values: Sequence[object]) -> Column:
     return Column(plain(name), plain(kind), len(values) - len(there), **facts)
 
 
-def _of_numbers(numbers: Sequence[float]) -> dict[str, Any]:
+def _of_numbers(numbers: Sequence[int | float]) -> dict[str, Any]:
     if not numbers:
         return {}
     low, high = min(numbers), max(numbers)
@@ -173,6 +175,7 @@ def _values(column: pa.Array) -> list[object]:
         texts = (column.dictionary if types.is_dictionary(kind) else column).cast(pa.large_string())
         cut: Any = compute.SliceOptions(0, 201)  # one more than is shown, so that a cut text ends as such
         texts = compute.call_function("utf8_slice_codeunits", [texts], cut)
-        return list((texts.take(column.indices) if types.is_dictionary(kind) else texts).to_pylist())
+        found = (texts.take(column.indices) if types.is_dictionary(kind) else texts).to_pylist()
+        return [text and _NO_FRACTION.sub("", text) for text in found] if types.is_temporal(kind) else list(found)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError):  # bytes, lists, structs
         return [value if value is None else plain(repr(value)) for value in column.slice(0, 20).to_pylist()]
