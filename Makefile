@@ -2,6 +2,7 @@
 # make test   all tests, with what they need set up first
 # make check  formatters, linters, import contracts, rooms and floors, type checkers, the voice
 # make howto  the outputs of the commands in docs/howto, made anew: make howto PAGES='why compare'
+# make ui      the pictures of docs/ui.md, made anew: a real Airflow, and a real browser
 # make bench  the benchmarks, against gokart and against plain Airflow
 # make matrix  the demo with each supported Airflow on each supported Python: make matrix CELLS='3.1-3.10 3.3-3.13'
 # make mutants  a mutation run over the core, for hours: make mutants MUTANTS='--jobs 2 --sample 20 locks/lease.py'
@@ -14,7 +15,7 @@ SOURCES := airflow_kart example_dags tests .ci
 # Compiled modules are kept, whatever the surroundings say: without them each process compiles Airflow anew.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test check style mypy pyright howto bench matrix mutants clean
+.PHONY: demo test check style mypy pyright howto ui bench matrix mutants clean
 
 demo: $(VENV)/.examples
 	$(BIN)/python .ci/demo.py
@@ -39,6 +40,10 @@ style: $(VENV)/.dev
 
 howto: $(VENV)/.dev
 	$(BIN)/python .ci/howto.py $(PAGES)
+
+ui: $(VENV)/.dev
+	.ci/system_packages
+	$(BIN)/python .ci/ui.py
 
 mypy: $(VENV)/.dev
 	$(BIN)/mypy
