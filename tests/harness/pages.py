@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import html
 import re
+import warnings
 from typing import Any
 
 from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from starlette.routing import Mount
-from starlette.testclient import TestClient
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # newer ones prefer a library that older versions of Airflow do not bring along
+    from starlette.testclient import TestClient
 
 __all__ = ["ByDag", "Pages", "text_of"]
 
