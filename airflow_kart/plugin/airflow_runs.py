@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
@@ -22,6 +22,7 @@ from airflow_kart.storage.workspace import Workspace
 Plan: TypeAlias = Mapping[str, Mapping[str, Any]]
 """The plan's rows by task id."""
 
+_MOST_UNPACKED = 16 << 20  # 30,000 rows
 _PACKED = (PLAN_XCOM, REPORT_XCOM, RESULTS_XCOM, CHANGED_CODE_XCOM)
 
 
@@ -54,6 +55,8 @@ class KartRun:
     results: dict[tuple[str, int], Mapping[str, Any]] = field(default_factory=dict)
     """What tasks returned, by task id and map index."""
     changed_code: list[str] = field(default_factory=list)
+    may: Callable[[str], bool] = field(default=lambda _: False, repr=False)
+    """Whether the user may read another DAG, whose runs a reason may name."""
 
     @property
     def live(self) -> bool:
@@ -87,9 +90,12 @@ class KartRun:
 
     def take(self, row: Any) -> None:
         """Take an XCom. Anybody may have pushed one by these names, so that nothing of its form is sure."""
+        node = self.structure.nodes.get(row.task_id)
+        if row.key in _PACKED and self.structure.nodes and (node is None or not node.kind):
+            return
         try:
             value = XComModel.deserialize_value(row)
-            value = unpacked(value) if row.key in _PACKED else value
+            value = unpacked(value, _MOST_UNPACKED) if row.key in _PACKED else value
         except (ValueError, TypeError, OSError):
             return
         if row.key == CHANGED_CODE_XCOM and isinstance(value, list):
@@ -106,12 +112,15 @@ class KartRun:
             self.results[row.task_id, row.map_index] = value
 
 
-def read_run(dag_id: str, run_id: str, *, returned: bool | str = False) -> KartRun:
+def read_run(
+    dag_id: str, run_id: str, *, may: Callable[[str], bool] = lambda _: False, returned: bool | str = False
+) -> KartRun:
     """Return a DAG run.
 
     Args:
         dag_id: the DAG.
         run_id: the run.
+        may: whether the user may read another DAG; by default none.
         returned: whether to read what each task returned, or that of one task; of a run without a report all is read.
 
     Raises:
@@ -122,16 +131,21 @@ def read_run(dag_id: str, run_id: str, *, returned: bool | str = False) -> KartR
     with create_session() as session:
         found: Any = session.scalar(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
         if found is None:
-            raise HTTPException(404, f"Airflow has no run {run_id} of {dag_id}.")
-        run = KartRun(dag_id, run_id, str(found.state), found.run_after)
+            raise _no_run(dag_id, run_id)
+        run = KartRun(dag_id, run_id, str(found.state), found.run_after, may=may)
         rows = session.execute(select(*columns).where(ti.dag_id == dag_id, ti.run_id == run_id))
         run.instances = {(row.task_id, row.map_index): Instance(*row) for row in rows}
+        versions = [found.created_dag_version_id] if found.created_dag_version_id else []
+    run.structure = structures([dag_id], versions).get(dag_id, run.structure)
+    with create_session() as session:
         _take(session, run, _PACKED)
         if returned or not run.reports:
             _take(session, run, ("return_value",), returned if isinstance(returned, str) else None)
-        versions = [found.created_dag_version_id] if found.created_dag_version_id else []
-    run.structure = structures([dag_id], versions).get(dag_id, run.structure)
     return run
+
+
+def _no_run(dag_id: str, run_id: str) -> HTTPException:
+    return HTTPException(404, f"Airflow has no run {run_id} of {dag_id}.")
 
 
 def _take(session: Any, run: KartRun, keys: tuple[str, ...], task_id: str | None = None) -> None:
@@ -152,10 +166,16 @@ def runs_beside(dag_id: str, run: KartRun, most: int = 25) -> list[tuple[str, st
 
 
 def conf_of(dag_id: str, run_id: str) -> dict[str, Any]:
-    """Return what a run was triggered with."""
+    """Return what a run was triggered with.
+
+    Raises:
+        HTTPException: Airflow has no such run (404).
+    """
     with create_session() as session:
-        found = session.scalar(select(DagRun.conf).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
-    return dict(found) if isinstance(found, Mapping) else {}
+        found = session.execute(select(DagRun.conf).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)).first()
+    if found is None:
+        raise _no_run(dag_id, run_id)
+    return dict(found.conf) if isinstance(found.conf, Mapping) else {}
 
 
 def plan_of(dag_id: str, run_id: str) -> Plan:

@@ -186,6 +186,9 @@ def _made_by(run: KartRun, base: str, reason: str) -> Iterator[str | Link]:
         yield cut(reason)
         return
     before, dag_id, run_id, after = found.groups()
+    if dag_id != run.dag_id and not run.may(dag_id):
+        yield f"{before}a run of a DAG that you may not read{cut(after)}"
+        return
     words = "this run" if (dag_id, run_id) == (run.dag_id, run.run_id) else run_words(run_id)
     yield before
     yield Link(words if dag_id == run.dag_id else f"{cut(dag_id, 60)}, {words}", run_href(base, dag_id, run_id))

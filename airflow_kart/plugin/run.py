@@ -54,7 +54,7 @@ def of_run(  # noqa: PLR0917 - FastAPI fills these by name
     request: Request, reader: ReaderDep, dag_id: str, run_id: str, outcome: str = "", q: str = "", number: int = 1
 ) -> HTMLResponse:
     """Return the page of a DAG run."""
-    base, run = base_of(request), read_run(dag_id, run_id)
+    base, run = base_of(request), read_run(dag_id, run_id, may=reader.may)
     rows = rows_of(run, base)
     if any(row.outcome == "waiting" for row in rows):
         with suppress(KartError):  # where no workspace is configured, the rows say that another run makes the artifacts

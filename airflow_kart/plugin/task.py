@@ -60,7 +60,7 @@ def of_task(  # noqa: PLR0917 - FastAPI fills these by name
     request: Request, reader: ReaderDep, dag_id: str, run_id: str, task_id: str, map_index: str = ""
 ) -> HTMLResponse:
     """Return the page of a task instance."""
-    base, run = base_of(request), read_run(dag_id, run_id, returned=task_id)
+    base, run = base_of(request), read_run(dag_id, run_id, may=reader.may, returned=task_id)
     row = found_row(run, base, task_id, map_index)
     records, made, trouble = [], None, ""
     try:

@@ -53,7 +53,7 @@ class Step(NamedTuple):
 @router.get("/dags/{dag_id}/runs/{run_id}/why", dependencies=READS)
 def of_run(request: Request, reader: ReaderDep, dag_id: str, run_id: str) -> HTMLResponse:
     """Return the root causes of all that ran in a DAG run."""
-    run = read_run(dag_id, run_id, returned=True)
+    run = read_run(dag_id, run_id, may=reader.may, returned=True)
     return _page(request, reader, run, [row for row in rows_of(run, base_of(request)) if row.outcome == "ran"], None)
 
 
@@ -62,7 +62,7 @@ def of_task(  # noqa: PLR0917 - FastAPI fills these by name
     request: Request, reader: ReaderDep, dag_id: str, run_id: str, task_id: str, map_index: str = ""
 ) -> HTMLResponse:
     """Return the causes of one task's artifact, from the root causes to the task."""
-    run = read_run(dag_id, run_id, returned=task_id)
+    run = read_run(dag_id, run_id, may=reader.may, returned=task_id)
     row = found_row(run, base_of(request), task_id, map_index)
     return _page(request, reader, run, [row], row)
 

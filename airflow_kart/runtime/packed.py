@@ -32,8 +32,12 @@ def packed(value: Any) -> Any:
     return value if len(text) <= _LONGEST else base64.b64encode(bz2.compress(text.encode())).decode()
 
 
-def unpacked(value: Any) -> Any:
+def unpacked(value: Any, most: int = _MOST_UNPACKED) -> Any:
     """Return the JSON of an XCom that :func:`packed` made.
+
+    Args:
+        value: the XCom.
+        most: characters; a few characters may unpack to any number.
 
     Raises:
         ValueError: somebody else made the XCom.
@@ -41,7 +45,7 @@ def unpacked(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     reader = bz2.BZ2Decompressor()
-    text = reader.decompress(base64.b64decode(value), _MOST_UNPACKED)
+    text = reader.decompress(base64.b64decode(value), most)
     if not reader.eof:
         raise ValueError("the packed XCom was cut off, or is too long")
     return json.loads(text)
