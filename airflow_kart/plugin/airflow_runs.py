@@ -89,14 +89,13 @@ class KartRun:
         return workspace_from(fields[0]) if fields else None
 
     def take(self, row: Any) -> None:
-        """Take an XCom. Anybody may have pushed one by these names, so that nothing of its form is sure."""
+        """Take an XCom, as JSON. Anybody may have pushed one by these names, so that nothing of its form is sure."""
         node = self.structure.nodes.get(row.task_id)
-        if row.key in _PACKED and self.structure.nodes and (node is None or not node.kind):
+        if self.structure.nodes and (node is None or not node.kind):
             return
         try:
-            value = XComModel.deserialize_value(row)
-            value = unpacked(value, _MOST_UNPACKED) if row.key in _PACKED else value
-        except (ValueError, TypeError, OSError):
+            value = unpacked(row.value, _MOST_UNPACKED) if row.key in _PACKED else row.value
+        except (ValueError, TypeError, OSError, RecursionError):
             return
         if row.key == CHANGED_CODE_XCOM and isinstance(value, list):
             self.changed_code.extend(map(str, value))

@@ -25,11 +25,12 @@ def run_of(states: dict[str, str | None], downstream: dict[str, list[str]], **pu
         {"__var": {"task_id": one, "downstream_task_ids": downstream.get(one, []), "_operator_extra_links": link}}
         for one in states
     ]
-    run = KartRun("d", "scheduled__2024-01-01T00:00:00+00:00", "success", NOW)
+    tasks.append({"__var": {"task_id": "plan", "task_type": "KartPlanOperator", "template_fields": ["bind", "workspace"]}})
+    run = KartRun("d", "scheduled__2024-01-01T00:00:00+00:00", "success", NOW, may=lambda _: True)
     run.structure = Structure.of({"dag": {"tasks": tasks}})
     run.instances = {(one, -1): Instance(one, -1, state, 1, NOW, NOW, None) for one, state in states.items()}
     for key, value in pushed.items():
-        run.take(SimpleNamespace(task_id="plan", map_index=-1, key=key, value=value))
+        run.take(SimpleNamespace(task_id="a" if key == "return_value" else "plan", map_index=-1, key=key, value=value))
     return run
 
 
@@ -75,6 +76,10 @@ def test_reasons_name_tasks_and_runs_as_links():
         *(None, 3, "no base64", "", [], ["a"], {"a": 3}, {"a": {"outcome": []}}, {"ran": "a"}, {"why": 3, "ran": [[]]}),
         {"a": {"label": 3, "uris": "x", "bytes": "y"}},
         {"a": {"outcome": "cached", "artifacts": 3, "seconds": "x", "unique_id": [], "reason": {}, "why": []}},
+        '{"__classname__": "shop.Order", "__version__": 1, "__data__": {"a": 1}}',
+        {"__classname__": "airflow_kart.Workspace", "__version__": 1, "__data__": "/"},
+        "[" * 20_000 + "]" * 20_000,
+        base64.b64encode(bz2.compress(b"[" * 20_000 + b"]" * 20_000)).decode(),
     ],
 )
 @pytest.mark.parametrize("key", ["plan", "report", "results", "changed_code", "return_value"])
