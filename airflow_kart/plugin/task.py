@@ -9,6 +9,7 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
+from airflow_kart.artifacts.state import NO_ARTIFACT
 from airflow_kart.audit.catalogue import one_look
 from airflow_kart.audit.history import History
 from airflow_kart.audit.record import Record
@@ -87,6 +88,7 @@ def of_task(  # noqa: PLR0917 - FastAPI fills these by name
         differences=differences,
         trouble=trouble,
         near=near,
+        no_artifact=NO_ARTIFACT,
         log=_airflow_page(base, row) if instance is not None and instance.try_number else "",
         below=run.structure.all_downstream(task_id)
         if row.took is not None and reader.may(dag_id, _INSTANCE, "PUT")
@@ -126,7 +128,7 @@ def records_of(run: KartRun, row: TaskRow, reader: Reader) -> list[Record]:
     found: list[Record | None] = []
     for uri in row.uris[:_MOST_SHOWN]:
         workspace = reader.workspace_of(uri, [run.dag_id])
-        require_reachable(workspace)
+        require_reachable(workspace, uri)
         found.append(Record.at(workspace, uri, _MOST_OF_A_SIDECAR))
     made_by = maker_of(str(run.plan.get(row.task_id, {}).get("reason")))
     if not row.uris and made_by is not None and run.workspace is not None:  # the plan of a large graph names no files

@@ -105,7 +105,9 @@ def test_states_of_now_win_over_the_plan():
 @pytest.mark.parametrize("teller", ["report", "results"])
 @pytest.mark.parametrize("planned", [{}, {"outcome": "run", "reason": "no artifact", "why": "depth: 3 -> 4"}])
 def test_what_was_said_of_an_earlier_try_does_not_count_now(before, teller, planned):
-    told = {before: ["a"], "why": {"a": "of then"}} if teller == "report" else {"a": {"outcome": before, "reason": "of then"}}
+    told = (
+        {before: ["a"], "why": {"a": "of then"}} if teller == "report" else {"a": {"outcome": before, "reason": "of then"}}
+    )
     for state in (None, "scheduled", "queued", "restarting"):
         outcome, why = words(run_of({"a": state}, {}, **{teller: told}, plan={"a": planned} if planned else {}))["a"]
         assert (outcome, why) == ("run", "depth: 3 → 4" if planned else "")
@@ -116,7 +118,7 @@ def test_states_that_a_person_has_set_are_said_to_be_so():
     why = dict.fromkeys("abc", "of then")
     report = {"ran": ["b"], "failed": ["a"], "cached": ["c"], "why": why}
     plan = {one: {"outcome": "run", "reason": "no artifact"} for one in "abcd"}
-    run = run_of(dict.fromkeys("ad", "success") | dict.fromkeys("bc", "failed"), {}, plan=plan, report=report)
+    run = run_of({"a": "success", "d": "success", "b": "failed", "c": "failed"}, {}, plan=plan, report=report)
     run.instances = {**run.instances, ("d", -1): Instance("d", -1, "success", 0, None, NOW, None)}
     success, failed = "somebody marked it as success in Airflow", "somebody marked it as failed in Airflow"
     assert words(run) == {
