@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import re
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pandas as pd
 import pytest
 from harness.pages import Pages, text_of
 
-from airflow_kart import DateParameter, KartDag, StrParameter, TaskOnKart, Workspace
+from airflow_kart import DateParameter, DictParameter, KartDag, StrParameter, TaskOnKart, Workspace
 from airflow_kart.parameters import ParameterVisibility
 
 DAY = "{{ (dag_run.logical_date or dag_run.run_after) | ds }}"
@@ -24,6 +25,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + struct.pack(">IIBBBBB", 2, 2, 8, 
 class FoundNumbers(TaskOnKart[pd.DataFrame]):
     day: dt.date = DateParameter()
     word: str = StrParameter(default="plain")
+    options: Mapping[str, Any] = DictParameter(default={"unique": 1})
     token: str = StrParameter(default="hunter2hunter2", visibility=ParameterVisibility.PRIVATE, significant=False)
 
     def output(self) -> Any:

@@ -188,6 +188,7 @@ def _check_actions(pages: Any, run: Any) -> None:
     assert (states["page_raw"], states["page_features"], states["page_model"]) == ("success", None, None)
 
     assert reader.post(href(run, "/trigger"), follow_redirects=False).status_code == 403
+    assert writer.post("/kart/dags/page_live/runs/none/trigger", follow_redirects=False).status_code == 404
     answer = writer.post(href(run, "/trigger"), follow_redirects=False)
     assert answer.status_code == 303, answer.text
     assert answer.headers["location"].startswith("/kart/dags/page_live/runs/manual__")
