@@ -96,7 +96,7 @@ class KartRun:
         try:
             value = XComModel.deserialize_value(row)
             value = unpacked(value, _MOST_UNPACKED) if row.key in _PACKED else value
-        except (ValueError, TypeError, OSError):
+        except (ValueError, TypeError, OSError, RecursionError):
             return
         if row.key == CHANGED_CODE_XCOM and isinstance(value, list):
             self.changed_code.extend(map(str, value))

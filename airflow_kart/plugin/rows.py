@@ -38,6 +38,7 @@ _OF_STATES = {
 _REUSED = ("cached", "reused")
 _MOST_LOOKS = 20
 """Locks that a page looks at; each may cost a request."""
+_LARGEST = 1e18
 _MOST_NAMED = 3
 _MADE_BY = re.compile(r"(made \S+ \S+ UTC by )(\S+) ([^\s,]+)(.*)", re.DOTALL)
 
@@ -260,4 +261,5 @@ def _list(value: Any) -> list[Any]:
 
 
 def _number(value: Any) -> float | None:
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) < _LARGEST else None  # which no NaN is, nor an infinity
