@@ -98,7 +98,7 @@ def rows_of(run: KartRun, base: str) -> list[TaskRow]:
     indexes: dict[str, list[int]] = {}
     for task_id, map_index in sorted(run.instances):
         indexes.setdefault(task_id, []).append(map_index)
-    known = dict.fromkeys([*run.plan, *run.structure.makers])
+    known = dict.fromkeys([*run.structure.makers, *run.plan])  # a database may keep the plan in another order
     rows = [row_of(run, base, task_id, one) for task_id in known for one in indexes.get(task_id, [-1])]
     order = list(OUTCOMES)
     return sorted(rows, key=lambda row: order.index(row.outcome))

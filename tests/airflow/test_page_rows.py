@@ -127,3 +127,10 @@ def test_runs_have_short_names(run_id, expected):
 def test_labels_are_compared_value_by_value():
     assert change_words("day=2, depth=3", "day=1, depth=3") == [("day", "1", "2")]
     assert change_words("depth=3", "day=1, depth=3") == [("day", "1", "\N{EM DASH}")]
+
+
+def test_tasks_come_in_the_order_of_the_graph_whatever_the_order_of_the_plan():
+    downstream = {"c": ["a"], "a": ["b"]}
+    plan = {one: {"outcome": "cached", "reason": ""} for one in "abc"}
+    run = run_of(dict.fromkeys("abc", "skipped"), downstream, plan=plan)
+    assert [row.task_id for row in rows_of(run, "/kart")] == ["c", "a", "b"]
