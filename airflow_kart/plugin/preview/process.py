@@ -1,6 +1,7 @@
 """A process for each preview. Bytes of others can make a decoder crash, hang or fill the memory: that ends this process only.
 
-The process has no credentials and no environment. It asks its parent for blocks of the artifact, as many as the bounds allow.
+The process is given neither credentials nor environment, and runs as the API server's user. It asks its parent for blocks of the
+artifact, as many as the bounds allow.
 """
 
 from __future__ import annotations
