@@ -50,8 +50,8 @@ class KartRun:
     instances: Mapping[tuple[str, int], Instance] = field(default_factory=dict)
     structure: Structure = field(default_factory=lambda: Structure({}))
     plan: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    reports: list[Mapping[str, Any]] = field(default_factory=list)
-    """What the reports said, one for each compiled graph."""
+    reports: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    """What the reports said, one for each compiled graph, with their task ids."""
     results: dict[tuple[str, int], Mapping[str, Any]] = field(default_factory=dict)
     """What tasks returned, by task id and map index."""
     changed_code: list[str] = field(default_factory=list)
@@ -64,20 +64,33 @@ class KartRun:
         return self.state in ("queued", "running")
 
     @cached_property
+    def indexes(self) -> dict[str, list[int]]:
+        """The map indexes of each task; -1 of a task that is not mapped, or not yet."""
+        found: dict[str, list[int]] = {}
+        for task_id, map_index in sorted(self.instances):
+            found.setdefault(task_id, []).append(map_index)
+        return found
+
+    @cached_property
     def said(self) -> dict[str, tuple[str, str]]:
-        """The outcome and the reason of each task by the report."""
+        """The outcome and the reason of each task by the report, unless the task ended after the report had looked."""
         return {
             str(task_id): (outcome, str(self.reported("why", task_id) or ""))
-            for report in self.reports
+            for by, report in self.reports
             for outcome, task_ids in report.items()
             if isinstance(task_ids, list) and outcome != CHANGED_CODE_XCOM
             for task_id in task_ids
+            if self._knew(by, task_id)
         }
 
     def reported(self, name: str, task_id: str) -> Any:
         """Return what the reports say of a task under a name: ``why``, ``seconds`` or ``bytes``."""
-        parts = (report.get(name) for report in self.reports)
+        parts = (report.get(name) for by, report in self.reports if self._knew(by, task_id))
         return next((part[task_id] for part in parts if isinstance(part, Mapping) and task_id in part), None)
+
+    def _knew(self, report_id: str, task_id: Any) -> bool:
+        report, one = (self.instances.get((str(name), -1)) for name in (report_id, task_id))
+        return not (report and one and report.started and one.ended) or one.ended <= report.started
 
     @cached_property
     def workspace(self) -> Workspace | None:
@@ -89,13 +102,12 @@ class KartRun:
         return workspace_from(fields[0]) if fields else None
 
     def take(self, row: Any) -> None:
-        """Take an XCom. Anybody may have pushed one by these names, so that nothing of its form is sure."""
+        """Take an XCom, as JSON. Anybody may have pushed one by these names, so that nothing of its form is sure."""
         node = self.structure.nodes.get(row.task_id)
-        if row.key in _PACKED and self.structure.nodes and (node is None or not node.kind):
+        if self.structure.nodes and (node is None or not node.kind):
             return
         try:
-            value = XComModel.deserialize_value(row)
-            value = unpacked(value, _MOST_UNPACKED) if row.key in _PACKED else value
+            value = unpacked(row.value, _MOST_UNPACKED) if row.key in _PACKED else row.value
         except (ValueError, TypeError, OSError, RecursionError):
             return
         if row.key == CHANGED_CODE_XCOM and isinstance(value, list):
@@ -105,7 +117,7 @@ class KartRun:
         elif row.key == PLAN_XCOM:
             self.plan.update({str(name): one for name, one in value.items() if isinstance(one, Mapping)})
         elif row.key == REPORT_XCOM:
-            self.reports.append(value)
+            self.reports.append((row.task_id, value))
         elif row.key == RESULTS_XCOM:
             self.results.update({(str(name), -1): one for name, one in value.items() if isinstance(one, Mapping)})
         elif "outcome" in value:
@@ -121,7 +133,7 @@ def read_run(
         dag_id: the DAG.
         run_id: the run.
         may: whether the user may read another DAG; by default none.
-        returned: whether to read what each task returned, or that of one task; of a run without a report all is read.
+        returned: whether to read what each task returned, or that of one task; of tasks without a report all is read.
 
     Raises:
         HTTPException: Airflow has no such run (404).
@@ -139,8 +151,10 @@ def read_run(
     run.structure = structures([dag_id], versions).get(dag_id, run.structure)
     with create_session() as session:
         _take(session, run, _PACKED)
-        if returned or not run.reports:
-            _take(session, run, ("return_value",), returned if isinstance(returned, str) else None)
+        if returned is True or any(task_id not in run.said for task_id in {*run.plan, *run.structure.makers}):
+            _take(session, run, ("return_value",))
+        elif returned:
+            _take(session, run, ("return_value",), returned)
     return run
 
 

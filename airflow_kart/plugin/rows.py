@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,7 +36,9 @@ _OF_STATES = {
     "up_for_reschedule": "waiting",
     "up_for_retry": "waiting",
 }
+_TO_COME = (None, "scheduled", "queued", "restarting")
 _REUSED = ("cached", "reused")
+_BY_HAND = "somebody marked it as {} in Airflow"
 _MOST_LOOKS = 20
 """Locks that a page looks at; each may cost a request."""
 _LARGEST = 1e18
@@ -95,11 +98,8 @@ def rows_of(run: KartRun, base: str) -> list[TaskRow]:
         run: the run.
         base: the path of the pages.
     """
-    indexes: dict[str, list[int]] = {}
-    for task_id, map_index in sorted(run.instances):
-        indexes.setdefault(task_id, []).append(map_index)
     known = dict.fromkeys([*run.structure.makers, *run.plan])  # a database may keep the plan in another order
-    rows = [row_of(run, base, task_id, one) for task_id in known for one in indexes.get(task_id, [-1])]
+    rows = [row_of(run, base, task_id, one) for task_id in known for one in run.indexes.get(task_id, [-1])]
     order = list(OUTCOMES)
     return sorted(rows, key=lambda row: order.index(row.outcome))
 
@@ -134,17 +134,31 @@ def row_of(run: KartRun, base: str, task_id: str, map_index: int = -1) -> TaskRo
 
 
 def _outcome(run: KartRun, task_id: str, map_index: int = -1) -> tuple[str, str]:
-    """Return outcome and reason: by the state of now, else by what the task or the report said, else by the plan."""
+    """Return outcome and reason: by the state of now, else by what the task or the report said, else by the plan.
+
+    A result or a report that the state of now contradicts is about an earlier try, or a person has set the state since. Mapped
+    task instances together have the outcome of the one that needs a person first.
+    """
+    indexes = run.indexes.get(task_id, [-1])
+    if map_index not in indexes and indexes != [-1]:
+        found = Counter(_outcome(run, task_id, one)[0] for one in indexes)
+        parts = [f"{found[one]:,} {word}" for one, (_, word) in OUTCOMES.items() if one in found]
+        return next(one for one in OUTCOMES if one in found), f"{len(indexes):,} task instances: {', '.join(parts)}"
     instance, planned = run.instances.get((task_id, map_index)), run.plan.get(task_id, {})
     result, said = run.results.get((task_id, map_index), {}), run.said.get(task_id, ("", ""))
-    state = instance.state if instance is not None else None
+    state, tries = (instance.state, instance.try_number) if instance is not None else (None, 1)
+    told = [(str(result.get("outcome")), result.get("reason")), said]
+    if state == "failed":
+        by_hand = tries == 0 or any(outcome in ("ran", *_REUSED) for outcome, _ in told)
+        return "failed", _BY_HAND.format("failed") if by_hand else f"its run failed at try {tries}; the log says why"
     if state in _OF_STATES:
         return _OF_STATES[state], said[1] or str(planned.get("reason") or "")
-    told = ((result.get("outcome"), result.get("reason")), said, (planned.get("outcome"), planned.get("reason")))
-    for outcome, reason in told:
-        if str(outcome) in OUTCOMES and not (outcome == "run" and state in ("success", "skipped")):
-            return str(outcome), str(reason or "")
-    return {"success": "ran", "skipped": "skipped"}.get(state or "", "run"), ""
+    if state == "success" and ((tries == 0 and not result) or said[0] == "failed"):
+        return "skipped", _BY_HAND.format("success")
+    for outcome, reason in [*([] if state in _TO_COME else told), (str(planned.get("outcome")), planned.get("reason"))]:
+        if outcome in OUTCOMES and not (outcome in ("run", "failed") and state in ("success", "skipped", "removed")):
+            return outcome, str(reason or "")
+    return {"success": "ran", "skipped": "skipped", "removed": "skipped"}.get(state or "", "run"), ""
 
 
 def _why(run: KartRun, base: str, task_id: str, instance: Instance | None, found: tuple[str, str]) -> Iterator[str | Link]:
@@ -157,11 +171,13 @@ def _why(run: KartRun, base: str, task_id: str, instance: Instance | None, found
         one = len(others) == 1
         told = f" {'reads' if one else 'read'} it, and {'that is' if one else 'these are'} {words}"
         yield from _links(run, base, "only ", others, told)
+    elif instance is None and task_id in run.indexes:
+        yield reason
     elif outcome == "failed" and state != "failed":
         failed = [one for one in others if _outcome(run, one)[0] == "failed"]
         yield from _links(run, base, "it needs ", failed, ", which failed") if failed else [cut(reason)]
     elif outcome == "failed":
-        yield f"its run failed at try {instance.try_number if instance is not None else 1}; the log says why"
+        yield reason
     elif outcome == "waiting":
         yield "it failed, and tries again soon" if state == "up_for_retry" else "another run is making it"
     elif outcome == "running":

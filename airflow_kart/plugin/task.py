@@ -69,8 +69,11 @@ def of_task(  # noqa: PLR0917 - FastAPI fills these by name
         made = made_of(records[0], reader, base) if records else None
     except (KartError, OSError) as error:
         trouble = str(error)
-    near = {"Upstream": run.structure.upstream(task_id), "Downstream": run.structure.downstream(task_id)}
+    around = {"Upstream": run.structure.upstream(task_id), "Downstream": run.structure.downstream(task_id)}
+    near = {name: ([row_of(run, base, one) for one in found[:_MOST_SHOWN]], len(found)) for name, found in around.items()}
     instance = run.instances.get((row.task_id, row.map_index))
+    if instance is None and (own := run.indexes.get(task_id)):
+        near = {"Instances": ([row_of(run, base, task_id, one) for one in own[:_MOST_SHOWN]], len(own)), **near}
     return page(
         request,
         "task.html",
@@ -83,7 +86,7 @@ def of_task(  # noqa: PLR0917 - FastAPI fills these by name
         peek=peek_of(records[0], reader) if records else None,
         differences=differences,
         trouble=trouble,
-        near={name: ([row_of(run, base, one) for one in found[:_MOST_SHOWN]], len(found)) for name, found in near.items()},
+        near=near,
         log=_airflow_page(base, row) if instance is not None and instance.try_number else "",
         below=run.structure.all_downstream(task_id)
         if row.took is not None and reader.may(dag_id, _INSTANCE, "PUT")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_kart.plugin.airflow_runs import Instance, KartRun
-from airflow_kart.plugin.rows import rows_of, summary_of
+from airflow_kart.plugin.rows import row_of, rows_of, summary_of
 from airflow_kart.plugin.structure import Structure
 from airflow_kart.plugin.words import change_words, run_words
 
@@ -30,7 +30,7 @@ def run_of(states: dict[str, str | None], downstream: dict[str, list[str]], **pu
     run.structure = Structure.of({"dag": {"tasks": tasks}})
     run.instances = {(one, -1): Instance(one, -1, state, 1, NOW, NOW, None) for one, state in states.items()}
     for key, value in pushed.items():
-        run.take(SimpleNamespace(task_id="plan", map_index=-1, key=key, value=value))
+        run.take(SimpleNamespace(task_id="a" if key == "return_value" else "plan", map_index=-1, key=key, value=value))
     return run
 
 
@@ -78,6 +78,10 @@ def test_reasons_name_tasks_and_runs_as_links():
         *(None, 3, "no base64", "", [], ["a"], {"a": 3}, {"a": {"outcome": []}}, {"ran": "a"}, {"why": 3, "ran": [[]]}),
         {"a": {"label": 3, "uris": "x", "bytes": "y"}},
         {"a": {"outcome": "cached", "artifacts": 3, "seconds": "x", "unique_id": [], "reason": {}, "why": []}},
+        '{"__classname__": "shop.Order", "__version__": 1, "__data__": {"a": 1}}',
+        {"__classname__": "airflow_kart.Workspace", "__version__": 1, "__data__": "/"},
+        "[" * 20_000 + "]" * 20_000,
+        base64.b64encode(bz2.compress(b"[" * 20_000 + b"]" * 20_000)).decode(),
     ],
 )
 @pytest.mark.parametrize("key", ["plan", "report", "results", "changed_code", "return_value"])
@@ -102,13 +106,59 @@ def test_the_plan_of_a_task_that_makes_no_plans_counts_as_none():
 def test_states_of_now_win_over_the_plan():
     plan = {one: {"outcome": "run", "reason": "no artifact"} for one in "abcde"}
     states = {"a": "running", "b": "deferred", "c": "up_for_retry", "d": None, "e": "success"}
-    assert {one: outcome for one, (outcome, _) in words(run_of(states, {}, plan=plan)).items()} == {
-        "a": "running",
-        "b": "waiting",
-        "c": "waiting",
-        "d": "run",
-        "e": "ran",
+    expected = {"a": "running", "b": "waiting", "c": "waiting", "d": "run", "e": "ran"}
+    assert {one: outcome for one, (outcome, _) in words(run_of(states, {}, plan=plan)).items()} == expected
+
+
+@pytest.mark.parametrize("before", ["ran", "cached", "reused", "failed", "skipped"])
+@pytest.mark.parametrize("teller", ["report", "results"])
+@pytest.mark.parametrize("planned", [{}, {"outcome": "run", "reason": "no artifact", "why": "depth: 3 -> 4"}])
+def test_what_was_said_of_an_earlier_try_does_not_count_now(before, teller, planned):
+    told = (
+        {before: ["a"], "why": {"a": "of then"}} if teller == "report" else {"a": {"outcome": before, "reason": "of then"}}
+    )
+    for state in (None, "scheduled", "queued", "restarting"):
+        outcome, why = words(run_of({"a": state}, {}, **{teller: told}, plan={"a": planned} if planned else {}))["a"]
+        assert (outcome, why) == ("run", "depth: 3 → 4" if planned else "")
+    assert words(run_of({"a": "running"}, {}, **{teller: told}))["a"][0] == "running"
+
+
+def test_states_that_a_person_has_set_are_said_to_be_so():
+    why = dict.fromkeys("abc", "of then")
+    report = {"ran": ["b"], "failed": ["a"], "cached": ["c"], "why": why}
+    plan = {one: {"outcome": "run", "reason": "no artifact"} for one in "abcd"}
+    run = run_of(dict.fromkeys("ad", "success") | dict.fromkeys("bc", "failed"), {}, plan=plan, report=report)
+    run.instances = {**run.instances, ("d", -1): Instance("d", -1, "success", 0, None, NOW, None)}
+    success, failed = "somebody marked it as success in Airflow", "somebody marked it as failed in Airflow"
+    assert words(run) == {
+        "a": ("skipped", success),
+        "b": ("failed", failed),
+        "c": ("failed", failed),
+        "d": ("skipped", success),
     }
+    assert words(run_of({"a": "removed"}, {}, plan=plan))["a"][0] == "skipped"
+
+
+def test_a_report_does_not_know_what_ended_after_its_look():
+    report = {"run": ["late"], "ran": ["a"], "why": {"late": "no artifact"}, "seconds": {"a": 3.0}}
+    results = {"late": {"outcome": "ran", "reason": "no artifact", "seconds": 1.25, "artifacts": [{"uri": "u", "bytes": 7}]}}
+    run = run_of({"a": "success", "late": "success", "report": "success"}, {}, results=results)
+    after = NOW + dt.timedelta(seconds=1)
+    run.instances = {**run.instances, ("late", -1): Instance("late", -1, "success", 1, NOW, after, None)}
+    run.take(SimpleNamespace(task_id="report", map_index=-1, key="report", value=report))
+    rows = {row.task_id: row for row in rows_of(run, "/kart")}
+    assert (rows["late"].took, rows["late"].bytes, rows["a"].took) == (1.25, 7, 3.0)
+    assert set(run.said) == {"a"}, "so that what the late one returned is read"
+
+
+def test_mapped_task_instances_together_have_the_outcome_that_needs_a_person_first():
+    run = run_of({"a": None, "after": "upstream_failed"}, {"a": ["after"]})
+    states = ["success", "failed", "skipped"]
+    mapped = {("a", number): Instance("a", number, state, 1, NOW, NOW, None) for number, state in enumerate(states)}
+    run.instances = {**mapped, ("after", -1): run.instances["after", -1]}
+    one = row_of(run, "/kart", "a")
+    assert (one.outcome, one.why) == ("failed", ["3 task instances: 1 failed, 1 ran, 1 skipped"])
+    assert words(run)["after"] == ("failed", "it needs [a], which failed")
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,9 @@ def _check_actions(pages: Any, run: Any) -> None:
     assert answer.status_code == 303 and answer.headers["location"] == href(run).replace("+", "%2B")
     states = _states(run)
     assert (states["page_raw"], states["page_features"], states["page_model"]) == ("success", None, None)
+    assert "1 ran, 2 to run; " in text_of(reader.get(href(run)).text)
+    again = reader.get(address)
+    assert "Has to run" in text_of(again.text) and "data-live" in again.text
 
     assert reader.post(href(run, "/trigger"), follow_redirects=False).status_code == 403
     assert writer.post("/kart/dags/page_live/runs/none/trigger", follow_redirects=False).status_code == 404
@@ -218,11 +221,16 @@ def test_mapped_tasks_and_graphs_without_a_plan_have_pages(pages, run_dag, tmp_p
     with DAG("page_mapped", schedule=None) as mapped:
         task = PageRaw(day=dt.date(2024, 1, 1))
         values = [{"day": "2024-01-01"}, {"day": "2024-01-02"}]
-        KartOperator.partial(task_id="raw", task=task, workspace=str(tmp_path)).expand(bind=values)
+        raw = KartOperator.partial(task_id="raw", task=task, workspace=str(tmp_path)).expand(bind=values)
+        raw >> KartOperator(task_id="features", task=PageFeatures(day=dt.date(2024, 1, 1)), workspace=str(tmp_path))
     reader, run = pages.of("ann"), run_dag(mapped)
     assert "raw [0] 0 ran no artifact" in text_of(reader.get(href(run)).text)
     assert "day 2024-01-02" in text_of(reader.get(href(run, "/tasks/raw?map_index=1")).text)
     assert reader.get(href(run, "/tasks/raw?map_index=7")).status_code == 404
+    text = text_of(reader.get(href(run, "/tasks/raw")).text)
+    assert "Ran 2 task instances: 2 ran. " in text and "Instances 2 raw [0]" in text
+    assert "to run" not in text and "is not there now" not in text
+    assert "Upstream 1 raw ran" in text_of(reader.get(href(run, "/tasks/features")).text)
     dag = model_dag("page_unplanned", plan=False, workspace=f"{tmp_path}/{{{{ dag_run.run_type }}}}")
     first = run_dag(dag, logical_date=at(2024, 1, 1))
     second = run_dag(dag, logical_date=at(2024, 1, 1, 6))
