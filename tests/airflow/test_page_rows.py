@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import bz2
 import datetime as dt
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +19,7 @@ from airflow_kart.plugin.words import change_words, run_words
 NOW = dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc)
 
 
-def run_of(states: dict[str, str | None], downstream: dict[str, list[str]], **pushed: Any) -> KartRun:
+def run_of(states: Mapping[str, str | None], downstream: dict[str, list[str]], **pushed: Any) -> KartRun:
     """Return a run of tasks in these states, with these XComs."""
     link = {"Kart artifact": "_link_KartArtifactLink"}
     tasks = [
