@@ -298,6 +298,15 @@ class Catalogue:
             yield line
 
 
+def is_text(name: str) -> bool:
+    """Whether a name is UTF-8: others are of no artifact, and no JSON holds them."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _scanned(path: str, store: _Disk) -> tuple[dict[str, str], list[str]]:
     """Return the versions of the sidecars in a folder of a disk, by the artifacts' names, and the folders inside."""
     versions, folders = {}, []
@@ -307,7 +316,7 @@ def _scanned(path: str, store: _Disk) -> tuple[dict[str, str], list[str]]:
                 with contextlib.suppress(FileNotFoundError):
                     found = entry.stat()
                     versions[entry.name[: -len(SIDECAR_SUFFIX)]] = store.version_of(found)
-            elif entry.name not in HIDDEN and entry.is_dir(follow_symlinks=False):
+            elif entry.name not in HIDDEN and is_text(entry.name) and entry.is_dir(follow_symlinks=False):
                 folders.append(entry.name)
     return versions, sorted(folders)
 

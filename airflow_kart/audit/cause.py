@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_kart.artifacts.state import NO_ARTIFACT
+
 _MOST_TOLD = 2
 """Root causes in a line."""
+_KINDS: tuple[
+    tuple[Callable[[str, str], bool], str, str], ...
+] = (  # the first that fits; the names of tasks and files in a reason may hold any words
+    (str.endswith, " has changed since it ran", "input"),
+    (str.endswith, ", which it needs, runs", "upstream"),
+    (str.endswith, "runs again", "upstream"),
+    (str.endswith, "asked to run again", "requested"),
+    (str.__eq__, NO_ARTIFACT, ""),
+    (str.startswith, "the artifact is gone", "missing"),
+    (str.startswith, "the artifact has ", "damaged"),
+    (str.startswith, "the artifact was made by another task id", "output"),
+    (str.startswith, "the artifact was written in the format", "format"),
+    (str.startswith, "the sidecar names", "output"),
+    (str.startswith, "its code ", "code"),
+    (str.startswith, "the code of ", "code"),
+    (str.endswith, "interrupted", "interrupted"),
+    (str.__contains__, "the sidecar", "damaged"),
+    (str.__contains__, "damaged", "damaged"),
+)
+"""Tests of the reasons that plans and sidecars give, with the kinds of the causes."""
+
+
+def kind_of_reason(reason: str) -> str | None:
+    """Return the kind of a reason: empty for a task without an artifact, ``None`` for a reason that nobody knows."""
+    return next((kind for fits, text, kind in _KINDS if fits(reason, text)), None)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from airflow_kart.artifacts import index
 from airflow_kart.artifacts.sidecar import SIDECAR_SUFFIX, sidecar_uri
 from airflow_kart.artifacts.sidecar.document import SCHEMA_VERSION, require_digest
-from airflow_kart.audit.catalogue import Catalogue, Place, Tell, file_of
+from airflow_kart.audit.catalogue import Catalogue, Place, Tell, file_of, is_text
 from airflow_kart.audit.naming import Named
 from airflow_kart.audit.piece import Links, Output, Piece
 from airflow_kart.audit.removal import take_away
@@ -235,7 +235,7 @@ class Garbage:
                 known.setdefault(output.place.folder, set()).add(sidecar_uri(output.name))
         for folder, names in self._files.items():
             for name in names.keys() - known.get(folder, set()):
-                if name.endswith(SIDECAR_SUFFIX) and _is_text(name):
+                if name.endswith(SIDECAR_SUFFIX) and is_text(name):
                     yield Place(self._workspace.directory, folder), name.removesuffix(SIDECAR_SUFFIX)
 
     def _require_met(self) -> None:
@@ -352,11 +352,3 @@ def _held(value: object) -> Iterator[str]:
     if isinstance(value, list):
         for one in value:
             yield from _held(one)
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -161,7 +161,7 @@ class History:
     def _by_equal_values(self, numbers: Sequence[int], values: Mapping[str, Any]) -> Iterator[list[int]]:
         """Return rows in groups, those with the most equal values first: their texts tell, so that few rows are decoded."""
         texts = [encode({name: value})[1:-1] for name, value in values.items() if not isinstance(value, (Mapping, list))]
-        searches = [re.compile(re.escape(text) + b"[,}]").search for text in texts]
+        searches = [re.compile(re.escape(text) + b"[,}]").search for text in texts[:_MOST_COMPARED]]
         counts = dict.fromkeys(numbers, 0)
         for search in searches:
             for number in numbers:
@@ -176,6 +176,8 @@ class History:
         return None if number is None else Side.of_record(self._lines.record(number))
 
 
+_MOST_COMPARED = 50
+"""Values by which artifacts are told near or far, before they are decoded."""
 _A_VALUE = 4
 """The distance of another value, against 1 for another upstream."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from airflow_kart import settings
 from airflow_kart.artifacts.external import ExternalTarget
 from airflow_kart.artifacts.state import NO_ARTIFACT
-from airflow_kart.audit.cause import Cause, Why
+from airflow_kart.audit.cause import Cause, Why, kind_of_reason
 from airflow_kart.audit.changed_lines import changed_lines
 from airflow_kart.audit.history import History, Side, package_of_versions, path_of_key, required_sides
 from airflow_kart.audit.record import Record
@@ -22,27 +23,9 @@ from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.outputs import targets_of
 from airflow_kart.tasks.resolution import resolve
 
-_KINDS: tuple[
-    tuple[Callable[[str, str], bool], str, str], ...
-] = (  # the first that fits; the names of tasks and files in a reason may hold any words
-    (str.endswith, " has changed since it ran", "input"),
-    (str.endswith, ", which it needs, runs", "upstream"),
-    (str.endswith, "runs again", "upstream"),
-    (str.endswith, "asked to run again", "requested"),
-    (str.__eq__, NO_ARTIFACT, ""),
-    (str.startswith, "the artifact is gone", "missing"),
-    (str.startswith, "the artifact has ", "damaged"),
-    (str.startswith, "the artifact was made by another task id", "output"),
-    (str.startswith, "the artifact was written in the format", "format"),
-    (str.startswith, "the sidecar names", "output"),
-    (str.startswith, "its code ", "code"),
-    (str.startswith, "the code of ", "code"),
-    (str.endswith, "interrupted", "interrupted"),
-    (str.__contains__, "the sidecar", "damaged"),
-    (str.__contains__, "damaged", "damaged"),
-)
-"""Tests of the reasons that plans and sidecars give, with the kinds of the causes."""
 _SHOWN_PARTS = 5
+_LONGEST = 100
+"""Tasks of a chain of causes, one upstream of the other: a task may need itself of the day before, for years."""
 
 
 def why_task(task: Task, *, forced: str | None = None, history: History | None = None) -> Why:
@@ -88,11 +71,12 @@ class _Question:
     history: History
     compared_with: str | None = None
     _open: set[str] = field(default_factory=set)
+    _steps: int = 0
 
     def of_task(self, task: Task, found: Completeness) -> list[Cause]:
         """Return why a task that is not complete runs."""
         side = Side.of_task(task)
-        kind = _kind(found.reason)
+        kind = kind_of_reason(found.reason)
         if kind_of(task).external:
             return [Cause("external", str(side), f"its file is not there: {', '.join(_uris(task))}")]
         if kind == "upstream":
@@ -111,7 +95,7 @@ class _Question:
 
     def of_record(self, side: Side, reason: str, started: str) -> list[Cause]:
         """Return why the task of an artifact ran."""
-        kind = _kind(reason)
+        kind = kind_of_reason(reason)
         if kind == "":
             return self._unknown_id(side, started)
         if kind == "upstream":
@@ -129,7 +113,18 @@ class _Question:
 
     def _ran(self, side: Side) -> list[Cause]:
         run: Mapping[str, Any] = side.content.get("run") or {}
-        return self.of_record(side, str(run.get("reason") or ""), str(run.get("started_at") or ""))
+        reason, started = str(run.get("reason") or ""), str(run.get("started_at") or "")
+        return self._upstream(side, partial(self.of_record, side, reason, started))
+
+    def _upstream(self, side: Side, causes: Callable[[], list[Cause]]) -> list[Cause]:
+        """Return the causes of a task one step upstream; of a very long chain, that it goes on."""
+        if self._steps == _LONGEST:
+            return [Cause("upstream", str(side), f"and so on: the chain of causes is longer than {_LONGEST} tasks")]
+        self._steps += 1
+        try:
+            return causes()
+        finally:
+            self._steps -= 1
 
     def _enter(self, side: Side) -> bool:
         """Whether a task is met for the first time: a graph is no tree."""
@@ -142,7 +137,7 @@ class _Question:
         for _, required in resolve(task).inputs:
             found = is_complete(required)
             if not found.complete and self._enter(Side.of_task(required)):
-                because += self.of_task(required, found)
+                because += self._upstream(Side.of_task(required), partial(self.of_task, required, found))
         return Cause("upstream", str(side), reason, because=tuple(because))
 
     def _unknown_id(self, side: Side, before: str | None) -> list[Cause]:
@@ -304,7 +299,7 @@ class _Question:
         for part in side.upstream.values():
             for required in required_sides(side, part, self.history):
                 found = is_complete(required.task) if required.task is not None and self._enter(required) else None
-                if found is not None and _kind(found.reason) == "code":
+                if found is not None and kind_of_reason(found.reason) == "code":
                     because += self._code_of_same_id(required, found.reason)
         return [Cause("upstream" if because else "code", str(side), reason, because=tuple(because))]
 
@@ -348,15 +343,11 @@ class _Question:
                 because.append(Cause("key", str(mine), f"it is a new input of {_name(part)}"))
                 continue
             met = met or mine.unique_id in self._open
-            because += self.differences(mine, min(equal, key=mine.distance))
+            nearest = min(equal, key=mine.distance)
+            because += self._upstream(mine, partial(self.differences, mine, nearest))
         if because or not met:
             words = f"its input {_key(path_of_key(part['key']), part)} is another"
             yield Cause("upstream", str(now), words, old["unique_id"], part["unique_id"], because=tuple(because))
-
-
-def _kind(reason: str) -> str | None:
-    """Return the kind of a reason: empty for a task without an artifact, ``None`` for a reason that nobody knows."""
-    return next((kind for fits, text, kind in _KINDS if fits(reason, text)), None)
 
 
 def _uris(task: Task) -> list[str]:

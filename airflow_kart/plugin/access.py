@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
 import posixpath
-from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, cast
+from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
+from typing import Annotated, Any, TypeVar, cast
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
@@ -17,6 +19,10 @@ from airflow_kart.exceptions import KartError, MissingArtifactError, StorageErro
 from airflow_kart.plugin.structure import rendered_workspaces, structures, workspace_from
 from airflow_kart.storage import keeps_files
 from airflow_kart.storage.workspace import Workspace
+
+_T = TypeVar("_T")
+_PATIENCE = 10.0
+_ASKING = futures.ThreadPoolExecutor(8, thread_name_prefix="kart-page")
 
 
 class Reader:
@@ -82,6 +88,34 @@ class Reader:
             "This address is in no workspace of a DAG that you may read. Of a workspace that a template names, Airflow remembers "
             "what the template became in the runs of late"
         )
+
+
+def answer_of(workspace: Workspace, ask: Callable[[], _T]) -> _T:
+    """Return what a workspace answers. A bucket that does not answer holds no thread of the API server for minutes.
+
+    Args:
+        workspace: is asked.
+        ask: asks, perhaps in another thread.
+
+    Raises:
+        StorageError: no answer came in time.
+    """
+    if keeps_files(workspace.store):
+        return ask()
+    asked = _ASKING.submit(contextvars.copy_context().run, ask)
+    try:
+        return asked.result(_PATIENCE)
+    except futures.TimeoutError:
+        asked.cancel()
+        raise StorageError(
+            f"{workspace.directory} did not answer within {_PATIENCE:g} s; load the page again in a while",
+            uri=workspace.directory,
+        ) from None
+
+
+def records_in(workspace: Workspace, name: str | None = None) -> list[Record]:
+    """Return the artifacts of a workspace, or those of a name; raises as :func:`answer_of`."""
+    return answer_of(workspace, lambda: list(workspace.artifacts(name)))
 
 
 def require_reachable(workspace: Workspace, uri: str | None = None) -> None:

@@ -10,15 +10,16 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from fastapi import APIRouter, HTTPException, Path, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 
+from airflow_kart.artifacts.sidecar import sidecar_uri
 from airflow_kart.audit.catalogue import one_look
 from airflow_kart.audit.record import Record
 from airflow_kart.exceptions import KartError, MissingArtifactError
-from airflow_kart.plugin.access import Reader, ReaderDep
+from airflow_kart.plugin.access import Reader, ReaderDep, records_in
 from airflow_kart.plugin.page import base_of, page
 from airflow_kart.plugin.peek import is_downloadable, peek_of
 from airflow_kart.plugin.preview.reading import JPEG, MOST_OF_IMAGE, PNG
-from airflow_kart.plugin.task import differences, made_of
-from airflow_kart.plugin.words import Link
+from airflow_kart.plugin.task import MOST_OF_A_SIDECAR, differences, made_of
+from airflow_kart.plugin.words import Link, clean
 
 router = APIRouter(prefix="/artifacts/{unique_id}")
 UniqueId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
@@ -65,7 +66,7 @@ def download(reader: ReaderDep, unique_id: UniqueId, file: str = "") -> Streamin
         raise HTTPException(
             415, "This artifact is too large, or of a format that only Python reads: load it from its address."
         )
-    name = quote(record.row.name.rpartition("/")[2])
+    name = quote(clean(record.row.name.rpartition("/")[2]))
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}", "Content-Length": str(record.bytes)}
     return StreamingResponse(_chunks(_opened(record)), media_type="application/octet-stream", headers=headers)
 
@@ -91,10 +92,14 @@ def _found(reader: Reader, unique_id: str, file: str) -> tuple[Record, list[Reco
     errors = []
     for workspace in reader.workspaces():
         try:
-            found = [one for one in workspace.artifacts(unique_id) if one.unique_id == unique_id and reader.sees(one)]
+            named = records_in(workspace, unique_id)
+            found = [one for one in named if one.unique_id == unique_id and reader.sees(one)]
             found.sort(key=lambda one: one.uri)
             for record in [one for one in found if one.row.name == file] or found[:1]:
                 reader.workspace_of(record.uri)  # a link on a disk may lead out of the workspace
+                stat = workspace.store_of(record.uri).stat(sidecar_uri(record.uri))
+                if stat is not None and stat.size > MOST_OF_A_SIDECAR:
+                    raise HTTPException(413, f"The sidecar of this artifact has {stat.size:,} bytes, too many for a page.")
                 return record, found
         except MissingArtifactError:
             continue

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate, pairwise
 from urllib.parse import urlencode
 
@@ -22,7 +22,7 @@ from sqlalchemy import select
 
 from airflow_kart.audit.record import Record
 from airflow_kart.exceptions import KartError
-from airflow_kart.plugin.access import ReaderDep, reads_dag
+from airflow_kart.plugin.access import ReaderDep, answer_of, reads_dag, records_in
 from airflow_kart.plugin.airflow_runs import plan_of
 from airflow_kart.plugin.layout import layers
 from airflow_kart.plugin.page import base_of, page
@@ -141,8 +141,8 @@ def of_dag(request: Request, reader: ReaderDep, dag_id: str, until: str = "") ->
     workspaces, trouble = reader.workspaces([dag_id]), ""
     for workspace in workspaces:
         try:
-            _add_entries(runs, dag_id, workspace)
-            for record in workspace.artifacts():
+            answer_of(workspace, partial(_add_entries, runs, dag_id, workspace))
+            for record in records_in(workspace):
                 if (record.task_class in lines or record.dag_id == dag_id) and reader.sees(record):
                     line = lines.setdefault(record.task_class, _line(base, record.task_class))
                     line.days.setdefault(day_of(record, dag_id, runs), []).append(record)

@@ -41,6 +41,7 @@ _REUSED = ("cached", "reused")
 _BY_HAND = "somebody marked it as {} in Airflow"
 _MOST_LOOKS = 20
 """Locks that a page looks at; each may cost a request."""
+_LARGEST = 1e18
 _MOST_NAMED = 3
 _MADE_BY = re.compile(r"(made \S+ \S+ UTC by )(\S+) ([^\s,]+)(.*)", re.DOTALL)
 
@@ -100,7 +101,7 @@ def rows_of(run: KartRun, base: str) -> list[TaskRow]:
         run: the run.
         base: the path of the pages.
     """
-    known = dict.fromkeys([*run.plan, *run.structure.makers])
+    known = dict.fromkeys([*run.structure.makers, *run.plan])  # a database may keep the plan in another order
     rows = [row_of(run, base, task_id, one) for task_id in known for one in run.indexes.get(task_id, [-1])]
     order = list(OUTCOMES)
     return sorted(rows, key=lambda row: order.index(row.outcome))
@@ -314,4 +315,5 @@ def _list(value: Any) -> list[Any]:
 
 
 def _number(value: Any) -> float | None:
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) < _LARGEST else None  # which no NaN is, nor an infinity

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import groupby
@@ -30,7 +29,7 @@ _SECONDS = 5
 
 
 class Since(NamedTuple):
-    """The values that differ from another run's, those of most tasks first: name, before, now."""
+    """The values that differ from another run's, of each name the one furthest downstream: name, before, now."""
 
     run: Link
     changes: list[tuple[str, str, str]]
@@ -126,11 +125,11 @@ def _since(run: KartRun, other: str, plan: Plan, base: str) -> Since | None:
     """Return what differs from another run's plan; ``None`` where one has no plan."""
     if not plan or not run.plan:
         return None
-    labels = [
-        (str(row.get("label") or ""), str(plan[one].get("label") or "")) for one, row in run.plan.items() if one in plan
-    ]
-    found = Counter(change for now, before in labels for change in change_words(now, before))
-    changes = [change for change, _ in found.most_common(_MOST_CHANGES)]
+    found: dict[str, tuple[str, str, str]] = {}
+    for one in reversed([one for one in run.structure.makers if one in plan and one in run.plan]):
+        for change in change_words(*(str(each[one].get("label") or "") for each in (run.plan, plan))):
+            found.setdefault(change[0], change)
+    changes = list(found.values())[:_MOST_CHANGES]
     return Since(Link(run_words(other), run_href(base, run.dag_id, other)), changes, len(found) - len(changes))
 
 

@@ -16,7 +16,7 @@ from airflow_kart.audit.naming import fits, names_of
 from airflow_kart.audit.record import Record
 from airflow_kart.audit.row import short
 from airflow_kart.exceptions import KartError, StorageError
-from airflow_kart.plugin.access import ReaderDep, require_reachable
+from airflow_kart.plugin.access import ReaderDep, records_in, require_reachable
 from airflow_kart.plugin.page import page
 from airflow_kart.plugin.words import run_href, run_words
 
@@ -147,7 +147,8 @@ def search(request: Request, reader: ReaderDep, q: str = "", number: int = 1) ->
             unseen.append(workspace.directory)
             continue
         try:
-            found.take(record for record in workspace.artifacts() if reader.sees(record))
+            records = records_in(workspace)
+            found.take(record for record in records if reader.sees(record))
         except KartError as error:
             refused.append((workspace.directory, str(error)))
     found.hits.sort(key=lambda record: (record.made_at, record.uri), reverse=True)

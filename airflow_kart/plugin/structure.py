@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import TopologicalSorter
 from typing import Any
 
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
@@ -44,10 +45,11 @@ class Structure:
 
     nodes: Mapping[str, Node]
 
-    @property
+    @cached_property
     def makers(self) -> list[str]:
-        """The task ids of the tasks that make artifacts."""
-        return [node.task_id for node in self.nodes.values() if node.kind == "task"]
+        """The task ids of the tasks that make artifacts, upstream first."""
+        order = TopologicalSorter({one: self._upstream.get(one, []) for one in sorted(self.nodes)})
+        return [one for one in order.static_order() if self._makes(one)]
 
     def downstream(self, task_id: str) -> list[str]:
         """Return the tasks directly downstream that make artifacts."""

@@ -26,7 +26,7 @@ from airflow_kart.plugin.words import Link, arrows, cut, run_href, run_words, va
 router = APIRouter()
 READS = reads_dag(DagAccessEntity.RUN, DagAccessEntity.TASK_INSTANCE, DagAccessEntity.XCOM)
 
-_MOST_OF_A_SIDECAR = 8 << 20
+MOST_OF_A_SIDECAR = 8 << 20
 """Bytes of a sidecar that a page reads."""
 _MOST_SHOWN = 50
 _MOST_EARLIER = 8
@@ -129,7 +129,7 @@ def records_of(run: KartRun, row: TaskRow, reader: Reader) -> list[Record]:
     for uri in row.uris[:_MOST_SHOWN]:
         workspace = reader.workspace_of(uri, [run.dag_id])
         require_reachable(workspace, uri)
-        found.append(Record.at(workspace, uri, _MOST_OF_A_SIDECAR))
+        found.append(Record.at(workspace, uri, MOST_OF_A_SIDECAR))
     made_by = maker_of(str(run.plan.get(row.task_id, {}).get("reason")))
     if not row.uris and made_by is not None and run.workspace is not None:  # the plan of a large graph names no files
         labels = [part.partition("=")[::2] for part in row.label.split(", ")]

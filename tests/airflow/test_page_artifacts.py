@@ -6,6 +6,9 @@ import datetime as dt
 import os
 import re
 import struct
+import threading
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,10 @@ import pandas as pd
 import pytest
 from harness.pages import Pages, text_of
 
-from airflow_kart import DateParameter, KartDag, StrParameter, TaskOnKart, Workspace
+from airflow_kart import DateParameter, DictParameter, KartDag, StrParameter, TaskOnKart, Workspace
+from airflow_kart.exceptions import StorageError
 from airflow_kart.parameters import ParameterVisibility
+from airflow_kart.plugin import access
 
 DAY = "{{ (dag_run.logical_date or dag_run.run_after) | ds }}"
 HOSTILE = "<script>alert(1)</script>"
@@ -24,6 +29,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + struct.pack(">IIBBBBB", 2, 2, 8, 
 class FoundNumbers(TaskOnKart[pd.DataFrame]):
     day: dt.date = DateParameter()
     word: str = StrParameter(default="plain")
+    options: Mapping[str, Any] = DictParameter(default={"unique": 1})
     token: str = StrParameter(default="hunter2hunter2", visibility=ParameterVisibility.PRIVATE, significant=False)
 
     def output(self) -> Any:
@@ -213,3 +219,18 @@ def test_a_workspace_that_does_not_answer_leaves_the_others_searchable(pages, ma
     assert answer.status_code == 502 and "did not answer" in answer.text and "Traceback" not in answer.text
     text = text_of(pages.of("only-found_unseen").get("/kart/").text)
     assert "There is no artifact yet" in text and "The API server does not see" in text
+
+
+def test_a_bucket_that_does_not_answer_is_not_waited_for(monkeypatch, tmp_path):
+    monkeypatch.setattr(access, "_PATIENCE", 0.2)
+    bucket, ended = Workspace("s3://nowhere/w"), threading.Event()
+    with pytest.raises(StorageError, match="did not answer within"):
+        access.answer_of(bucket, lambda: ended.wait(30))
+    ended.set()
+    assert access.answer_of(bucket, lambda: 3) == access.answer_of(Workspace(str(tmp_path)), lambda: 3) == 3
+    with pytest.raises(StorageError, match="refused"):
+        access.answer_of(bucket, partial(_refuse, "refused"))
+
+
+def _refuse(words: str) -> None:
+    raise StorageError(words)

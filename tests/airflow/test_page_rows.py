@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import bz2
 import datetime as dt
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +19,7 @@ from airflow_kart.plugin.words import change_words, run_words
 NOW = dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc)
 
 
-def run_of(states: dict[str, str | None], downstream: dict[str, list[str]], **pushed: Any) -> KartRun:
+def run_of(states: Mapping[str, str | None], downstream: dict[str, list[str]], **pushed: Any) -> KartRun:
     """Return a run of tasks in these states, with these XComs."""
     link = {"Kart artifact": "_link_KartArtifactLink"}
     tasks = [
@@ -26,7 +27,7 @@ def run_of(states: dict[str, str | None], downstream: dict[str, list[str]], **pu
         for one in states
     ]
     tasks.append({"__var": {"task_id": "plan", "task_type": "KartPlanOperator", "template_fields": ["bind", "workspace"]}})
-    run = KartRun("d", "scheduled__2024-01-01T00:00:00+00:00", "success", NOW, may=lambda _: True)
+    run = KartRun("d", "scheduled__2024-01-01T00:00:00+00:00", "success", NOW)
     run.structure = Structure.of({"dag": {"tasks": tasks}})
     run.instances = {(one, -1): Instance(one, -1, state, 1, NOW, NOW, None) for one, state in states.items()}
     for key, value in pushed.items():
@@ -61,7 +62,9 @@ def test_reasons_name_tasks_and_runs_as_links():
     found = words(run)
     assert found["raw"] == ("not_needed", "only [r1], [r2], [r3] and 2 more read it, and these are cached")
     assert found["r1"] == ("cached", "made 2024-01-01 00:00:00 UTC by [run of 2023-12-31], reused from an equal run")
-    assert "by [other, run of 2023-12-31]" in found["r2"][1]
+    assert "by a run of a DAG that you may not read" in found["r2"][1]
+    run.may = {"other"}.__contains__
+    assert "by [other, run of 2023-12-31]" in words(run)["r2"][1]
     assert found["bad"] == ("failed", "its run failed at try 1; the log says why")
     assert found["after"] == ("failed", "it needs [bad], which failed")
     rows = rows_of(run, "/kart")
@@ -90,8 +93,15 @@ def test_no_xcom_breaks_a_page(key, value):
 
 
 def test_an_xcom_that_unpacks_to_very_much_counts_as_none():
-    bomb = base64.b64encode(bz2.compress(b" " * (200 << 20) + b"{}")).decode()
+    bomb = base64.b64encode(bz2.compress(b" " * (20 << 20) + b"{}")).decode()
     assert run_of({"a": "success"}, {}, plan=bomb).plan == {}
+
+
+def test_the_plan_of_a_task_that_makes_no_plans_counts_as_none():
+    run = run_of({"a": "success"}, {})
+    for task_id in ("plan", "other"):
+        run.take(SimpleNamespace(task_id=task_id, map_index=-1, key="plan", value={task_id: {"outcome": "run"}}))
+    assert run.plan.keys() == {"plan"}
 
 
 def test_states_of_now_win_over_the_plan():
@@ -168,3 +178,10 @@ def test_runs_have_short_names(run_id, expected):
 def test_labels_are_compared_value_by_value():
     assert change_words("day=2, depth=3", "day=1, depth=3") == [("day", "1", "2")]
     assert change_words("depth=3", "day=1, depth=3") == [("day", "1", "\N{EM DASH}")]
+
+
+def test_tasks_come_in_the_order_of_the_graph_whatever_the_order_of_the_plan():
+    downstream = {"c": ["a"], "a": ["b"]}
+    plan = {one: {"outcome": "cached", "reason": ""} for one in "abc"}
+    run = run_of(dict.fromkeys("abc", "skipped"), downstream, plan=plan)
+    assert [row.task_id for row in rows_of(run, "/kart")] == ["c", "a", "b"]

@@ -224,6 +224,7 @@ def _check_actions(pages: Any, run: Any) -> None:
     assert "Has to run" in text_of(again.text) and "data-live" in again.text
 
     assert reader.post(href(run, "/trigger"), follow_redirects=False).status_code == 403
+    assert writer.post("/kart/dags/page_live/runs/none/trigger", follow_redirects=False).status_code == 404
     answer = writer.post(href(run, "/trigger"), follow_redirects=False)
     assert answer.status_code == 303, answer.text
     assert answer.headers["location"].startswith("/kart/dags/page_live/runs/manual__")

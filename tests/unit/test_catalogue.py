@@ -333,3 +333,10 @@ def test_a_workspace_copied_with_its_times_has_a_catalogue_of_its_own(
     assert len(list(other.artifacts())) == 7
     other.artifacts().latest(Fit).remove()
     assert len(list(other.artifacts())) == 6
+
+
+def test_a_folder_whose_name_is_no_text_is_left_alone(built: Workspace) -> None:
+    folder = os.path.join(os.fsencode(built.directory), b"caf\xe9")
+    os.mkdir(folder)
+    assert len(list(built.artifacts())) == len(list(Catalogue(built, fresh=True).rows())) == 6
+    assert os.path.isdir(folder)

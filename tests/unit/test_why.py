@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from airflow_kart import Workspace, build
+from airflow_kart import IntParameter, TaskOnKart, Workspace, build
 from airflow_kart.artifacts.sidecar import sidecar_uri
 from airflow_kart.audit.cause import Why
 from airflow_kart.audit.why import why_artifact, why_task
@@ -458,3 +458,29 @@ def test_words_in_the_name_of_a_file_are_no_reason(project: Project, workspace: 
     assert [(root.kind, root.task) for root in why_task(task).roots] == [("external", "Read()")]
     build(task)
     assert why_artifact(Workspace.current().artifacts().get(task.unique_id)).roots[0].kind == "external"
+
+
+class Base(TaskOnKart[int]):
+    def run(self) -> None:
+        self.dump(0)
+
+
+class Daily(TaskOnKart[int]):
+    day: int = IntParameter()
+
+    def requires(self) -> list[TaskOnKart[int]]:
+        return [Daily(day=self.day - 1) if self.day else Base()]
+
+    def run(self) -> None:
+        self.dump(self.day)
+
+
+def test_a_chain_of_a_year_has_an_answer(workspace: Path) -> None:
+    """Of a task that needs itself of the day before."""
+    build(Daily(day=365), progress=False)
+    with Workspace(str(workspace)) as here:
+        found = [why_artifact(here.artifacts().latest(Daily, day=365)), why_task(Daily(day=366))]
+    for why, day in zip(found, (365, 366), strict=True):
+        assert why.in_one_line.startswith(f"day: {day - 1} -> {day}")
+        assert sum(root.words.startswith("and so on") for cause in why.causes for root in cause.roots()) == 1
+        assert why.as_json()

@@ -84,6 +84,12 @@ def _with(**fields: _Check) -> _Check:
     )
 
 
+def _with_all(**fields: _Check) -> _Check:
+    """Return whether a value is an object that has all fields of these names, and right ones."""
+    is_right = _with(**fields)
+    return lambda value: isinstance(value, dict) and fields.keys() <= value.keys() and is_right(value)
+
+
 def _is_parameter(value: object) -> bool:
     return isinstance(value, dict) and ("value" in value) != ("private" in value)
 
@@ -118,8 +124,9 @@ _ARTIFACT: Mapping[str, _Check] = {
     "labels": _is_texts,
 }
 _IS_READ = _with(sha256=_or_null(_is_sha256))
-_IS_REQUIRED = _with(
+_IS_REQUIRED = _with_all(
     key=_list_of(lambda key: isinstance(key, (str, int))),
+    **{"class": _is_text},
     unique_id=_is_text,
     artifacts=_list_of(lambda value: isinstance(value, dict) and _is_text(value.get("uri")) and _IS_READ(value)),
 )

@@ -1,6 +1,7 @@
 """A process for each preview. Bytes of others can make a decoder crash, hang or fill the memory: that ends this process only.
 
-The process has no credentials and no environment. It asks its parent for blocks of the artifact, as many as the bounds allow.
+The process is given neither credentials nor environment, and runs as the API server's user. It asks its parent for blocks of the
+artifact, as many as the bounds allow.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from airflow_kart.plugin.preview.reading import content_of
 _SECONDS = 8
 _LONGEST_ANSWER = 4 << 20
 _AT_ONCE = threading.BoundedSemaphore(2)
+_IN_LINE = threading.BoundedSemaphore(8)
+"""Previews that are being made, or wait for that: each holds a thread of the API server."""
+_TOO_MANY = Preview(note="Too many previews are being made at this moment; load the page again.")
 _START = "import sys; sys.path[:] = sys.argv[1:]; from airflow_kart.plugin.preview.child import main; main()"
 
 
@@ -46,8 +50,20 @@ def preview_of(record: Record) -> Preview:
 
 def preview_from(asked: Request, stream: BinaryIO) -> Preview:
     """Return the preview of bytes, decoded by another process."""
-    if not _AT_ONCE.acquire(timeout=_SECONDS):
-        return Preview(note="Too many previews are being made at this moment; load the page again.")
+    if not _IN_LINE.acquire(blocking=False):
+        return _TOO_MANY
+    try:
+        if not _AT_ONCE.acquire(timeout=_SECONDS):
+            return _TOO_MANY
+        try:
+            return _decoded(asked, stream)
+        finally:
+            _AT_ONCE.release()
+    finally:
+        _IN_LINE.release()
+
+
+def _decoded(asked: Request, stream: BinaryIO) -> Preview:
     environment = {name: os.environ.get(name, "") for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")}
     environment |= {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-I", "-c", _START, *filter(None, sys.path)]
@@ -65,8 +81,6 @@ def preview_from(asked: Request, stream: BinaryIO) -> Preview:
                 process.kill()
     except (BrokenPipeError, EOFError, msgspec.MsgspecError):
         return Preview(note=f"The artifact could not be decoded within {_SECONDS} s and {MEMORY >> 20} MB of memory.")
-    finally:
-        _AT_ONCE.release()
 
 
 def _served(to: IO[bytes], source: IO[bytes], asked: Request, stream: BinaryIO) -> Preview:
