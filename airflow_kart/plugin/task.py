@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from typing import NamedTuple
 
@@ -14,8 +15,8 @@ from airflow_kart.audit.catalogue import one_look
 from airflow_kart.audit.history import History
 from airflow_kart.audit.record import Record
 from airflow_kart.audit.why import why_artifact
-from airflow_kart.exceptions import KartError
-from airflow_kart.plugin.access import Reader, ReaderDep, reads_dag, require_reachable
+from airflow_kart.exceptions import KartError, MissingArtifactError
+from airflow_kart.plugin.access import Reader, ReaderDep, reads_dag, records_in, require_reachable
 from airflow_kart.plugin.airflow_runs import KartRun, read_run
 from airflow_kart.plugin.page import base_of, page
 from airflow_kart.plugin.peek import peek_of
@@ -127,7 +128,13 @@ def records_of(run: KartRun, row: TaskRow, reader: Reader) -> list[Record]:
     """
     found: list[Record | None] = []
     for uri in row.uris[:_MOST_SHOWN]:
-        workspace = reader.workspace_of(uri, [run.dag_id])
+        try:
+            workspace = reader.workspace_of(uri, [run.dag_id])
+        except MissingArtifactError:
+            if not (moved := _moved(uri, row.unique_id, reader, run.dag_id)):
+                raise
+            found += moved
+            continue
         require_reachable(workspace, uri)
         found.append(Record.at(workspace, uri, MOST_OF_A_SIDECAR))
     made_by = maker_of(str(run.plan.get(row.task_id, {}).get("reason")))
@@ -137,6 +144,15 @@ def records_of(run: KartRun, row: TaskRow, reader: Reader) -> list[Record]:
         fits = [one for one in named if all(value_text(one.parameters.get(name)) == value for name, value in labels)]
         found += fits if len({one.unique_id for one in fits}) == 1 else []
     return [one for one in found if one is not None and reader.sees(one)]
+
+
+def _moved(uri: str, unique_id: str, reader: Reader, dag_id: str) -> list[Record]:
+    """Return the artifact that had a uri before somebody moved the workspace of a DAG; nothing where it is not there."""
+    name = posixpath.basename(uri)
+    named = (
+        one for each in reader.workspaces([dag_id]) for one in records_in(each, unique_id) if one.unique_id == unique_id
+    )
+    return [one for one in named if posixpath.basename(one.uri) == name and reader.workspace_of(one.uri, [dag_id])][:1]
 
 
 def made_of(record: Record, reader: Reader, base: str) -> Made:

@@ -92,7 +92,7 @@ def href(run: Any, *more: str) -> str:
     return f"/kart/dags/{run.dag_run.dag_id}/runs/{run.dag_run.run_id}{''.join(more)}"
 
 
-def test_three_runs_answer_what_ran_what_was_reused_and_why(pages, run_dag, workspace):
+def test_three_runs_answer_what_ran_what_was_reused_and_why(pages, run_dag, workspace, monkeypatch):
     dag = model_dag("page_run")
     first = run_dag(dag, logical_date=at(2024, 1, 1))
     second = run_dag(dag, logical_date=at(2024, 1, 2))
@@ -144,6 +144,11 @@ def test_three_runs_answer_what_ran_what_was_reused_and_why(pages, run_dag, work
     workspace.rename(workspace.with_name("elsewhere"))
     assert "The workspace cannot be read from the API server." in read(third, "/tasks/page_model")
     assert "1 cached, 2 not needed" in read(third), "the page of a run reads no workspace"
+    monkeypatch.setenv("AIRFLOW__KART__WORKSPACE_DIRECTORY", str(workspace.with_name("elsewhere")))
+    text = read(second, "/tasks/page_model")
+    assert " s Another run has replaced the artifact since. day: 2024-01-01 → 2024-01-02. The whole" in text
+    assert "token private" in text, "an artifact is found where the workspace is now"
+    assert "cannot be read" not in read(third, "/tasks/page_model/why")
 
 
 def test_a_failed_task_is_named_first_and_so_is_what_waits_for_it(pages, run_dag):

@@ -34,6 +34,7 @@ if (frame) {
     const own = frame.document.createElement("a");
     own.href = link.href;
     if (link.origin !== location.origin) own.rel = "noreferrer";
+    own.toggleAttribute("download", link.hasAttribute("download"));
     frame.document.body.append(own);
     own.click();
     own.remove();
