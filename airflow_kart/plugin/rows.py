@@ -190,7 +190,7 @@ def _why(run: KartRun, base: str, task_id: str, instance: Instance | None, found
         since = instance.started if instance is not None else None
         yield f"since {since.astimezone(dt.timezone.utc):%H:%M:%S}: " if since else ""
         yield cut(arrows(str(planned.get("why", reason))))
-    elif "why" in planned and reason in ("", NO_ARTIFACT):
+    elif "why" in planned and outcome != "skipped" and reason in ("", NO_ARTIFACT):
         yield cut(arrows(str(planned["why"])))
     elif reason == NO_ARTIFACT and outcome == "ran":
         yield "no artifact was there for its values"

@@ -137,7 +137,9 @@ def test_states_that_a_person_has_set_are_said_to_be_so():
         "c": ("failed", failed),
         "d": ("skipped", success),
     }
-    assert words(run_of({"a": "removed"}, {}, plan=plan))["a"][0] == "skipped"
+    planned = {"a": {"outcome": "run", "reason": "no artifact", "why": "depth: 3 -> 4"}}
+    for state in ("removed", "skipped"):
+        assert words(run_of({"a": state}, {}, plan=planned))["a"] == ("skipped", ""), "that is no reason to skip a task"
 
 
 def test_a_report_does_not_know_what_ended_after_its_look():
