@@ -118,18 +118,20 @@ def records_in(workspace: Workspace, name: str | None = None) -> list[Record]:
     return answer_of(workspace, lambda: list(workspace.artifacts(name)))
 
 
-def require_reachable(workspace: Workspace) -> None:
-    """Require that the API server sees the directory of a workspace on a disk.
+def require_reachable(workspace: Workspace, uri: str | None = None) -> None:
+    """Require that the API server sees a directory of a workspace on a disk: its own, or the one that an artifact is in.
 
     Raises:
         StorageError: the directory is not there.
     """
-    store = workspace.store
-    if keeps_files(store) and not os.path.isdir(cast(Any, store).path(workspace.directory)):
+    inside = (one for one in (workspace.directory, *workspace.others) if uri and uri.startswith(f"{one.rstrip('/')}/"))
+    directory = max(inside, key=len, default=workspace.directory)
+    store = workspace.store_of(directory)
+    if keeps_files(store) and not os.path.isdir(cast(Any, store).path(directory)):
         raise StorageError(
-            f"the API server does not see the directory {workspace.directory}; a volume that workers and API server share, or a "
+            f"the API server does not see the directory {directory}; a volume that workers and API server share, or a "
             "bucket, helps",
-            uri=workspace.directory,
+            uri=directory,
         )
 
 

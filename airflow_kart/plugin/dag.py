@@ -168,7 +168,10 @@ def of_dag(request: Request, reader: ReaderDep, dag_id: str, until: str = "") ->
         later=bool(shown) and shown[-1] != days[-1],
         plot=plot_of(told[::-1]),
         runs=told,
-        workspaces=[workspace.directory for workspace in workspaces],
+        workspaces=list(
+            dict.fromkeys(record.place.directory for line in found for record in line.records)
+            or dict.fromkeys(workspace.directory for workspace in workspaces)
+        ),
         search=f"{base}/?{urlencode({'q': f'dag:{dag_id}'})}",
     )
 
@@ -223,12 +226,12 @@ def day_of(record: Record, dag_id: str, runs: Mapping[str, Run]) -> str:
 def _summary(root: Line | None, artifacts: int, shown: Sequence[str], told: Collection[Run]) -> str:
     """Return a line: ``10 of the last 11 days are complete; 34 s saved in the last 18 runs``."""
     last = "run" if len(told) == 1 else counted(len(told), "run")
-    saved = f"{seconds_text(sum(run.saved for run in told))} saved in the last {last}"
+    saved = f"; {seconds_text(sum(run.saved for run in told))} saved in the last {last}" if told else ""
     there, missing = (sum(day in days for day in shown) for days in (root.days, root.missing)) if root else (0, 0)
     if there + missing < 2:
-        return f"{counted(artifacts, 'artifact')}; {saved}"
+        return f"{counted(artifacts, 'artifact')}{saved}"
     noun = "day" if all(len(day) == len(_ONE_DAY) for day in shown) else "hour"
-    return f"{there} of the last {counted(there + missing, noun)} are complete; {saved}"
+    return f"{there} of the last {counted(there + missing, noun)} are complete{saved}"
 
 
 def plot_of(runs: Sequence[Run]) -> dict[str, list[tuple[float, float, str]]] | None:

@@ -57,6 +57,9 @@ class TaskRow:
     """A key of :data:`~airflow_kart.plugin.words.OUTCOMES`."""
     label: str
     why: Words
+    state: str | None = None
+    """In Airflow."""
+    reason: str = ""
     task_class: str = ""
     older_code: bool = False
     took: float | None = None
@@ -123,6 +126,8 @@ def row_of(run: KartRun, base: str, task_id: str, map_index: int = -1) -> TaskRo
         outcome,
         cut(planned.get("label") or (instance.note if instance is not None else "")),
         list(_why(run, base, task_id, instance, (outcome, reason))),
+        instance.state if instance is not None else None,
+        reason,
         str(planned.get("class") or ""),
         planned.get("older_code") is True and outcome in _REUSED,
         seconds if outcome in ("ran", "failed") else None,
@@ -165,7 +170,7 @@ def _why(run: KartRun, base: str, task_id: str, instance: Instance | None, found
     """Return the reason of an outcome in words with links."""
     (outcome, reason), planned = found, run.plan.get(task_id, {})
     state = instance.state if instance is not None else None
-    others = run.structure.upstream(task_id) if outcome == "failed" else run.structure.downstream(task_id)
+    others = run.structure.downstream(task_id)
     if outcome == "not_needed" and others and reason != NOT_IN_GRAPH:
         words = " or ".join(sorted({OUTCOMES[_outcome(run, one)[0]][1] for one in others}))
         one = len(others) == 1
@@ -174,7 +179,8 @@ def _why(run: KartRun, base: str, task_id: str, instance: Instance | None, found
     elif instance is None and task_id in run.indexes:
         yield reason
     elif outcome == "failed" and state != "failed":
-        failed = [one for one in others if _outcome(run, one)[0] == "failed"]
+        failed = [one for one in run.structure.upstream(task_id) if _outcome(run, one)[0] == "failed"]
+        failed = [*_failed_before(run, task_id), *failed]
         yield from _links(run, base, "it needs ", failed, ", which failed") if failed else [cut(reason)]
     elif outcome == "failed":
         yield reason
@@ -186,8 +192,40 @@ def _why(run: KartRun, base: str, task_id: str, instance: Instance | None, found
         yield cut(arrows(str(planned.get("why", reason))))
     elif "why" in planned and reason in ("", NO_ARTIFACT):
         yield cut(arrows(str(planned["why"])))
+    elif reason == NO_ARTIFACT and outcome == "ran":
+        yield "no artifact was there for its values"
     else:
         yield from _made_by(run, base, reason)
+
+
+def _failed_before(run: KartRun, task_id: str) -> list[str]:
+    """Return the failed tasks upstream that make no artifact, with none between that makes one."""
+    found: dict[str, bool] = {}
+    pending = run.structure.before(task_id)
+    while pending:
+        one = pending.pop()
+        states = {run.instances[one, index].state for index in run.indexes.get(one, ())}
+        if one not in found and "upstream_failed" in states:
+            pending += run.structure.before(one)
+        found[one] = "failed" in states
+    return [one for one, has_failed in found.items() if has_failed]
+
+
+def failed_besides(run: KartRun, base: str, rows: Collection[TaskRow]) -> list[Link]:
+    """Return the failed tasks that make no artifact, without reports, which fail where another task did."""
+    failed = dict.fromkeys(one.task_id for one in run.instances.values() if one.state == "failed")
+    makers = {row.task_id for row in rows}
+    reports = {node.task_id for node in run.structure.nodes.values() if node.kind == "report"}
+    found = [one for one in failed if one not in makers and one not in reports] or (
+        [] if makers & set(failed) else list(failed)
+    )
+    return [_link(run, base, one) for one in found]
+
+
+def _link(run: KartRun, base: str, task_id: str) -> Link:
+    """Return the link to a task: where the task has no page here, to Airflow's own."""
+    has_page = task_id in run.plan or task_id in run.structure.makers
+    return Link(task_id, task_href(base if has_page else base.removesuffix("/kart"), run.dag_id, run.run_id, task_id))
 
 
 def maker_of(reason: str) -> tuple[str, str] | None:
@@ -215,7 +253,7 @@ def _made_by(run: KartRun, base: str, reason: str) -> Iterator[str | Link]:
 def _links(run: KartRun, base: str, before: str, task_ids: list[str], after: str) -> Iterator[str | Link]:
     for number, one in enumerate(task_ids[:_MOST_NAMED]):
         yield ", " if number else before
-        yield Link(one, task_href(base, run.dag_id, run.run_id, one))
+        yield _link(run, base, one)
     more = len(task_ids) - _MOST_NAMED
     yield f"{f' and {more:,} more' if more > 0 else ''}{after}"
 

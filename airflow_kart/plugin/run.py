@@ -16,7 +16,7 @@ from airflow_kart.plugin.access import ReaderDep, reads_dag
 from airflow_kart.plugin.airflow_runs import KartRun, Plan, plan_of, read_run, runs_beside
 from airflow_kart.plugin.graph import OLDER, graph_of
 from airflow_kart.plugin.page import base_of, page
-from airflow_kart.plugin.rows import TaskRow, rows_of, summary_of, sums_of, with_holders
+from airflow_kart.plugin.rows import TaskRow, failed_besides, rows_of, summary_of, sums_of, with_holders
 from airflow_kart.plugin.words import OUTCOMES, Link, change_words, clean, run_href, run_words
 
 router = APIRouter()
@@ -68,9 +68,12 @@ def of_run(  # noqa: PLR0917 - FastAPI fills these by name
         summary=summary_of(rows),
         sums=sums_of(rows),
         since=_since(run, before, plan_of(dag_id, before) if before else {}, base),
+        beside=before,
         failed=[row for row in rows if row.outcome == "failed"],
+        failed_besides=failed_besides(run, base, rows),
         waiting=[row for row in rows if row.outcome == "waiting"],
         older=[row for row in rows if row.older_code],
+        pink=[OUTCOMES[one][1] for one in dict.fromkeys(row.outcome for row in rows if row.state == "skipped")],
         asked=request.query_params,
         drawn=graph_of(run, rows, run_href(base, dag_id, run_id), "each" in request.query_params),
         shown=_shown(rows, outcome if outcome in (*OUTCOMES, OLDER) else "", clean(q[:200]), number),

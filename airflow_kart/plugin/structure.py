@@ -60,6 +60,10 @@ class Structure:
         """Return the tasks directly upstream that make artifacts."""
         return [one for one in self._upstream.get(task_id, ()) if self._makes(one)]
 
+    def before(self, task_id: str) -> list[str]:
+        """Return the tasks directly upstream that make no artifact."""
+        return [one for one in self._upstream.get(task_id, ()) if not self._makes(one)]
+
     def all_downstream(self, task_id: str) -> list[str]:
         """Return all tasks downstream that make artifacts, the nearest first: they run again with the task."""
         found: dict[str, None] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from typing import NamedTuple
 
@@ -9,12 +10,13 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
+from airflow_kart.artifacts.state import NO_ARTIFACT
 from airflow_kart.audit.catalogue import one_look
 from airflow_kart.audit.history import History
 from airflow_kart.audit.record import Record
 from airflow_kart.audit.why import why_artifact
-from airflow_kart.exceptions import KartError
-from airflow_kart.plugin.access import Reader, ReaderDep, reads_dag, require_reachable
+from airflow_kart.exceptions import KartError, MissingArtifactError
+from airflow_kart.plugin.access import Reader, ReaderDep, reads_dag, records_in, require_reachable
 from airflow_kart.plugin.airflow_runs import KartRun, read_run
 from airflow_kart.plugin.page import base_of, page
 from airflow_kart.plugin.peek import peek_of
@@ -87,6 +89,7 @@ def of_task(  # noqa: PLR0917 - FastAPI fills these by name
         differences=differences,
         trouble=trouble,
         near=near,
+        no_artifact=NO_ARTIFACT,
         log=_airflow_page(base, row) if instance is not None and instance.try_number else "",
         below=run.structure.all_downstream(task_id)
         if row.took is not None and reader.may(dag_id, _INSTANCE, "PUT")
@@ -125,8 +128,14 @@ def records_of(run: KartRun, row: TaskRow, reader: Reader) -> list[Record]:
     """
     found: list[Record | None] = []
     for uri in row.uris[:_MOST_SHOWN]:
-        workspace = reader.workspace_of(uri, [run.dag_id])
-        require_reachable(workspace)
+        try:
+            workspace = reader.workspace_of(uri, [run.dag_id])
+        except MissingArtifactError:
+            if not (moved := _moved(uri, row.unique_id, reader, run.dag_id)):
+                raise
+            found += moved
+            continue
+        require_reachable(workspace, uri)
         found.append(Record.at(workspace, uri, MOST_OF_A_SIDECAR))
     made_by = maker_of(str(run.plan.get(row.task_id, {}).get("reason")))
     if not row.uris and made_by is not None and run.workspace is not None:  # the plan of a large graph names no files
@@ -135,6 +144,15 @@ def records_of(run: KartRun, row: TaskRow, reader: Reader) -> list[Record]:
         fits = [one for one in named if all(value_text(one.parameters.get(name)) == value for name, value in labels)]
         found += fits if len({one.unique_id for one in fits}) == 1 else []
     return [one for one in found if one is not None and reader.sees(one)]
+
+
+def _moved(uri: str, unique_id: str, reader: Reader, dag_id: str) -> list[Record]:
+    """Return the artifact that had a uri before somebody moved the workspace of a DAG; nothing where it is not there."""
+    name = posixpath.basename(uri)
+    named = (
+        one for each in reader.workspaces([dag_id]) for one in records_in(each, unique_id) if one.unique_id == unique_id
+    )
+    return [one for one in named if posixpath.basename(one.uri) == name and reader.workspace_of(one.uri, [dag_id])][:1]
 
 
 def made_of(record: Record, reader: Reader, base: str) -> Made:

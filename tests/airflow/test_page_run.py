@@ -8,9 +8,19 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
+from airflow.sdk import task as airflow_task
 from harness.pages import Pages, text_of
 
-from airflow_kart import DateParameter, IntParameter, KartDag, KartOperator, StrParameter, TaskOnKart, Workspace
+from airflow_kart import (
+    DateParameter,
+    IntParameter,
+    KartDag,
+    KartOperator,
+    KartTaskGroup,
+    StrParameter,
+    TaskOnKart,
+    Workspace,
+)
 from airflow_kart.locks import Holder, locks_for
 from airflow_kart.parameters.base import ParameterVisibility
 
@@ -82,7 +92,7 @@ def href(run: Any, *more: str) -> str:
     return f"/kart/dags/{run.dag_run.dag_id}/runs/{run.dag_run.run_id}{''.join(more)}"
 
 
-def test_three_runs_answer_what_ran_what_was_reused_and_why(pages, run_dag, workspace):
+def test_three_runs_answer_what_ran_what_was_reused_and_why(pages, run_dag, workspace, monkeypatch):
     dag = model_dag("page_run")
     first = run_dag(dag, logical_date=at(2024, 1, 1))
     second = run_dag(dag, logical_date=at(2024, 1, 2))
@@ -118,7 +128,8 @@ def test_three_runs_answer_what_ran_what_was_reused_and_why(pages, run_dag, work
     assert "this one" in text and "day = 2024-01-01" in text.replace("day=2024", "day = 2024")
     text = read(third, "/tasks/page_model?map_index={MAP_INDEX}")
     assert "Cached: not run, since its artifact was there" in text
-    assert "made it on 20" in text and "as page_model, in" in text
+    assert "made it on 20" in text and "as page_model, in" in text and "Airflow shows such a task as skipped" in text
+    assert "“skipped” in Airflow: cached and not needed" in read(third)
     assert "Not needed in this run only page_features reads it" in read(third, "/tasks/page_raw")
     text = read(second, "/tasks/page_model/why")
     assert "page_model ran: day: 2024-01-01 → 2024-01-02" in text
@@ -126,10 +137,18 @@ def test_three_runs_answer_what_ran_what_was_reused_and_why(pages, run_dag, work
     text = read(second, "/why")
     assert "3 tasks ran: day: 2024-01-01 → 2024-01-02" in text and "because of 1" in text
     assert "plan plans the run" in text_of(reader.get(href(second, "/tasks/plan")).text)
+    asked = run_dag(dag, logical_date=at(2024, 1, 2, 7), run_conf={"kart_rerun": ["PageModel"]})
+    text = read(asked, "/tasks/page_model")
+    assert "asked to run again" in text and "No artifact was there" not in text
 
     workspace.rename(workspace.with_name("elsewhere"))
     assert "The workspace cannot be read from the API server." in read(third, "/tasks/page_model")
     assert "1 cached, 2 not needed" in read(third), "the page of a run reads no workspace"
+    monkeypatch.setenv("AIRFLOW__KART__WORKSPACE_DIRECTORY", str(workspace.with_name("elsewhere")))
+    text = read(second, "/tasks/page_model")
+    assert " s Another run has replaced the artifact since. day: 2024-01-01 → 2024-01-02. The whole" in text
+    assert "token private" in text, "an artifact is found where the workspace is now"
+    assert "cannot be read" not in read(third, "/tasks/page_model/why")
 
 
 def test_a_failed_task_is_named_first_and_so_is_what_waits_for_it(pages, run_dag):
@@ -142,6 +161,25 @@ def test_a_failed_task_is_named_first_and_so_is_what_waits_for_it(pages, run_dag
     page = reader.get(href(run, "/tasks/page_model")).text
     assert "Failed after" in text_of(page)
     assert f'href="/dags/page_failed/runs/{run.dag_run.run_id.replace("+", "%2B")}/tasks/page_model" data-airflow' in page
+
+
+def test_failed_tasks_that_make_no_artifact_are_named(pages, run_dag):
+    with DAG("page_download", schedule=None) as classic:
+
+        @airflow_task
+        def download() -> None:
+            raise ValueError("no network")
+
+        download() >> KartTaskGroup("one", PageModel(day=dt.date(2024, 1, 1)))
+    unplanned = KartDag("page_no_plan", PageModel, schedule=None, bind={"day": "{{ dag_run.conf['day'] }}"})
+    for dag, conf, name, prefix in ((classic, {}, "download", "one."), (unplanned, {"day": "no day"}, "plan", "")):
+        run = run_dag(dag, run_conf=conf)
+        page = pages.of("ann").get(href(run)).text
+        assert f"1 task that makes no artifact failed: {name} ; the log says why" in text_of(page).replace(
+            f"{name};", f"{name} ;"
+        )
+        assert f"{prefix}page_raw it needs {name} , which failed" in text_of(page)
+        assert f'href="{href(run, "/tasks/", name).removeprefix("/kart").replace("+", "%2B")}" data-airflow' in page
 
 
 def test_a_run_that_goes_on_says_whom_a_task_waits_for_and_can_be_acted_upon(pages, run_dag, workspace):
@@ -231,13 +269,14 @@ def test_mapped_tasks_and_graphs_without_a_plan_have_pages(pages, run_dag, tmp_p
     assert "Ran 2 task instances: 2 ran. " in text and "Instances 2 raw [0]" in text
     assert "to run" not in text and "is not there now" not in text
     assert "Upstream 1 raw ran" in text_of(reader.get(href(run, "/tasks/features")).text)
-    dag = model_dag("page_unplanned", plan=False, workspace=f"{tmp_path}/{{{{ dag_run.run_type }}}}")
+    dag = model_dag("page_unplanned", plan=False, on_cached="success", workspace=f"{tmp_path}/{{{{ dag_run.run_type }}}}")
     first = run_dag(dag, logical_date=at(2024, 1, 1))
     second = run_dag(dag, logical_date=at(2024, 1, 1, 6))
     page = reader.get(href(second)).text
     assert "3 cached; 0 s computed, " in text_of(page) and href(first).replace("+", "%2B") in page
     assert "Cached: not run" in text_of(page := reader.get(href(second, "/tasks/page_model")).text)
     assert "depth 3" in text_of(page), "the workspace that the template became is known"
+    assert "as skipped" not in text_of(page) and "“skipped” in Airflow" not in text_of(reader.get(href(second)).text)
 
 
 def test_nobody_gets_a_page_without_a_token_or_the_permission_for_the_dag(pages, run_dag, workspace):
@@ -258,6 +297,14 @@ def test_nobody_gets_a_page_without_a_token_or_the_permission_for_the_dag(pages,
     assert "or belongs to a DAG that you may not read" in page and "Parameters" not in page
     assert "Parameters" in pages.of("ann").get(href(reused, "/tasks/page_model")).text
     assert pages.of("ann").get("/kart/dags/page_mine/runs/no-such-run").status_code == 404
+    own = workspace.with_name("own")
+    overlay = run_dag(
+        model_dag("page_overlay", workspace=Workspace(own, read_from=(workspace,))), logical_date=at(2024, 1, 1)
+    )
+    page = text_of(pages.of("ann").get(href(overlay, "/tasks/page_model")).text)
+    assert "Parameters" in page and "cannot be read from the API server" not in page
+    page = text_of(pages.of("ann").get("/kart/dags/page_overlay").text)
+    assert f"3 artifacts, 15 B in {workspace}" in page and f"B in {own}" not in page and "0 runs" not in page
     other_day = run_dag(model_dag("page_theirs", **shared), logical_date=at(2024, 1, 2))
     for more in ("/tasks/page_model/why", "/why"):
         told = "day: 2024-01-01 → 2024-01-02" in text_of(pages.of("ann").get(href(other_day, more)).text)

@@ -34,6 +34,7 @@ if (frame) {
     const own = frame.document.createElement("a");
     own.href = link.href;
     if (link.origin !== location.origin) own.rel = "noreferrer";
+    own.toggleAttribute("download", link.hasAttribute("download"));
     frame.document.body.append(own);
     own.click();
     own.remove();
@@ -102,7 +103,9 @@ function start(main) {
 
 // A reader who types, has filtered or has opened something is left in peace until that is over.
 async function lookAgain(main) {
-  const busy = document.hidden || main.contains(document.activeElement) || main.querySelector("tr[data-outcome][hidden]");
+  const at = main.contains(document.activeElement) ? document.activeElement : null; // after a click also a link or the graph
+  const uses = at?.matches("input, select, summary, .confirm *, :focus-visible");
+  const busy = document.hidden || uses || main.querySelector("tr[data-outcome][hidden], .confirm:target");
   if (!busy) {
     try {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
