@@ -180,7 +180,7 @@ print("has it", flush=True)
         lease = taken(locks)
         with pytest.raises(LockLostError) as caught, Hold(lease) as hold:
             assert other.stdout.readline() == b"ready\n"
-            keep_the_gil(3 * TIME_TO_LIVE)
+            keep_the_gil(6 * TIME_TO_LIVE)
             hold.check()
         assert other.stdout.read() == b"has it\n"
     assert "was taken over by Waiter on " in str(caught.value)
