@@ -262,7 +262,8 @@ def test_mapped_tasks_and_graphs_without_a_plan_have_pages(pages, run_dag, tmp_p
         raw = KartOperator.partial(task_id="raw", task=task, workspace=str(tmp_path)).expand(bind=values)
         raw >> KartOperator(task_id="features", task=PageFeatures(day=dt.date(2024, 1, 1)), workspace=str(tmp_path))
     reader, run = pages.of("ann"), run_dag(mapped)
-    assert "raw [0] 0 ran no artifact" in text_of(reader.get(href(run)).text)
+    text = text_of(reader.get(href(run)).text).replace("[0] 0 ran", "[0] ran")  # Airflow 3.1 gives it no name
+    assert "raw [0] ran no artifact" in text
     assert "day 2024-01-02" in text_of(reader.get(href(run, "/tasks/raw?map_index=1")).text)
     assert reader.get(href(run, "/tasks/raw?map_index=7")).status_code == 404
     text = text_of(reader.get(href(run, "/tasks/raw")).text)
