@@ -161,7 +161,7 @@ def drawing(
     count, tallest = len(set(layer.values())), max(Counter(layer.values()).values(), default=0)
     downwards = count > _DEEPEST or tallest > _TALLEST
     layer = layers(len(boxes), between, _WIDEST) if downwards else layer
-    width, gap = (264, 30) if downwards else (190, 56) if count <= 4 else (139, 22)
+    width, gap = (264, 30) if downwards else (190, 56) if count <= 4 else (140, 21)
     for box in boxes:
         box.write(width, downwards, is_marked=not (downwards or gathered) and len(tasks) <= _MARKED_IN_ALL)
     breadth = {number: box.width if downwards else box.height for number, box in enumerate(boxes)}

@@ -24,9 +24,9 @@ def runs(airflow):
     """A run of one day, of the next day, and of that day again; what earlier tests have made is reused."""
     airflow.wait_for_dags(FLIGHTS)
     return {
-        "day": airflow.run(FLIGHTS, CONF, "2013-03-06"),
-        "next": airflow.run(FLIGHTS, CONF, "2013-03-07"),
-        "again": airflow.run(FLIGHTS, CONF, start="2013-03-07"),
+        "day": airflow.run(FLIGHTS, CONF, "2013-03-07"),
+        "next": airflow.run(FLIGHTS, CONF, "2013-03-08"),
+        "again": airflow.run(FLIGHTS, CONF, start="2013-03-08"),
     }
 
 
@@ -51,7 +51,7 @@ def test_a_run_tells_what_ran_and_why_in_its_tab(page, runs):
     frame = page.frame_locator("iframe")
     expect(frame.get_by_role("heading", level=1)).to_contain_text("7 ran, 3 cached, 18 not needed; ")
     row = frame.locator("tr", has=frame.get_by_role("link", name="features__actual"))
-    assert "day: 2013-03-06 → 2013-03-07" in row.inner_text()
+    assert "day: 2013-03-07 → 2013-03-08" in row.inner_text()
     frame.locator("a.chip", has_text="Cached").click()
     expect(frame.get_by_role("status")).to_have_text("3 of 28 tasks")
     frame.get_by_role("link", name="features__0").last.click()
@@ -79,7 +79,7 @@ def test_two_clicks_from_a_uri_to_what_made_it(page, runs):
     frame.locator(".hits a.strong").click()  # the second
     expect(frame.get_by_role("button", name="Copy").first).to_be_visible()
     words = frame.locator("main").inner_text()
-    assert all(text in words for text in ("DelayReport", uri, "2013-03-07"))
+    assert all(text in words for text in ("DelayReport", uri, "2013-03-08"))
 
 
 def test_the_days_of_a_dag(page, runs):
