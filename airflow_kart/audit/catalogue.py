@@ -144,8 +144,9 @@ _KEPT: ContextVar[dict[tuple[Workspace, bool], list[tuple[Place, Sequence[bytes]
 
 @contextmanager
 def one_look() -> Iterator[None]:
-    """Read each catalogue once in this block, for several questions about one moment."""
-    token = _KEPT.set({})
+    """Read each catalogue once in this block, for several questions about one moment; a block inside of another shares its look."""
+    kept = _KEPT.get()
+    token = _KEPT.set({} if kept is None else kept)
     try:
         yield
     finally:

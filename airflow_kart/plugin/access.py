@@ -16,7 +16,7 @@ from fastapi import Depends, HTTPException
 
 from airflow_kart.audit.record import Record
 from airflow_kart.exceptions import KartError, MissingArtifactError, StorageError
-from airflow_kart.plugin.structure import rendered_workspaces, structures, workspace_from
+from airflow_kart.plugin.structure import is_template, rendered_workspaces, structures, workspace_from
 from airflow_kart.storage import keeps_files
 from airflow_kart.storage.workspace import Workspace
 
@@ -154,7 +154,7 @@ def _workspaces(dag_ids: Iterable[str]) -> Iterator[Workspace]:
         fields += rendered_workspaces(dag_id) if any(node.has_template for node in structure.nodes.values()) else []
         for field in {repr(field): field for field in fields}.values():
             try:
-                if "{{" not in repr(field) and "{%" not in repr(field):
+                if not is_template(field):
                     yield workspace_from(field)
             except (
                 KartError,

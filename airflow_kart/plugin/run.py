@@ -17,15 +17,15 @@ from airflow_kart.plugin.airflow_runs import KartRun, Plan, plan_of, read_run, r
 from airflow_kart.plugin.graph import OLDER, graph_of
 from airflow_kart.plugin.page import base_of, page
 from airflow_kart.plugin.rows import TaskRow, failed_besides, rows_of, summary_of, sums_of, with_holders
-from airflow_kart.plugin.words import OUTCOMES, Link, change_words, clean, run_href, run_words
+from airflow_kart.plugin.words import OUTCOMES, Link, change_words, clean, run_href, run_link, run_words
 
 router = APIRouter()
 
-_READS = reads_dag(DagAccessEntity.RUN, DagAccessEntity.TASK_INSTANCE, DagAccessEntity.XCOM)
+READS = reads_dag(DagAccessEntity.RUN, DagAccessEntity.TASK_INSTANCE, DagAccessEntity.XCOM)
 _MOST_ROWS = 250
 _MOST_CHANGES = 3
-_SECONDS = 5
-"""Between two looks at a run that goes on."""
+SECONDS = 5
+"""Between two looks at what goes on."""
 
 
 class Since(NamedTuple):
@@ -48,7 +48,7 @@ class Shown(NamedTuple):
     pages: int
 
 
-@router.get("/dags/{dag_id}/runs/{run_id}", dependencies=_READS)
+@router.get("/dags/{dag_id}/runs/{run_id}", dependencies=READS)
 def of_run(  # noqa: PLR0917 - FastAPI fills these by name
     request: Request, reader: ReaderDep, dag_id: str, run_id: str, outcome: str = "", q: str = "", number: int = 1
 ) -> HTMLResponse:
@@ -79,11 +79,11 @@ def of_run(  # noqa: PLR0917 - FastAPI fills these by name
         shown=_shown(rows, outcome if outcome in (*OUTCOMES, OLDER) else "", clean(q[:200]), number),
         here=run_href(base, dag_id, run_id),
         may_trigger=reader.may(dag_id, DagAccessEntity.RUN, "POST"),
-        live=_SECONDS if run.live else None,
+        live=SECONDS if run.live else None,
     )
 
 
-@router.get("/dags/{dag_id}/runs/{run_id}/compare", dependencies=_READS)
+@router.get("/dags/{dag_id}/runs/{run_id}/compare", dependencies=READS)
 def compared(request: Request, dag_id: str, run_id: str, other: str = "") -> HTMLResponse:
     """Return the page that compares a DAG run with another one of the DAG."""
     base, run = base_of(request), read_run(dag_id, run_id)
@@ -100,7 +100,7 @@ def compared(request: Request, dag_id: str, run_id: str, other: str = "") -> HTM
         request,
         "compare.html",
         title="comparison",
-        crumbs=[*crumbs_of(base, dag_id), Link(run_words(run_id), run_href(base, dag_id, run_id))],
+        crumbs=[*crumbs_of(base, dag_id), run_link(base, dag_id, run_id)],
         summary=summary_of(rows),
         summary_then=summary_of(olds),
         since=_since(run, other, before.plan, base),
@@ -130,7 +130,7 @@ def _since(run: KartRun, other: str, plan: Plan, base: str) -> Since | None:
         for change in change_words(*(str(each[one].get("label") or "") for each in (run.plan, plan))):
             found.setdefault(change[0], change)
     changes = list(found.values())[:_MOST_CHANGES]
-    return Since(Link(run_words(other), run_href(base, run.dag_id, other)), changes, len(found) - len(changes))
+    return Since(run_link(base, run.dag_id, other), changes, len(found) - len(changes))
 
 
 def _facts(row: TaskRow) -> tuple[str, str, str]:

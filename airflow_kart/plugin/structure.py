@@ -36,7 +36,7 @@ class Node:
     @property
     def has_template(self) -> bool:
         """Whether each run has a workspace of its own."""
-        return bool(self.kind) and any(mark in repr(self.workspace) for mark in ("{{", "{%"))
+        return bool(self.kind) and is_template(self.workspace)
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,11 @@ def structures(dag_ids: Iterable[str], version_ids: Iterable[Any] = ()) -> dict[
                     _KEPT.pop(next(iter(_KEPT)), None)
                 _KEPT[dag_hash] = Structure.of((found.data if found is not None else None) or {})
         return {dag_id: _KEPT[dag_hash] for dag_id, (_, dag_hash) in newest.items() if dag_hash in _KEPT}
+
+
+def is_template(field: Any) -> bool:
+    """Whether a field is yet to be rendered."""
+    return any(mark in repr(field) for mark in ("{{", "{%"))
 
 
 def workspace_from(field: Any) -> Workspace:

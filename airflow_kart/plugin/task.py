@@ -16,24 +16,21 @@ from airflow_kart.audit.history import History
 from airflow_kart.audit.record import Record
 from airflow_kart.audit.why import why_artifact
 from airflow_kart.exceptions import KartError, MissingArtifactError
-from airflow_kart.plugin.access import Reader, ReaderDep, reads_dag, records_in, require_reachable
+from airflow_kart.plugin.access import Reader, ReaderDep, records_in, require_reachable
 from airflow_kart.plugin.airflow_runs import KartRun, read_run
 from airflow_kart.plugin.page import base_of, page
 from airflow_kart.plugin.peek import peek_of
 from airflow_kart.plugin.rows import TaskRow, maker_of, row_of, with_holders
-from airflow_kart.plugin.run import crumbs_of
-from airflow_kart.plugin.words import Link, arrows, cut, run_href, run_words, value_text
+from airflow_kart.plugin.run import READS, SECONDS, crumbs_of
+from airflow_kart.plugin.words import Link, arrows, cut, run_link, value_text
 
 router = APIRouter()
-READS = reads_dag(DagAccessEntity.RUN, DagAccessEntity.TASK_INSTANCE, DagAccessEntity.XCOM)
 
 MOST_OF_A_SIDECAR = 8 << 20
 """Bytes of a sidecar that a page reads."""
 _MOST_SHOWN = 50
 _MOST_EARLIER = 8
 _INSTANCE = DagAccessEntity.TASK_INSTANCE
-_SECONDS = 5
-"""Between two looks at a task that goes on."""
 
 
 class Earlier(NamedTuple):
@@ -65,12 +62,14 @@ def of_task(  # noqa: PLR0917 - FastAPI fills these by name
     base, run = base_of(request), read_run(dag_id, run_id, may=reader.may, returned=task_id)
     row = found_row(run, base, task_id, map_index)
     records, made, trouble = [], None, ""
-    try:
-        row = with_holders([row], run.workspace if row.outcome == "waiting" else None, base, reader.may)[0]
-        records = records_of(run, row, reader)
-        made = made_of(records[0], reader, base) if records else None
-    except (KartError, OSError) as error:
-        trouble = str(error)
+    with one_look():
+        try:
+            row = with_holders([row], run.workspace if row.outcome == "waiting" else None, base, reader.may)[0]
+            records = records_of(run, row, reader)
+            made = made_of(records[0], reader, base) if records else None
+        except (KartError, OSError) as error:
+            trouble = str(error)
+        peek = peek_of(records[0], reader) if records else None
     around = {"Upstream": run.structure.upstream(task_id), "Downstream": run.structure.downstream(task_id)}
     near = {name: ([row_of(run, base, one) for one in found[:_MOST_SHOWN]], len(found)) for name, found in around.items()}
     instance = run.instances.get((row.task_id, row.map_index))
@@ -80,12 +79,12 @@ def of_task(  # noqa: PLR0917 - FastAPI fills these by name
         request,
         "task.html",
         title=row.name,
-        crumbs=[*crumbs_of(base, dag_id), Link(run_words(run_id), run_href(base, dag_id, run_id))],
+        crumbs=[*crumbs_of(base, dag_id), run_link(base, dag_id, run_id)],
         run=run,
         row=row,
         records=records,
         made=made,
-        peek=peek_of(records[0], reader) if records else None,
+        peek=peek,
         differences=differences,
         trouble=trouble,
         near=near,
@@ -95,7 +94,7 @@ def of_task(  # noqa: PLR0917 - FastAPI fills these by name
         if row.took is not None and reader.may(dag_id, _INSTANCE, "PUT")
         else None,
         may_read_log=reader.may(dag_id, DagAccessEntity.TASK_LOGS),
-        live=_SECONDS if run.live and row.outcome in ("waiting", "running", "run") else None,
+        live=SECONDS if run.live and row.outcome in ("waiting", "running", "run") else None,
     )
 
 
@@ -195,4 +194,4 @@ def differences(this: Record, other: Record) -> dict[str, tuple[str, str]]:
 def _run_link(record: Record, reader: Reader, base: str) -> Link | None:
     if record.dag_id is None or record.run_id is None or not reader.may(record.dag_id):
         return None
-    return Link(run_words(record.run_id), run_href(base, record.dag_id, record.run_id))
+    return run_link(base, record.dag_id, record.run_id)

@@ -18,9 +18,9 @@ from airflow_kart.plugin.access import Reader, ReaderDep
 from airflow_kart.plugin.airflow_runs import KartRun, read_run
 from airflow_kart.plugin.page import base_of, page
 from airflow_kart.plugin.rows import TaskRow, rows_of
-from airflow_kart.plugin.run import crumbs_of
-from airflow_kart.plugin.task import READS, found_row, records_of
-from airflow_kart.plugin.words import Link, arrows, counted, cut, run_href, run_words
+from airflow_kart.plugin.run import READS, crumbs_of
+from airflow_kart.plugin.task import found_row, records_of
+from airflow_kart.plugin.words import Link, arrows, counted, cut, run_link
 
 router = APIRouter()
 
@@ -95,7 +95,7 @@ def _page(request: Request, reader: Reader, run: KartRun, rows: list[TaskRow], o
         title=f"Why {name} ran",
         crumbs=[
             *crumbs_of(base, run.dag_id),
-            Link(run_words(run.run_id), run_href(base, run.dag_id, run.run_id)),
+            run_link(base, run.dag_id, run.run_id),
             *([Link(one.name, one.href)] if one is not None else []),
         ],
         heading=f"{name} ran: {told}{more}" if roots else "Nothing ran" if not rows else f"Nobody recorded why {name} ran",

@@ -136,6 +136,11 @@ def run_href(base: str, dag_id: str, run_id: str) -> str:
     return f"{base}/dags/{quote(dag_id, safe='')}/runs/{quote(run_id, safe=':')}"
 
 
+def run_link(base: str, dag_id: str, run_id: str) -> Link:
+    """Return a run in words that lead to the run's page."""
+    return Link(run_words(run_id), run_href(base, dag_id, run_id))
+
+
 def task_href(base: str, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> str:
     """Return the address of a task instance's page."""
     mapped = f"?map_index={map_index}" if map_index >= 0 else ""
