@@ -11,6 +11,7 @@ frames of pandas.
 from __future__ import annotations
 
 import io
+import pickle
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from airflow_kart.formats.set_order import PlainSet, SetOrderPickler, has_sets, 
 from airflow_kart.identity.names import is_importable
 from airflow_kart.stored import Unpickler
 
+_NUMBERS = frozenset({type(None), bool, int, float})
+
 
 @dataclass(frozen=True)
 class PickleFormat:
@@ -45,6 +48,9 @@ class PickleFormat:
 
     def dump(self, obj: object, stream: Writable) -> None:
         """Write an object, with cloudpickle or else with dill."""
+        if type(obj) in _NUMBERS:  # written alike by all picklers, with nothing to try out
+            stream.write(pickle.dumps(obj, PROTOCOL))
+            return
         rehearsal = Rehearsal(stream)
         try:
             with registry_as_before():

@@ -65,8 +65,8 @@ def this_notebook() -> Notebook | None:
     """Return this process's session, the same for as long as the process lives; ``None`` in a script or a service."""
     if _inherited:
         return _inherited[0]
-    typed = sys.flags.interactive or hasattr(sys, "ps1")
-    return _identified() if typed or _shell() is not None else None
+    typed = sys.flags.interactive or "ps1" in vars(sys)  # asked many times for each task of a graph
+    return _identified() if typed or ("IPython" in sys.modules and _shell() is not None) else None
 
 
 def is_of_notebook(module: str) -> bool:

@@ -19,7 +19,7 @@ from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.artifacts.sidecar.environment import peak_memory_bytes
 from airflow_kart.artifacts.sidecar.source import source_of
 from airflow_kart.artifacts.staged import sidecar_versions
-from airflow_kart.artifacts.state import Artifact
+from airflow_kart.artifacts.state import NO_ARTIFACT, Artifact
 from airflow_kart.exceptions import CycleError, OutputNotDumpedError, RequirementError
 from airflow_kart.runtime.inputs import inputs_of
 from airflow_kart.runtime.log_tail import LogTail
@@ -213,8 +213,8 @@ def _task_steps(
     listener, words, redaction = session.listener, repr(task), Redaction(task)
     with holding(task, session) as hold:
         seen = sidecar_versions({target.uri: target.store for _, target in own})
-        if not force:  # another run may have made it in the meantime
-            found = _look(task, own_only=planned)
+        if not force and (reason != NO_ARTIFACT or any(seen.values()) or any(target.others for _, target in own)):
+            found = _look(task, own_only=planned)  # another run may have made it in the meantime
             if found.complete:
                 listener.happens(Event("cached", task.unique_id, words, found.reason, found.seconds))
                 return RunResult.cached(task, found)

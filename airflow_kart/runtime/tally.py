@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_kart.identity.names import logical_class_name
 from airflow_kart.runtime.outcome import REUSED, Outcome
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class Tally:
     @classmethod
     def of(cls, plan: Plan, listener: Listener) -> Tally:
         """Return a tally of the tasks of a plan that do not run; the events of the others follow."""
-        names = {unique_id: logical_class_name(type(node.task)) for unique_id, node in plan.graph.nodes.items()}
+        names = {unique_id: node.class_name for unique_id, node in plan.graph.nodes.items()}
         tally = cls(listener, _classes=names)
         for unique_id, planned in plan.tasks.items():
             if planned.outcome is not Outcome.RUN:

@@ -13,7 +13,7 @@ from typing import cast
 
 from airflow_kart.artifacts.sidecar import ArtifactRecord
 from airflow_kart.artifacts.sidecar.jsonable import as_json
-from airflow_kart.artifacts.sidecar.source import code_of
+from airflow_kart.artifacts.sidecar.source import code_of, source_of
 from airflow_kart.artifacts.target import Target
 from airflow_kart.formats import options_of
 from airflow_kart.formats.base import reading_options
@@ -126,7 +126,7 @@ def content_key(task: Task, content: bytes, targets: Iterable[tuple[KeyPath, Tar
     Returns:
         ``None`` for code without a fingerprint and without a version.
     """
-    code = resolve(task).fingerprint or code_of(type(task)).get("")
+    code = resolve(task).fingerprint or source_of(type(task))["fingerprint"]
     if code is None and type(task).code_version is None:
         return None
     written = [

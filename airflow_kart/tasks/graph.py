@@ -44,6 +44,11 @@ class Node:
         """The task's unique id."""
         return self.task.unique_id
 
+    @property
+    def class_name(self) -> str:
+        """The logical name of the task's class, as the unique id counts it."""
+        return resolve(self.task).class_name
+
 
 @dataclass(frozen=True)
 class Graph:

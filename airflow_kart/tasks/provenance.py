@@ -12,7 +12,6 @@ from airflow_kart import settings
 from airflow_kart.artifacts.sidecar.jsonable import as_json
 from airflow_kart.artifacts.sidecar.source import source_of
 from airflow_kart.identity.code import AUTO
-from airflow_kart.identity.names import logical_class_name
 from airflow_kart.parameters import Parameter, ParameterVisibility
 from airflow_kart.parameters.label import label
 from airflow_kart.tasks.model import Task, kind_of
@@ -54,16 +53,17 @@ def task_parts(task: Task, input_checksums: Mapping[str, str], redaction: Redact
         input_checksums: the SHA-256 of each input's artifact, by uri, as far as known.
         redaction: takes secrets out of the log.
     """
-    cls, fingerprint = type(task), resolve(task).fingerprint
+    cls, resolution = type(task), resolve(task)
+    fingerprint = resolution.fingerprint
     return {
         "task": {
-            "class": logical_class_name(cls),
+            "class": resolution.class_name,
             "unique_id": task.unique_id,
             "code_version": cls.code_version if fingerprint is None else AUTO,
             "label": label(task),
             "parameters": _parameters(task),
         },
-        "upstream": [upstream_part(path, required, input_checksums) for path, required in resolve(task).inputs],
+        "upstream": [upstream_part(path, required, input_checksums) for path, required in resolution.inputs],
         "source": source_of(cls, fingerprint),
         "task_log": redaction.json(as_json(dict(task.task_log))),
     }
@@ -82,7 +82,7 @@ def upstream_part(
     """
     return {
         "key": list(path),
-        "class": logical_class_name(type(required)),
+        "class": resolve(required).class_name,
         "unique_id": required.unique_id,
         "artifacts": [
             {"uri": uri, "sha256": input_checksums.get(uri, input_checksums.get(target.uri))}
@@ -100,9 +100,10 @@ def object_metadata(task: Task) -> dict[str, str]:
         for name, parameter in type(task).get_parameters().items()
         if parameter.significant and not parameter.holds_tasks and parameter.visibility is not ParameterVisibility.PRIVATE
     }
-    upstream = ",".join(dict.fromkeys(required.unique_id for _, required in resolve(task).inputs))
+    resolution = resolve(task)
+    upstream = ",".join(dict.fromkeys(required.unique_id for _, required in resolution.inputs))
     return {
-        "kart-task": logical_class_name(type(task)),
+        "kart-task": resolution.class_name,
         "kart-unique-id": task.unique_id,
         **({"kart-upstream": upstream} if upstream else {}),
         **public,

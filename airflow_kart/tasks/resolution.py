@@ -8,9 +8,9 @@ many paths lead through them.
 from __future__ import annotations
 
 import gc
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, cast
 
 from airflow_kart import settings
@@ -27,12 +27,15 @@ from airflow_kart.tasks.nesting import KeyPath, NotALeafError, WrongKeyError, de
 _MANY_OBJECTS = 100_000
 
 
-@dataclass
+@dataclass(slots=True)
 class _Visit:
     task: Task
     requirements: object
     inputs: list[tuple[KeyPath, Task]]
     pending: Iterator[Task]
+    """The tasks that the task holds, then the inputs."""
+    firsts: list[Task] = field(default_factory=list)
+    """The first of the tasks that are equal to each of these, as far as the walk has come."""
 
 
 class Classes(NamedTuple):
@@ -147,7 +150,7 @@ def _resolve(root: Task, first_of: dict[bytes, Task], known: Classes) -> None:
         task_state(root).resolution = resolution
         return
     visits = [_visit(root)]
-    open_digests = {root.parameter_digest}
+    open_digests = {root.parameter_digest: None}
     limit = 0  # read where a task requires others
     while visits:
         visit = visits[-1]
@@ -156,6 +159,7 @@ def _resolve(root: Task, first_of: dict[bytes, Task], known: Classes) -> None:
                 _add_class(classes, task)
             digest = task.parameter_digest
             first = first_of.setdefault(digest, task)
+            visit.firsts.append(first)
             resolution = task_state(first).resolution
             if resolution is not None:
                 _require_name(resolution, classes[type(task)], task)
@@ -172,12 +176,13 @@ def _resolve(root: Task, first_of: dict[bytes, Task], known: Classes) -> None:
                         task=repr(root),
                     )
                 visits.append(_visit(task))
-                open_digests.add(digest)
+                open_digests[digest] = None
                 break
         else:
             name = classes[type(visit.task)]
-            task_state(visit.task).resolution = _resolution(visit, first_of, name, _code_version(type(visit.task), versions))
-            open_digests.discard(visits.pop().task.parameter_digest)
+            task_state(visit.task).resolution = _resolution(visit, name, _code_version(type(visit.task), versions))
+            visits.pop()
+            open_digests.popitem()  # the task's own: the last one
 
 
 def _add_class(classes: dict[type[Task], str], task: Task) -> None:
@@ -241,12 +246,13 @@ def _code_version(cls: type[Task], versions: dict[type[Task], _Version]) -> _Ver
     return versions[cls]
 
 
-def _resolution(visit: _Visit, first_of: Mapping[bytes, Task], class_name: str, version: _Version) -> Resolution:
+def _resolution(visit: _Visit, class_name: str, version: _Version) -> Resolution:
     task = visit.task
     parameters = encoded_significant(cast(Parametrized, task))  # an equal task that came first has lent its id
-    inputs = tuple([(path, first_of[found.parameter_digest]) for path, found in visit.inputs])
-    firsts = iter(inputs)
-    requirements = map_leaves(lambda _: next(firsts)[1], visit.requirements, Identified)
+    firsts = visit.firsts[len(visit.firsts) - len(visit.inputs) :]
+    inputs = tuple([(path, first) for (path, _), first in zip(visit.inputs, firsts, strict=True)])
+    in_order = iter(firsts)
+    requirements = map_leaves(lambda _: next(in_order), visit.requirements, Identified)
     try:
         required = encode(requirements)
     except IdentityError as error:
