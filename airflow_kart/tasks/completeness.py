@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -17,13 +17,14 @@ from airflow_kart import settings
 from airflow_kart.artifacts.external import ExternalTarget
 from airflow_kart.artifacts.sidecar import MadeWith
 from airflow_kart.artifacts.state import Artifact
-from airflow_kart.artifacts.target import TargetState
+from airflow_kart.artifacts.target import Target, TargetState
 from airflow_kart.storage import Snapshot
 from airflow_kart.storage.threads import Threads
 from airflow_kart.tasks.changed_code import SAME, CodeChanges, Since
 from airflow_kart.tasks.graph import Node, upstream_first
 from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.outputs import needed_targets, own_targets
+from airflow_kart.tasks.resolution import uncollected
 
 _FIRST_LOOKS = 4
 _SECONDS_OF_A_SLOW_LOOK = 0.002
@@ -142,13 +143,20 @@ def look_at(nodes: Iterable[Node], *, remember: bool = False) -> list[Completene
         found.append(_Look.of(targets[len(found)].state()))
     rest = targets[len(found) :]
     if rest:
-        snapshot = Snapshot(place for target in rest for place in target.looked_at())
-        with Threads(settings.kart_int("check_threads"), "kart-check") as pool:
-            found += pool.map(lambda target: _Look.of(target.state(snapshot)), rest)
-        if remember:
-            snapshot.remember({(target.store, posixpath.dirname(target.uri)) for target in rest})
+        found += _look_together(rest, remember=remember)
     looks = iter(found)
     return [_of_looks(list(_of_one_run(node, [next(looks) for _ in node.targets]))) for node in nodes]
+
+
+@uncollected()
+def _look_together(targets: Sequence[Target], *, remember: bool) -> list[_Look]:
+    """Look at targets on a network: at their folders, then at several sidecars at once."""
+    snapshot = Snapshot(place for target in targets for place in target.looked_at())
+    with Threads(settings.kart_int("check_threads"), "kart-check") as pool:
+        found = list(pool.map(lambda target: _Look.of(target.state(snapshot)), targets))
+    if remember:
+        snapshot.remember({(target.store, posixpath.dirname(target.uri)) for target in targets})
+    return found
 
 
 def _of_one_run(node: Node, looks: list[_Look]) -> Iterator[_Look]:

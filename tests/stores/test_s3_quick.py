@@ -14,7 +14,7 @@ from harness.store_conformance import put
 
 from airflow_kart.storage.base import ObjectStat
 from airflow_kart.storage.buckets import s3_fast
-from airflow_kart.storage.buckets.s3_quick import read_listing
+from airflow_kart.storage.buckets.s3_quick import BEFORE_PARSE, read_listing
 from airflow_kart.storage.buckets.service import bucket_key_of
 
 NAMES = ["a", "a b", "a+b", "a%2Fb", "ä&<é>", 'q"q', "d/e", "d//e", "x" * 200, "~!*'()", "日本"]
@@ -35,7 +35,7 @@ def fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> boo
 def plain_client(store: Any) -> Any:
     """Return a client of the store's connection that knows no quick ways."""
     client = type(store)(store.aws_conn_id).service._clients.get()[0]
-    client.meta.events.unregister("before-parse.s3.*", read_listing)
+    client.meta.events.unregister(BEFORE_PARSE, read_listing)
     return client
 
 
@@ -93,6 +93,15 @@ def test_an_odd_listing_is_left_to_botocore(kind: Kind, status: int, changes: di
     answer = {"status_code": 200, "body": LISTING.format(**GOOD).encode()}
     read_listing(LIST, answer, found)
     assert [entry["Size"] for entry in found["Contents"]] == [3], "the same answer without the oddness is read"
+
+
+def test_botocore_searches_no_listing_for_errors_a_second_time(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    store: Any = kind.store()
+    put(store, f"{kind.base}/one", b"1")
+    searched: list[int] = []
+    monkeypatch.setattr("botocore.handlers._looks_like_special_case_error", lambda _, body: bool(searched.append(len(body))))
+    assert len(store.service.list(bucket_key_of(f"{kind.base}/"), None).entries) == 1
+    assert max(searched) < 50
 
 
 def requests_of(store: Any) -> list[str]:

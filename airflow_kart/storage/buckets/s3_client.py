@@ -18,7 +18,7 @@ from airflow_kart.storage.buckets.faults import (
     RefusedFault,
     TransientFault,
 )
-from airflow_kart.storage.buckets.s3_quick import QuickReads, read_listing
+from airflow_kart.storage.buckets.s3_quick import BEFORE_PARSE, QuickReads, read_listing
 from airflow_kart.storage.buckets.service import BucketKey
 
 _CONNECT_SECONDS = 10
@@ -86,7 +86,7 @@ def new_client(given: str | None) -> tuple[Any, str, QuickReads]:
         raise ConfigurationError(f"no S3 client could be made ({who}): {words}; correct the connection") from safe_cause(
             error
         )
-    client.meta.events.register_first("before-parse.s3.*", read_listing)  # goes before botocore's search for errors
+    client.meta.events.register_first(BEFORE_PARSE, read_listing)
     return client, f"{who}, {without_passwords(client.meta.endpoint_url)}", QuickReads(client)
 
 

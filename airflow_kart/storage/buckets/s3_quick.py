@@ -15,6 +15,8 @@ from airflow_kart.storage.buckets.faults import MissingFault
 from airflow_kart.storage.buckets.s3_fast import FastReads
 from airflow_kart.storage.buckets.service import BucketKey
 
+BEFORE_PARSE = "before-parse.*.*"
+"""The event that :func:`read_listing` handles, under a name that goes before botocore's search of each answer for errors."""
 _DONE = b"<ListBucketResult/>"
 
 

@@ -1,7 +1,7 @@
-"""Plan a graph of many tasks in a bucket: plan_in_bucket.py <fill, plan or ask> <tasks> <address or directory>.
+"""Plan a graph of many tasks in a bucket: plan_in_bucket.py <fill, plan, ask or get> <tasks> <address or directory>.
 
-``fill`` makes the artifacts in a directory, for the bucket to show; ``plan`` plans a run of a task that needs them all, and
-``ask`` looks at them one after the other.
+``fill`` makes the artifacts in a directory, for the bucket to show; ``plan`` plans a run of a task that needs them all,
+``ask`` looks at them one after the other, and ``get`` gets their sidecars with obstore alone, 128 at once.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from harness import s3_server
@@ -50,7 +51,21 @@ with Workspace(address) if what == "fill" else Workspace("s3://kart/ws", aws_con
         plan = make_plan(graph, remember=True)
         counted = len(plan.with_outcome(Outcome.CACHED)), len(plan.with_outcome(Outcome.RUN))
         print(counted, file=sys.stderr)
-    else:
+    elif what == "ask":
         for node, _ in parts:
             node.targets[0].exists()
+    else:
+        from obstore.store import S3Store
+
+        secrets: Any = {"access_key_id": "any", "secret_access_key": "any", "token": None, "expires_at": None}
+        store = S3Store(
+            "kart",
+            config={"endpoint": address, "region": "us-east-1"},
+            client_options={"allow_http": True},
+            credential_provider=lambda: secrets,
+        )
+        keys = [f"{node.targets[0].uri.removeprefix('s3://kart/')}.kart.json" for node, _ in parts]
+        started, cpu = time.perf_counter(), time.process_time()
+        with ThreadPoolExecutor(128) as pool:
+            assert all(pool.map(lambda key: len(store.get(key).bytes()), keys))
 print(json.dumps({"seconds": time.perf_counter() - started, "cpu": time.process_time() - cpu}))
