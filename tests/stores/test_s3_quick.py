@@ -99,7 +99,12 @@ def test_botocore_searches_no_listing_for_errors_a_second_time(kind: Kind, monke
     store: Any = kind.store()
     put(store, f"{kind.base}/one", b"1")
     searched: list[int] = []
-    monkeypatch.setattr("botocore.handlers._looks_like_special_case_error", lambda _, body: bool(searched.append(len(body))))
+
+    def search(_: int, body: bytes) -> bool:
+        searched.append(len(body))
+        return False
+
+    monkeypatch.setattr("botocore.handlers._looks_like_special_case_error", search)
     assert len(store.service.list(bucket_key_of(f"{kind.base}/"), None).entries) == 1
     assert max(searched) < 50
 
