@@ -57,12 +57,8 @@ class KartReportOperator(KartBaseOperator):
         """
         ti, plan_task_id = context["ti"], self.blueprint.plan_task_id
         run_context = RunContext(self, self.blueprint, context)
-        states = ti.get_task_states(
-            dag_id=ti.dag_id,
-            task_ids=[*self.blueprint.nodes, *([plan_task_id] if plan_task_id else [])],
-            run_ids=[ti.run_id],
-        ).get(ti.run_id, {})
-        if plan_task_id and str(states.get(plan_task_id)) == "skipped":
+        states = run_context.states_now([*self.blueprint.nodes, *([plan_task_id] if plan_task_id else [])])
+        if plan_task_id and states.get(plan_task_id) == "skipped":
             raise AirflowSkipException(f"{plan_task_id} was skipped, and so was everything that it plans")
         with self.run_workspace():
             found = self._outcomes(run_context, states, ti)

@@ -30,6 +30,7 @@ RERUN_PARAM = "kart_rerun"
 
 _TEMPORARY_RUN = "__airflow_temporary_run"  # of `airflow tasks test`, which removes the run
 _NOT_GIVEN = object()
+_LONGEST_QUERY = 3000  # characters; common proxies take addresses of 8 kB, httpx of 64 kB
 _CONF_OF_AIRFLOW = ("airflow/", "openlineage")
 """The beginnings of keys that Airflow and its OpenLineage provider add to a run's ``conf``."""
 
@@ -212,10 +213,18 @@ class RunContext:
         return self.states_now(self._blueprint.nodes)
 
     def states_now(self, task_ids: Iterable[str]) -> Mapping[str, str | None]:
-        """Return the states in Airflow of task instances in this run; ``None`` of one that is to begin."""
-        ti = self._context["ti"]
-        found: Mapping[str, Any] = ti.get_task_states(dag_id=ti.dag_id, task_ids=[*task_ids], run_ids=[ti.run_id])
-        return {task_id: state and str(state) for task_id, state in found.get(ti.run_id, {}).items()}
+        """Return the states in Airflow of task instances in this run; ``None`` of one that is to begin.
+
+        Airflow takes the ids as a part of an address, which no service takes at any length: of many task instances, this
+        asks for those of the whole run.
+        """
+        ti, asked = self._context["ti"], set(task_ids)
+        few = sum(map(len, asked)) < _LONGEST_QUERY
+        found: Mapping[str, Any] = ti.get_task_states(
+            dag_id=ti.dag_id, task_ids=sorted(asked) if few else None, run_ids=[ti.run_id]
+        )
+        states = found.get(ti.run_id, {})
+        return {task_id: state and str(state) for task_id, state in states.items() if few or task_id in asked}
 
     @cached_property
     def first_try(self) -> int:

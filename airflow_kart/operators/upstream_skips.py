@@ -30,9 +30,9 @@ def reason_to_skip(operator: Any, run_context: RunContext, blueprint: Blueprint,
     ti, plan = context["ti"], blueprint.plan_task_id
     upstream: set[str] = set(operator.upstream_task_ids)
     asked = sorted(upstream if plan is None else {*upstream, plan})
-    states = ti.get_task_states(dag_id=ti.dag_id, task_ids=asked, run_ids=[ti.run_id]).get(ti.run_id, {})
+    states = run_context.states_now(asked)
     for task_id in asked:
-        if str(states.get(task_id)) != "skipped":
+        if states.get(task_id) != "skipped":
             continue
         if task_id not in blueprint.nodes:
             return f"{task_id} was skipped"

@@ -199,3 +199,33 @@ def test_the_report_reads_only_what_the_plan_does_not_know(run_dag: Any, monkeyp
     assert found["cached"] == ["sheet"]
     assert len(found["not_needed"]) == LAYERS * WIDTH
     assert found["seconds_saved"] == pytest.approx(Sheet(day=DAY).output().sidecar().seconds, abs=0.002)
+
+
+class FeatureOfOneOfManyShopsUnderANameOfPeopleWhoLikeToSayEverythingThatAReaderMightEverWantToKnowAndAlsoWhatNobodyWantsToKnowAsItIsInTheDocumentation(
+    TaskOnKart[int]
+):
+    shop: int = IntParameter()
+
+    def run(self) -> None:
+        self.dump(self.shop)
+
+
+Long = FeatureOfOneOfManyShopsUnderANameOfPeopleWhoLikeToSayEverythingThatAReaderMightEverWantToKnowAndAlsoWhatNobodyWantsToKnowAsItIsInTheDocumentation
+
+
+class AllShops(TaskOnKart[int]):
+    def requires(self) -> Any:
+        return [Long(shop=shop) for shop in range(390)]
+
+    def run(self) -> None:
+        self.dump(sum(self.load()))
+
+
+def test_the_ids_of_many_tasks_are_longer_than_the_longest_address(run_dag: Any) -> None:
+    dag = KartDag("many_long", AllShops(), schedule=None)
+    assert sum(len(task_id) for task_id in dag.task_ids) > 65_536  # the most that Airflow's own client takes
+    build(AllShops())
+    run = run_dag(dag, run_conf={"kart_rerun": ["all_shops"]})
+    assert run.state == "success"
+    found = unpacked(run.xcom("report", "report"))
+    assert (found["ran"], len(found["cached"])) == (["all_shops"], 390)
