@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_kart.artifacts.target import Target
-    from airflow_kart.audit.adopt import adopt
-    from airflow_kart.audit.artifacts import load
-    from airflow_kart.audit.checksums import verify_checksums
-    from airflow_kart.audit.difference import difference
-    from airflow_kart.audit.undo import undo_adoption
-    from airflow_kart.audit.verify import verify
+    from airflow_kart.audit.adoption.adopt import adopt
+    from airflow_kart.audit.adoption.undo import undo_adoption
+    from airflow_kart.audit.catalogue.artifacts import load
+    from airflow_kart.audit.differences.difference import difference
+    from airflow_kart.audit.verification.checksums import verify_checksums
+    from airflow_kart.audit.verification.verify import verify
     from airflow_kart.compiler.binding import run_date, run_partition
     from airflow_kart.compiler.dag import KartDag
     from airflow_kart.compiler.decorator import kart_dag
@@ -127,16 +127,16 @@ _HOMES = {
     "TaskOnKart": "airflow_kart.tasks.task",
     "Workspace": "airflow_kart.storage.workspace",
     "WrapperTask": "airflow_kart.tasks.kinds",
-    "adopt": "airflow_kart.audit.adopt",
+    "adopt": "airflow_kart.audit.adoption.adopt",
     "build": "airflow_kart.runtime.build",
-    "difference": "airflow_kart.audit.difference",
+    "difference": "airflow_kart.audit.differences.difference",
     "kart_dag": "airflow_kart.compiler.decorator",
-    "load": "airflow_kart.audit.artifacts",
+    "load": "airflow_kart.audit.catalogue.artifacts",
     "run_date": "airflow_kart.compiler.binding",
     "run_partition": "airflow_kart.compiler.binding",
-    "undo_adoption": "airflow_kart.audit.undo",
-    "verify": "airflow_kart.audit.verify",
-    "verify_checksums": "airflow_kart.audit.checksums",
+    "undo_adoption": "airflow_kart.audit.adoption.undo",
+    "verify": "airflow_kart.audit.verification.verify",
+    "verify_checksums": "airflow_kart.audit.verification.checksums",
 }
 
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from airflow_kart.audit.catalogue.history import History, Side
 from airflow_kart.audit.cause import Cause, Why
-from airflow_kart.audit.history import History, Side
 from airflow_kart.audit.why import why_task
 from airflow_kart.exceptions import KartError
 from airflow_kart.identity.names import logical_class_name

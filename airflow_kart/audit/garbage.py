@@ -17,11 +17,11 @@ from dataclasses import dataclass, field, replace
 from airflow_kart.artifacts import index
 from airflow_kart.artifacts.sidecar import SIDECAR_SUFFIX, sidecar_uri
 from airflow_kart.artifacts.sidecar.document import SCHEMA_VERSION, require_digest
-from airflow_kart.audit.catalogue import Catalogue, Place, Tell, file_of, is_text
-from airflow_kart.audit.naming import Named
+from airflow_kart.audit.catalogue.naming import Named
+from airflow_kart.audit.catalogue.row import UNREADABLE, Row, row_of
+from airflow_kart.audit.catalogue.rows import Catalogue, Place, Tell, file_of, is_text
 from airflow_kart.audit.piece import Links, Output, Piece
 from airflow_kart.audit.removal import take_away
-from airflow_kart.audit.row import UNREADABLE, Row, row_of
 from airflow_kart.audit.walk import files, nested
 from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError, MissingArtifactError, StorageError
 from airflow_kart.locks import locks_for

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from airflow_kart.audit.catalogue import Place
+from airflow_kart.audit.catalogue.rows import Place
 
 
 class Output(NamedTuple):

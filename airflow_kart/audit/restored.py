@@ -11,7 +11,7 @@ from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.artifacts.target import Target, TargetState
 from airflow_kart.identity.names import logical_class_name
 from airflow_kart.parameters.parametrized import held_tasks
-from airflow_kart.tasks.content import input_content
+from airflow_kart.tasks.content import content_of, input_content
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import describe_path
 from airflow_kart.tasks.outputs import read_targets
@@ -126,3 +126,16 @@ def read_before(
             if state.sidecar is not None:
                 (read.moved if moved else read.stayed).append(state.sidecar)
     return read
+
+
+def content_then(task: Task, sidecar: Sidecar, contents: Mapping[str, str]) -> bytes:
+    """Return the digest that seeded the random numbers of the run that made an artifact, also of code adopted since.
+
+    Args:
+        task: the task, with the present code.
+        sidecar: of the artifact.
+        contents: the inputs of then, as :func:`~airflow_kart.tasks.content.content_of` takes them.
+    """
+    records = [record for record in sidecar.adoptions if record["class"] == sidecar.class_name]
+    first: Mapping[str, Any] = records[0] if records else {"old": sidecar.code, "unique_id": sidecar.unique_id}
+    return content_of(task, contents, first["old"]) or bytes.fromhex(first["unique_id"])

@@ -10,11 +10,11 @@ from typing import Any
 from airflow_kart import settings
 from airflow_kart.artifacts.external import ExternalTarget
 from airflow_kart.artifacts.state import NO_ARTIFACT
+from airflow_kart.audit.catalogue.history import History, Side, package_of_versions, path_of_key, required_sides
+from airflow_kart.audit.catalogue.record import Record
+from airflow_kart.audit.catalogue.row import short
 from airflow_kart.audit.cause import Cause, Why, kind_of_reason
 from airflow_kart.audit.changed_lines import changed_lines
-from airflow_kart.audit.history import History, Side, package_of_versions, path_of_key, required_sides
-from airflow_kart.audit.record import Record
-from airflow_kart.audit.row import short
 from airflow_kart.exceptions import KartError
 from airflow_kart.identity.code import AUTO, changed_parts
 from airflow_kart.storage.workspace import Workspace

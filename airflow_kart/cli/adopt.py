@@ -7,10 +7,10 @@ import contextlib
 import sys
 from typing import Any
 
-from airflow_kart.audit.adopt import adopt
+from airflow_kart.audit.adoption.adopt import adopt
+from airflow_kart.audit.adoption.undo import undo_adoption
 from airflow_kart.audit.records import Adopted
 from airflow_kart.audit.reindex import reindex
-from airflow_kart.audit.undo import undo_adoption
 from airflow_kart.cli.classes import class_or_name
 from airflow_kart.cli.output import progress, show
 from airflow_kart.storage.workspace import Workspace

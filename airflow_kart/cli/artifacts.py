@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from airflow_kart.audit.artifacts import Artifacts
-from airflow_kart.audit.catalogue import one_look
-from airflow_kart.audit.lineage import Lineage, Required
-from airflow_kart.audit.record import Record
-from airflow_kart.audit.savings import sums
+from airflow_kart.audit.catalogue.artifacts import Artifacts
+from airflow_kart.audit.catalogue.lineage import Lineage, Required
+from airflow_kart.audit.catalogue.record import Record
+from airflow_kart.audit.catalogue.rows import one_look
+from airflow_kart.audit.catalogue.savings import sums
 from airflow_kart.cli.output import MACHINES, progress, show, show_document
 from airflow_kart.exceptions import KartError
 from airflow_kart.runtime.tally import in_words, size_text

@@ -12,7 +12,7 @@ import tempfile
 from types import CodeType, FrameType, TracebackType
 from typing import Any
 
-from airflow_kart.audit.fresh import scratch_of
+from airflow_kart.audit.verification.fresh import scratch_of
 from airflow_kart.cli.failure import command, described, innermost
 from airflow_kart.cli.pipeline import Pipeline, named_in
 from airflow_kart.cli.pipelines import pipelines

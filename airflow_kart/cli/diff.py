@@ -6,10 +6,10 @@ import argparse
 import dataclasses
 from collections.abc import Iterable, Iterator
 
-from airflow_kart.audit.catalogue import one_look
-from airflow_kart.audit.difference import difference, pairs
-from airflow_kart.audit.record import Record
-from airflow_kart.audit.values import shortened
+from airflow_kart.audit.catalogue.record import Record
+from airflow_kart.audit.catalogue.rows import one_look
+from airflow_kart.audit.differences.difference import difference, pairs
+from airflow_kart.audit.differences.values import shortened
 from airflow_kart.cli.artifacts import found_by, newest
 from airflow_kart.cli.output import MACHINES, progress, show, show_document
 from airflow_kart.cli.workspace import ANSWER_IS_NO

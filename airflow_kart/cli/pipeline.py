@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from airflow_kart.audit.naming import Named
+from airflow_kart.audit.catalogue.naming import Named
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.identity.spelling import unmatched
 from airflow_kart.runtime.plan import Plan, make_plan

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from airflow_kart.audit.naming import arguments_of, as_written
+from airflow_kart.audit.catalogue.naming import arguments_of, as_written
 from airflow_kart.cli.classes import class_or_name, module_of
 from airflow_kart.cli.pipeline import Asked, Pipeline
 from airflow_kart.exceptions import ConfigurationError, MissingParameterError

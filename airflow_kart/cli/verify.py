@@ -7,8 +7,8 @@ import contextlib
 import dataclasses
 import sys
 
-from airflow_kart.audit.checksums import verify_checksums
-from airflow_kart.audit.verify import verify
+from airflow_kart.audit.verification.checksums import verify_checksums
+from airflow_kart.audit.verification.verify import verify
 from airflow_kart.cli.artifacts import found_by, newest
 from airflow_kart.cli.classes import look_in_project
 from airflow_kart.cli.output import MACHINES, progress, show, show_document

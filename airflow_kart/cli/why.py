@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from airflow_kart.audit.catalogue import one_look
+from airflow_kart.audit.catalogue.rows import one_look
 from airflow_kart.audit.cause import Cause, Why
 from airflow_kart.audit.why import why_artifact
 from airflow_kart.cli.artifacts import newest
@@ -29,8 +29,8 @@ def explain(workspace: Workspace, arguments: argparse.Namespace) -> None:
 
 
 def _planned(workspace: Workspace, arguments: argparse.Namespace) -> Iterator[Why]:
+    from airflow_kart.audit.catalogue.history import History
     from airflow_kart.audit.forecast import why_planned  # only a plan needs the pipeline's classes, and what makes plans
-    from airflow_kart.audit.history import History
     from airflow_kart.cli.pipeline import named_in
     from airflow_kart.cli.pipelines import pipelines
 

@@ -215,8 +215,8 @@ def _causes(planned: Mapping[str, PlannedTask], plan: Plan, run_context: RunCont
     workspace = Workspace.current()
     if not new or not keeps_files(workspace.store):
         return {}
+    from airflow_kart.audit.catalogue.history import History
     from airflow_kart.audit.forecast import explained  # these take a moment to load, and each DAG file loads this module
-    from airflow_kart.audit.history import History
 
     try:
         whys = explained(plan, History(workspace), _PATIENCE)

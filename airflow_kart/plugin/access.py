@@ -14,7 +14,7 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
 from fastapi import Depends, HTTPException
 
-from airflow_kart.audit.record import Record
+from airflow_kart.audit.catalogue.record import Record
 from airflow_kart.exceptions import KartError, MissingArtifactError, StorageError
 from airflow_kart.plugin.structure import is_template, rendered_workspaces, structures, workspace_from
 from airflow_kart.storage import keeps_files

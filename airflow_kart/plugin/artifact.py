@@ -11,8 +11,8 @@ from fastapi import APIRouter, HTTPException, Path, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 
 from airflow_kart.artifacts.sidecar import sidecar_uri
-from airflow_kart.audit.catalogue import one_look
-from airflow_kart.audit.record import Record
+from airflow_kart.audit.catalogue.record import Record
+from airflow_kart.audit.catalogue.rows import one_look
 from airflow_kart.exceptions import KartError, MissingArtifactError
 from airflow_kart.plugin.access import Reader, ReaderDep, records_in
 from airflow_kart.plugin.page import base_of, page

@@ -20,7 +20,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy import select
 
-from airflow_kart.audit.record import Record
+from airflow_kart.audit.catalogue.record import Record
 from airflow_kart.exceptions import KartError
 from airflow_kart.plugin.access import ReaderDep, answer_of, reads_dag, records_in
 from airflow_kart.plugin.airflow_runs import plan_of

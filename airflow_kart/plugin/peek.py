@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from airflow_kart.audit.catalogue import Catalogue
-from airflow_kart.audit.record import Record
-from airflow_kart.audit.row import Brief
+from airflow_kart.audit.catalogue.record import Record
+from airflow_kart.audit.catalogue.row import Brief
+from airflow_kart.audit.catalogue.rows import Catalogue
 from airflow_kart.exceptions import KartError
 from airflow_kart.plugin.access import Reader
 from airflow_kart.plugin.preview.content import Preview

@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from airflow_kart.audit.naming import fits, names_of
-from airflow_kart.audit.record import Record
-from airflow_kart.audit.row import short
+from airflow_kart.audit.catalogue.naming import fits, names_of
+from airflow_kart.audit.catalogue.record import Record
+from airflow_kart.audit.catalogue.row import short
 from airflow_kart.exceptions import KartError, StorageError
 from airflow_kart.plugin.access import ReaderDep, records_in, require_reachable
 from airflow_kart.plugin.page import page

@@ -11,9 +11,9 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
 from airflow_kart.artifacts.state import NO_ARTIFACT
-from airflow_kart.audit.catalogue import one_look
-from airflow_kart.audit.history import History
-from airflow_kart.audit.record import Record
+from airflow_kart.audit.catalogue.history import History
+from airflow_kart.audit.catalogue.record import Record
+from airflow_kart.audit.catalogue.rows import one_look
 from airflow_kart.audit.why import why_artifact
 from airflow_kart.exceptions import KartError, MissingArtifactError
 from airflow_kart.plugin.access import Reader, ReaderDep, records_in, require_reachable

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from airflow_kart.audit.catalogue import one_look
+from airflow_kart.audit.catalogue.history import History
+from airflow_kart.audit.catalogue.rows import one_look
 from airflow_kart.audit.cause import Cause, Why
-from airflow_kart.audit.history import History
 from airflow_kart.audit.why import why_artifact
 from airflow_kart.exceptions import KartError
 from airflow_kart.plugin.access import Reader, ReaderDep

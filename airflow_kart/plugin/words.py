@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from airflow_kart.audit.row import short
+from airflow_kart.audit.catalogue.row import short
 from airflow_kart.runtime.tally import in_words, size_text
 from airflow_kart.settings import kart_option
 

@@ -19,7 +19,7 @@ from airflow_kart.storage import HIDDEN, Store, join_uri, store_for
 from airflow_kart.storage.resolve import require_printable
 
 if TYPE_CHECKING:
-    from airflow_kart.audit.artifacts import Artifacts
+    from airflow_kart.audit.catalogue.artifacts import Artifacts
     from airflow_kart.audit.records import Adopted
 
 
@@ -155,15 +155,15 @@ class Workspace:
         Raises:
             ConfigurationError: a condition cannot be understood.
         """
-        from airflow_kart.audit.artifacts import Artifacts
-        from airflow_kart.audit.naming import Named
+        from airflow_kart.audit.catalogue.artifacts import Artifacts
+        from airflow_kart.audit.catalogue.naming import Named
 
         named = None if cls is None and not parameters else Named.of("*" if cls is None else cls, parameters)
         return Artifacts(self, named, since, until, dag_id, run_id, outcome)
 
     def adopt(self, cls: type | str, *, reason: str, **more: Any) -> list[Adopted]:
         """Let the artifacts of a class stay good after a change of its code; see :func:`airflow_kart.adopt`."""
-        from airflow_kart.audit.adopt import adopt
+        from airflow_kart.audit.adoption.adopt import adopt
 
         with self:
             return adopt(cls, reason=reason, **more)

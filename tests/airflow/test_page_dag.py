@@ -15,9 +15,9 @@ from fastapi import Request
 from harness.pages import Pages, text_of
 
 from airflow_kart import DateParameter, KartDag, TaskOnKart, Workspace
-from airflow_kart.audit.catalogue import Place
-from airflow_kart.audit.record import Record
-from airflow_kart.audit.row import Row
+from airflow_kart.audit.catalogue.record import Record
+from airflow_kart.audit.catalogue.row import Row
+from airflow_kart.audit.catalogue.rows import Place
 from airflow_kart.plugin.dag import Line, Run, day_of, plot_of
 from airflow_kart.plugin.page import page as page_of
 

@@ -132,7 +132,7 @@ def answer(directory: str) -> float:
     script = (
         "import sys, time\n"
         "from airflow_kart import Workspace\n"
-        "from airflow_kart.audit.catalogue import one_look\n"
+        "from airflow_kart.audit.catalogue.rows import one_look\n"
         "from airflow_kart.audit.why import why_artifact\n"
         "began = time.perf_counter()\n"
         "with one_look():\n"

@@ -20,7 +20,7 @@ import pytest
 
 from airflow_kart import Workspace, adopt, build, undo_adoption
 from airflow_kart.artifacts.sidecar import Sidecar
-from airflow_kart.audit import shares
+from airflow_kart.audit.adoption import shares
 from airflow_kart.audit.reindex import reindex
 from airflow_kart.exceptions import (
     ConfigurationError,

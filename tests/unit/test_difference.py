@@ -32,8 +32,8 @@ from airflow_kart import (
     Workspace,
     build,
 )
-from airflow_kart.audit.difference import Comparison, data_differences, difference, pairs
-from airflow_kart.audit.record import Record
+from airflow_kart.audit.catalogue.record import Record
+from airflow_kart.audit.differences.difference import Comparison, data_differences, difference, pairs
 from airflow_kart.cli.main import main
 
 

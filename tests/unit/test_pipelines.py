@@ -17,7 +17,7 @@ from hypothesis import given
 from test_parameters_laws import drawn
 
 from airflow_kart import Workspace
-from airflow_kart.audit.naming import arguments_of
+from airflow_kart.audit.catalogue.naming import arguments_of
 from airflow_kart.cli.main import main
 from airflow_kart.cli.pipeline import Pipeline
 from airflow_kart.tasks.graph import Graph

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_kart import IntParameter, TaskOnKart, Workspace, build
-from airflow_kart.audit.savings import sums
+from airflow_kart.audit.catalogue.savings import sums
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.runtime.ledger import entries
 from airflow_kart.runtime.tally import in_words

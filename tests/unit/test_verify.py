@@ -20,8 +20,8 @@ import pytest
 
 from airflow_kart import Workspace, build
 from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, write_sidecar
-from airflow_kart.audit.checksums import verify_checksums
-from airflow_kart.audit.verify import Verified, verify
+from airflow_kart.audit.verification.checksums import verify_checksums
+from airflow_kart.audit.verification.verify import Verified, verify
 from airflow_kart.cli.main import main
 
 PLANTED = """

@@ -16,7 +16,7 @@ from typing import IO, BinaryIO, cast
 
 import msgspec
 
-from airflow_kart.audit.record import Record
+from airflow_kart.audit.catalogue.record import Record
 from airflow_kart.exceptions import KartError
 from airflow_kart.plugin.preview.child import BLOCK, MEMORY, MOST_BYTES, NONE, exactly, received, send
 from airflow_kart.plugin.preview.content import Preview, Request, plain

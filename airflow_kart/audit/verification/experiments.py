@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from airflow_kart.artifacts.sidecar import Sidecar
-from airflow_kart.audit.difference import ONLY_ONE, sidecar_differences
-from airflow_kart.audit.fresh import Ended, Way, other_number_of_threads
-from airflow_kart.audit.sources import COMMAND, FILE, FROZEN, NETWORK, RANDOM, THREADS, Use
+from airflow_kart.audit.differences.difference import ONLY_ONE, sidecar_differences
+from airflow_kart.audit.verification.fresh import Ended, Way, other_number_of_threads
+from airflow_kart.audit.verification.sources import COMMAND, FILE, FROZEN, NETWORK, RANDOM, THREADS, Use
 
 Sums = tuple[str, ...]
 """The SHA-256 of each output."""

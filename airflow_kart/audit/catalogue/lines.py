@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from airflow_kart.audit.catalogue import Catalogue, Place, decoded, decoded_briefly
-from airflow_kart.audit.record import Record
-from airflow_kart.audit.row import Brief, Links, Row
+from airflow_kart.audit.catalogue.record import Record
+from airflow_kart.audit.catalogue.row import Brief, Links, Row
+from airflow_kart.audit.catalogue.rows import Catalogue, Place, decoded, decoded_briefly
 from airflow_kart.storage.workspace import Workspace
 
 _LINKS = msgspec.json.Decoder(Links).decode

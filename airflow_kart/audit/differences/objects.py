@@ -13,8 +13,8 @@ from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Any
 
-from airflow_kart.audit.tables import is_table, table_differences, type_text
-from airflow_kart.audit.values import Delta, changed, distance, same, shown, words
+from airflow_kart.audit.differences.tables import is_table, table_differences, type_text
+from airflow_kart.audit.differences.values import Delta, changed, distance, same, shown, words
 from airflow_kart.formats.base import type_name
 
 _DEEPEST = 100

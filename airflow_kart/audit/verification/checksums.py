@@ -12,8 +12,8 @@ from functools import partial
 from airflow_kart.artifacts.checksum import sha256_of
 from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, sidecar_uri
 from airflow_kart.artifacts.staged import mark_as_damaged
-from airflow_kart.audit.catalogue import Catalogue
-from airflow_kart.audit.record import Record
+from airflow_kart.audit.catalogue.record import Record
+from airflow_kart.audit.catalogue.rows import Catalogue
 from airflow_kart.exceptions import CorruptArtifactError
 from airflow_kart.settings import kart_int
 from airflow_kart.storage import Store

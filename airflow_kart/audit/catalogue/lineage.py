@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-from airflow_kart.audit.lines import Lines
-from airflow_kart.audit.record import Record
+from airflow_kart.audit.catalogue.lines import Lines
+from airflow_kart.audit.catalogue.record import Record
 from airflow_kart.storage.workspace import Workspace
 
 

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_kart.audit.catalogue import Mention, Place, encode
-from airflow_kart.audit.row import Brief, Row, short
+from airflow_kart.audit.catalogue.row import Brief, Row, short
+from airflow_kart.audit.catalogue.rows import Mention, Place, encode
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.identity.names import logical_class_name
 from airflow_kart.identity.spelling import snake_case

@@ -11,10 +11,10 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from airflow_kart.audit.catalogue import encode
-from airflow_kart.audit.lines import Lines
-from airflow_kart.audit.record import Record
-from airflow_kart.audit.row import Brief, words_of
+from airflow_kart.audit.catalogue.lines import Lines
+from airflow_kart.audit.catalogue.record import Record
+from airflow_kart.audit.catalogue.row import Brief, words_of
+from airflow_kart.audit.catalogue.rows import encode
 from airflow_kart.identity.names import logical_class_name
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task, kind_of

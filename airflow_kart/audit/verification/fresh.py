@@ -24,7 +24,7 @@ from typing import NamedTuple, cast
 from typing_extensions import Self
 
 from airflow_kart.artifacts.sidecar.environment import environment
-from airflow_kart.audit.sources import Sources, Use
+from airflow_kart.audit.verification.sources import Sources, Use
 from airflow_kart.exceptions import ConfigurationError, IdentityError
 from airflow_kart.identity.names import is_importable
 from airflow_kart.runtime.plan import make_plan
@@ -41,7 +41,7 @@ _INSIDE = "_AIRFLOW_KART_INSIDE_VERIFY"
 _PRELOADED = ("numpy", "pandas", "pyarrow", "polars", "scipy", "sklearn", "matplotlib", "torch", "airflow.sdk", "boto3")
 _PRELOADED_PARTS = ("airflow_kart.", "airflow.providers.", "google.cloud.storage")
 """Installed packages that starters import if the parent has: the processes to come need not."""
-_STARTER = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from airflow_kart.audit.fresh import serve; serve()"
+_STARTER = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from airflow_kart.audit.verification.fresh import serve; serve()"
 
 
 def scratch_of(workspace: Workspace, directory: str) -> Workspace:
@@ -74,7 +74,7 @@ class Way(NamedTuple):
     starter: int = 0
     """The number of the starter: each has other memory addresses."""
     frozen: tuple[str, ...] = ()
-    """The sources of :mod:`~airflow_kart.audit.sources` that get another value."""
+    """The sources of :mod:`~airflow_kart.audit.verification.sources` that get another value."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from airflow_kart.artifacts.sidecar.jsonable import Json
-from airflow_kart.audit.values import Delta, distance, same, shown
+from airflow_kart.audit.differences.values import Delta, distance, same, shown
 from airflow_kart.formats.base import type_name
 from airflow_kart.formats.table_kind import kind_of_table
 

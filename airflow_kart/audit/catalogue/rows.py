@@ -23,7 +23,7 @@ import msgspec
 from xxhash import xxh3_64_hexdigest
 
 from airflow_kart.artifacts.sidecar import SIDECAR_SUFFIX, sidecar_uri
-from airflow_kart.audit.row import Brief, Row, row_of
+from airflow_kart.audit.catalogue.row import Brief, Row, row_of
 from airflow_kart.exceptions import KartError, StorageError
 from airflow_kart.settings import kart_int
 from airflow_kart.storage import CATALOGUE, HIDDEN, KeepsFiles, Lookup, Store, join_uri

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from airflow_kart.audit.catalogue import Catalogue, Place, decoded, decoded_briefly
-from airflow_kart.audit.naming import Named, names_of
-from airflow_kart.audit.record import Record
-from airflow_kart.audit.row import UNREADABLE, Brief
+from airflow_kart.audit.catalogue.naming import Named, names_of
+from airflow_kart.audit.catalogue.record import Record
+from airflow_kart.audit.catalogue.row import UNREADABLE, Brief
+from airflow_kart.audit.catalogue.rows import Catalogue, Place, decoded, decoded_briefly
 from airflow_kart.exceptions import ConfigurationError, MissingArtifactError
 from airflow_kart.identity.spelling import unmatched
 from airflow_kart.storage.workspace import Workspace

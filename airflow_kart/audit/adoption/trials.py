@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, NamedTuple
 
 from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.artifacts.target import Target
-from airflow_kart.audit.fresh import make_again, scratch_of
+from airflow_kart.audit.verification.fresh import make_again, scratch_of
 from airflow_kart.exceptions import UnequalArtifactError
 from airflow_kart.storage.workspace import Workspace
-from airflow_kart.tasks.content import content_of
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.outputs import own_targets, targets_of
 
@@ -67,16 +66,3 @@ def verified(workspace: Workspace, tasks: Iterable[Ready], count: int) -> int:
                 )
         done += 1
     return done
-
-
-def content_then(task: Task, sidecar: Sidecar, contents: Mapping[str, str]) -> bytes:
-    """Return the digest that seeded the random numbers of the run that made an artifact, also of code adopted since.
-
-    Args:
-        task: the task, with the present code.
-        sidecar: of the artifact.
-        contents: the inputs of then, as :func:`~airflow_kart.tasks.content.content_of` takes them.
-    """
-    records = [record for record in sidecar.adoptions if record["class"] == sidecar.class_name]
-    first: Mapping[str, Any] = records[0] if records else {"old": sidecar.code, "unique_id": sidecar.unique_id}
-    return content_of(task, contents, first["old"]) or bytes.fromhex(first["unique_id"])

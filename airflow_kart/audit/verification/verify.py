@@ -1,6 +1,6 @@
 """Verification: tasks are made again in fresh processes, with the inputs and random numbers of then, and compared with their artifacts.
 
-Nothing in the workspace changes. Where bytes differ, experiments find out why: :mod:`airflow_kart.audit.experiments`.
+Nothing in the workspace changes. Where bytes differ, experiments find out why: :mod:`airflow_kart.audit.verification.experiments`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ from typing import Any, Literal, NamedTuple, cast
 from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.artifacts.sidecar.source import code_of
 from airflow_kart.artifacts.target import Target, TargetState
-from airflow_kart.audit.difference import Difference, data_differences
-from airflow_kart.audit.experiments import ADDRESS, Experiments, Reason, Sums
-from airflow_kart.audit.fresh import Bench, Ended, Job, Way, scratch_of
-from airflow_kart.audit.record import Record
-from airflow_kart.audit.restored import NotAdopted, again, read_before
-from airflow_kart.audit.verification import content_then
+from airflow_kart.audit.catalogue.record import Record
+from airflow_kart.audit.differences.difference import Difference, data_differences
+from airflow_kart.audit.restored import NotAdopted, again, content_then, read_before
+from airflow_kart.audit.verification.experiments import ADDRESS, Experiments, Reason, Sums
+from airflow_kart.audit.verification.fresh import Bench, Ended, Job, Way, scratch_of
 from airflow_kart.exceptions import ConfigurationError, KartError
 from airflow_kart.identity.code import changed_parts
 from airflow_kart.identity.lookup import LOOKED_UP, find_class_named

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.artifacts.sidecar.jsonable import Json
-from airflow_kart.audit.record import Record
-from airflow_kart.audit.values import Delta
+from airflow_kart.audit.catalogue.record import Record
+from airflow_kart.audit.differences.values import Delta
 from airflow_kart.exceptions import KartError
 from airflow_kart.identity.code import changed_parts
 from airflow_kart.tasks.nesting import describe_path
@@ -99,7 +99,7 @@ def difference(
 
 def data_differences(before: object, after: object, *, rows: int = 5, most: int = 100) -> tuple[list[Difference], list[str]]:
     """Return the differences between two loaded objects, and notes; see :func:`difference`."""
-    from airflow_kart.audit.objects import object_differences  # which loads numpy
+    from airflow_kart.audit.differences.objects import object_differences  # which loads numpy
 
     notes: list[str] = []
     deltas = list(islice(object_differences(before, after, rows=rows, notes=notes), most + 1))
@@ -153,7 +153,7 @@ def _parameters(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator
             if one.get("digest") != other.get("digest") or one.get("private") != other.get("private"):
                 yield Difference("parameters", name, "changed", "private", "private, of another digest")
         else:
-            from airflow_kart.audit.objects import object_differences
+            from airflow_kart.audit.differences.objects import object_differences
 
             deltas: Iterable[Delta] = object_differences(one.get("value"), other.get("value"), rows=5, notes=[], path=name)
             yield from (Difference("parameters", *delta) for delta in deltas)

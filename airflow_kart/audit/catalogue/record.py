@@ -11,8 +11,8 @@ from functools import cached_property
 from typing import Any
 
 from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, sidecar_uri
-from airflow_kart.audit.catalogue import Catalogue, Place
-from airflow_kart.audit.row import Row, row_of, words_of
+from airflow_kart.audit.catalogue.row import Row, row_of, words_of
+from airflow_kart.audit.catalogue.rows import Catalogue, Place
 from airflow_kart.exceptions import IdentityError, MissingArtifactError
 from airflow_kart.identity.lookup import LOOKED_UP, find_class_named
 from airflow_kart.storage.workspace import Workspace

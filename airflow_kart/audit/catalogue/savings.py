@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from airflow_kart.audit.artifacts import Artifacts, moment_text
-from airflow_kart.audit.naming import names_of
+from airflow_kart.audit.catalogue.artifacts import Artifacts, moment_text
+from airflow_kart.audit.catalogue.naming import names_of
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.runtime.ledger import entries
 from airflow_kart.runtime.outcome import REUSED

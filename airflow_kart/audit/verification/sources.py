@@ -1,6 +1,6 @@
 """What a ``run()`` reads besides parameters and inputs: recorded, and on request given another value.
 
-For a process that runs one experiment of :mod:`airflow_kart.audit.verify` and then ends: functions of Python's library are replaced
+For a process that runs one experiment of :mod:`airflow_kart.audit.verification.verify` and then ends: functions of Python's library are replaced
 for good. Only calls out of the project's code count, directly or through libraries; those of this package stay as they are.
 """
 

@@ -25,10 +25,10 @@ from airflow_kart.artifacts.sidecar.source import code_of
 from airflow_kart.artifacts.staged import Unmoved, sidecar_version
 from airflow_kart.artifacts.state import TargetState, look_at
 from airflow_kart.artifacts.target import Target
+from airflow_kart.audit.adoption.shares import in_shares
+from airflow_kart.audit.adoption.trials import Ready, Source, verified
 from airflow_kart.audit.records import REPLACED, Adopted, Tell, class_of, held, rewritten
-from airflow_kart.audit.restored import NotAdopted, again, may_become_one, read_before
-from airflow_kart.audit.shares import in_shares
-from airflow_kart.audit.verification import Ready, Source, content_then, verified
+from airflow_kart.audit.restored import NotAdopted, again, content_then, may_become_one, read_before
 from airflow_kart.audit.walk import sidecars
 from airflow_kart.exceptions import ConfigurationError, ConflictError, IdentityError, KartError, LockError, StorageError
 from airflow_kart.formats import options_of

@@ -1,0 +1,1 @@
+"""What two artifacts differ in, their data included."""
