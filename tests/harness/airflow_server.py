@@ -104,10 +104,9 @@ class AirflowServer:
 
     def stop(self) -> None:
         """End the processes and all they started."""
-        processes = self._processes.values()
-        for process in processes:
-            _signal_group(process, signal.SIGTERM)
-        for process in processes:
+        for name, process in self._processes.items():  # the API server would wait for browsers for seconds
+            _signal_group(process, signal.SIGKILL if name == "api" else signal.SIGTERM)
+        for process in self._processes.values():
             try:
                 process.wait(20)
             except subprocess.TimeoutExpired:

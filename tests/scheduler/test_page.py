@@ -146,7 +146,7 @@ def test_two_clicks_from_a_uri_to_what_made_it(page, runs):
     frame = page.frame_locator("iframe")
     frame.get_by_role("searchbox").fill(uri)
     frame.get_by_role("button", name="Search").click()  # the first
-    expect(frame.get_by_role("heading", name="1 artifact")).to_be_visible()
+    expect(frame.get_by_role("heading", name="1 artifact", exact=True)).to_be_visible()
     frame.locator(".hits a.strong").click()  # the second
     expect(frame.get_by_role("button", name="Copy").first).to_be_visible()
     words = frame.locator("main").inner_text()
@@ -277,7 +277,7 @@ def test_a_user_without_the_permission_and_nobody(airflow, browser, runs):
             page.goto(f"/kart/?q={words}")
             expect(page.get_by_role("heading", name="No artifact matches")).to_be_visible()
         page.goto("/kart/")
-        expect(page.get_by_role("heading", name="3 artifacts")).to_be_visible()
+        expect(page.get_by_role("heading", name="3 artifacts", exact=True)).to_be_visible()
         expect(page.locator("main")).not_to_contain_text(FLIGHTS)
 
 
