@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, expect, sync_playwright
 
 __all__ = ["chromium", "grave_findings", "opened"]
 
@@ -23,6 +23,7 @@ def chromium() -> Iterator[Browser]:
     assert path is not None, ".ci/system_packages installs Chromium"
     # The sandbox needs rights that root in a container has not; everything that is opened is on loopback.
     arguments = ["--no-sandbox"] if os.getuid() == 0 else []
+    expect.set_options(timeout=20_000)  # on a busy machine Airflow's own scripts take longer than the default
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=arguments)
         try:
