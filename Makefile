@@ -5,6 +5,7 @@
 # make ui      the pictures of docs/ui.md, made anew: a real Airflow, and a real browser
 # make bench  the benchmarks, against gokart and against plain Airflow
 # make matrix  the demo with each supported Airflow on each supported Python: make matrix CELLS='3.1-3.10 3.3-3.13'
+# make earlier  an earlier Airflow on this Python: install, import, the tests of the pages
 # make mutants  a mutation run over the core, for hours: make mutants MUTANTS='--jobs 2 --sample 20 locks/lease.py'
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ SOURCES := airflow_kart example_dags tests .ci
 # Compiled modules are kept, whatever the surroundings say: without them each process compiles Airflow anew.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test check style mypy pyright howto ui bench matrix mutants clean
+.PHONY: demo test check style mypy pyright howto ui bench matrix earlier mutants clean
 
 demo: $(VENV)/.examples
 	$(BIN)/python .ci/demo.py
@@ -61,6 +62,10 @@ mutants: $(VENV)/.dev $(VENV)-mutants/.done
 
 matrix: $(VENV)/.uv
 	$(BIN)/python .ci/matrix.py $(CELLS)
+
+earlier: $(VENV)/.dev
+	.ci/system_packages
+	$(BIN)/python .ci/matrix.py --runs 0 --pages today
 
 clean:
 	rm -rf $(VENV) $(VENV)-mutants .demo .matrix .mutants

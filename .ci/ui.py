@@ -48,7 +48,7 @@ def main() -> None:
             server.wait_for_dags("flight_delays")
             runs = {name: server.run("flight_delays", CONF, **when).run_id for name, when in RUNS.items()}
             if serve:
-                print(f"{server.address}  {json.dumps(runs)}", flush=True)
+                print(f"{server.address}  admin {server.password_of('admin')}  {json.dumps(runs)}", flush=True)
                 while True:
                     time.sleep(60)
             take(server, runs)

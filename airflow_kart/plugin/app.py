@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from airflow.api_fastapi.app import get_auth_manager
 from fastapi import FastAPI, HTTPException, Request, Response
@@ -33,6 +34,11 @@ _WORDS = {
     404: "There is nothing to show here",
     429: "Too many requests at once",
 }
+_TOLD = {
+    "Not authenticated": "Airflow shows this page to users who have signed in.",
+    "Forbidden": "Your account in Airflow lacks the permission for this page; an administrator of Airflow can grant it.",
+}
+"""In place of Airflow's own words, which say no more than the heading."""
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +78,7 @@ async def _refused(request: Request, error: Exception) -> Response:
         return error_page(request, 422, "This address cannot be understood", "A part of it has a wrong form.")
     assert isinstance(error, StarletteHTTPException)
     told = error.detail if isinstance(error, HTTPException) and isinstance(error.detail, str) else ""
+    told = _TOLD.get(told, told)
     words = _WORDS.get(error.status_code, HTTPStatus(error.status_code).phrase)
     return error_page(request, error.status_code, words, told, headers=error.headers)
 
@@ -79,8 +86,15 @@ async def _refused(request: Request, error: Exception) -> Response:
 def error_page(request: Request, status: int, words: str, told: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return a page that says what went wrong; the store's own words are folded."""
     first, _, more = clean(told).partition("\n")
-    login: Any = get_auth_manager().get_url_login() if status == HTTPStatus.UNAUTHORIZED else None
+    login = _login(request) if status == HTTPStatus.UNAUTHORIZED else None
     answer = page(request, "error.html", title=words, words=words, told=first, more=more[:5000], login=login, crumbs=[])
     answer.status_code = status
     answer.headers.update(headers or {})
     return answer
+
+
+def _login(request: Request) -> str:
+    """Return where Airflow lets a person sign in; from there a browser comes back to the page that was asked for."""
+    login: Any = get_auth_manager().get_url_login()
+    asked = f"?{request.url.query}" if request.url.query else ""
+    return f"{login}?{urlencode({'next': quote(request.url.path) + asked})}" if request.method == "GET" else str(login)

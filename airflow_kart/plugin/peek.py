@@ -36,7 +36,7 @@ def peek_of(record: Record, reader: Reader) -> Peek:
     alike = (
         Record(record.workspace, where, one)
         for where, one in Catalogue(record.workspace).rows(row.cls)
-        if (one.cls, where) == (row.cls, place) and one.made_at < row.made_at and _stem(one) == _stem(row)
+        if (one.cls, where) == (row.cls, place) and one.made_at < row.made_at and stem_of(one) == stem_of(row)
     )
     before = None
     try:
@@ -56,5 +56,6 @@ def is_downloadable(record: Record) -> bool:
     return record.row.format.removesuffix("+gzip") in _FORMATS and record.bytes <= _MOST_DOWNLOADED
 
 
-def _stem(row: Brief) -> str:
+def stem_of(row: Brief) -> str:
+    """Return the name of a file without what tells the task's artifacts apart: the same for each version of an output."""
     return row.name.replace(row.unique_id, "") if row.unique_id else row.name

@@ -19,7 +19,7 @@ from airflow_kart.exceptions import KartError, MissingArtifactError
 from airflow_kart.plugin.access import Reader, ReaderDep, records_in, require_reachable
 from airflow_kart.plugin.airflow_runs import KartRun, read_run
 from airflow_kart.plugin.page import base_of, page
-from airflow_kart.plugin.peek import peek_of
+from airflow_kart.plugin.peek import peek_of, stem_of
 from airflow_kart.plugin.rows import TaskRow, maker_of, row_of, with_holders
 from airflow_kart.plugin.run import READS, SECONDS, crumbs_of
 from airflow_kart.plugin.words import Link, arrows, cut, run_link, value_text
@@ -167,8 +167,8 @@ def made_of(record: Record, reader: Reader, base: str) -> Made:
         before = next((one.record for one in compared if one.record is not None and reader.sees(one.record)), None)
         same = (record.task_class, record.dag_id, record.row.airflow_task_id)
         of_class = record.workspace.artifacts(record.task_class) if record.task_class else ()
-        runs: dict[tuple[str, str], Record] = {}  # of several outputs one
-        for one in of_class:
+        runs: dict[tuple[str, str], Record] = {}  # of several outputs one, best the same
+        for one in sorted(of_class, key=lambda one: stem_of(one.row) != stem_of(record.row)):
             if (one.task_class, one.dag_id, one.row.airflow_task_id) == same and reader.sees(one):
                 runs.setdefault((one.unique_id, one.run_id or one.made_at), one)
     newest = sorted(runs.values(), key=lambda one: one.made_at, reverse=True)

@@ -87,7 +87,11 @@ def _page(request: Request, reader: Reader, run: KartRun, rows: list[TaskRow], o
         trouble = str(error)
     roots = _roots(answers)
     name = one.name if one is not None else rows[0].name if len(rows) == 1 else counted(len(rows), "task")
-    told = "; ".join(root.words if len(root.classes) > 1 else f"{root.classes[0]}: {root.words}" for root in roots[:2])
+    own = rows[0].task_class.rpartition(".")[2] if len(rows) == 1 else ""  # the heading names this task already
+    told = "; ".join(
+        root.words if len(root.classes) > 1 or root.classes == [own] else f"{root.classes[0]}: {root.words}"
+        for root in roots[:2]
+    )
     more = f"; and {counted(len(roots) - 2, 'more cause')}" if len(roots) > 2 else ""
     return page(
         request,

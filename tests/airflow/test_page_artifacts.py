@@ -147,6 +147,9 @@ def test_outputs_are_shown_by_what_they_are_and_downloaded_as_files(pages, made)
     assert len(names) == 3
     texts = [reader.get(here, params={"file": name}).text for name in names]
     assert not any(HOSTILE in page for page in texts)
+    for page in texts:  # a history is of one output
+        size = re.search(r"Size ([\d.]+ k?B)", text_of(page))
+        assert size is not None and re.search(rf"this one [\d.]+ s {re.escape(size[1])} ", text_of(page)), text_of(page)
     assert sum("Text of the artifact" in page for page in texts) == 1
     assert sum("/image?file=" in page for page in texts) == 1
     assert sum("Pickles are never opened" in page for page in texts) == 1

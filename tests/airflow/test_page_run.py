@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import html
+import re
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from airflow.sdk import DAG
@@ -134,6 +137,7 @@ def test_three_runs_answer_what_ran_what_was_reused_and_why(pages, run_dag, work
     text = read(second, "/tasks/page_model/why")
     assert "page_model ran: day: 2024-01-01 → 2024-01-02" in text
     assert "in PageModel, PageFeatures, PageRaw" in text
+    assert " page_raw ran: there is no earlier artifact of PageRaw " in read(first, "/tasks/page_raw/why")
     text = read(second, "/why")
     assert "3 tasks ran: day: 2024-01-01 → 2024-01-02" in text and "because of 1" in text
     assert "plan plans the run" in text_of(reader.get(href(second, "/tasks/plan")).text)
@@ -289,7 +293,10 @@ def test_nobody_gets_a_page_without_a_token_or_the_permission_for_the_dag(pages,
         assert pages.of(None).get(address).status_code == 401
         assert pages.of("only-page_theirs").get(address).status_code == 403
         assert pages.of("bo", role="").get(address).status_code in (401, 403)
-    assert "Sign in to Airflow" in pages.of(None).get(addresses[0]).text
+    page = pages.of(None).get(addresses[0] + "?q=a&outcome=ran").text
+    (login,) = re.findall(r'<a class="btn main" href="([^"]+)">Sign in to Airflow', page)
+    assert parse_qs(urlsplit(html.unescape(login)).query)["next"] == [quote(addresses[0]) + "?q=a&outcome=ran"]
+    assert "?next=" not in pages.of(None).post(f"{addresses[3]}/again").text, "nobody can come back to an action"
     for path in ("/kart/docs", "/kart/openapi.json", "/kart/redoc", "/kart/static/../app.py", "/kart/static/%2e%2e/app.py"):
         assert pages.of("ann").get(path).status_code == 404
     mine, theirs = pages.of("only-page_mine"), pages.of("only-page_theirs")

@@ -66,8 +66,14 @@ class AirflowServer:
     def token(self) -> str:
         """Of a user who may do everything."""
         if not self._token:
-            self._token = str(self._request("GET", "/auth/token")["access_token"])
+            who = {"username": "admin", "password": self.password_of("admin")}
+            self._token = str(self._request("POST", "/auth/token", who)["access_token"])
         return self._token
+
+    def password_of(self, user: str) -> str:
+        """Return the password that Airflow has made up for a user."""
+        file = self.home / "simple_auth_manager_passwords.json.generated"
+        return str(json.loads(file.read_text())[user])
 
     def start(self) -> None:
         """Migrate the database, start the processes, wait until the API answers."""
@@ -98,10 +104,9 @@ class AirflowServer:
 
     def stop(self) -> None:
         """End the processes and all they started."""
-        processes = self._processes.values()
-        for process in processes:
-            _signal_group(process, signal.SIGTERM)
-        for process in processes:
+        for name, process in self._processes.items():  # the API server would wait for browsers for seconds
+            _signal_group(process, signal.SIGKILL if name == "api" else signal.SIGTERM)
+        for process in self._processes.values():
             try:
                 process.wait(20)
             except subprocess.TimeoutExpired:
@@ -293,7 +298,6 @@ def _configuration(home: Path, port: int, database: str) -> dict[str, str]:
             "executor": "LocalExecutor",
             "parallelism": 4,
             "dags_are_paused_at_creation": False,
-            "simple_auth_manager_all_admins": True,
             "execution_api_server_url": f"http://127.0.0.1:{port}/execution/",
         },
         "api": {"base_url": f"http://127.0.0.1:{port}", "secret_key": secret},
@@ -320,7 +324,8 @@ def _configuration(home: Path, port: int, database: str) -> dict[str, str]:
 
 
 def _airflow() -> str:
-    return str(Path(sys.executable).parent / "airflow")
+    """Return the program: of this environment, or of one with another version of Airflow."""
+    return os.environ.get("KART_TEST_AIRFLOW") or str(Path(sys.executable).parent / "airflow")
 
 
 def _below(pid: int) -> list[int]:

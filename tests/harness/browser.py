@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, expect, sync_playwright
 
 __all__ = ["chromium", "grave_findings", "opened"]
 
@@ -23,6 +23,7 @@ def chromium() -> Iterator[Browser]:
     assert path is not None, ".ci/system_packages installs Chromium"
     # The sandbox needs rights that root in a container has not; everything that is opened is on loopback.
     arguments = ["--no-sandbox"] if os.getuid() == 0 else []
+    expect.set_options(timeout=20_000)  # on a busy machine Airflow's own scripts take longer than the default
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=arguments)
         try:
@@ -33,7 +34,9 @@ def chromium() -> Iterator[Browser]:
 
 @contextlib.contextmanager
 def opened(browser: Browser, address: str, token: str | None = None, **options: Any) -> Iterator[Page]:
-    """Give an empty page in a session of its own; errors of scripts, and requests to elsewhere, fail the block's end.
+    """Give an empty page in a session of its own.
+
+    The block's end fails after errors of scripts, dialogs, requests to elsewhere, and requests that a page's policy has refused.
 
     Args:
         browser: the Chromium.
@@ -42,19 +45,28 @@ def opened(browser: Browser, address: str, token: str | None = None, **options: 
         options: of the session, such as ``color_scheme`` or ``viewport``.
     """
     wrong: list[str] = []
+
+    def dismiss(dialog: Dialog) -> None:
+        wrong.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def hear(said: ConsoleMessage) -> None:
+        if "Content Security Policy" in said.text:
+            wrong.append(said.text)
+
+    def follow(request: Request) -> None:
+        if not request.url.startswith((address, "data:", f"blob:{address}")):
+            wrong.append(request.url)
+
     with contextlib.closing(browser.new_context(base_url=address, **options)) as context:
         if token is not None:
             context.add_cookies([{"name": "_token", "value": token, "url": address}])
-        page = context.new_page()
-        page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
-        page.on(
-            "request",
-            lambda request: (
-                None if request.url.startswith((address, "data:", f"blob:{address}")) else wrong.append(request.url)
-            ),
-        )
-        yield page
-    assert wrong == []
+        context.on("weberror", lambda found: wrong.append(f"script: {found.error}"))
+        context.on("dialog", dismiss)
+        context.on("console", hear)
+        context.on("request", follow)
+        yield context.new_page()
+    assert not wrong, wrong
 
 
 def grave_findings(page: Page) -> list[str]:

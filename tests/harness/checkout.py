@@ -14,7 +14,19 @@ import pytest
 __all__ = ["pytest_sessionfinish", "pytest_sessionstart", "pytest_terminal_summary"]
 
 CHECKOUT = Path(__file__).parents[2]
-OF_TOOLS = (".git", ".venv*", ".demo", ".mutants", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build", "dist")
+OF_TOOLS = (
+    ".git",
+    ".venv*",
+    ".demo",
+    ".matrix",
+    ".mutants",
+    ".*_cache",
+    ".hypothesis",
+    "__pycache__",
+    "*.egg-info",
+    "build",
+    "dist",
+)
 """Names that .gitignore lists: caches, and what is installed or built."""
 
 _BEFORE = pytest.StashKey[set[str]]()

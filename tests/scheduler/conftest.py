@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,8 +49,11 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]
             "AIRFLOW_CONN_KART_S3": s3_server.s3_connection(s3),
             "AIRFLOW_CONN_KART_GCS": gcs_server.gcs_connection(),
             "STORAGE_EMULATOR_HOST": gcs,
+            "AIRFLOW__CORE__AUTH_MANAGER": "harness.pages.ByDag",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,only-hostile:viewer",
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(HERE.parent), os.environ.get("PYTHONPATH")))),
         }
-        server = AirflowServer(home, database, environment)
+        server = AirflowServer(home, database, environment, triggerer=True)  # a task that waits is deferred
         (home / "config").mkdir()
         (home / "config" / "airflow_local_settings.py").write_text(PRELOAD)
         for file in HERE.glob("dags/*.py"):
