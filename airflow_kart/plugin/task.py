@@ -15,6 +15,7 @@ from airflow_kart.audit.catalogue import one_look
 from airflow_kart.audit.cause import Cause
 from airflow_kart.audit.code_cause import older_code
 from airflow_kart.audit.history import History
+from airflow_kart.audit.pins import Pin
 from airflow_kart.audit.record import Record
 from airflow_kart.audit.why import why_artifact
 from airflow_kart.exceptions import KartError, MissingArtifactError
@@ -53,6 +54,7 @@ class Made(NamedTuple):
     why: str
     code: list[Cause]
     """The changes of code that made the task run."""
+    pin: Pin | None
     before: Record | None
     """The nearest artifact before."""
     earlier: list[Earlier]
@@ -182,7 +184,9 @@ def made_of(record: Record, reader: Reader, base: str) -> Made:
     earlier = [Earlier(one, _run_link(one, reader, base), differences(record, one)) for one in newest[:_MOST_EARLIER]]
     words = cut(arrows(why.in_one_line), 400)
     code = [root for root in why.roots if root.lines]
-    return Made(record, _run_link(record, reader, base), words, code, before, earlier, len(newest) - len(earlier))
+    return Made(
+        record, _run_link(record, reader, base), words, code, record.pinned, before, earlier, len(newest) - len(earlier)
+    )
 
 
 def since_made(run: KartRun, row: TaskRow, records: list[Record], reader: Reader) -> list[Cause]:
