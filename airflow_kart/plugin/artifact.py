@@ -109,7 +109,7 @@ def download(reader: ReaderDep, unique_id: UniqueId, file: str = "") -> Streamin
         )
     name = quote(clean(record.row.name.rpartition("/")[2]))
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}", "Content-Length": str(record.bytes)}
-    return StreamingResponse(_chunks(_opened(record)), media_type="application/octet-stream", headers=headers)
+    return StreamingResponse(_chunks(_opened(record), record.bytes), media_type="application/octet-stream", headers=headers)
 
 
 @router.get("/image")
@@ -159,7 +159,8 @@ def _opened(record: Record) -> BinaryIO:
     return store.open(record.uri)
 
 
-def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+def _chunks(stream: BinaryIO, left: int) -> Iterator[bytes]:
     with stream:
-        while data := stream.read(_CHUNK):
+        while left and (data := stream.read(min(left, _CHUNK))):
+            left -= len(data)
             yield data

@@ -25,8 +25,7 @@ from airflow_kart.plugin.preview.reading import content_of
 _SECONDS = 8
 _LONGEST_ANSWER = 4 << 20
 _AT_ONCE = threading.BoundedSemaphore(2)
-_IN_LINE = threading.BoundedSemaphore(8)
-"""Previews that are being made, or wait for that: each holds a thread of the API server."""
+"""Others wait, each with a thread of the API server; there are no more than pages at once."""
 _TOO_MANY = Preview(note="Too many previews are being made at this moment; load the page again.")
 _START = "import sys; sys.path[:] = sys.argv[1:]; from airflow_kart.plugin.preview.child import main; main()"
 
@@ -50,17 +49,12 @@ def preview_of(record: Record) -> Preview:
 
 def preview_from(asked: Request, stream: BinaryIO) -> Preview:
     """Return the preview of bytes, decoded by another process."""
-    if not _IN_LINE.acquire(blocking=False):
+    if not _AT_ONCE.acquire(timeout=_SECONDS):
         return _TOO_MANY
     try:
-        if not _AT_ONCE.acquire(timeout=_SECONDS):
-            return _TOO_MANY
-        try:
-            return _decoded(asked, stream)
-        finally:
-            _AT_ONCE.release()
+        return _decoded(asked, stream)
     finally:
-        _IN_LINE.release()
+        _AT_ONCE.release()
 
 
 def _decoded(asked: Request, stream: BinaryIO) -> Preview:
