@@ -20,6 +20,7 @@ from airflow_kart import (
     StrParameter,
     TaskOnKart,
     Workspace,
+    build,
 )
 from airflow_kart.locks import Holder, locks_for
 from airflow_kart.parameters.base import ParameterVisibility
@@ -427,3 +428,24 @@ def _states(run: Any) -> dict[str, str | None]:
         return {
             row.task_id: row.state for row in session.execute(select(TaskInstance.task_id, TaskInstance.state).where(*own))
         }
+
+
+class PageTwice(TaskOnKart[int]):
+    """Is made again by an equal run that ends before the report looks."""
+
+    def requires(self) -> Any:
+        return PageRaw(day=dt.date(2024, 5, 1))
+
+    def run(self) -> None:
+        build(self.requires(), rerun=["PageRaw"])
+        self.dump(1)
+
+
+def test_report_run_and_task_agree_on_what_ran_although_an_equal_run_made_it_again(pages, run_dag):
+    run = run_dag(KartDag("page_twice", PageTwice(), schedule=None))
+    assert run.outcomes()["ran"] == ["page_raw", "page_twice"]
+    reader = pages.of("ann")
+    text = text_of(reader.get(href(run)).text)
+    assert "2 ran; " in text and "cached" not in text.partition("Tasks 2 of 2")[0]
+    text = text_of(reader.get(href(run, "/tasks/page_raw")).text)
+    assert "Ran in" in text and "Another run has replaced the artifact since." in text
