@@ -76,22 +76,28 @@ class TaskRow:
     @property
     def why_href(self) -> str:
         """The address of the chain of causes."""
-        return self._below("why")
+        return _below(self.href, "why")
 
     @property
     def again_href(self) -> str:
         """Where a form asks for another run."""
-        return self._below("again")
-
-    def _below(self, name: str) -> str:
-        path, mark, asked = self.href.partition("?")
-        return f"{path}/{name}{mark}{asked}"
+        return again_href(self.href)
 
     @property
     def text(self) -> str:
         """What a filter looks in."""
         words = "".join(one if isinstance(one, str) else one.text for one in self.why)
         return f"{self.name} {self.label} {OUTCOMES[self.outcome][1]} {words}".lower()
+
+
+def again_href(href: str) -> str:
+    """Return where a form asks for another run of a task instance with a page."""
+    return _below(href, "again")
+
+
+def _below(href: str, name: str) -> str:
+    path, mark, asked = href.partition("?")
+    return f"{path}/{name}{mark}{asked}"
 
 
 def rows_of(run: KartRun, base: str) -> list[TaskRow]:

@@ -7,8 +7,11 @@ import re
 from typing import NamedTuple
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.models.taskinstance import TaskInstance
+from airflow.utils.session import create_session
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse
+from sqlalchemy import select
 
 from airflow_kart.artifacts.state import NO_ARTIFACT
 from airflow_kart.audit.catalogue import one_look
@@ -24,9 +27,10 @@ from airflow_kart.plugin.airflow_runs import KartRun, read_run
 from airflow_kart.plugin.code import changed_lines_for
 from airflow_kart.plugin.page import base_of, page
 from airflow_kart.plugin.peek import peek_of
-from airflow_kart.plugin.rows import TaskRow, maker_of, row_of, with_holders
+from airflow_kart.plugin.rows import TaskRow, again_href, maker_of, row_of, with_holders
 from airflow_kart.plugin.run import READS, SECONDS, crumbs_of
-from airflow_kart.plugin.words import Link, arrows, cut, run_link, value_text
+from airflow_kart.plugin.words import Link, arrows, cut, part, run_link, task_href, value_text
+from airflow_kart.settings import kart_option
 
 router = APIRouter()
 
@@ -99,6 +103,7 @@ def of_task(  # noqa: PLR0917 - FastAPI fills these by name
         near=near,
         no_artifact=NO_ARTIFACT,
         log=_airflow_page(base, row) if instance is not None and instance.try_number else "",
+        origin=origin_of(made.record, reader, base) if made and row.outcome == "cached" else "",
         below=run.structure.all_downstream(task_id)
         if row.took is not None and reader.may(dag_id, _INSTANCE, "PUT")
         else None,
@@ -213,6 +218,22 @@ def differences(this: Record, other: Record) -> dict[str, tuple[str, str]]:
     elif this.fingerprint != other.fingerprint:
         found["code"] = (this.fingerprint or "")[:8], (other.fingerprint or "")[:8]
     return found
+
+
+def origin_of(record: Record, reader: Reader, base: str) -> str:
+    """Return where a form asks that the run which made an artifact makes it again: the values are those of then.
+
+    It is empty for who may not clear that task instance, and where clearing makes nothing: the run is gone, or took an equal run's.
+    """
+    dag_id, run_id, task_id = record.dag_id, record.run_id, record.row.airflow_task_id
+    index = part(record.sidecar.content, "airflow").get("map_index")
+    index = index if isinstance(index, int) else -1
+    if not (dag_id and run_id and task_id) or record.outcome != "ran" or kart_option("clear") == "look":
+        return ""
+    asked = select(TaskInstance.task_id).filter_by(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=index)
+    with create_session() as session:
+        found = session.scalar(asked) if reader.may(dag_id, _INSTANCE, "PUT") else None
+    return again_href(task_href(base, dag_id, run_id, task_id, index)) if found is not None else ""
 
 
 def _run_link(record: Record, reader: Reader, base: str) -> Link | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import html
+import re
 from html.parser import HTMLParser
 from typing import Any
 
@@ -24,6 +26,7 @@ from airflow_kart import (
 )
 from airflow_kart.locks import Holder, locks_for
 from airflow_kart.parameters.base import ParameterVisibility
+from airflow_kart.plugin.words import run_words
 
 DAY = "{{ (dag_run.logical_date or dag_run.run_after) | ds }}"
 EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>\u202e{{ 7*7 }}"
@@ -235,6 +238,25 @@ def _check_actions(pages: Any, run: Any) -> None:
     assert answer.status_code == 303, answer.text
     assert answer.headers["location"].startswith("/kart/dags/page_live/runs/manual__")
     assert writer.get(answer.headers["location"]).status_code == 200
+
+
+def test_a_cached_task_is_made_again_in_the_run_that_made_it(pages, run_dag, monkeypatch):
+    dag = model_dag("page_origin")
+    first, second = (run_dag(dag, logical_date=at(2024, 6, 2, hour)) for hour in (0, 1))
+    reader, writer = pages.of("ann"), pages.of("root", role="admin")
+    address = href(second, "/tasks/page_model")
+    assert "Make it again" not in reader.get(address).text + writer.get(href(first, "/tasks/page_model")).text
+    page = writer.get(address).text
+    assert f"Make it again in the {run_words(first.dag_run.run_id)}?" in text_of(page)
+    (action,) = re.findall(r'id="origin" method="post" action="([^"]+)"', page)
+    assert action == html.escape(href(first, "/tasks/page_model/again").replace("+", "%2B"))
+    assert reader.post(action, follow_redirects=False).status_code == 403
+    answer = writer.post(action, follow_redirects=False)
+    assert answer.status_code == 303 and answer.headers["location"] == href(first).replace("+", "%2B")
+    assert "page_model" in text_of(writer.get(href(first)).text).partition("To run 1")[2]
+    assert "Cached: not run" in text_of(writer.get(address).text)
+    monkeypatch.setenv("AIRFLOW__KART__CLEAR", "look")
+    assert "Make it again" not in writer.get(address).text
 
 
 def _set_back(run: Any, **states: str) -> None:
