@@ -71,6 +71,7 @@ class KartReportOperator(KartBaseOperator):
         if plan_task_id and states.get(plan_task_id) not in (None, "success"):
             failed.insert(0, plan_task_id)
         if failed:
+            ti.xcom_push(key="return_value", value=summary)  # the page of the DAG adds up the runs
             raise TaskFailedError(
                 f"{len(failed)} task(s) failed, or could not run because one did: {', '.join(failed)}; see their logs"
             )
