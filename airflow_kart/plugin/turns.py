@@ -11,15 +11,14 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Callable
 
 from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
 from fastapi import Request, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 _POLL = 0.02
 _LONGEST = 4096
-_ASGI = Callable[[MutableMapping[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
 
 
 class Turns:
@@ -80,16 +79,14 @@ class InTurn:
         refusal: returns the page of a refusal: of a request, a status, and the seconds to wait.
     """
 
-    def __init__(self, app: _ASGI, refusal: Callable[[Request, int, int], Response]) -> None:
+    def __init__(self, app: ASGIApp, refusal: Callable[[Request, int, int], Response]) -> None:
         self._app = app
         self._refusal = refusal
 
-    async def __call__(
-        self, scope: MutableMapping[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
-    ) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, as ASGI specifies."""
         path = str(scope.get("path"))
-        if scope["type"] != "http" or "/static/" in path:
+        if scope["type"] != "http" or path.startswith(f"{scope.get('root_path') or ''}/static/"):
             await self._app(scope, receive, send)
             return
         request, turns = Request(scope), DOWNLOADS if path.endswith("/download") else PAGES
