@@ -21,6 +21,7 @@ from airflow_kart.audit.catalogue.naming import Named
 from airflow_kart.audit.catalogue.row import UNREADABLE, Row, row_of
 from airflow_kart.audit.catalogue.rows import Catalogue, Place, Tell, file_of, is_text
 from airflow_kart.audit.piece import Links, Output, Piece
+from airflow_kart.audit.pins import pinned_in
 from airflow_kart.audit.removal import take_away
 from airflow_kart.audit.walk import files, nested
 from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError, MissingArtifactError, StorageError
@@ -103,6 +104,7 @@ class Garbage:
         self._pieces: dict[tuple[str, str], Piece] = {}
         self._namespace = workspace.name_of_namespace
         self._nested = nested(workspace)
+        self._pins = pinned_in(workspace)
         for place, row in Catalogue(workspace, fresh=True, tell=tell).rows():
             self._add(place, row)
         self._files = files(workspace)
@@ -161,7 +163,7 @@ class Garbage:
         def remove(piece: Piece) -> None:
             try:
                 outputs = [(output.place.uri(output.name), output.version) for output in piece.outputs]
-                take_away(store, locks, piece.unique_id, outputs)
+                take_away(store, locks, self._workspace.directory, piece.unique_id, outputs)
                 piece.gone = True
             except StorageError as error:
                 piece.left = str(error)
@@ -197,6 +199,8 @@ class Garbage:
         for words in self._explicit(place, row):
             self._met.add(words)
             piece.stays = piece.stays or f"kept: {words}"
+        if row.unique_id in self._pins:
+            piece.stays = piece.stays or "pinned"
         if row.state in ("damaged", UNREADABLE):
             piece.outputs[-1] = output._replace(fault=row.state)
         if own and row.state in _STATES:
@@ -327,6 +331,8 @@ class Garbage:
             piece.made_at = moment.isoformat()
             if self._is_elsewhere(place.folder):
                 piece.stays = _ELSEWHERE
+            elif piece.unique_id in self._pins:
+                piece.stays = "pinned"
             elif ours is None or name in inputs or (place.folder, _OURS.sub("", name)) not in kinds:
                 piece.stays = "no artifact of a task"
             elif moment >= self._since:

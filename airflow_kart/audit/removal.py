@@ -7,31 +7,36 @@ from collections.abc import Sequence
 
 from airflow_kart.artifacts.sidecar import sidecar_uri
 from airflow_kart.artifacts.staged import sidecar_version
+from airflow_kart.audit.pins import pin_of
 from airflow_kart.audit.records import REPLACED, held
 from airflow_kart.exceptions import ConflictError
 from airflow_kart.locks import Locks
 from airflow_kart.storage import ANY, Removable, Store
 
+PINNED = "it is pinned"
 Outputs = Sequence[tuple[str, str | None]]
 """The uri of each artifact of a task, and the version of its sidecar; ``None`` for a file without a sidecar."""
 
 
-def take_away(store: Store, locks: Locks, unique_id: str, outputs: Outputs) -> None:
+def take_away(store: Store, locks: Locks, directory: str, unique_id: str, outputs: Outputs) -> None:
     """Remove the artifacts of a task under the task's lock; a file that is gone already does not matter.
 
     Args:
         store: keeps the artifacts.
         locks: of the workspace.
+        directory: of the workspace.
         unique_id: of the task; empty for files of no task.
         outputs: the artifacts.
 
     Raises:
-        ConflictError: a run is making the artifacts, or has replaced one since; nothing is removed.
+        ConflictError: a run is making the artifacts, or has replaced one since, or they are pinned; nothing is removed.
         StorageError: the store refused.
     """
     first = outputs[0][0]
     name = unique_id or hashlib.blake2b(first.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
     with held(locks, name, f"the removal of {first}", ConflictError):
+        if pin_of(store, directory, unique_id) is not None:
+            raise ConflictError(PINNED, uri=first)
         remove_outputs(store, outputs)
 
 

@@ -17,6 +17,7 @@ from airflow_kart.storage import (
     HIDDEN,
     INDEX,
     LOCKS,
+    PINS,
     RUNS,
     Lookup,
     ObjectContent,
@@ -28,7 +29,7 @@ from airflow_kart.storage.snapshot import listed
 from airflow_kart.storage.threads import Threads
 from airflow_kart.storage.workspace import Workspace
 
-_OF_A_WORKSPACE = {INDEX, LOCKS, CATALOGUE, RUNS}
+_OF_A_WORKSPACE = {INDEX, LOCKS, CATALOGUE, RUNS, PINS}
 """Folders that a workspace has at its top."""
 
 logger = logging.getLogger(__name__)

@@ -14,16 +14,15 @@ from airflow_kart.audit.catalogue.history import History, Side, package_of_versi
 from airflow_kart.audit.catalogue.record import Record
 from airflow_kart.audit.catalogue.row import short
 from airflow_kart.audit.cause import Cause, Why, kind_of_reason
-from airflow_kart.audit.changed_lines import changed_lines
+from airflow_kart.audit.code_cause import changed_code
 from airflow_kart.exceptions import KartError
-from airflow_kart.identity.code import AUTO, changed_parts
+from airflow_kart.identity.code import AUTO
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.completeness import Completeness, is_complete
 from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.outputs import targets_of
 from airflow_kart.tasks.resolution import resolve
 
-_SHOWN_PARTS = 5
 _LONGEST = 100
 """Tasks of a chain of causes, one upstream of the other: a task may need itself of the day before, for years."""
 
@@ -265,28 +264,14 @@ class _Question:
         was, is_now = before.code_version, now.code_version
         if was == is_now == AUTO:
             if before.source.get("fingerprint") != now.source.get("fingerprint"):
-                yield self._changed_code(now, before)
+                yield changed_code(now, before.source, self.history.changed_lines, of_now=now.task is not None)
         elif was != is_now:
             package = package_of_versions(before, now)
             if package is not None:
                 yield Cause("package", str(now), f"{package} {was} -> {is_now}, which its code_version names", was, is_now)
             else:
-                yield Cause("code_version", str(now), f"code_version: {was} -> {is_now}", was, is_now)
-
-    def _changed_code(self, now: Side, before: Side) -> Cause:
-        module = f"{now.cls.rpartition('.')[0]}."
-        old, new = before.source.get("parts"), now.source.get("parts")
-        if not isinstance(old, Mapping) or not isinstance(new, Mapping):
-            return Cause(
-                "code", str(now), "its code has changed", before.source.get("fingerprint"), now.source.get("fingerprint")
-            )
-        names, count = changed_parts(old, new)
-        shown = [name.removeprefix(module) for name in names]
-        more = f" and {len(shown) - _SHOWN_PARTS} more" if len(shown) > _SHOWN_PARTS else ""
-        words = f"its code has changed: {', '.join(shown[:_SHOWN_PARTS])}{more} ({len(names)} of {count} parts)"
-        git = self.history.trusted
-        lines = changed_lines(before.source, now.source, names, of_now=now.task is not None) if git else []
-        return Cause("code", str(now), words, before.source.get("fingerprint"), now.source.get("fingerprint"), tuple(lines))
+                lines = changed_code(now, before.source, self.history.changed_lines, of_now=now.task is not None).lines
+                yield Cause("code_version", str(now), f"code_version: {was} -> {is_now}", was, is_now, lines)
 
     def _code_of_same_id(self, side: Side, reason: str) -> list[Cause]:
         """Return which code has changed since an artifact of the same id was made: the task's own, or one's upstream."""
@@ -294,7 +279,7 @@ class _Question:
         if there is None:
             return [Cause("code", str(side), reason)]
         if there.source.get("fingerprint") not in (None, side.source.get("fingerprint")):
-            return [self._changed_code(side, there)]
+            return [changed_code(side, there.source, self.history.changed_lines, of_now=True)]
         because: list[Cause] = []
         for part in side.upstream.values():
             for required in required_sides(side, part, self.history):

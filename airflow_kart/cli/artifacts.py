@@ -13,6 +13,7 @@ from airflow_kart.audit.catalogue.lineage import Lineage, Required
 from airflow_kart.audit.catalogue.record import Record
 from airflow_kart.audit.catalogue.rows import one_look
 from airflow_kart.audit.catalogue.savings import sums
+from airflow_kart.audit.pins import pinned_in
 from airflow_kart.cli.output import MACHINES, progress, show, show_document
 from airflow_kart.exceptions import KartError
 from airflow_kart.runtime.tally import in_words, size_text
@@ -41,8 +42,10 @@ def list_artifacts(workspace: Workspace, arguments: argparse.Namespace) -> None:
     shown = asked.newest(arguments.most or None)
     if not shown:
         raise asked.none()
+    pins = pinned_in(workspace)
     if arguments.output in MACHINES:
-        show_document([facts(record) for record in shown], arguments.output)
+        found = [{**facts(record), "pinned": record.unique_id in pins} for record in shown]
+        show_document(found, arguments.output)
         return
     rows = [
         {
@@ -51,7 +54,7 @@ def list_artifacts(workspace: Workspace, arguments: argparse.Namespace) -> None:
             "took": in_words(record.seconds),
             "size": size_text(record.bytes),
             "rows": record.rows,
-            "state": record.state or ("reused" if record.outcome == "reused" else ""),
+            "state": ", ".join(filter(None, (_state(record), "pinned" if record.unique_id in pins else ""))),
             "unique_id": record.unique_id[:8],
         }
         for record in shown
@@ -59,6 +62,10 @@ def list_artifacts(workspace: Workspace, arguments: argparse.Namespace) -> None:
     show(rows, arguments.output, right=["took", "size", "rows"])
     if len(shown) == arguments.most and arguments.output == "table":
         print(f"the newest {len(shown):,}; -n 0 lists all")
+
+
+def _state(record: Record) -> str:
+    return record.state or ("reused" if record.outcome == "reused" else "")
 
 
 def _list_sums(asked: Artifacts, by: str, output: str) -> None:
@@ -98,7 +105,9 @@ def show_artifact(workspace: Workspace, arguments: argparse.Namespace) -> None:
     """Show the newest artifact of a name."""
     record = newest(workspace, arguments.name)
     if arguments.output in MACHINES:
-        show_document({**facts(record), "sidecar": dict(record.sidecar.content)}, arguments.output)
+        show_document(
+            {**facts(record), "pinned": record.pinned is not None, "sidecar": dict(record.sidecar.content)}, arguments.output
+        )
         return
     rows = [{"": name.replace("_", " "), " ": value} for name, value in _told(record) if value not in (None, "", {})]
     show(rows, arguments.output, heading=str(record))
@@ -124,6 +133,11 @@ def _told(record: Record) -> Iterator[tuple[str, Any]]:
     git = source.get("git") or {}
     yield "uri", record.uri
     yield "state", sidecar.damage or record.state or "whole"
+    if (pin := record.pinned) is not None:
+        yield (
+            "pinned",
+            " ".join(["yes", *(["by", pin.by] if pin.by else []), *(["at", pin.at[:19], "UTC"] if pin.at else [])]),
+        )
     yield "unique id", record.unique_id
     for name, part in ((sidecar.content.get("task") or {}).get("parameters") or {}).items():
         yield f"  {name}", "***" if part.get("private") else record.parameters.get(name)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from airflow.providers.common.compat.sdk import XCom
 
+from airflow_kart.artifacts.sidecar.source import source_of
 from airflow_kart.artifacts.state import NO_ARTIFACT
 from airflow_kart.exceptions import KartError
 from airflow_kart.identity.names import logical_class_name
@@ -23,7 +24,7 @@ from airflow_kart.operators.table import text_table
 from airflow_kart.operators.xcom import pulled_by, result_of
 from airflow_kart.parameters.label import label
 from airflow_kart.runtime.outcome import NOT_IN_GRAPH, Outcome
-from airflow_kart.runtime.packed import CHANGED_CODE_XCOM, PLAN_XCOM, RESULTS_XCOM, packed
+from airflow_kart.runtime.packed import CHANGED_CODE_XCOM, CODE_XCOM, PLAN_XCOM, RESULTS_XCOM, packed
 from airflow_kart.runtime.plan import Plan, PlannedTask, make_plan
 from airflow_kart.storage import keeps_files
 from airflow_kart.storage.workspace import Workspace
@@ -103,6 +104,11 @@ class KartPlanOperator(KartBaseOperator):
                 plan.begin_reruns()
             self._publish(planned, plan, run_context, context, counts)
         changed, elsewhere = plan.changed_code(), plan.made_elsewhere()
+        if changed:
+            classes = {cls for found in plan.tasks.values() for cls in found.since.changed}
+            context["ti"].xcom_push(
+                key=CODE_XCOM, value=packed({logical_class_name(one): source_of(one) for one in classes})
+            )
         if told := [*changed, *elsewhere]:
             context["ti"].xcom_push(key=CHANGED_CODE_XCOM, value=told)
             self.log.warning("%s", "\n".join([*changed, *[WHAT_TO_DO][: len(changed)], *elsewhere]))

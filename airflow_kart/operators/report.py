@@ -67,6 +67,7 @@ class KartReportOperator(KartBaseOperator):
         if plan_task_id and states.get(plan_task_id) not in (None, "success"):
             failed.insert(0, plan_task_id)
         if failed:
+            ti.xcom_push(key="return_value", value=summary)  # the page of the DAG adds up the runs
             raise TaskFailedError(
                 f"{len(failed)} task(s) failed, or could not run because one did: {', '.join(failed)}; see their logs"
             )
@@ -103,20 +104,22 @@ class KartReportOperator(KartBaseOperator):
             if kind_of(tasks[task_id]).wrapper:  # which is there where all that it groups is
                 there = is_complete(tasks[task_id])
             to_run, made_here = planned.get("outcome") == Outcome.RUN.value, there.made_by == (ti.dag_id, ti.run_id)
+            by_other = state == "success" and not made_here and planned.get("outcome") != Outcome.CACHED.value
+            seconds = there.seconds
             if to_run and state not in ("success", "skipped", "removed") and not (there.complete and made_here):
                 # for a task outside the graph only; the report need not wait
                 outcome, reason = Outcome.RUN, planned["reason"]
-            elif there.complete and (
-                state == "success" or to_run
+            elif (
+                there.complete and not by_other and (state == "success" or to_run)
             ):  # perhaps the operator is about to end, or had no process
                 outcome = Outcome.CACHED
                 if made_here:
                     outcome = Outcome.REUSED if there.reused else Outcome.RAN
                 why = planned.get("reason") if outcome is Outcome.RAN else None
                 reason = str(why or there.reason)  # of an artifact that another run made meanwhile: by which, and when
-            else:
-                outcome, reason = _as_its_operator_said(ti.xcom_pull(task_ids=task_id), state, there)
-            found[task_id] = PlannedTask(outcome, reason, there.seconds, made_by=there.made_by, artifacts=there.artifacts)
+            else:  # also where another run has made the artifact: instead of this one, or since
+                outcome, reason, seconds = _as_its_operator_said(ti.xcom_pull(task_ids=task_id), state, there)
+            found[task_id] = PlannedTask(outcome, reason, seconds, made_by=there.made_by, artifacts=there.artifacts)
         count_outcomes(ti.dag_id, (found[task_id] for task_id in unknown))  # the plan has counted the others
         return {task_id: found[task_id] for task_id in self.blueprint.nodes}
 
@@ -152,8 +155,8 @@ class KartReportOperator(KartBaseOperator):
         return {**counts, **times}
 
 
-def _as_its_operator_said(summary: object, state: str, there: Completeness) -> tuple[Outcome, str]:
-    """Return outcome and reason of a task whose state in Airflow does not tell.
+def _as_its_operator_said(summary: object, state: str, there: Completeness) -> tuple[Outcome, str, float]:
+    """Return outcome, reason and seconds of a task whose state in Airflow does not tell.
 
     Args:
         summary: the operator's return value, if the operator pushed one.
@@ -163,12 +166,12 @@ def _as_its_operator_said(summary: object, state: str, there: Completeness) -> t
     said = summary if isinstance(summary, Mapping) else {}
     if said.get("outcome") in (Outcome.RAN, *REUSED):
         lost = "" if there.complete else f"; {said.get('host')} has it at {_uris(said)}, and here {there.reason}"
-        return Outcome(said["outcome"]), f"{said.get('reason')}{lost}"
-    if state == "success":
-        return Outcome.SKIPPED, f"it was marked as success, and its artifact is not there: {there.reason}"
+        return Outcome(said["outcome"]), f"{said.get('reason')}{lost}", float(said.get("seconds") or 0.0)
+    if state == "success" and not there.complete:
+        return Outcome.SKIPPED, f"it was marked as success, and its artifact is not there: {there.reason}", there.seconds
     if state == "skipped":
-        return Outcome.SKIPPED, skip_summary(summary)
-    return Outcome.CACHED if there.complete else Outcome.NOT_NEEDED, there.reason
+        return Outcome.SKIPPED, skip_summary(summary), there.seconds
+    return Outcome.CACHED if there.complete else Outcome.NOT_NEEDED, there.reason, there.seconds
 
 
 def _uris(said: Mapping[str, Any]) -> str:

@@ -16,14 +16,14 @@ from fastapi import HTTPException
 from sqlalchemy import select
 
 from airflow_kart.plugin.structure import Structure, rendered_workspaces, structures, workspace_from
-from airflow_kart.runtime.packed import CHANGED_CODE_XCOM, PLAN_XCOM, REPORT_XCOM, RESULTS_XCOM, unpacked
+from airflow_kart.runtime.packed import CHANGED_CODE_XCOM, CODE_XCOM, PLAN_XCOM, REPORT_XCOM, RESULTS_XCOM, unpacked
 from airflow_kart.storage.workspace import Workspace
 
 Plan: TypeAlias = Mapping[str, Mapping[str, Any]]
 """The plan's rows by task id."""
 
 _MOST_UNPACKED = 16 << 20  # 30,000 rows
-_PACKED = (PLAN_XCOM, REPORT_XCOM, RESULTS_XCOM, CHANGED_CODE_XCOM)
+_PACKED = (PLAN_XCOM, REPORT_XCOM, RESULTS_XCOM, CHANGED_CODE_XCOM, CODE_XCOM)
 
 
 class Instance(NamedTuple):
@@ -55,6 +55,8 @@ class KartRun:
     results: dict[tuple[str, int], Mapping[str, Any]] = field(default_factory=dict)
     """What tasks returned, by task id and map index."""
     changed_code: list[str] = field(default_factory=list)
+    sources: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By class, the code of reused artifacts' classes that the plan saw, where it is other code than the artifacts'."""
     may: Callable[[str], bool] = field(default=lambda _: False, repr=False)
     """Whether the user may read another DAG, whose runs a reason may name."""
 
@@ -116,6 +118,8 @@ class KartRun:
             return
         elif row.key == PLAN_XCOM:
             self.plan.update({str(name): one for name, one in value.items() if isinstance(one, Mapping)})
+        elif row.key == CODE_XCOM:
+            self.sources.update({str(name): one for name, one in value.items() if isinstance(one, Mapping)})
         elif row.key == REPORT_XCOM:
             self.reports.append((row.task_id, value))
         elif row.key == RESULTS_XCOM:

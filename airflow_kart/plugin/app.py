@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from airflow_kart.exceptions import KartError
 from airflow_kart.plugin import actions, artifact, dag, run, search, task, why
 from airflow_kart.plugin.page import STATIC, page
+from airflow_kart.plugin.turns import InTurn
 from airflow_kart.plugin.words import clean
 
 _HEADERS = {
@@ -32,7 +33,8 @@ _WORDS = {
     401: "Nobody is signed in",
     403: "You may not see this",
     404: "There is nothing to show here",
-    429: "Too many requests at once",
+    429: "You ask for too many pages at once",
+    503: "Too many pages are asked for at once",
 }
 _TOLD = {
     "Not authenticated": "Airflow shows this page to users who have signed in.",
@@ -50,6 +52,7 @@ def make_app() -> FastAPI:
     for router in (actions.router, artifact.router, dag.router, run.router, search.router, task.router, why.router):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.add_middleware(InTurn, refusal=_busy)
     app.middleware("http")(_guarded)
     app.add_exception_handler(StarletteHTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _refused)
@@ -71,6 +74,12 @@ async def _guarded(request: Request, call_next: Callable[[Request], Awaitable[Re
     for name, text in headers.items():
         answer.headers.setdefault(name, text)
     return answer
+
+
+def _busy(request: Request, status: int, seconds: int) -> Response:
+    whose = "Pages or downloads of yours are" if status == HTTPStatus.TOO_MANY_REQUESTS else "Those of others are"
+    told = f"{whose} being made, as many as one process of the API server makes at once. Load this one again in {seconds} s."
+    return error_page(request, status, _WORDS[status], told, headers={"Retry-After": str(seconds)})
 
 
 async def _refused(request: Request, error: Exception) -> Response:

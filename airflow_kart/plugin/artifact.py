@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, BinaryIO
 from urllib.parse import quote
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
-from fastapi import APIRouter, HTTPException, Path, Request, Response
-from fastapi.responses import HTMLResponse, StreamingResponse
+from airflow.models.log import Log
+from airflow.utils.session import create_session
+from fastapi import APIRouter, Depends, HTTPException, Path, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
 
 from airflow_kart.artifacts.sidecar import sidecar_uri
 from airflow_kart.audit.catalogue.record import Record
 from airflow_kart.audit.catalogue.rows import one_look
 from airflow_kart.exceptions import KartError, MissingArtifactError
 from airflow_kart.plugin.access import Reader, ReaderDep, records_in
+from airflow_kart.plugin.actions import own_page
 from airflow_kart.plugin.page import base_of, page
 from airflow_kart.plugin.peek import is_downloadable, peek_of
 from airflow_kart.plugin.preview.reading import JPEG, MOST_OF_IMAGE, PNG
@@ -51,11 +56,47 @@ def artifact(request: Request, reader: ReaderDep, unique_id: UniqueId, file: str
         upstream=upstream,
         downstream=downstream,
         peek=peek,
+        pin=record.pinned,
+        may_pin=may_pin(record, reader),
         made=made,
         differences=differences,
         may_read_log=record.dag_id is None or reader.may(record.dag_id, DagAccessEntity.TASK_LOGS),
         here=f"{base}/artifacts/{unique_id}",
     )
+
+
+@router.post("/pin", dependencies=[Depends(own_page)])
+def pin(request: Request, reader: ReaderDep, unique_id: UniqueId, take_away: bool = False) -> RedirectResponse:
+    """Pin an artifact, or take its pin away; Airflow's audit log has an entry.
+
+    The pin is written where garbage collection looks for it, which needs no Airflow.
+    """
+    record, _ = _found(reader, unique_id, "")
+    if not may_pin(record, reader):
+        raise HTTPException(403, "Airflow's permissions do not let you do this: edit the DAG that made the artifact.")
+    homes = (one for one in reader.workspaces() if one.directory == record.place.directory)
+    own = replace(record, workspace=next(homes, record.workspace))
+    try:
+        own.unpin() if take_away else own.pin(by=str(reader.user.get_name()))
+    except MissingArtifactError:
+        raise HTTPException(404, "The artifact is not there any more.") from None
+    except (KartError, OSError) as error:
+        words = (
+            f"The API server could not write the pin: {error}\nIn Python, where the workspace can be written: record.pin()"
+        )
+        raise HTTPException(409, words) from error
+    with create_session() as session:
+        more = {"owner": reader.user.get_name(), "dag_id": record.dag_id, "run_id": record.run_id}
+        session.add(Log("kart.unpin" if take_away else "kart.pin", extra=json.dumps({"artifact": record.uri}), **more))
+    return RedirectResponse(f"{base_of(request)}/artifacts/{unique_id}", 303)
+
+
+def may_pin(record: Record, reader: Reader) -> bool:
+    """Whether a user may edit the DAG that made an artifact; of one made outside of Airflow, a DAG of the workspace."""
+    if record.dag_id is not None:
+        return reader.may(record.dag_id, None, "PUT")
+    editable = [one for one in reader.dag_ids() if reader.may(one, None, "PUT")]
+    return any(record.place.directory == one.directory for one in reader.workspaces(editable))
 
 
 @router.get("/download")
@@ -68,7 +109,7 @@ def download(reader: ReaderDep, unique_id: UniqueId, file: str = "") -> Streamin
         )
     name = quote(clean(record.row.name.rpartition("/")[2]))
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}", "Content-Length": str(record.bytes)}
-    return StreamingResponse(_chunks(_opened(record)), media_type="application/octet-stream", headers=headers)
+    return StreamingResponse(_chunks(_opened(record), record.bytes), media_type="application/octet-stream", headers=headers)
 
 
 @router.get("/image")
@@ -118,7 +159,8 @@ def _opened(record: Record) -> BinaryIO:
     return store.open(record.uri)
 
 
-def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+def _chunks(stream: BinaryIO, left: int) -> Iterator[bytes]:
     with stream:
-        while data := stream.read(_CHUNK):
+        while left and (data := stream.read(min(left, _CHUNK))):
+            left -= len(data)
             yield data

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import accumulate, pairwise
+from typing import Any
 from urllib.parse import urlencode
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.models.dagrun import DagRun
+from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
@@ -22,14 +23,13 @@ from sqlalchemy import select
 
 from airflow_kart.audit.catalogue.record import Record
 from airflow_kart.exceptions import KartError
-from airflow_kart.plugin.access import ReaderDep, answer_of, reads_dag, records_in
+from airflow_kart.plugin.access import ReaderDep, reads_dag, records_in
 from airflow_kart.plugin.airflow_runs import plan_of
 from airflow_kart.plugin.layout import layers
 from airflow_kart.plugin.page import base_of, page
+from airflow_kart.plugin.rows import number_of
 from airflow_kart.plugin.structure import structures
 from airflow_kart.plugin.words import OUTCOMES, bytes_text, counted, run_href, run_words, seconds_text
-from airflow_kart.runtime.ledger import Entry, entries
-from airflow_kart.storage.workspace import Workspace
 
 router = APIRouter()
 
@@ -37,7 +37,6 @@ _MOST_DAYS = 18
 _MOST_RUNS = 60
 _MOST_PLANS = 3  # runs without a plan, because theirs has failed or is to come
 _LONGEST_GAP = 31
-_SECONDS = 2.0
 _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800)
 _DAY = re.compile(r"(\d{4}-\d\d-\d\d)([T ](?!00:00)\d\d)?", re.ASCII)
 _ONE_DAY, _THREE_WEEKS = "2013-03-01", dt.timedelta(weeks=3)
@@ -45,12 +44,11 @@ _ONE_DAY, _THREE_WEEKS = "2013-03-01", dt.timedelta(weeks=3)
 
 @dataclass
 class Run:
-    """A run of the DAG, with what the ledger says of its tasks."""
+    """A run of the DAG, with what its reports say of its tasks."""
 
     run_id: str
     day: str
     """The logical date, else the day on which the run was to start."""
-    after: str
     href: str
     counts: Counter[str] = field(default_factory=Counter)
     """Tasks by outcome."""
@@ -67,12 +65,12 @@ class Run:
         """The outcomes in words."""
         return ", ".join(f"{self.counts[key]:,} {word}" for key, (_, word) in OUTCOMES.items() if self.counts[key])
 
-    def add(self, entry: Entry) -> None:
-        """Add what an entry of the ledger says."""
-        for (_, outcome), one in entry.sums.items():
-            self.counts[outcome.value] += one.tasks
-            self.computed += one.seconds if outcome.value == "ran" else 0
-            self.saved += one.seconds if outcome.value in ("cached", "reused") else 0
+    def add(self, told: Any) -> None:
+        """Add what a report returned; anybody may have written something else there."""
+        found = {name: number_of(value) or 0.0 for name, value in told.items()} if isinstance(told, Mapping) else {}
+        self.counts += Counter({name: int(found[name]) for name in OUTCOMES if name in found})
+        self.computed += found.get("seconds_run", 0.0)
+        self.saved += found.get("seconds_saved", 0.0)
 
 
 @dataclass
@@ -139,9 +137,9 @@ def of_dag(request: Request, reader: ReaderDep, dag_id: str, until: str = "") ->
     classes = _classes(dag_id, list(runs))
     lines = {cls: _line(base, cls) for cls in classes}
     workspaces, trouble = reader.workspaces([dag_id]), ""
+    _add_reports(runs, dag_id)
     for workspace in workspaces:
         try:
-            answer_of(workspace, partial(_add_entries, runs, dag_id, workspace))
             for record in records_in(workspace):
                 if (record.task_class in lines or record.dag_id == dag_id) and reader.sees(record):
                     line = lines.setdefault(record.task_class, _line(base, record.task_class))
@@ -182,19 +180,19 @@ def _runs(dag_id: str, base: str) -> dict[str, Run]:
     with create_session() as session:
         found = session.execute(rows.order_by(DagRun.run_after.desc()).limit(_MOST_RUNS)).all()
     return {
-        run_id: Run(run_id, str(date or after)[:10], str(after), run_href(base, dag_id, run_id))
+        run_id: Run(run_id, str(date or after)[:10], run_href(base, dag_id, run_id))
         for run_id, date, after in sorted(found, key=lambda row: (row[1] or row[2], row[2]), reverse=True)
     }
 
 
-def _add_entries(runs: Mapping[str, Run], dag_id: str, workspace: Workspace) -> None:
-    """Add what the ledger says of runs, the newest first, for a moment: in a bucket, each run of any DAG costs a request."""
-    end = time.monotonic() + _SECONDS
-    for entry in entries(workspace, min((run.after for run in runs.values()), default="9999")):
-        if entry.dag_id == dag_id and entry.run_id in runs:
-            runs[str(entry.run_id)].add(entry)
-        if time.monotonic() > end:
-            break
+def _add_reports(runs: Mapping[str, Run], dag_id: str) -> None:
+    """Add what reports returned: a DAG whose workspace only reads has no ledger of its own."""
+    structure = structures([dag_id]).get(dag_id)
+    reports = [one.task_id for one in structure.nodes.values() if one.kind == "report"] if structure else []
+    rows = select(XComModel.run_id, XComModel.value).where(XComModel.dag_id == dag_id, XComModel.key == "return_value")
+    with create_session() as session:
+        for run_id, told in session.execute(rows.where(XComModel.run_id.in_(runs), XComModel.task_id.in_(reports))):
+            runs[run_id].add(told)
 
 
 def _line(base: str, cls: str) -> Line:

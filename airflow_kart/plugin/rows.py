@@ -76,22 +76,28 @@ class TaskRow:
     @property
     def why_href(self) -> str:
         """The address of the chain of causes."""
-        return self._below("why")
+        return _below(self.href, "why")
 
     @property
     def again_href(self) -> str:
         """Where a form asks for another run."""
-        return self._below("again")
-
-    def _below(self, name: str) -> str:
-        path, mark, asked = self.href.partition("?")
-        return f"{path}/{name}{mark}{asked}"
+        return again_href(self.href)
 
     @property
     def text(self) -> str:
         """What a filter looks in."""
         words = "".join(one if isinstance(one, str) else one.text for one in self.why)
         return f"{self.name} {self.label} {OUTCOMES[self.outcome][1]} {words}".lower()
+
+
+def again_href(href: str) -> str:
+    """Return where a form asks for another run of a task instance with a page."""
+    return _below(href, "again")
+
+
+def _below(href: str, name: str) -> str:
+    path, mark, asked = href.partition("?")
+    return f"{path}/{name}{mark}{asked}"
 
 
 def rows_of(run: KartRun, base: str) -> list[TaskRow]:
@@ -112,11 +118,11 @@ def row_of(run: KartRun, base: str, task_id: str, map_index: int = -1) -> TaskRo
     planned, result = run.plan.get(task_id, {}), run.results.get((task_id, map_index), {})
     instance = run.instances.get((task_id, map_index))
     outcome, reason = _outcome(run, task_id, map_index)
-    seconds, size = (_number(run.reported(name, task_id)) for name in ("seconds", "bytes"))
-    seconds = _number(result.get("seconds", planned.get("seconds"))) if seconds is None else seconds
+    seconds, size = (number_of(run.reported(name, task_id)) for name in ("seconds", "bytes"))
+    seconds = number_of(result.get("seconds", planned.get("seconds"))) if seconds is None else seconds
     artifacts = [one for one in _list(result.get("artifacts")) if isinstance(one, Mapping)]
     if size is None:
-        size = sum(_number(one.get("bytes")) or 0 for one in artifacts) if artifacts else _number(planned.get("bytes"))
+        size = sum(number_of(one.get("bytes")) or 0 for one in artifacts) if artifacts else number_of(planned.get("bytes"))
     if outcome == "failed" and instance is not None and instance.started and instance.ended:
         seconds = (instance.ended - instance.started).total_seconds()
     return TaskRow(
@@ -314,6 +320,7 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _number(value: Any) -> float | None:
+def number_of(value: Any) -> float | None:
+    """Return a number of a document of which nothing is sure; ``None`` for all else."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return float(value) if is_number and abs(value) < _LARGEST else None  # which no NaN is, nor an infinity

@@ -7,22 +7,30 @@ import re
 from typing import NamedTuple
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.models.taskinstance import TaskInstance
+from airflow.utils.session import create_session
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse
+from sqlalchemy import select
 
 from airflow_kart.artifacts.state import NO_ARTIFACT
 from airflow_kart.audit.catalogue.history import History
 from airflow_kart.audit.catalogue.record import Record
 from airflow_kart.audit.catalogue.rows import one_look
+from airflow_kart.audit.cause import Cause
+from airflow_kart.audit.code_cause import older_code
+from airflow_kart.audit.pins import Pin
 from airflow_kart.audit.why import why_artifact
 from airflow_kart.exceptions import KartError, MissingArtifactError
 from airflow_kart.plugin.access import Reader, ReaderDep, records_in, require_reachable
 from airflow_kart.plugin.airflow_runs import KartRun, read_run
+from airflow_kart.plugin.code import changed_lines_for
 from airflow_kart.plugin.page import base_of, page
 from airflow_kart.plugin.peek import peek_of, stem_of
-from airflow_kart.plugin.rows import TaskRow, maker_of, row_of, with_holders
+from airflow_kart.plugin.rows import TaskRow, again_href, maker_of, row_of, with_holders
 from airflow_kart.plugin.run import READS, SECONDS, crumbs_of
-from airflow_kart.plugin.words import Link, arrows, cut, run_link, value_text
+from airflow_kart.plugin.words import Link, arrows, cut, part, run_link, task_href, value_text
+from airflow_kart.settings import kart_option
 
 router = APIRouter()
 
@@ -48,6 +56,9 @@ class Made(NamedTuple):
     run: Link | None
     """The run that made it, where the user may see the run."""
     why: str
+    code: list[Cause]
+    """The changes of code that made the task run."""
+    pin: Pin | None
     before: Record | None
     """The nearest artifact before."""
     earlier: list[Earlier]
@@ -61,12 +72,13 @@ def of_task(  # noqa: PLR0917 - FastAPI fills these by name
     """Return the page of a task instance."""
     base, run = base_of(request), read_run(dag_id, run_id, may=reader.may, returned=task_id)
     row = found_row(run, base, task_id, map_index)
-    records, made, trouble = [], None, ""
+    records, made, older, trouble = [], None, list[Cause](), ""
     with one_look():
         try:
             row = with_holders([row], run.workspace if row.outcome == "waiting" else None, base, reader.may)[0]
             records = records_of(run, row, reader)
             made = made_of(records[0], reader, base) if records else None
+            older = since_made(run, row, records, reader)
         except (KartError, OSError) as error:
             trouble = str(error)
         peek = peek_of(records[0], reader) if records else None
@@ -86,10 +98,12 @@ def of_task(  # noqa: PLR0917 - FastAPI fills these by name
         made=made,
         peek=peek,
         differences=differences,
+        older=older,
         trouble=trouble,
         near=near,
         no_artifact=NO_ARTIFACT,
         log=_airflow_page(base, row) if instance is not None and instance.try_number else "",
+        origin=origin_of(made.record, reader, base) if made and row.outcome == "cached" else "",
         below=run.structure.all_downstream(task_id)
         if row.took is not None and reader.may(dag_id, _INSTANCE, "PUT")
         else None,
@@ -161,7 +175,7 @@ def made_of(record: Record, reader: Reader, base: str) -> Made:
         KartError: the workspace cannot be read from here.
     """
     with one_look():
-        history = History(record.workspace, reader.sees_dag)
+        history = History(record.workspace, reader.sees_dag, changed_lines_for(reader, record.dag_id))
         why = why_artifact(record, history)
         compared = history.by_uris([why.compared_with] if why.compared_with else [])
         before = next((one.record for one in compared if one.record is not None and reader.sees(one.record)), None)
@@ -174,7 +188,22 @@ def made_of(record: Record, reader: Reader, base: str) -> Made:
     newest = sorted(runs.values(), key=lambda one: one.made_at, reverse=True)
     earlier = [Earlier(one, _run_link(one, reader, base), differences(record, one)) for one in newest[:_MOST_EARLIER]]
     words = cut(arrows(why.in_one_line), 400)
-    return Made(record, _run_link(record, reader, base), words, before, earlier, len(newest) - len(earlier))
+    code = [root for root in why.roots if root.lines]
+    return Made(
+        record, _run_link(record, reader, base), words, code, record.pinned, before, earlier, len(newest) - len(earlier)
+    )
+
+
+def since_made(run: KartRun, row: TaskRow, records: list[Record], reader: Reader) -> list[Cause]:
+    """Return how the code that a plan saw differs from the code of a reused artifact.
+
+    Raises:
+        KartError: the workspace cannot be read from here.
+    """
+    if not (row.older_code and records and run.sources):
+        return []
+    lines = changed_lines_for(reader, run.dag_id, records[0].dag_id)
+    return list(older_code(records[0], run.sources, History(records[0].workspace, reader.sees_dag, lines)))
 
 
 def differences(this: Record, other: Record) -> dict[str, tuple[str, str]]:
@@ -189,6 +218,22 @@ def differences(this: Record, other: Record) -> dict[str, tuple[str, str]]:
     elif this.fingerprint != other.fingerprint:
         found["code"] = (this.fingerprint or "")[:8], (other.fingerprint or "")[:8]
     return found
+
+
+def origin_of(record: Record, reader: Reader, base: str) -> str:
+    """Return where a form asks that the run which made an artifact makes it again: the values are those of then.
+
+    It is empty for who may not clear that task instance, and where clearing makes nothing: the run is gone, or took an equal run's.
+    """
+    dag_id, run_id, task_id = record.dag_id, record.run_id, record.row.airflow_task_id
+    index = part(record.sidecar.content, "airflow").get("map_index")
+    index = index if isinstance(index, int) else -1
+    if not (dag_id and run_id and task_id) or record.outcome != "ran" or kart_option("clear") == "look":
+        return ""
+    asked = select(TaskInstance.task_id).filter_by(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=index)
+    with create_session() as session:
+        found = session.scalar(asked) if reader.may(dag_id, _INSTANCE, "PUT") else None
+    return again_href(task_href(base, dag_id, run_id, task_id, index)) if found is not None else ""
 
 
 def _run_link(record: Record, reader: Reader, base: str) -> Link | None:

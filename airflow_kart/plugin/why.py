@@ -12,14 +12,16 @@ from fastapi.responses import HTMLResponse
 from airflow_kart.audit.catalogue.history import History
 from airflow_kart.audit.catalogue.rows import one_look
 from airflow_kart.audit.cause import Cause, Why
+from airflow_kart.audit.changed_lines import ChangedLines
 from airflow_kart.audit.why import why_artifact
 from airflow_kart.exceptions import KartError
 from airflow_kart.plugin.access import Reader, ReaderDep
 from airflow_kart.plugin.airflow_runs import KartRun, read_run
+from airflow_kart.plugin.code import changed_lines_for
 from airflow_kart.plugin.page import base_of, page
 from airflow_kart.plugin.rows import TaskRow, rows_of
 from airflow_kart.plugin.run import READS, crumbs_of
-from airflow_kart.plugin.task import found_row, records_of
+from airflow_kart.plugin.task import found_row, records_of, since_made
 from airflow_kart.plugin.words import Link, arrows, counted, cut, run_link
 
 router = APIRouter()
@@ -69,17 +71,21 @@ def of_task(  # noqa: PLR0917 - FastAPI fills these by name
 
 def _page(request: Request, reader: Reader, run: KartRun, rows: list[TaskRow], one: TaskRow | None) -> HTMLResponse:
     base, answers, trouble = base_of(request), list[tuple[TaskRow, Why]](), ""
-    compared = None
+    compared, older = None, list[Cause]()
     ends = time.monotonic() + _PATIENCE
     try:
         with one_look():
             history: History | None = None
+            lines: ChangedLines | None = None
             for row in rows[:_MOST_TASKS]:
                 for record in records_of(run, row, reader)[:1]:
-                    history = history or History(record.workspace, reader.sees_dag)
+                    lines = lines or changed_lines_for(reader, run.dag_id, record.dag_id)
+                    history = history or History(record.workspace, reader.sees_dag, lines)
                     answers.append((row, why_artifact(record, history)))
                 if time.monotonic() > ends:
                     break
+            if one is not None:
+                older = since_made(run, one, records_of(run, one, reader), reader)
             if one is not None and answers and history is not None and (uri := answers[0][1].compared_with):
                 records = (side.record for side in history.by_uris([uri]) if side.record is not None)
                 compared = next((found for found in records if reader.sees(found)), None)
@@ -108,6 +114,7 @@ def _page(request: Request, reader: Reader, run: KartRun, rows: list[TaskRow], o
         untold=len(rows) - len(answers),
         steps=list(_steps(answers[0][1].causes, base))[:_MOST_STEPS] if one is not None and answers else [],
         compared=compared,
+        older=older,
         trouble=trouble,
         row=one,
     )

@@ -22,6 +22,9 @@ RESULTS_XCOM = "results"
 CHANGED_CODE_XCOM = "changed_code"
 """The plan's XCom with a line for each class of reused artifacts that were made from other code, or code from elsewhere."""
 
+CODE_XCOM = "code"
+"""The plan's XCom with the part ``source`` of a sidecar, for each class of these whose code has changed."""
+
 _MOST_UNPACKED = 128 << 20
 _LONGEST = 65_536  # characters that anybody would read
 

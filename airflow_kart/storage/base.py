@@ -28,7 +28,9 @@ CATALOGUE = ".kart-catalogue"
 """The folder of a workspace that remembers what its sidecars say."""
 RUNS = ".kart-runs"
 """The folder of a workspace that remembers what each run computed and reused."""
-HIDDEN = (UPLOADS, LOCKS, INDEX, CATALOGUE, RUNS)
+PINS = ".kart-pins"
+"""The folder of a workspace that names the tasks whose artifacts no garbage collection removes."""
+HIDDEN = (UPLOADS, LOCKS, INDEX, CATALOGUE, RUNS, PINS)
 """The folders that no listing shows."""
 LARGEST_READ = 256 << 20
 """Bytes that :meth:`Lookup.read` reads at most: sidecars, locks and packs are far smaller, so a larger object is none."""

@@ -17,9 +17,11 @@ import pytest
 from harness.pages import Pages, text_of
 
 from airflow_kart import DateParameter, DictParameter, KartDag, StrParameter, TaskOnKart, Workspace
+from airflow_kart.audit.garbage import Conditions, Garbage
 from airflow_kart.exceptions import StorageError
 from airflow_kart.parameters import ParameterVisibility
 from airflow_kart.plugin import access
+from airflow_kart.storage import LocalStore
 
 DAY = "{{ (dag_run.logical_date or dag_run.run_after) | ds }}"
 HOSTILE = "<script>alert(1)</script>"
@@ -237,3 +239,42 @@ def test_a_bucket_that_does_not_answer_is_not_waited_for(monkeypatch, tmp_path):
 
 def _refuse(words: str) -> None:
     raise StorageError(words)
+
+
+def test_a_pin_is_set_by_who_may_edit_the_dag_and_kept_by_garbage_collection(pages, made, ground, monkeypatch):
+    from airflow.models.log import Log
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    one = made["FoundNumbers 2024-02-01"]
+    here = f"/kart/artifacts/{one.unique_id}"
+    viewer, editor = pages.of("ann"), pages.of(HOSTILE, role="user")
+    assert "#pin" not in viewer.get(here).text and "#pin" in editor.get(here).text
+    for client, status in ((viewer, 403), (pages.of("only-found_other"), 403), (pages.of(None), 401)):
+        assert client.post(f"{here}/pin").status_code == status
+    assert editor.post(f"{here}/pin", headers={"sec-fetch-site": "cross-site"}).status_code == 403
+    assert editor.get(f"{here}/pin").status_code == 405 and one.pinned is None
+    answer = editor.post(f"{here}/pin")
+    assert answer.url.path == here and f"Pinned by {HOSTILE}, 20" in text_of(answer.text) and HOSTILE not in answer.text
+    run = one.sidecar.content["airflow"]
+    task = viewer.get(f"/kart/dags/found_other/runs/{run['run_id']}/tasks/{run['task_id']}")
+    assert all("Pinned by" in text_of(page.text) for page in (viewer.get(here), task))
+    ws = Workspace(str(ground / "own"))
+    garbage = Garbage(ws, Conditions(only=["*"], grace=dt.timedelta()))
+    assert {piece.stays for piece in garbage.pieces if piece.unique_id == one.unique_id} == {"pinned"}
+
+    monkeypatch.setattr(LocalStore, "upload", _refused)
+    answer = editor.post(f"{here}/pin")
+    assert answer.status_code == 409 and "could not write the pin: could not write " in text_of(answer.text)
+    monkeypatch.undo()
+    assert "Pin…" in text_of(editor.post(f"{here}/pin?take_away=true").text) and one.pinned is None
+    with create_session() as session:
+        found = session.scalars(select(Log).where(Log.event.like("kart.%")).order_by(Log.id)).all()
+        assert [(each.event, each.owner, each.dag_id) for each in found] == [
+            ("kart.pin", HOSTILE, "found_other"),
+            ("kart.unpin", HOSTILE, "found_other"),
+        ]
+
+
+def _refused(_: LocalStore, uri: str, **more: object) -> Any:
+    raise StorageError(f"could not write {uri}: a read-only file system", uri=uri)

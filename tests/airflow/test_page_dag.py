@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import re
 import shutil
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from airflow_kart.audit.catalogue.row import Row
 from airflow_kart.audit.catalogue.rows import Place
 from airflow_kart.plugin.dag import Line, Run, day_of, plot_of
 from airflow_kart.plugin.page import page as page_of
+from airflow_kart.plugin.words import seconds_text
 
 DAY = "{{ (dag_run.logical_date or dag_run.run_after) | ds }}"
 
@@ -50,6 +52,7 @@ class ChartModel(TaskOnKart[int]):
         return [ChartFeatures(day=self.day - dt.timedelta(days)) for days in range(3)]
 
     def run(self) -> None:
+        time.sleep(0.02)
         self.dump(3)
 
 
@@ -165,7 +168,7 @@ def test_an_artifact_is_of_the_day_of_its_values_or_else_of_its_run(value, day):
     row = Row(
         "a.json", "1", "m.Daily", "0", "2024-02-01", 10, dag_id="dag", run_id="run", parameters={"depth": 3, "when": value}
     )
-    runs = {"run": Run("run", "2024-01-16", "", "")}
+    runs = {"run": Run("run", "2024-01-16", "")}
     record = Record(Workspace("/nowhere"), Place("/nowhere", ""), row)
     assert day_of(record, "dag", runs) == day
     assert day_of(record, "another", runs) == (day if day != "2024-01-16" else "")
@@ -175,7 +178,7 @@ def test_hostile_names_stay_texts():
     evil = '"><script>alert(1)</script>\u202e'
     found = line(["2024-01-01", "2024-01-02"], d20240101="old")
     found = replace(found, name=evil, href="/kart/?q=x")
-    latest = Run(evil, "2024-01-02", "", "/kart/x", Counter(ran=1), 1.0, 2.0)
+    latest = Run(evil, "2024-01-02", "/kart/x", Counter(ran=1), 1.0, 2.0)
     answer = page_of(
         Request({"type": "http", "root_path": "/kart"}), "dag.html", title=evil, crumbs=[], summary="1 artifact", latest=latest, lines=[found], trouble=evil, workspaces=[evil],
         days=[("2024-01-01", "Jan", "01"), ("2024-01-02", "Jan", "02")], cells=[[found.cell(day, latest) for day in found.days]],
@@ -188,7 +191,7 @@ def test_hostile_names_stay_texts():
 
 
 def test_the_plot_adds_up():
-    runs = [Run(str(number), f"2024-01-{number + 1:02}", "", "", Counter(), 10.0, 5.0) for number in range(25)]
+    runs = [Run(str(number), f"2024-01-{number + 1:02}", "", Counter(), 10.0, 5.0) for number in range(25)]
     assert [plot_of(few) for few in (runs[:1], [replace(run, computed=0.0, saved=0.0) for run in runs])] == [None, None]
     found = plot_of(runs)
     assert found is not None
@@ -209,3 +212,30 @@ def test_a_workspace_that_nobody_can_read(pages, run_dag, workspace):
     assert "The workspace cannot be read from the API server" in text
     assert "Latest run: manual run of" in text
     assert "Traceback" not in answer.text
+
+
+def test_no_report_breaks_the_page():
+    run = Run("run", "2024-01-16", "")
+    for told in (None, [1], {"ran": "x", "cached": float("nan"), "seconds_run": {}, "seconds_saved": True, 5: 6}):
+        run.add(told)
+    assert (run.said, run.computed, run.saved) == ("", 0.0, 0.0)
+
+
+def test_savings_of_a_workspace_that_only_reads_and_of_a_failed_run(pages, run_dag, tmp_path, workspace):
+    class ChartFails(ChartModel):
+        """Has what the other has upstream, and fails itself."""
+
+        def run(self) -> None:
+            raise RuntimeError("asked to fail")
+
+    made = run_dag(KartDag("page_dag_made", ChartModel(day=dt.date(2024, 1, 1)), schedule=None))
+    over = Workspace(str(tmp_path / "over"), read_from=(str(workspace),))
+    run_dag(KartDag("page_dag_over", ChartModel(day=dt.date(2024, 1, 1)), schedule=None, workspace=over))
+    assert not (tmp_path / "over").exists(), "all is there in the workspace that it reads"
+    seconds = sum(one.seconds for one in Workspace(str(workspace)).artifacts("ChartModel"))
+    assert seconds > 0.01 and made.state == "success"
+    text = text_of(pages.of("ann").get("/kart/dags/page_dag_over").text)
+    assert f"; {seconds_text(seconds)} saved in the last run" in text and "1 cached, 6 not needed" in text
+    run_dag(KartDag("page_dag_fails", ChartFails(day=dt.date(2024, 1, 1)), schedule=None))
+    text = text_of(pages.of("ann").get("/kart/dags/page_dag_fails").text)
+    assert "saved in the last run" in text and "1 failed" in text

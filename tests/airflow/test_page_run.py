@@ -23,9 +23,11 @@ from airflow_kart import (
     StrParameter,
     TaskOnKart,
     Workspace,
+    build,
 )
 from airflow_kart.locks import Holder, locks_for
 from airflow_kart.parameters.base import ParameterVisibility
+from airflow_kart.plugin.words import run_words
 
 DAY = "{{ (dag_run.logical_date or dag_run.run_after) | ds }}"
 EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>\u202e{{ 7*7 }}"
@@ -240,6 +242,25 @@ def _check_actions(pages: Any, run: Any) -> None:
     assert writer.get(answer.headers["location"]).status_code == 200
 
 
+def test_a_cached_task_is_made_again_in_the_run_that_made_it(pages, run_dag, monkeypatch):
+    dag = model_dag("page_origin")
+    first, second = (run_dag(dag, logical_date=at(2024, 6, 2, hour)) for hour in (0, 1))
+    reader, writer = pages.of("ann"), pages.of("root", role="admin")
+    address = href(second, "/tasks/page_model")
+    assert "Make it again" not in reader.get(address).text + writer.get(href(first, "/tasks/page_model")).text
+    page = writer.get(address).text
+    assert f"Make it again in the {run_words(first.dag_run.run_id)}?" in text_of(page)
+    (action,) = re.findall(r'id="origin" method="post" action="([^"]+)"', page)
+    assert action == html.escape(href(first, "/tasks/page_model/again").replace("+", "%2B"))
+    assert reader.post(action, follow_redirects=False).status_code == 403
+    answer = writer.post(action, follow_redirects=False)
+    assert answer.status_code == 303 and answer.headers["location"] == href(first).replace("+", "%2B")
+    assert "page_model" in text_of(writer.get(href(first)).text).partition("To run 1")[2]
+    assert "Cached: not run" in text_of(writer.get(address).text)
+    monkeypatch.setenv("AIRFLOW__KART__CLEAR", "look")
+    assert "Make it again" not in writer.get(address).text
+
+
 def _set_back(run: Any, **states: str) -> None:
     """Put a finished run back to where it was when some tasks were under way, as Airflow's database had it."""
     from airflow.models.dagrun import DagRun
@@ -434,3 +455,24 @@ def _states(run: Any) -> dict[str, str | None]:
         return {
             row.task_id: row.state for row in session.execute(select(TaskInstance.task_id, TaskInstance.state).where(*own))
         }
+
+
+class PageTwice(TaskOnKart[int]):
+    """Is made again by an equal run that ends before the report looks."""
+
+    def requires(self) -> Any:
+        return PageRaw(day=dt.date(2024, 5, 1))
+
+    def run(self) -> None:
+        build(self.requires(), rerun=["PageRaw"])
+        self.dump(1)
+
+
+def test_report_run_and_task_agree_on_what_ran_although_an_equal_run_made_it_again(pages, run_dag):
+    run = run_dag(KartDag("page_twice", PageTwice(), schedule=None))
+    assert run.outcomes()["ran"] == ["page_raw", "page_twice"]
+    reader = pages.of("ann")
+    text = text_of(reader.get(href(run)).text)
+    assert "2 ran; " in text and "cached" not in text.partition("Tasks 2 of 2")[0]
+    text = text_of(reader.get(href(run, "/tasks/page_raw")).text)
+    assert "Ran in" in text and "Another run has replaced the artifact since." in text

@@ -370,6 +370,10 @@ def test_garbage(workspace: Workspace) -> None:
     assert store.stat(orphan) is None
     assert len(list(workspace.artifacts("Numbers"))) == 9
     assert len(list(workspace.artifacts("Total"))) == 10
+    pinned = workspace.artifacts("Total(count=1)").latest()
+    pinned.pin("ann")
+    assert Garbage(workspace, now).going == [] and pinned.pinned is not None
+    pinned.unpin()
     again = Garbage(workspace, now)
     again.remove()
     assert [piece.task.rpartition(".")[2] for piece in again.pieces if piece.gone] == ["Total"]

@@ -38,6 +38,7 @@ from airflow_kart import (
 from airflow_kart.artifacts import index
 from airflow_kart.artifacts.sidecar import read_sidecar, sidecar_uri
 from airflow_kart.audit.garbage import Conditions, Garbage
+from airflow_kart.audit.records import held
 from airflow_kart.exceptions import ConfigurationError, IdentityError, MissingArtifactError, StorageError
 from airflow_kart.locks import Holder, locks_for
 from airflow_kart.storage import LocalStore
@@ -329,6 +330,64 @@ def test_damaged_and_orphaned_files_go_and_others_stay(ws: Workspace, workspace:
     assert there(ws) == {"Reader": 1, "Latest": 1, "Source": 1}
     assert garbage.uploads == []
     upload.discard()
+
+
+def test_a_pin_keeps_an_artifact_with_everything_upstream(ws: Workspace) -> None:
+    with ws:
+        build(Pair(of=Source()))
+        build(Source(name="b"))
+        one = ws.artifacts("Pair").latest()
+        one.pin("ann")
+        pin = one.pinned
+        assert pin is not None and pin.by == "ann" and pin.at[:2] == "20"
+        with pytest.raises(ConfigurationError, match="nothing says what stays"):
+            Garbage(ws, Conditions())
+        garbage = collect(ws, only=["*"])
+        assert there(ws) == {"Pair": 2, "Source": 1}
+        assert sorted(piece.stays for piece in garbage.pieces if piece.stays) == ["pinned", "upstream of Pair"]
+        with pytest.raises(StorageError, match="pinned"):
+            one.remove()
+        build(Pair(of=Source()), rerun=("*",))
+        assert ws.artifacts("Pair").latest().pinned, "an artifact made again is of the same task"
+        one.unpin()
+        one.unpin()
+        collect(ws, only=["*"])
+        assert there(ws) == {}
+        with pytest.raises(MissingArtifactError):
+            one.pin()
+        assert one.pinned is None
+
+
+def test_a_pin_of_this_moment_counts_and_one_that_nobody_can_read_keeps(ws: Workspace, workspace: Path) -> None:
+    with ws:
+        build(Source())
+        build(Source(name="b"))
+    first, second = ws.artifacts().newest()
+    late = Garbage(ws, Conditions(only=["*"], grace=NOW))
+    first.pin()
+    with held(locks_for(ws), second.unique_id, "a run"), pytest.raises(StorageError, match="is being made"):
+        second.pin()
+    late.remove()
+    assert [piece.left for piece in late.pieces if not piece.gone] == ["it is pinned"]
+    folder = workspace / ".kart-pins"
+    (folder / first.unique_id).write_text("{" * 100_000)
+    assert first.pinned == ("", "")
+    collect(ws, only=["*"])
+    assert there(ws) == {"Source": 1}
+    folder.rename(workspace / "elsewhere")
+    folder.write_text("no folder")
+    with pytest.raises(StorageError, match="pins"):
+        Garbage(ws, Conditions(only=["*"], grace=NOW))
+
+
+def test_a_pin_is_set_in_the_workspace_of_the_artifact(ws: Workspace, tmp_path: Path) -> None:
+    over = Workspace(str(tmp_path / "over"), read_from=(ws.directory,))
+    with ws:
+        build(Source())
+    with pytest.raises(ConfigurationError, match="only reads"):
+        over.artifacts().latest().pin()
+    ws.artifacts().latest().pin()
+    assert over.artifacts().latest().pinned
 
 
 def test_a_sidecar_that_cannot_be_read_stops_everything(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -694,6 +753,18 @@ class Machine(RuleBasedStateMachine):
             if number % 10 == part:
                 path.unlink() if sidecars or not cut else path.write_bytes(b"")
 
+    @rule(number=st.integers(0, 20), overlay=st.booleans(), takes_away=st.sampled_from([False, False, True]))
+    def somebody_pins(self, number: int, overlay: bool, takes_away: bool) -> None:
+        workspace = self.second if overlay else self.first
+        for record in workspace.artifacts().newest()[number : number + 1]:
+            with contextlib.suppress(ConfigurationError, MissingArtifactError):  # of the other workspace; lost
+                (record.unpin if takes_away else record.pin)()
+
+    @rule()
+    def pins_are_damaged(self) -> None:
+        for path in self.base.glob("*/.kart-pins/" + "[0-9a-f]" * 32):
+            path.write_bytes(b"\xff{")
+
     @rule(
         overlay=st.booleans(),
         others=st.lists(st.tuples(KINDS, NAMES), min_size=1, max_size=3),
@@ -765,6 +836,8 @@ class Machine(RuleBasedStateMachine):
             assert after.files == here.files
             return
         named = set(graph.nodes) if as_graph else {task.unique_id for task in tasks}
+        folders = [workspace.directory, *([other.directory] if overlay else [])]
+        named |= {path.name for folder in folders for path in Path(folder).glob(".kart-pins/" + "[0-9a-f]" * 32)}
         seeds = self.seeds(here, named, last, label, only)
         wanted = here.closure(seeds) if upstream else {one for name in seeds for one in self.whole_task(here, name)}
         if not upstream:

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 from xml.etree import ElementTree as ET
@@ -369,6 +370,21 @@ def test_the_process_has_neither_environment_nor_the_folders_of_dags(
     (command, environment), *_ = started
     assert command[:2] == [sys.executable, "-I"]
     assert not [name for name in environment if "AIRFLOW" in name]
+
+
+def test_a_spare_process_serves_one_preview_and_a_dead_one_none() -> None:
+    assert previewed("json", b"[1]").text == "[\n  1\n]"
+    (spare,) = process._SPARE.queue
+    assert previewed("json", b"[2]").text == "[\n  2\n]"
+    assert spare.poll() is not None, "nothing of one artifact is left for the next"
+    (other,) = process._SPARE.queue
+    assert other.pid != spare.pid
+    other.kill()
+    other.wait()
+    with ThreadPoolExecutor(4) as pool:
+        texts = list(pool.map(lambda number: previewed("json", b"[%d]" % number).text, range(8)))
+    assert texts == [f"[\n  {number}\n]" for number in range(8)]
+    assert process._SPARE.qsize() == 1
 
 
 def test_an_artifact_that_is_gone_or_of_another_size_has_a_sentence(workspace: Path) -> None:

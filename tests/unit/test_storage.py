@@ -395,7 +395,7 @@ def test_a_path_that_is_not_below_the_workspace_is_refused(path: str) -> None:
         ("custom+x://y", "is a uri"),
         (
             ".kart-uploads/x.pkl",
-            r"is in a hidden folder of the workspace \(.kart-uploads, .kart-locks, .kart-index, .kart-catalogue, .kart-runs\)",
+            r"is in a hidden folder of the workspace \(.kart-uploads, .kart-locks, .kart-index, .kart-catalogue, .kart-runs, .kart-pins\)",
         ),
         ("a/.kart-locks/x.pkl", "is in a hidden folder"),
         ("a/../.kart-locks", "is in a hidden folder"),

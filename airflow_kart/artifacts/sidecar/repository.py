@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import subprocess
 from pathlib import Path
 
 from airflow_kart.identity.code.project import INSTALLED
 
-_OF_BUNDLE = re.compile(r"(.*)/versions/([0-9a-f]{40})(?:/.*)?")  # Airflow's GitDagBundle's, often without a .git
+OF_BUNDLE = re.compile(r"(.*)/versions/([0-9a-f]{40})(?:/.*)?")
+"""A folder in a version of Airflow's GitDagBundle, often without a ``.git``: the repository is ``bare``, beside ``versions``."""
+_ENVIRONMENT = {"GIT_ALLOW_PROTOCOL": "", "GIT_NO_LAZY_FETCH": "1", "GIT_OPTIONAL_LOCKS": "0"}
+"""Lets git neither fetch from anywhere nor write."""
 
 
 @functools.lru_cache(maxsize=64)
 def git_state(folder: str) -> dict[str, object] | None:
     """Return a folder's commit and repository, and whether files have uncommitted changes; git runs once per process."""
-    of_bundle = _OF_BUNDLE.fullmatch(folder)
+    of_bundle = OF_BUNDLE.fullmatch(folder)
     if of_bundle and git(f"{of_bundle[1]}/bare", "cat-file", "-e", of_bundle[2]) is not None:
         return {"commit": of_bundle[2], "dirty": False, "repository": repository_of(folder)}
     commit = git(folder, "rev-parse", "HEAD")
@@ -35,7 +39,7 @@ def repository_of(folder: str) -> str | None:
     if INSTALLED.intersection(Path(folder).parts):
         return None
     for _ in range(2):
-        of_bundle = _OF_BUNDLE.fullmatch(folder)
+        of_bundle = OF_BUNDLE.fullmatch(folder)
         url = git(f"{of_bundle[1]}/bare" if of_bundle else folder, "config", "--local", "--get", "remote.origin.url") or ""
         folder = url.strip().removeprefix("file://")
         if not folder.startswith("/"):
@@ -60,11 +64,14 @@ def is_same(one: str, other: str) -> bool:
     return paths[0][-length:] == paths[1][-length:]
 
 
-def git(folder: str, *arguments: str) -> str | None:
-    """Return the output of a git command in a folder; ``None`` if git fails."""
+def git(folder: str, *arguments: str, seconds: float = 10) -> str | None:
+    """Return the output of a git command that only reads, in a folder; ``None`` if git fails, or takes too long."""
     command = ["git", "-C", folder, *arguments]
+    environment = {**os.environ, **_ENVIRONMENT}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=10, check=True)  # noqa: S603 - no shell
+        done = subprocess.run(  # noqa: S603 - no shell
+            command, capture_output=True, text=True, errors="replace", timeout=min(seconds, 10), check=True, env=environment
+        )
         return done.stdout
     except (OSError, subprocess.SubprocessError):
         return None

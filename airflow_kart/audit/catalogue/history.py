@@ -15,6 +15,7 @@ from airflow_kart.audit.catalogue.lines import Lines
 from airflow_kart.audit.catalogue.record import Record
 from airflow_kart.audit.catalogue.row import Brief, words_of
 from airflow_kart.audit.catalogue.rows import encode
+from airflow_kart.audit.changed_lines import ChangedLines
 from airflow_kart.identity.names import logical_class_name
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task, kind_of
@@ -97,13 +98,18 @@ class History:
 
     Args:
         workspace: the workspace.
-        counts: whether the asker may see artifacts of a DAG, or of none. No sidecar is trusted then: git does not run in the folders
-            that they name, to tell changed lines.
+        counts: whether the asker may see artifacts of a DAG, or of none.
+        changed_lines: tells changed lines of code; by default in any folder that a sidecar names.
     """
 
-    def __init__(self, workspace: Workspace, counts: Callable[[str | None], bool] | None = None) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        counts: Callable[[str | None], bool] | None = None,
+        changed_lines: ChangedLines | None = None,
+    ) -> None:
         self._lines = Lines(workspace, counts)
-        self.trusted = counts is None
+        self.changed_lines = changed_lines or ChangedLines()
 
     @cached_property
     def _names(self) -> dict[str, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, sidecar_uri
 from airflow_kart.audit.catalogue.row import Row, row_of, words_of
@@ -16,6 +16,9 @@ from airflow_kart.audit.catalogue.rows import Catalogue, Place
 from airflow_kart.exceptions import IdentityError, MissingArtifactError
 from airflow_kart.identity.lookup import LOOKED_UP, find_class_named
 from airflow_kart.storage.workspace import Workspace
+
+if TYPE_CHECKING:
+    from airflow_kart.audit.pins import Pin
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,18 +191,51 @@ class Record:
             )
         return task
 
+    @property
+    def pinned(self) -> Pin | None:
+        """Who has pinned the artifact, and when, asked now; ``None`` for an artifact that is not pinned.
+
+        Raises:
+            StorageError: the store refused.
+        """
+        from airflow_kart.audit.pins import pin_of
+
+        return pin_of(self.workspace.store_of(self.uri), self.place.directory, self.unique_id)
+
+    def pin(self, by: str = "") -> None:
+        """Keep the task's artifacts, and everything upstream, from garbage collection. A rerun still replaces them.
+
+        Args:
+            by: who asks for it.
+
+        Raises:
+            ConfigurationError: the artifact is in a workspace that is only read, or of no task.
+            ConflictError: a run is making the artifact.
+            MissingArtifactError: somebody has removed the artifact.
+            StorageError: the store refused.
+        """
+        from airflow_kart.audit.pins import pin
+
+        pin(self.workspace, self.place.directory, self.unique_id, self.uri, by)
+
+    def unpin(self) -> None:
+        """Let garbage collection decide again; harmless without a pin. Raises as :meth:`pin`, but never asks the lock."""
+        from airflow_kart.audit.pins import unpin
+
+        unpin(self.workspace, self.place.directory, self.unique_id, self.uri)
+
     def remove(self) -> None:
         """Remove artifact and sidecar. The next build that needs the artifact makes it again.
 
         Raises:
-            ConflictError: a run is making the artifact, or has replaced it since; nothing is removed.
+            ConflictError: a run is making the artifact, or has replaced it since, or it is pinned; nothing is removed.
             StorageError: the store refused.
         """
         from airflow_kart.audit.removal import take_away
         from airflow_kart.locks import locks_for
 
         store, locks = self.workspace.store_of(self.uri), locks_for(self.workspace)
-        take_away(store, locks, self.unique_id, [(self.uri, self.row.version)])
+        take_away(store, locks, self.place.directory, self.unique_id, [(self.uri, self.row.version)])
 
     def __str__(self) -> str:
         """Return class and parameters: ``Train(depth=6, day=2013-03-01)``."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import queue
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from typing import IO, BinaryIO, cast
 
 import msgspec
@@ -25,8 +27,10 @@ from airflow_kart.plugin.preview.reading import content_of
 _SECONDS = 8
 _LONGEST_ANSWER = 4 << 20
 _AT_ONCE = threading.BoundedSemaphore(2)
-_IN_LINE = threading.BoundedSemaphore(8)
-"""Previews that are being made, or wait for that: each holds a thread of the API server."""
+"""Others wait, each with a thread of the API server; there are no more than pages at once."""
+_SPARE: queue.Queue[subprocess.Popen[bytes]] = queue.Queue(1)
+"""The process for the next preview: it has imported Arrow meanwhile, which takes ten times as long as most previews."""
+_ONE_SPARE = threading.Lock()
 _TOO_MANY = Preview(note="Too many previews are being made at this moment; load the page again.")
 _START = "import sys; sys.path[:] = sys.argv[1:]; from airflow_kart.plugin.preview.child import main; main()"
 
@@ -50,28 +54,36 @@ def preview_of(record: Record) -> Preview:
 
 def preview_from(asked: Request, stream: BinaryIO) -> Preview:
     """Return the preview of bytes, decoded by another process."""
-    if not _IN_LINE.acquire(blocking=False):
+    if not _AT_ONCE.acquire(timeout=_SECONDS):
         return _TOO_MANY
     try:
-        if not _AT_ONCE.acquire(timeout=_SECONDS):
-            return _TOO_MANY
-        try:
-            return _decoded(asked, stream)
-        finally:
-            _AT_ONCE.release()
+        return _decoded(asked, stream)
     finally:
-        _IN_LINE.release()
+        _AT_ONCE.release()
 
 
-def _decoded(asked: Request, stream: BinaryIO) -> Preview:
+def _started() -> subprocess.Popen[bytes]:
     environment = {name: os.environ.get(name, "") for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")}
     environment |= {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-I", "-c", _START, *filter(None, sys.path)]
+    return subprocess.Popen(  # noqa: S603 - this interpreter, with a program of ours
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
 
+
+def _spare() -> subprocess.Popen[bytes]:
+    """Return the process that waits for a request, or a new one where none does, or waited for too long."""
+    with suppress(queue.Empty):
+        process = _SPARE.get_nowait()
+        if process.poll() is None:
+            return process
+        process.communicate()
+    return _started()
+
+
+def _decoded(asked: Request, stream: BinaryIO) -> Preview:
     try:
-        with subprocess.Popen(  # noqa: S603 - this interpreter, with a program of ours
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        ) as process:
+        with _spare() as process:
             alarm = threading.Timer(_SECONDS, process.kill)
             alarm.start()
             try:
@@ -79,6 +91,9 @@ def _decoded(asked: Request, stream: BinaryIO) -> Preview:
             finally:
                 alarm.cancel()
                 process.kill()
+                with _ONE_SPARE, suppress(OSError):
+                    if _SPARE.empty():
+                        _SPARE.put(_started())
     except (BrokenPipeError, EOFError, msgspec.MsgspecError):
         return Preview(note=f"The artifact could not be decoded within {_SECONDS} s and {MEMORY >> 20} MB of memory.")
 

@@ -1,0 +1,110 @@
+"""Turns: how many pages and downloads one process serves at once, so that threads are left for Airflow.
+
+A page holds a thread of the API server, which has forty in all. A request that waits for its turn holds none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
+from fastapi import Request, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+_POLL = 0.02
+_LONGEST = 4096
+
+
+class Turns:
+    """Counts what goes on.
+
+    Args:
+        at_once: how many turns there are.
+        each: how many of these one user may have.
+        in_line: how many requests may wait.
+        patience: seconds that a request waits at most.
+    """
+
+    def __init__(self, at_once: int, each: int, in_line: int = 64, patience: float = 5.0) -> None:
+        self.at_once = at_once
+        self.each = each
+        self.in_line = in_line
+        self.patience = patience
+        self._lock = threading.Lock()
+        self._held = Counter[str]()
+        self._waiting = 0
+
+    async def take(self, who: str) -> int:
+        """Wait for a turn; return 0 for one, else the status of a refusal: 429 of a user's too many, 503 of everybody's."""
+        if not (refused := self._try(who)) or self._waiting >= self.in_line:
+            return refused
+        self._waiting += 1
+        try:
+            ends = time.monotonic() + self.patience
+            while refused and time.monotonic() < ends:
+                await asyncio.sleep(_POLL)
+                refused = self._try(who)
+            return refused
+        finally:
+            self._waiting -= 1
+
+    def _try(self, who: str) -> int:
+        with self._lock:
+            refused = 429 if self._held[who] >= self.each else 503 if self._held.total() >= self.at_once else 0
+            self._held[who] += not refused
+            return refused
+
+    def give_back(self, who: str) -> None:
+        """End a turn."""
+        with self._lock:
+            self._held[who] -= 1
+            self._held += Counter()  # forgets users without a turn
+
+
+PAGES, DOWNLOADS = Turns(at_once=8, each=4), Turns(at_once=6, each=3)
+"""Of this process. A download lasts as long as its reader is slow, and takes no page's turn."""
+
+
+class InTurn:
+    """Serves a request at its turn, which lasts until the answer is sent.
+
+    Args:
+        app: the application.
+        refusal: returns the page of a refusal: of a request, a status, and the seconds to wait.
+    """
+
+    def __init__(self, app: ASGIApp, refusal: Callable[[Request, int, int], Response]) -> None:
+        self._app = app
+        self._refusal = refusal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, as ASGI specifies."""
+        path = str(scope.get("path"))
+        if scope["type"] != "http" or path.startswith(f"{scope.get('root_path') or ''}/static/"):
+            await self._app(scope, receive, send)
+            return
+        request, turns = Request(scope), DOWNLOADS if path.endswith("/download") else PAGES
+        who = _user(request)
+        if refused := await turns.take(who):
+            await self._refusal(request, refused, round(turns.patience))(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            turns.give_back(who)
+
+
+def _user(request: Request) -> str:
+    """Return whom a request says that it is of; whether that is true is decided at its turn, in a moment."""
+    token = request.headers.get("authorization", "").rpartition(" ")[2] or request.cookies.get(COOKIE_NAME_JWT_TOKEN, "")
+    claims = token.split(".")[1:2] or [""]
+    try:
+        return str(json.loads(base64.urlsafe_b64decode(f"{claims[0]}==")[:_LONGEST])["sub"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return ""
