@@ -46,8 +46,8 @@ class ChangedLines:
     ) -> list[str]:
         """Return a diff of the files that define changed parts of a class's code; nothing where git cannot tell.
 
-        Commits do not tell what changed where one was not all of the code that ran. Between two commits, git reads neither
-        files of the checkout nor its index: no hook, filter or other program of the repository runs.
+        Commits do not tell what changed where one was not all of the code that ran. Between two commits, git runs no hook,
+        filter or other program that the repository configures.
 
         Args:
             before: the sidecar's part ``source`` of the earlier artifact.
