@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ _DIFF = [
     "--no-textconv",
     "--no-renames",
     "--no-prefix",
+    "-O/dev/null",  # no order of the repository's configuration
     "--ignore-submodules=all",
     "--unified=0",
 ]
@@ -62,10 +63,9 @@ class ChangedLines:
         known = all(map(_COMMIT.fullmatch, commits)) and len({*commits}) == len(commits)
         if not (file and known and clean and self._has(file)):
             return []
-        names = sorted({part for name in parts for part in name.split(".") if part.isidentifier()})[:_MOST_NAMES]
-        asked = (file, *commits, *names)
+        asked = (file, *commits, *sorted(parts))
         if asked not in self._known:
-            self._known[asked] = self._asked(file, commits, names)
+            self._known[asked] = self._asked(file, commits, parts)
         return self._known[asked]
 
     def _has(self, file: str) -> bool:
@@ -74,7 +74,8 @@ class ChangedLines:
         real = os.path.realpath(file)
         return real.endswith(".py") and any(real.startswith(f"{one.rstrip(os.sep)}{os.sep}") for one in self._folders)
 
-    def _asked(self, file: str, commits: list[str], names: list[str]) -> list[str]:
+    def _asked(self, file: str, commits: list[str], parts: Collection[str]) -> list[str]:
+        names = sorted({part for name in parts for part in name.split(".") if part.isidentifier()})[:_MOST_NAMES]
         folder, inside = str(Path(file).parent), ""
         of_bundle = OF_BUNDLE.fullmatch(folder)
         if of_bundle and not os.path.exists(f"{of_bundle[1]}/versions/{of_bundle[2]}/.git"):
@@ -83,7 +84,7 @@ class ChangedLines:
         paths = [f":(literal){inside}{Path(file).name}", *(f":(glob){inside}**/{name}.py" for name in names)]
         seconds = self._ends - time.monotonic()
         told = git(folder, *_CONFIG, *_DIFF, *commits, "--", *paths, seconds=seconds) if seconds > 0 else ""
-        shown = list(_lines(told or ""))
+        shown = list(_lines(told or "", lambda path: _defines(path, file, parts)))
         return [*shown[:_MOST], *([f"... {len(shown) - _MOST} more lines"] if len(shown) > _MOST else [])]
 
 
@@ -92,16 +93,37 @@ def _git(source: Mapping[str, Any]) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _lines(diff: str) -> Iterator[str]:
-    """Return the names of files, the places of changes, and the changed lines."""
-    inside = False
+def _defines(path: str, file: str, parts: Collection[str]) -> bool:
+    """Whether a path in a repository is the file of a class, or that of a module which its code imports by one of the names.
+
+    The module lies beside the file, or in a folder above: others of the same name belong to other pipelines.
+    """
+    stem = path.removesuffix(".py").removesuffix("/__init__")
+    if file.endswith(f"/{path}"):
+        return True
+    for name in parts:
+        module = ""
+        for part in name.split("."):
+            module = f"{module}/{part}" if module else part
+            above = stem.removesuffix(module).strip("/")
+            if f"{above}/{module}".strip("/") == stem and (not above or f"/{above}/" in file):
+                return True
+    return False
+
+
+def _lines(diff: str, wanted: Callable[[str], bool]) -> Iterator[str]:
+    """Return the names of wanted files, the places of changes, and the changed lines."""
+    inside, before, shown = False, "", False
     for line in diff.split("\n"):
         if line.startswith("diff --git "):
             inside = False
-        elif line.startswith("@@ "):
-            inside = True
-            yield line
-        elif inside and line[:1] in ("+", "-"):
-            yield line
+        elif not inside and line.startswith("--- "):
+            before = line[4:]
         elif not inside and line.startswith("+++ "):
-            yield line[4:]
+            shown = wanted(before if line == "+++ /dev/null" else line[4:])
+            if shown:
+                yield line[4:]
+        elif line.startswith("@@ ") or (inside and line[:1] in ("+", "-")):
+            inside = True
+            if shown:
+                yield line

@@ -31,11 +31,26 @@ def project(tmp_path: Path) -> tuple[Path, str, str]:
 def test_lines_are_bounded_and_keep_their_signs(project: tuple[Path, str, str]) -> None:
     folder, first, second = project
     asked = ChangedLines([str(folder)])
-    found = asked.between(source(folder, first), source(folder, second), ["pipeline.helping.f"], of_now=False)
+    found = asked.between(source(folder, first), source(folder, second), ["deep.helping.f"], of_now=False)
     assert found[:3] == ["deep/helping.py", "@@ -0,0 +1 @@", "+late = 1\f2"]
     assert found[3] == "pipeline.py" and "--- old 0" in found and len(found) == 41
     assert found[-1] == f"... {3 + 2 + 120 - 40} more lines"
     assert asked.between(source(folder, second), source(folder, second), [], of_now=False) == []
+
+
+def test_no_file_of_another_pipeline_is_shown_for_its_name(project: tuple[Path, str, str]) -> None:
+    folder, first, _ = project
+    for place in ("team_a", "team_b"):
+        (folder / place / "inner").mkdir(parents=True)
+        for name in ("helping.py", "inner/helping.py", "xhelping.py"):
+            (folder / place / name).write_text(f"token_of_{place} = 1\n")
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", "Teams")
+    third = git(folder, "rev-parse", "HEAD")
+    found = ChangedLines().between(
+        source(folder / "team_a", first), source(folder / "team_a", third), ["helping.f", "inner.helping.f"], of_now=False
+    )
+    assert [line for line in found if line.endswith(".py")] == ["team_a/helping.py", "team_a/inner/helping.py"]
 
 
 def test_an_airflow_bundle_is_asked_in_its_bare_repository(project: tuple[Path, str, str], tmp_path: Path) -> None:
