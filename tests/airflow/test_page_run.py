@@ -152,7 +152,7 @@ def test_three_runs_answer_what_ran_what_was_reused_and_why(pages, run_dag, work
     assert "1 cached, 2 not needed" in read(third), "the page of a run reads no workspace"
     monkeypatch.setenv("AIRFLOW__KART__WORKSPACE_DIRECTORY", str(workspace.with_name("elsewhere")))
     text = read(second, "/tasks/page_model")
-    assert " s Another run has replaced the artifact since. day: 2024-01-01 → 2024-01-02. The whole" in text
+    assert " s Another run has replaced the artifact since. Why it ran: day: 2024-01-01 → 2024-01-02. The whole" in text
     assert "token private" in text, "an artifact is found where the workspace is now"
     assert "cannot be read" not in read(third, "/tasks/page_model/why")
 

@@ -29,8 +29,8 @@ from airflow_kart import (
 )
 from airflow_kart.artifacts.sidecar import sidecar_uri
 from airflow_kart.artifacts.target import Target
-from airflow_kart.audit.catalogue.rows import Catalogue
 from airflow_kart.audit.catalogue import rows as catalogue
+from airflow_kart.audit.catalogue.rows import Catalogue
 from airflow_kart.exceptions import ConfigurationError, ConflictError, IdentityError, MissingArtifactError
 from airflow_kart.locks import Holder, locks_for
 from airflow_kart.parameters import ParameterVisibility
