@@ -73,9 +73,14 @@ def tables_equal(one: Any, other: Any) -> None:
 
 
 def loads_as_selected(target_format: Any, table: Any, columns: Sequence[str]) -> None:
+    """The law, for one artifact that counts as small and then as large."""
     target = Target("memory://columns/table", target_format, MemoryStore())
     target.dump(table)
-    tables_equal(target.load(columns), select_columns(target.load(), columns))
+    selected = select_columns(target.load(), columns)
+    tables_equal(target.load(columns), selected)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("airflow_kart.artifacts.reading._SMALL", 0)
+        tables_equal(target.load(columns), selected)
 
 
 @st.composite
@@ -91,21 +96,21 @@ def with_some_columns(draw: Any, frames: Any) -> tuple[Any, list[str]]:
 @pytest.mark.parametrize("target_format", EVERY, ids=str)
 @settings(max_examples=15)
 @given(given=with_some_columns(pandas_frames(PLAIN_PANDAS)))
-def test_pandas_from_every_format(target_format: Any, size: None, given: Any) -> None:
+def test_pandas_from_every_format(target_format: Any, given: Any) -> None:
     loads_as_selected(target_format, *given)
 
 
 @pytest.mark.parametrize("target_format", [*BINARY, PickleFormat(), LargeFrameFormat(max_byte=40)], ids=str)
 @settings(max_examples=15)
 @given(given=with_some_columns(pandas_frames(PLAIN_PANDAS | RICH_PANDAS, indexed=True)))
-def test_pandas_with_every_type_and_index(target_format: Any, size: None, given: Any) -> None:
+def test_pandas_with_every_type_and_index(target_format: Any, given: Any) -> None:
     loads_as_selected(target_format, *given)
 
 
 @pytest.mark.parametrize("target_format", EVERY, ids=str)
 @settings(max_examples=15)
 @given(given=with_some_columns(polars_frames(PLAIN_POLARS)), lazy=st.booleans())
-def test_polars_from_every_format(target_format: Any, size: None, given: Any, lazy: bool) -> None:
+def test_polars_from_every_format(target_format: Any, given: Any, lazy: bool) -> None:
     frame, columns = given
     loads_as_selected(target_format, frame.lazy() if lazy else frame, columns)
 
@@ -113,14 +118,14 @@ def test_polars_from_every_format(target_format: Any, size: None, given: Any, la
 @pytest.mark.parametrize("target_format", BINARY, ids=str)
 @settings(max_examples=15)
 @given(given=with_some_columns(polars_frames(PLAIN_POLARS | NESTED_POLARS | RICH_POLARS)))
-def test_polars_with_every_type(target_format: Any, size: None, given: Any) -> None:
+def test_polars_with_every_type(target_format: Any, given: Any) -> None:
     loads_as_selected(target_format, *given)
 
 
 @pytest.mark.parametrize("target_format", EVERY, ids=str)
 @settings(max_examples=15)
 @given(given=with_some_columns(polars_frames(PLAIN_POLARS)))
-def test_pyarrow_from_every_format(target_format: Any, size: None, given: Any) -> None:
+def test_pyarrow_from_every_format(target_format: Any, given: Any) -> None:
     frame, columns = given
     loads_as_selected(target_format, frame.to_arrow(compat_level=pl.CompatLevel.oldest()), columns)
 
@@ -128,7 +133,7 @@ def test_pyarrow_from_every_format(target_format: Any, size: None, given: Any) -
 @pytest.mark.parametrize("target_format", ALL, ids=str)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dumped", KINDS)
-def test_a_table_of_one_library_as_that_of_another(target_format: Any, kind: Any, dumped: Any, size: None) -> None:
+def test_a_table_of_one_library_as_that_of_another(target_format: Any, kind: Any, dumped: Any) -> None:
     columns = {"a": [1, 2, None], "b": ["x", None, "z"], "c": [dt.datetime(2026, 1, 1)] * 3}
     table: Any = {
         "pandas": pd.DataFrame,
