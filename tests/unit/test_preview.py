@@ -87,11 +87,12 @@ class Made(TaskOnKart[Any]):
             self.dump(others.get(name, FRAME), name)
 
 
-@pytest.fixture
-def previews(workspace: Path) -> dict[str, Preview]:
+@pytest.fixture(scope="module")
+def previews(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Preview]:
     """Return the previews of artifacts that this package has written, by name."""
-    build(Made(day=dt.date(2013, 1, 1)))
-    records = Workspace(str(workspace)).artifacts()
+    with Workspace(str(tmp_path_factory.mktemp("previews"))) as workspace:
+        build(Made(day=dt.date(2013, 1, 1)))
+        records = workspace.artifacts()
     return {record.uri.rpartition("/")[2].replace(f"_{record.unique_id}", ""): preview_of(record) for record in records}
 
 
