@@ -186,7 +186,7 @@ class AirflowServer:
         """Wait until a condition gives something true; return that.
 
         Args:
-            condition: is asked twice in a second.
+            condition: is asked five times in a second.
             seconds: how long to wait at most.
             what: is waited for, in words.
             seen: says what there is instead, when it was waited for in vain.
@@ -232,7 +232,7 @@ class AirflowServer:
             dead = [name for name, process in self._processes.items() if process.poll() is not None]
             if dead or time.monotonic() > deadline:
                 raise AssertionError(f"waited in vain for {what}; ended processes: {dead}\n{self._log_tails()}")
-            time.sleep(0.5)
+            time.sleep(0.2)
 
     def _log_tails(self) -> str:
         return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}" for log in self.home.glob("*.log"))

@@ -21,7 +21,10 @@ PRELOAD = """
 import sys
 
 if "scheduler" in sys.argv:  # whose forks the tasks are: else each of hundreds imports them again
+    import airflow.providers.amazon.aws.hooks.s3
+    import airflow.providers.google.cloud.hooks.gcs
     import airflow.sdk.execution_time.task_runner
+    import airflow_kart.operators.plan, airflow_kart.operators.report, airflow_kart.operators.task
     import pandas
     import sklearn.ensemble
 """
