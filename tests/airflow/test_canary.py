@@ -14,6 +14,8 @@ import pytest
 from harness.airflow_home import airflow_program, environment, with_database
 from harness.canary import DAGS, SECRETS, command_lines, environment_of, hits, texts_below
 
+WAITS = "Waiting for what is made elsewhere"
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
@@ -25,16 +27,26 @@ def home(tmp_path_factory):
     surroundings = environment(home, TMPDIR=str(home / "temporary"), **environment_of(SECRETS))
 
     def run(name: str, *command: str, **more: str) -> None:
-        done = subprocess.run(command, env={**surroundings, **more}, cwd=home, capture_output=True, timeout=300, check=False)
-        (home / "output" / name).write_bytes(done.stdout + b"\n---\n" + done.stderr)
+        with (home / "output" / name).open("wb") as out, (home / "output" / f"{name} stderr").open("wb") as errors:
+            subprocess.run(
+                command, env={**surroundings, **more}, cwd=home, stdout=out, stderr=errors, timeout=300, check=False
+            )
 
+    def deliver() -> None:
+        """Deliver the file that a run waits for, once it does."""
+        while not ended.wait(0.1) and not any(WAITS in file.read_text() for file in home.glob("output/bound*")):
+            pass
+        (home / "retries.txt").write_text("there")
+
+    ended = threading.Event()
     with contextlib.ExitStack() as ending:
         lines = ending.enter_context(command_lines(home))
         for mode in ("works", "fails"):
             (home / f"{mode}.txt").write_text("there")
-        later = threading.Timer(30, (home / "retries.txt").write_text, ["there"])
+        later = threading.Thread(target=deliver)
         later.start()
         ending.callback(later.join)
+        ending.callback(ended.set)
         run("bound", airflow_program(), "dags", "test", "canary_bound_retries")
         run("again", airflow_program(), "dags", "test", "canary_works", "--conf", json.dumps({"kart_rerun": ["*"]}))
         run("fails", airflow_program(), "dags", "test", "canary_fails")
@@ -54,6 +66,7 @@ def dump(home: Path) -> bytes:
 def test_everything_ran(home):
     outputs = {path.name: path.read_text() for path in (home / "output").iterdir()}
     for name, words in (
+        ("bound", WAITS),
         ("bound", "Report: "),
         ("again", "Report: 3 ran"),
         ("fails", "no access"),
