@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -111,7 +113,9 @@ def test_slow_downloads_hold_neither_threads_nor_pages(server, run_dag, workspac
         for _ in range(turns.DOWNLOADS.each):
             answer = client.send(client.build_request("GET", f"{here}/download"), stream=True)
             assert answer.status_code == 200
+            assert answer.headers["Content-Length"] == "40000000", "nothing on the way compresses"
             opened.append(answer)
+        time.sleep(1)  # in which a compressed answer would have come to its end, unread
         assert client.get(f"{here}/download").status_code == 429
         assert client.get(here).status_code == 200
         assert threading.active_count() < threads + 30
@@ -120,6 +124,34 @@ def test_slow_downloads_hold_neither_threads_nor_pages(server, run_dag, workspac
         for answer in opened:
             answer.close()
     _all_given_back(turns.DOWNLOADS)  # also of a reader that went away
+
+
+def test_a_download_of_a_file_that_becomes_shorter_breaks_and_closes_the_file(server, run_dag, workspace):
+    pages, address = server
+    run_dag(KartDag("turns_short", TurnText(text="y"), schedule=None))
+    one = Workspace(str(workspace)).artifacts().latest()
+    gc.disable()
+    try:
+        for broken in (True, False):
+            with (
+                httpx.Client(headers=dict(pages.of("ann").headers), timeout=30) as client,
+                client.stream("GET", f"{address}/kart/artifacts/{one.unique_id}/download") as answer,
+            ):
+                rest = answer.iter_raw()
+                next(rest)
+                if not broken:
+                    continue  # the reader goes away
+                with open(one.uri, "r+b") as file:
+                    file.truncate(1000)
+                with pytest.raises(httpx.RemoteProtocolError, match="without sending complete"):
+                    list(rest)
+                with open(one.uri, "r+b") as file:
+                    file.truncate(one.bytes)
+        _all_given_back(turns.DOWNLOADS)
+        names = [os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
+        assert os.path.realpath(one.uri) not in names
+    finally:
+        gc.enable()
 
 
 def _all_given_back(of: turns.Turns) -> None:
