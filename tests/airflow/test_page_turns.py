@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import gc
+import json
 import os
 import threading
 import time
@@ -60,8 +62,10 @@ def test_pages_wait_in_line_and_the_api_of_airflow_goes_on(server, monkeypatch):
     monkeypatch.setattr(turns.PAGES, "patience", 2)
     monkeypatch.setattr(Reader, "workspaces", lambda _: [Workspace("memory://turns")])
 
+    sign_ins = {name: dict(pages.of(name).headers) for name in ("ann", "bob", "cid", "dora", "eve")}
+
     def get(name: str, path: str = "/kart/") -> httpx.Response:
-        return httpx.get(address + path, headers=dict(pages.of(name).headers), timeout=60)
+        return httpx.get(address + path, headers=sign_ins[name], timeout=60)
 
     with ThreadPoolExecutor(100) as pool:
         of_ann = [pool.submit(get, "ann") for _ in range(60)]
@@ -99,6 +103,39 @@ def _ended(asked: list[Any], number: int) -> list[httpx.Response]:
     found = [one.result() for one in asked if one.done()]
     assert len(found) == number
     return found
+
+
+def test_nobody_counts_as_somebody_else(server, monkeypatch):
+    pages, address = server
+    monkeypatch.setattr(turns.PAGES, "patience", 0.2)
+    go, began = threading.Event(), threading.Semaphore(0)
+
+    def slow(_: Workspace) -> list[Any]:
+        began.release()
+        go.wait(30)
+        return []
+
+    monkeypatch.setattr(search, "require_reachable", lambda _: None)
+    monkeypatch.setattr(search, "records_in", slow)
+    monkeypatch.setattr(Reader, "workspaces", lambda _: [Workspace("memory://turns")])
+    token = str(pages.of("ann").headers["Authorization"]).partition(" ")[2]
+
+    def forged(name: str) -> str:
+        return f"a.{base64.urlsafe_b64encode(json.dumps({'sub': name}).encode()).decode().rstrip('=')}.c"
+
+    def get(headers: dict[str, str]) -> int:
+        return httpx.get(f"{address}/kart/", headers=headers, timeout=60).status_code
+
+    with ThreadPoolExecutor(20) as pool:
+        basic = [{"Authorization": f"Basic {forged(str(number))}", "Cookie": f"_token={token}"} for number in range(6)]
+        of_ann = [pool.submit(get, headers) for headers in basic]
+        for _ in range(turns.PAGES.each):
+            began.acquire(timeout=20)
+        assert not began.acquire(timeout=1), "all of these are one sign-in"
+        assert get({"Authorization": f"Bearer {forged('ann')}"}) in {401, 403}, "an unsigned token counts for itself"
+        go.set()
+        assert sorted(one.result() for one in of_ann) == [200] * turns.PAGES.each + [429] * (6 - turns.PAGES.each)
+    _all_given_back(turns.PAGES)
 
 
 def test_slow_downloads_hold_neither_threads_nor_pages(server, run_dag, workspace, monkeypatch):
