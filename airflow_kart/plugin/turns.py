@@ -6,16 +6,18 @@ A page holds a thread of the API server, which has forty in all. A request that 
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from hashlib import sha256
 
 from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
 from fastapi import Request, Response
 from fastapi.security.utils import get_authorization_scheme_param
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _POLL = 0.02
 
@@ -68,10 +70,11 @@ class Turns:
 
 PAGES, DOWNLOADS = Turns(at_once=8, each=4), Turns(at_once=6, each=3)
 """Of this process. A download lasts as long as its reader is slow, and takes no page's turn."""
+_DOWNLOAD = re.compile("/artifacts/[0-9a-f]{32}/(download|image)")
 
 
 class InTurn:
-    """Serves a request at its turn, which lasts until the answer is sent.
+    """Serves a request at its turn. A page's lasts until the server has the answer, a download's until the answer is sent.
 
     Args:
         app: the application.
@@ -84,19 +87,24 @@ class InTurn:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, as ASGI specifies."""
-        path = str(scope.get("path"))
-        if scope["type"] != "http" or path.startswith(f"{scope.get('root_path') or ''}/static/"):
+        path = str(scope.get("path")).removeprefix(str(scope.get("root_path") or ""))
+        if scope["type"] != "http" or path.startswith("/static/"):
             await self._app(scope, receive, send)
             return
-        request, turns = Request(scope), DOWNLOADS if path.endswith("/download") else PAGES
+        request, turns = Request(scope), DOWNLOADS if _DOWNLOAD.fullmatch(path) else PAGES
         who = _sign_in(request)
         if refused := await turns.take(who):
             await self._refusal(request, refused, round(turns.patience))(scope, receive, send)
             return
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            turns.give_back(who)
+        with ExitStack() as turn:
+            turn.callback(turns.give_back, who)
+
+            async def passed_on(message: Message) -> None:
+                if turns is PAGES and message["type"] == "http.response.body" and not message.get("more_body"):
+                    turn.close()  # the page is made; the thread is free
+                await send(message)
+
+            await self._app(scope, receive, passed_on)
 
 
 def _sign_in(request: Request) -> str:

@@ -6,19 +6,22 @@ import base64
 import gc
 import json
 import os
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 import uvicorn
+from fastapi.responses import HTMLResponse
 from harness.loopback import free_port
 from harness.pages import Pages, text_of
 
 from airflow_kart import KartDag, StrParameter, TaskOnKart, Workspace
-from airflow_kart.plugin import access, search, turns
+from airflow_kart.plugin import access, artifact, search, turns
 from airflow_kart.plugin.access import Reader
 
 
@@ -154,13 +157,29 @@ def test_slow_downloads_hold_neither_threads_nor_pages(server, run_dag, workspac
             opened.append(answer)
         time.sleep(1)  # in which a compressed answer would have come to its end, unread
         assert client.get(f"{here}/download").status_code == 429
+        assert client.get(f"{here}/image").status_code == 429, "an image may be as slow"
         assert client.get(here).status_code == 200
+        assert client.get(f"{address}/kart/dags/turns/runs/none/tasks/download").status_code == 404, (
+            "a page, whatever the name of a task is"
+        )
         assert threading.active_count() < threads + 30
         assert len(opened[0].read()) == one.bytes == 40_000_000
         assert client.get(f"{here}/download").status_code == 200
         for answer in opened:
             answer.close()
     _all_given_back(turns.DOWNLOADS)  # also of a reader that went away
+
+
+def test_a_slow_reader_of_a_page_holds_no_turn(server, run_dag, workspace, monkeypatch):
+    pages, address = server
+    run_dag(KartDag("turns_page", TurnText(text="z"), schedule=None))
+    monkeypatch.setattr(artifact, "page", lambda *_, **__: HTMLResponse("x" * 40_000_000))
+    here = f"/kart/artifacts/{Workspace(str(workspace)).artifacts().latest().unique_id}"
+    asked = f"GET {here} HTTP/1.1\r\nHost: x\r\nAuthorization: {pages.of('ann').headers['Authorization']}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", urlsplit(address).port)) as slow:
+        slow.sendall(asked.encode())
+        assert slow.recv(12) == b"HTTP/1.1 200"
+        _all_given_back(turns.PAGES)
 
 
 def test_a_download_of_a_file_that_becomes_shorter_breaks_and_closes_the_file(server, run_dag, workspace):
