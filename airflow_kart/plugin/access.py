@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextvars
 import os
 import posixpath
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from typing import Annotated, Any, TypeVar, cast
@@ -22,7 +24,19 @@ from airflow_kart.storage.workspace import Workspace
 
 _T = TypeVar("_T")
 _PATIENCE = 10.0
-_ASKING = futures.ThreadPoolExecutor(8, thread_name_prefix="kart-page")
+_ASKING = futures.ThreadPoolExecutor(32, thread_name_prefix="kart-page")
+
+
+class _Line:
+    """The questions to a workspace: two at once, so that one that hangs leaves threads for the others."""
+
+    def __init__(self) -> None:
+        self.places = threading.BoundedSemaphore(2)
+        self.late: futures.Future[Any] | None = None
+
+
+_LINES: dict[str, _Line] = {}
+"""By the workspace's directory."""
 
 
 class Reader:
@@ -102,15 +116,22 @@ def answer_of(workspace: Workspace, ask: Callable[[], _T]) -> _T:
     """
     if keeps_files(workspace.store):
         return ask()
+    ends, line = time.monotonic() + _PATIENCE, _LINES.setdefault(workspace.directory, _Line())
+    silent = StorageError(
+        f"{workspace.directory} did not answer within {_PATIENCE:g} s; load the page again in a while",
+        uri=workspace.directory,
+    )
+    hangs = line.late is not None and not line.late.done()
+    if not line.places.acquire(timeout=0 if hangs else _PATIENCE):
+        raise silent
     asked = _ASKING.submit(contextvars.copy_context().run, ask)
+    asked.add_done_callback(lambda _: line.places.release())
     try:
-        return asked.result(_PATIENCE)
+        return asked.result(max(0, ends - time.monotonic()))
     except futures.TimeoutError:
-        asked.cancel()
-        raise StorageError(
-            f"{workspace.directory} did not answer within {_PATIENCE:g} s; load the page again in a while",
-            uri=workspace.directory,
-        ) from None
+        if not asked.cancel():
+            line.late = asked
+        raise silent from None
 
 
 def records_in(workspace: Workspace, name: str | None = None) -> list[Record]:

@@ -9,11 +9,12 @@ import httpx
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import RedirectResponse
+from starlette.concurrency import run_in_threadpool
 
 from airflow_kart.plugin.access import ReaderDep, reads_dag
-from airflow_kart.plugin.airflow_runs import conf_of
+from airflow_kart.plugin.airflow_runs import UNDER_WAY, conf_of, states_of
 from airflow_kart.plugin.page import AIRFLOW, base_of
-from airflow_kart.plugin.words import run_href
+from airflow_kart.plugin.words import cut, run_href
 
 _CREDENTIALS = ("authorization", "cookie")
 
@@ -42,8 +43,14 @@ async def again(  # noqa: PLR0917 - FastAPI fills these by name
     downstream: bool = False,
     map_index: int = -1,
 ) -> RedirectResponse:
-    """Clear a task instance, and perhaps everything downstream, so that these run again."""
-    _require(reader.may(dag_id, DagAccessEntity.TASK_INSTANCE, "PUT"))
+    """Clear a task instance, and perhaps everything downstream, so that these run again.
+
+    Raises:
+        HTTPException: the task runs already, or soon (409), or the run has no such task instance (404).
+    """
+    _require(await run_in_threadpool(reader.may, dag_id, DagAccessEntity.TASK_INSTANCE, "PUT"))
+    if await run_in_threadpool(states_of, dag_id, run_id, task_id, map_index) & UNDER_WAY:
+        raise HTTPException(409, f"{cut(task_id)} is being made in this run already; wait until it has ended.")
     body = {
         "dry_run": False,
         "dag_run_id": run_id,
@@ -52,15 +59,17 @@ async def again(  # noqa: PLR0917 - FastAPI fills these by name
         "only_failed": False,
         "reset_dag_runs": True,
     }
-    await _ask(request, f"/api/v2/dags/{quote(dag_id, safe='')}/clearTaskInstances", body)
+    cleared = await _ask(request, f"/api/v2/dags/{quote(dag_id, safe='')}/clearTaskInstances", body)
+    if not cleared["task_instances"]:
+        raise HTTPException(404, f"The run has no task instance of {cut(task_id)} to clear.")
     return RedirectResponse(run_href(base_of(request), dag_id, run_id), 303)
 
 
 @router.post("/dags/{dag_id}/runs/{run_id}/trigger")
 async def trigger(request: Request, reader: ReaderDep, dag_id: str, run_id: str) -> RedirectResponse:
     """Trigger a run with the parameters of another one."""
-    _require(reader.may(dag_id, DagAccessEntity.RUN, "POST"))
-    body = {"logical_date": None, "conf": conf_of(dag_id, run_id)}
+    _require(await run_in_threadpool(reader.may, dag_id, DagAccessEntity.RUN, "POST"))
+    body = {"logical_date": None, "conf": await run_in_threadpool(conf_of, dag_id, run_id)}
     made = await _ask(request, f"/api/v2/dags/{quote(dag_id, safe='')}/dagRuns", body)
     return RedirectResponse(run_href(base_of(request), dag_id, str(made["dag_run_id"])), 303)
 

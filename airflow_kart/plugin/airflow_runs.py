@@ -26,6 +26,10 @@ _MOST_UNPACKED = 16 << 20  # 30,000 rows
 _PACKED = (PLAN_XCOM, REPORT_XCOM, RESULTS_XCOM, CHANGED_CODE_XCOM, CODE_XCOM)
 
 
+UNDER_WAY = frozenset({"running", "queued", "scheduled", "restarting"})
+"""States in which clearing a task instance would kill or repeat work."""
+
+
 class Instance(NamedTuple):
     """A task instance."""
 
@@ -194,6 +198,13 @@ def conf_of(dag_id: str, run_id: str) -> dict[str, Any]:
     if found is None:
         raise _no_run(dag_id, run_id)
     return dict(found.conf) if isinstance(found.conf, Mapping) else {}
+
+
+def states_of(dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> set[str | None]:
+    """Return the states of a task in a run: of one task instance, or of all where no index is given."""
+    asked = select(TaskInstance.state).filter_by(dag_id=dag_id, run_id=run_id, task_id=task_id)
+    with create_session() as session:
+        return set(session.scalars(asked if map_index < 0 else asked.filter_by(map_index=map_index)))
 
 
 def plan_of(dag_id: str, run_id: str) -> Plan:

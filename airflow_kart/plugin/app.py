@@ -106,4 +106,4 @@ def _login(request: Request) -> str:
     """Return where Airflow lets a person sign in; from there a browser comes back to the page that was asked for."""
     login: Any = get_auth_manager().get_url_login()
     asked = f"?{request.url.query}" if request.url.query else ""
-    return f"{login}?{urlencode({'next': quote(request.url.path) + asked})}" if request.method == "GET" else str(login)
+    return f"{login}?{urlencode({'next': quote(request.scope['path']) + asked})}" if request.method == "GET" else str(login)

@@ -13,11 +13,12 @@ from airflow.models.log import Log
 from airflow.utils.session import create_session
 from fastapi import APIRouter, Depends, HTTPException, Path, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from airflow_kart.artifacts.sidecar import sidecar_uri
 from airflow_kart.audit.catalogue.record import Record
 from airflow_kart.audit.catalogue.rows import one_look
-from airflow_kart.exceptions import KartError, MissingArtifactError
+from airflow_kart.exceptions import KartError, MissingArtifactError, StorageError
 from airflow_kart.plugin.access import Reader, ReaderDep, records_in
 from airflow_kart.plugin.actions import own_page
 from airflow_kart.plugin.page import base_of, page
@@ -107,9 +108,7 @@ def download(reader: ReaderDep, unique_id: UniqueId, file: str = "") -> Streamin
         raise HTTPException(
             415, "This artifact is too large, or of a format that only Python reads: load it from its address."
         )
-    name = quote(clean(record.row.name.rpartition("/")[2]))
-    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}", "Content-Length": str(record.bytes)}
-    return StreamingResponse(_chunks(_opened(record), record.bytes), media_type="application/octet-stream", headers=headers)
+    return _Download(record, _opened(record))
 
 
 @router.get("/image")
@@ -159,8 +158,40 @@ def _opened(record: Record) -> BinaryIO:
     return store.open(record.uri)
 
 
+class _Download(StreamingResponse):
+    """An artifact's bytes, which nothing on the way compresses: the browser knows how many will come.
+
+    Args:
+        record: the artifact.
+        stream: its bytes; closed at the end, also where the reader has gone away.
+    """
+
+    def __init__(self, record: Record, stream: BinaryIO) -> None:
+        headers = {
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(clean(record.row.name.rpartition('/')[2]))}",
+            "Content-Encoding": "identity",  # GZipMiddleware leaves an answer with an encoding alone
+            "Content-Length": str(record.bytes),
+        }
+        self._stream = stream
+        super().__init__(_chunks(stream, record.bytes), media_type="application/octet-stream", headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer, as ASGI specifies."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._stream.close()
+
+
 def _chunks(stream: BinaryIO, left: int) -> Iterator[bytes]:
-    with stream:
-        while left and (data := stream.read(min(left, _CHUNK))):
-            left -= len(data)
-            yield data
+    """Read so many bytes.
+
+    Raises:
+        StorageError: there are fewer. The connection breaks, so that a browser takes no part for the whole.
+    """
+    while left:
+        data = stream.read(min(left, _CHUNK))
+        if not data:
+            raise StorageError(f"the artifact became shorter while it was downloaded: {left:,} bytes are missing")
+        left -= len(data)
+        yield data

@@ -7,11 +7,8 @@ import re
 from typing import NamedTuple
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
-from airflow.models.taskinstance import TaskInstance
-from airflow.utils.session import create_session
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse
-from sqlalchemy import select
 
 from airflow_kart.artifacts.state import NO_ARTIFACT
 from airflow_kart.audit.catalogue.history import History
@@ -23,7 +20,7 @@ from airflow_kart.audit.pins import Pin
 from airflow_kart.audit.why import why_artifact
 from airflow_kart.exceptions import KartError, MissingArtifactError
 from airflow_kart.plugin.access import Reader, ReaderDep, records_in, require_reachable
-from airflow_kart.plugin.airflow_runs import KartRun, read_run
+from airflow_kart.plugin.airflow_runs import UNDER_WAY, KartRun, read_run, states_of
 from airflow_kart.plugin.code import changed_lines_for
 from airflow_kart.plugin.page import base_of, page
 from airflow_kart.plugin.peek import peek_of, stem_of
@@ -105,7 +102,7 @@ def of_task(  # noqa: PLR0917 - FastAPI fills these by name
         log=_airflow_page(base, row) if instance is not None and instance.try_number else "",
         origin=origin_of(made.record, reader, base) if made and row.outcome == "cached" else "",
         below=run.structure.all_downstream(task_id)
-        if row.took is not None and reader.may(dag_id, _INSTANCE, "PUT")
+        if row.took is not None and row.state not in UNDER_WAY and reader.may(dag_id, _INSTANCE, "PUT")
         else None,
         may_read_log=reader.may(dag_id, DagAccessEntity.TASK_LOGS),
         live=SECONDS if run.live and row.outcome in ("waiting", "running", "run") else None,
@@ -223,17 +220,16 @@ def differences(this: Record, other: Record) -> dict[str, tuple[str, str]]:
 def origin_of(record: Record, reader: Reader, base: str) -> str:
     """Return where a form asks that the run which made an artifact makes it again: the values are those of then.
 
-    It is empty for who may not clear that task instance, and where clearing makes nothing: the run is gone, or took an equal run's.
+    It is empty for who may not clear that task instance, and where clearing makes nothing: the run is gone, makes
+    the artifact already, or took an equal run's.
     """
     dag_id, run_id, task_id = record.dag_id, record.run_id, record.row.airflow_task_id
     index = part(record.sidecar.content, "airflow").get("map_index")
     index = index if isinstance(index, int) else -1
     if not (dag_id and run_id and task_id) or record.outcome != "ran" or kart_option("clear") == "look":
         return ""
-    asked = select(TaskInstance.task_id).filter_by(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=index)
-    with create_session() as session:
-        found = session.scalar(asked) if reader.may(dag_id, _INSTANCE, "PUT") else None
-    return again_href(task_href(base, dag_id, run_id, task_id, index)) if found is not None else ""
+    found = states_of(dag_id, run_id, task_id, index) if reader.may(dag_id, _INSTANCE, "PUT") else set()
+    return again_href(task_href(base, dag_id, run_id, task_id, index)) if found and not found & UNDER_WAY else ""
 
 
 def _run_link(record: Record, reader: Reader, base: str) -> Link | None:

@@ -6,19 +6,20 @@ A page holds a thread of the API server, which has forty in all. A request that 
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
+import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
+from hashlib import sha256
 
 from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
 from fastapi import Request, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from fastapi.security.utils import get_authorization_scheme_param
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _POLL = 0.02
-_LONGEST = 4096
 
 
 class Turns:
@@ -26,7 +27,7 @@ class Turns:
 
     Args:
         at_once: how many turns there are.
-        each: how many of these one user may have.
+        each: how many of these one sign-in may have.
         in_line: how many requests may wait.
         patience: seconds that a request waits at most.
     """
@@ -41,7 +42,7 @@ class Turns:
         self._waiting = 0
 
     async def take(self, who: str) -> int:
-        """Wait for a turn; return 0 for one, else the status of a refusal: 429 of a user's too many, 503 of everybody's."""
+        """Wait for a turn; return 0 for one, else the status of a refusal: 429 of a sign-in's too many, 503 of everybody's."""
         if not (refused := self._try(who)) or self._waiting >= self.in_line:
             return refused
         self._waiting += 1
@@ -64,15 +65,16 @@ class Turns:
         """End a turn."""
         with self._lock:
             self._held[who] -= 1
-            self._held += Counter()  # forgets users without a turn
+            self._held += Counter()  # forgets sign-ins without a turn
 
 
 PAGES, DOWNLOADS = Turns(at_once=8, each=4), Turns(at_once=6, each=3)
 """Of this process. A download lasts as long as its reader is slow, and takes no page's turn."""
+_DOWNLOAD = re.compile("/artifacts/[0-9a-f]{32}/(download|image)")
 
 
 class InTurn:
-    """Serves a request at its turn, which lasts until the answer is sent.
+    """Serves a request at its turn. A page's lasts until the server has the answer, a download's until the answer is sent.
 
     Args:
         app: the application.
@@ -85,26 +87,33 @@ class InTurn:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, as ASGI specifies."""
-        path = str(scope.get("path"))
-        if scope["type"] != "http" or path.startswith(f"{scope.get('root_path') or ''}/static/"):
+        path = str(scope.get("path")).removeprefix(str(scope.get("root_path") or ""))
+        if scope["type"] != "http" or path.startswith("/static/"):
             await self._app(scope, receive, send)
             return
-        request, turns = Request(scope), DOWNLOADS if path.endswith("/download") else PAGES
-        who = _user(request)
+        request, turns = Request(scope), DOWNLOADS if _DOWNLOAD.fullmatch(path) else PAGES
+        who = _sign_in(request)
         if refused := await turns.take(who):
             await self._refusal(request, refused, round(turns.patience))(scope, receive, send)
             return
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            turns.give_back(who)
+        with ExitStack() as turn:
+            turn.callback(turns.give_back, who)
+
+            async def passed_on(message: Message) -> None:
+                if turns is PAGES and message["type"] == "http.response.body" and not message.get("more_body"):
+                    turn.close()  # the page is made; the thread is free
+                await send(message)
+
+            await self._app(scope, receive, passed_on)
 
 
-def _user(request: Request) -> str:
-    """Return whom a request says that it is of; whether that is true is decided at its turn, in a moment."""
-    token = request.headers.get("authorization", "").rpartition(" ")[2] or request.cookies.get(COOKIE_NAME_JWT_TOKEN, "")
-    claims = token.split(".")[1:2] or [""]
-    try:
-        return str(json.loads(base64.urlsafe_b64decode(f"{claims[0]}==")[:_LONGEST])["sub"])
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return ""
+def _sign_in(request: Request) -> str:
+    """Return what tells one sign-in from another: the token that Airflow will use, hashed.
+
+    A claim in it could be anybody's. Earlier versions of Airflow prefer a
+    cookie that their middleware has verified.
+    """
+    scheme, token = get_authorization_scheme_param(request.headers.get("authorization"))
+    if scheme.lower() != "bearer" or not token or getattr(request.state, "user", None) is not None:
+        token = request.cookies.get(COOKIE_NAME_JWT_TOKEN, "")
+    return sha256(token.encode()).hexdigest()

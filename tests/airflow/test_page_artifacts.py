@@ -8,7 +8,9 @@ import re
 import struct
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +233,13 @@ def test_a_bucket_that_does_not_answer_is_not_waited_for(monkeypatch, tmp_path):
     bucket, ended = Workspace("s3://nowhere/w"), threading.Event()
     with pytest.raises(StorageError, match="did not answer within"):
         access.answer_of(bucket, lambda: ended.wait(30))
-    ended.set()
+    monkeypatch.setattr(access, "_PATIENCE", 20)
+    with ThreadPoolExecutor(20) as pool:
+        asked = [pool.submit(access.answer_of, bucket, lambda: ended.wait(30)) for _ in range(12)]
+        refused = list(islice(as_completed(asked, 10), 11))  # one more may hang, the others hear it at once
+        assert all(isinstance(one.exception(), StorageError) for one in refused)
+        assert access.answer_of(Workspace("s3://elsewhere/w"), lambda: 3) == 3, "a bucket that hangs takes no other along"
+        ended.set()
     assert access.answer_of(bucket, lambda: 3) == access.answer_of(Workspace(str(tmp_path)), lambda: 3) == 3
     with pytest.raises(StorageError, match="refused"):
         access.answer_of(bucket, partial(_refuse, "refused"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import html
 import re
@@ -27,6 +28,8 @@ from airflow_kart import (
 )
 from airflow_kart.locks import Holder, locks_for
 from airflow_kart.parameters.base import ParameterVisibility
+from airflow_kart.plugin import actions
+from airflow_kart.plugin.access import Reader
 from airflow_kart.plugin.words import run_words
 
 DAY = "{{ (dag_run.logical_date or dag_run.run_after) | ds }}"
@@ -257,8 +260,39 @@ def test_a_cached_task_is_made_again_in_the_run_that_made_it(pages, run_dag, mon
     assert answer.status_code == 303 and answer.headers["location"] == href(first).replace("+", "%2B")
     assert "page_model" in text_of(writer.get(href(first)).text).partition("To run 1")[2]
     assert "Cached: not run" in text_of(writer.get(address).text)
+    for state in ("running", "queued", "scheduled", "restarting"):
+        _set_back(first, page_model=state)
+        assert "Make it again" not in writer.get(address).text
+        answer = writer.post(action, follow_redirects=False)
+        assert answer.status_code == 409 and "page_model is being made in this run already" in text_of(answer.text)
+        assert _states(first)["page_model"] == state
+    _set_back(first, page_model="success")
+    assert "Make it again" in writer.get(address).text
+    for missing in ("/tasks/nothing/again", "/tasks/page_model/again?map_index=7"):
+        answer = writer.post(href(first, missing), follow_redirects=False)
+        assert answer.status_code == 404 and "no task instance of" in text_of(answer.text), answer.text
     monkeypatch.setenv("AIRFLOW__KART__CLEAR", "look")
     assert "Make it again" not in writer.get(address).text
+
+
+def test_actions_ask_the_database_in_a_thread(pages, run_dag, monkeypatch):
+    run = run_dag(model_dag("page_threads"), logical_date=at(2024, 1, 1))
+    seen = []
+
+    def spy(ask: Any) -> Any:
+        def spied(*asked: Any) -> Any:
+            with pytest.raises(RuntimeError, match="no running event loop"):
+                asyncio.get_running_loop()
+            seen.append(ask)
+            return ask(*asked)
+
+        return spied
+
+    for owner, name in ((actions, "conf_of"), (actions, "states_of"), (Reader, "may")):
+        monkeypatch.setattr(owner, name, spy(getattr(owner, name)))
+    for action in ("/tasks/page_model/again", "/trigger"):
+        assert pages.of("root", role="admin").post(href(run, action), follow_redirects=False).status_code == 303
+    assert len(set(seen)) == 3
 
 
 def _set_back(run: Any, **states: str) -> None:
@@ -317,6 +351,9 @@ def test_nobody_gets_a_page_without_a_token_or_the_permission_for_the_dag(pages,
     page = pages.of(None).get(addresses[0] + "?q=a&outcome=ran").text
     (login,) = re.findall(r'<a class="btn main" href="([^"]+)">Sign in to Airflow', page)
     assert parse_qs(urlsplit(html.unescape(login)).query)["next"] == [quote(addresses[0]) + "?q=a&outcome=ran"]
+    page = pages.of(None).get("/kart/dags/x/runs/a%23b%3Fc%20d").text
+    (login,) = re.findall(r'<a class="btn main" href="([^"]+)">Sign in to Airflow', page)
+    assert parse_qs(urlsplit(html.unescape(login)).query)["next"] == ["/kart/dags/x/runs/a%23b%3Fc%20d"]
     assert "?next=" not in pages.of(None).post(f"{addresses[3]}/again").text, "nobody can come back to an action"
     for path in ("/kart/docs", "/kart/openapi.json", "/kart/redoc", "/kart/static/../app.py", "/kart/static/%2e%2e/app.py"):
         assert pages.of("ann").get(path).status_code == 404

@@ -11,6 +11,7 @@ import json
 import os
 import pickle
 import random
+import signal
 import struct
 import subprocess
 import sys
@@ -386,6 +387,19 @@ def test_a_spare_process_serves_one_preview_and_a_dead_one_none() -> None:
         texts = list(pool.map(lambda number: previewed("json", b"[%d]" % number).text, range(8)))
     assert texts == [f"[\n  {number}\n]" for number in range(8)]
     assert process._SPARE.qsize() == 1
+
+
+def test_a_spare_process_that_dies_just_after_the_look_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert previewed("json", b"[1]").text == "[\n  1\n]"
+    (spare,) = process._SPARE.queue
+
+    def poll() -> None:
+        monkeypatch.undo()
+        os.kill(spare.pid, signal.SIGKILL)
+        spare.wait()
+
+    monkeypatch.setattr(spare, "poll", poll)
+    assert previewed("json", b"[2]").text == "[\n  2\n]"
 
 
 def test_an_artifact_that_is_gone_or_of_another_size_has_a_sentence(workspace: Path) -> None:

@@ -13,6 +13,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from typing import IO, BinaryIO, cast
 
@@ -82,20 +83,24 @@ def _spare() -> subprocess.Popen[bytes]:
 
 
 def _decoded(asked: Request, stream: BinaryIO) -> Preview:
-    try:
-        with _spare() as process:
-            alarm = threading.Timer(_SECONDS, process.kill)
-            alarm.start()
-            try:
-                return _served(cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout), asked, stream)
-            finally:
-                alarm.cancel()
-                process.kill()
-                with _ONE_SPARE, suppress(OSError):
-                    if _SPARE.empty():
-                        _SPARE.put(_started())
-    except (BrokenPipeError, EOFError, msgspec.MsgspecError):
-        return Preview(note=f"The artifact could not be decoded within {_SECONDS} s and {MEMORY >> 20} MB of memory.")
+    ends = time.monotonic() + _SECONDS
+    for start in (_spare, _started):
+        try:
+            with start() as process:
+                alarm = threading.Timer(_SECONDS, process.kill)
+                alarm.start()
+                try:
+                    return _served(cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout), asked, stream)
+                finally:
+                    alarm.cancel()
+                    process.kill()
+                    with _ONE_SPARE, suppress(OSError):
+                        if _SPARE.empty():
+                            _SPARE.put(_started())
+        except (BrokenPipeError, EOFError, msgspec.MsgspecError):
+            if stream.tell() or time.monotonic() >= ends:  # else a spare process had died before it read anything
+                break
+    return Preview(note=f"The artifact could not be decoded within {_SECONDS} s and {MEMORY >> 20} MB of memory.")
 
 
 def _served(to: IO[bytes], source: IO[bytes], asked: Request, stream: BinaryIO) -> Preview:
