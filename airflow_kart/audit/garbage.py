@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import heapq
+import itertools
 import os
 import re
 import sys
@@ -296,17 +297,12 @@ class Garbage:
                 piece.stays = piece.stays or f"of the newest {self._conditions.keep_last}"
 
     def _reach(self) -> None:
-        """Let what stays keep what is upstream."""
-        links = Links(self._pieces.values())
-        deep = self._conditions.upstream
-        frontier = [one for one in self._pieces.values() if (one.stays if deep else one.in_use)]
-        while frontier:
-            piece = frontier.pop()
-            for one in links.upstream(piece):
-                if not one.stays:
-                    one.stays = sys.intern(f"upstream of {piece.task.rpartition('.')[2]}")
-                    if deep:
-                        frontier.append(one)
+        """Let what stays keep what is upstream. Pinned artifacts do so whatever the conditions say."""
+        links, deep, pieces = Links(self._pieces.values()), self._conditions.upstream, self._pieces.values()
+        keeping = [one for one in pieces if one.stays and (deep or one.unique_id in self._pins)]
+        used = [(one, piece) for piece in pieces if piece.in_use and not deep for one in links.upstream(piece)]
+        for one, piece in itertools.chain(used, links.all_upstream(keeping)):
+            one.stays = one.stays or sys.intern(f"upstream of {piece.task.rpartition('.')[2]}")
 
     def _strangers(self) -> Iterator[Piece]:
         """Return the files without a sidecar in folders of artifacts: those of killed writers, and what is not ours."""

@@ -345,6 +345,9 @@ def test_a_pin_keeps_an_artifact_with_everything_upstream(ws: Workspace) -> None
         garbage = collect(ws, only=["*"])
         assert there(ws) == {"Pair": 2, "Source": 1}
         assert sorted(piece.stays for piece in garbage.pieces if piece.stays) == ["pinned", "upstream of Pair"]
+        collect(ws, only=["Source"], upstream=False)
+        collect(ws, keep=["Pair"], upstream=False)
+        assert there(ws) == {"Pair": 2, "Source": 1}, "a pin keeps what is upstream whatever else is said"
         with pytest.raises(StorageError, match="pinned"):
             one.remove()
         build(Pair(of=Source()), rerun=("*",))
@@ -837,14 +840,16 @@ class Machine(RuleBasedStateMachine):
             return
         named = set(graph.nodes) if as_graph else {task.unique_id for task in tasks}
         folders = [workspace.directory, *([other.directory] if overlay else [])]
-        named |= {path.name for folder in folders for path in Path(folder).glob(".kart-pins/" + "[0-9a-f]" * 32)}
+        pins = {path.name for folder in folders for path in Path(folder).glob(".kart-pins/" + "[0-9a-f]" * 32)}
+        named |= pins
         seeds = self.seeds(here, named, last, label, only)
-        wanted = here.closure(seeds) if upstream else {one for name in seeds for one in self.whole_task(here, name)}
+        wanted = {one for name in seeds for one in self.whole_task(here, name)}
         if not upstream:
             asked = {name for name in here.sidecars if "replaces" in here.sidecars[name]}
             wanted |= {one for name in asked for each in here.required(name) for one in self.whole_task(here, each)}
-        reachable = self.through(here, there, named) if overlay and upstream else set()
-        wanted = here.closure(wanted | reachable) if upstream else wanted
+        deep = seeds if upstream else set().union(*map(here.of_task, pins))
+        reachable = self.through(here, there, named if upstream else pins) if overlay else set()
+        wanted |= here.closure(deep | reachable)
         kept = {name for name in here.files if name.removesuffix(".kart.json") in wanted}
         unknown = {name for name in here.files if not name.endswith(".kart.json") and name not in here.sidecars}
         assert {name: after.files.get(name) for name in kept} == {name: here.files[name] for name in kept}
