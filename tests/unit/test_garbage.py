@@ -39,6 +39,7 @@ from airflow_kart.artifacts import index
 from airflow_kart.artifacts.sidecar import read_sidecar, sidecar_uri
 from airflow_kart.audit.garbage import Conditions, Garbage
 from airflow_kart.audit.records import held
+from airflow_kart.audit.removal import take_away
 from airflow_kart.exceptions import ConfigurationError, IdentityError, MissingArtifactError, StorageError
 from airflow_kart.locks import Holder, locks_for
 from airflow_kart.storage import LocalStore
@@ -381,6 +382,53 @@ def test_a_pin_of_this_moment_counts_and_one_that_nobody_can_read_keeps(ws: Work
     folder.write_text("no folder")
     with pytest.raises(StorageError, match="pins"):
         Garbage(ws, Conditions(only=["*"], grace=NOW))
+
+
+@pytest.mark.parametrize("place", ["memory://late-pins", "{}/late"])
+def test_a_pin_of_this_moment_keeps_everything_upstream(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ws = Workspace(place.format(tmp_path))
+    monkeypatch.setattr("airflow_kart.audit.garbage._BETWEEN_LOOKS", 0.0)
+    monkeypatch.setenv("AIRFLOW__KART__CHECK_THREADS", "1")
+    with ws:
+        build(Total(of=Source()))
+        build(Latest(of=Source(name="b")))
+        late = Garbage(ws, Conditions(only=["*"], grace=NOW))
+        pins = ws.artifacts("Total").newest()
+
+        def slowly(store: Any, locks: Any, directory: str, unique_id: str, outputs: Any, **more: Any) -> None:
+            if unique_id == Latest(of=Source(name="b")).unique_id:  # the removal has begun
+                pins.pop().pin("ann")
+            take_away(store, locks, directory, unique_id, outputs, **more)
+
+        monkeypatch.setattr("airflow_kart.audit.garbage.take_away", slowly)
+        late.pieces.sort(key=lambda piece: not piece.task.endswith("Latest"))
+        late.remove()
+        left = {piece.left for piece in late.pieces if not piece.gone}
+        assert left == {"it is pinned", "a pinned artifact needs it"}
+        assert there(ws) == {"Total": 1, "Pair": 2, "Source": 2}
+        RAN.clear()
+        build(Total(of=Source()))
+        assert RAN == []
+
+
+def test_a_pin_of_what_the_list_lacks_keeps_all_and_one_that_comes_too_late_says_so(
+    ws: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ws:
+        build(Source())
+        late = Garbage(ws, Conditions(only=["*"], grace=NOW))
+        build(Both(of=Source()))
+        pair = ws.artifacts("Pair").latest()
+        pair.pin()
+        assert not caplog.messages
+        late.remove()
+        assert [piece.left for piece in late.pieces] == ["a pinned artifact needs it"]
+        build(Total(of=Source()))
+        pair.unpin()
+        collect(ws, only=["Source", "Pair"], upstream=False)
+        ws.artifacts("Total").latest().pin()
+    assert "not all of what it was made from is there: " in caplog.text
+    assert "/Source_" in caplog.text
 
 
 def test_a_pin_is_set_in_the_workspace_of_the_artifact(ws: Workspace, tmp_path: Path) -> None:
