@@ -431,6 +431,31 @@ def test_a_pin_of_what_the_list_lacks_keeps_all_and_one_that_comes_too_late_says
     assert "/Source_" in caplog.text
 
 
+@pytest.mark.parametrize("kind", ["folder", "link", "dangling", "linked folder", "pipe"])
+def test_the_name_of_a_pin_is_all_that_counts_and_no_link_is_read(ws: Workspace, tmp_path: Path, kind: str) -> None:
+    with ws:
+        build(Source())
+    record, outside = ws.artifacts().latest(), tmp_path / "outside"
+    name = Path(ws.directory, ".kart-pins", record.unique_id)
+    outside.mkdir()
+    (outside / name.name).write_text('{"by": "a secret", "at": "2026"}')
+    if kind == "linked folder":
+        name.parent.symlink_to(outside)
+    else:
+        name.parent.mkdir()
+        make: dict[str, Callable[[], object]] = {
+            "folder": name.mkdir,
+            "link": lambda: name.symlink_to(outside / name.name),
+            "dangling": lambda: name.symlink_to(tmp_path / "nowhere"),
+            "pipe": lambda: os.mkfifo(name),
+        }
+        make[kind]()
+    assert record.pinned == ("", "")
+    with pytest.raises(StorageError, match="pinned"):
+        record.remove()
+    assert [piece.stays for piece in collect(ws, only=["*"]).pieces] == ["pinned"]
+
+
 def test_a_pin_is_set_in_the_workspace_of_the_artifact(ws: Workspace, tmp_path: Path) -> None:
     over = Workspace(str(tmp_path / "over"), read_from=(ws.directory,))
     with ws:
