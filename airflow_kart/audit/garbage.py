@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import datetime as dt
 import heapq
+import itertools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from airflow_kart.artifacts import index
@@ -37,6 +40,8 @@ _OURS = re.compile(r"_([0-9a-f]{32})(?:\.|$)")
 _STATES = {"replaced": "a run replaces it", "requested": "was asked to run again"}
 _GRACE = "new, or used lately"
 _ELSEWHERE = "of another workspace"
+_BETWEEN_LOOKS = 1.0
+"""Seconds between two listings of pins, where a listing is a request to a bucket."""
 _BATCH = 4
 """Pieces per thread that are begun at once: whoever interrupts waits for these."""
 
@@ -159,11 +164,12 @@ class Garbage:
 
     def _removal(self) -> Callable[[Piece], None]:
         store, locks = self._workspace.store, locks_for(self._workspace)
+        late = _LatePins(self._workspace, self._pins, self._pieces.values())
 
         def remove(piece: Piece) -> None:
             try:
                 outputs = [(output.place.uri(output.name), output.version) for output in piece.outputs]
-                take_away(store, locks, self._workspace.directory, piece.unique_id, outputs)
+                take_away(store, locks, self._workspace.directory, piece.unique_id, outputs, needed=lambda: late.need(piece))
                 piece.gone = True
             except StorageError as error:
                 piece.left = str(error)
@@ -296,17 +302,12 @@ class Garbage:
                 piece.stays = piece.stays or f"of the newest {self._conditions.keep_last}"
 
     def _reach(self) -> None:
-        """Let what stays keep what is upstream."""
-        links = Links(self._pieces.values())
-        deep = self._conditions.upstream
-        frontier = [one for one in self._pieces.values() if (one.stays if deep else one.in_use)]
-        while frontier:
-            piece = frontier.pop()
-            for one in links.upstream(piece):
-                if not one.stays:
-                    one.stays = sys.intern(f"upstream of {piece.task.rpartition('.')[2]}")
-                    if deep:
-                        frontier.append(one)
+        """Let what stays keep what is upstream. Pinned artifacts do so whatever the conditions say."""
+        links, deep, pieces = Links(self._pieces.values()), self._conditions.upstream, self._pieces.values()
+        keeping = [one for one in pieces if one.stays and (deep or one.unique_id in self._pins)]
+        used = [(one, piece) for piece in pieces if piece.in_use and not deep for one in links.upstream(piece)]
+        for one, piece in itertools.chain(used, links.all_upstream(keeping)):
+            one.stays = one.stays or sys.intern(f"upstream of {piece.task.rpartition('.')[2]}")
 
     def _strangers(self) -> Iterator[Piece]:
         """Return the files without a sidecar in folders of artifacts: those of killed writers, and what is not ours."""
@@ -347,6 +348,31 @@ class Garbage:
         """Whether a folder on a disk has ever had artifacts."""
         store = self._workspace.store
         return keeps_files(store) and os.path.isdir(store.path(f"{self._below}{folder}/{UPLOADS}"))
+
+
+class _LatePins:
+    """What the pins that somebody sets during a removal keep."""
+
+    def __init__(self, workspace: Workspace, pins: frozenset[str], pieces: Collection[Piece]) -> None:
+        self._workspace, self._known, self._pieces = workspace, pins, pieces
+        on_disks = all(keeps_files(workspace.store_of(one)) for one in (workspace.directory, *workspace.others))
+        self._between, self._next = 0.0 if on_disks else _BETWEEN_LOOKS, 0.0
+        self._needed: set[Piece] = set()
+        self._strange = False
+        self._turn = threading.Lock()
+
+    def need(self, piece: Piece) -> bool:
+        """Whether a late pin keeps a piece. Of an artifact that is newer than the list nobody knows the upstream: all stays."""
+        with self._turn:
+            if time.monotonic() >= self._next:
+                new = pinned_in(self._workspace) - self._known
+                self._next = time.monotonic() + self._between
+                if new:
+                    self._known |= new
+                    pinned = [one for one in self._pieces if one.unique_id in new]
+                    self._strange = self._strange or new != {one.unique_id for one in pinned}
+                    self._needed.update(one for one, _ in Links(self._pieces).all_upstream(pinned))
+            return self._strange or piece in self._needed
 
 
 def _held(value: object) -> Iterator[str]:

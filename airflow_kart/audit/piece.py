@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -87,6 +87,17 @@ class Links:
                 for path, found in self._by_name.get(_name(uri), ()):
                     if uri.endswith(path) and not (unique_id in self._by_id and found.unique_id):
                         yield found
+
+    def all_upstream(self, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, Piece]]:
+        """Return everything upstream of pieces, each once, with a piece that was made from it."""
+        left, seen = list(pieces), set[Piece]()
+        while left:
+            piece = left.pop()
+            for one in self.upstream(piece):
+                if one not in seen:
+                    seen.add(one)
+                    left.append(one)
+                    yield one, piece
 
 
 def _name(uri: str) -> str:

@@ -6,10 +6,12 @@ damaged words keeps too. Pins are set and looked at under the lock of the task, 
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
 import re
+import stat
 from typing import NamedTuple
 
 from airflow_kart.audit.records import held
@@ -21,6 +23,7 @@ from airflow_kart.storage.workspace import Workspace
 _ID = re.compile("[0-9a-f]{32}")
 _MOST = 4096
 """Bytes of a pin."""
+_PLAIN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Pin(NamedTuple):
@@ -63,15 +66,38 @@ def pin_of(store: Store, directory: str, unique_id: str) -> Pin | None:
         StorageError: the store refused.
     """
     uri = uri_of_pin(directory, unique_id)
-    stat = store.stat(uri) if _ID.fullmatch(unique_id) else None
-    if stat is None:
+    if not _ID.fullmatch(unique_id):
         return None
     try:
-        found = store.read(uri) if stat.size <= _MOST else None
-        said = json.loads(found.data) if found is not None else {}
+        words = _words_on_disk(store.path(uri)) if keeps_files(store) else _words(store, uri)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(f"could not look up the pin {uri}: {error.strerror or error}", uri=uri) from error
+    try:
+        said = json.loads(words)
         return Pin(str(said["by"])[:200], str(said["at"])[:40])
-    except (StorageError, ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return Pin()
+
+
+def _words(store: Store, uri: str) -> bytes:
+    there = store.stat(uri)
+    if there is None:
+        raise FileNotFoundError(uri)
+    with contextlib.suppress(StorageError):
+        found = store.read(uri) if there.size <= _MOST else None
+        return b"" if found is None else found.data
+    return b""
+
+
+def _words_on_disk(path: str) -> bytes:
+    """Read a pin, empty for one that is no plain file: links lead out of the workspace, and a pipe waits for ever."""
+    if not stat.S_ISREG(os.lstat(path).st_mode) or os.path.islink(os.path.dirname(path)):
+        return b""
+    with contextlib.suppress(OSError), open(os.open(path, _PLAIN), "rb") as file:
+        return file.read(_MOST)
+    return b""
 
 
 def pin(workspace: Workspace, directory: str, unique_id: str, uri: str, by: str) -> None:

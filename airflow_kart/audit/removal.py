@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from airflow_kart.artifacts.sidecar import sidecar_uri
 from airflow_kart.artifacts.staged import sidecar_version
@@ -14,11 +14,20 @@ from airflow_kart.locks import Locks
 from airflow_kart.storage import ANY, Removable, Store
 
 PINNED = "it is pinned"
+NEEDED = "a pinned artifact needs it"
 Outputs = Sequence[tuple[str, str | None]]
 """The uri of each artifact of a task, and the version of its sidecar; ``None`` for a file without a sidecar."""
 
 
-def take_away(store: Store, locks: Locks, directory: str, unique_id: str, outputs: Outputs) -> None:
+def take_away(
+    store: Store,
+    locks: Locks,
+    directory: str,
+    unique_id: str,
+    outputs: Outputs,
+    *,
+    needed: Callable[[], bool] = lambda: False,
+) -> None:
     """Remove the artifacts of a task under the task's lock; a file that is gone already does not matter.
 
     Args:
@@ -27,9 +36,11 @@ def take_away(store: Store, locks: Locks, directory: str, unique_id: str, output
         directory: of the workspace.
         unique_id: of the task; empty for files of no task.
         outputs: the artifacts.
+        needed: whether a pinned artifact was made from them.
 
     Raises:
-        ConflictError: a run is making the artifacts, or has replaced one since, or they are pinned; nothing is removed.
+        ConflictError: a run is making the artifacts, or has replaced one since, or they or what needs them are pinned; nothing is
+            removed.
         StorageError: the store refused.
     """
     first = outputs[0][0]
@@ -37,6 +48,8 @@ def take_away(store: Store, locks: Locks, directory: str, unique_id: str, output
     with held(locks, name, f"the removal of {first}", ConflictError):
         if pin_of(store, directory, unique_id) is not None:
             raise ConflictError(PINNED, uri=first)
+        if needed():
+            raise ConflictError(NEEDED, uri=first)
         remove_outputs(store, outputs)
 
 

@@ -18,6 +18,7 @@ from airflow_kart.cli.output import MACHINES, progress, show, show_document
 from airflow_kart.exceptions import KartError
 from airflow_kart.runtime.tally import in_words, size_text
 from airflow_kart.storage.workspace import Workspace
+from airflow_kart.views.caption import one_line
 
 _HEAD = 5
 _MOST_FOR_HEAD = 64 << 20
@@ -134,10 +135,8 @@ def _told(record: Record) -> Iterator[tuple[str, Any]]:
     yield "uri", record.uri
     yield "state", sidecar.damage or record.state or "whole"
     if (pin := record.pinned) is not None:
-        yield (
-            "pinned",
-            " ".join(["yes", *(["by", pin.by] if pin.by else []), *(["at", pin.at[:19], "UTC"] if pin.at else [])]),
-        )
+        words = ["yes", *(["by", pin.by] if pin.by else []), *(["at", pin.at[:19], "UTC"] if pin.at else [])]
+        yield "pinned", one_line(" ".join(words))
     yield "unique id", record.unique_id
     for name, part in ((sidecar.content.get("task") or {}).get("parameters") or {}).items():
         yield f"  {name}", "***" if part.get("private") else record.parameters.get(name)

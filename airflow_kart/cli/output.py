@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from airflow_kart.views.caption import one_line
+
 MACHINES = ("json", "yaml")
 """The outputs that programs read."""
 OUTPUTS = ("table", *MACHINES, "plain")
@@ -86,4 +88,4 @@ def progress(words: str) -> Callable[..., None]:
 def _text(value: Any, output: str) -> str:
     if value is None or value == "":
         return "-" if output == "plain" else ""
-    return value if isinstance(value, str) else str(value)
+    return "\n".join(map(one_line, str(value).split("\n")))  # anybody's text: no escape sequence reaches a terminal

@@ -586,6 +586,26 @@ class TestUndone:
         assert files(workspace) == before
         assert ran(new, new.Pair()) == ["Pair"]
 
+    @pytest.mark.parametrize("dry_run", [True, False])
+    def test_a_pinned_copy_stays(self, load: Load, workspace: Path, dry_run: bool) -> None:
+        old = load()
+        for depth in (1, 2):
+            build(old.Train(depth=depth))
+        before = files(workspace)
+        new = load(*RENAMED)
+        adopt(new.Train, reason="renamed")
+        (copy,) = (one for one in Workspace(str(workspace)).artifacts() if one.unique_id == new.Train(depth=2).unique_id)
+        copy.pin("ann")
+        found = undo_adoption(new.Train, dry_run=dry_run)
+        assert {one.uri == copy.uri: (one.outcome, one.reason[:12]) for one in found} == {
+            True: ("kept", "it is pinned"),
+            False: ("undone", "was adopted "),
+        }
+        assert new.Train(depth=2).output().exists()
+        copy.unpin()
+        undo_adoption(new.Train)
+        assert files(workspace) == before
+
     def test_what_a_run_has_replaced_stays_and_so_does_what_was_made_of_it(self, load: Load) -> None:
         old = load()
         for depth in (1, 2):

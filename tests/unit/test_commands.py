@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_kart import TaskOnKart, Workspace, build
 from airflow_kart.cli.command import COMMANDS
 from airflow_kart.cli.duration import duration, duration_text
 from airflow_kart.cli.main import main
@@ -92,6 +93,11 @@ def test_the_provider_names_its_commands() -> None:
     from airflow_kart.get_provider_info import get_provider_info
 
     assert get_provider_info()["cli"] == [f"{get_kart_commands.__module__}.{get_kart_commands.__name__}"]
+
+
+class Noted(TaskOnKart[int]):
+    def run(self) -> None:
+        self.dump(1, custom_labels={"of": "two\x1blabels"})
 
 
 RUN = """
@@ -288,3 +294,18 @@ def test_the_page_of_commands_has_them_all() -> None:
     common = {"-s", "-w", "-o", "-v", "--aws-conn-id", "--gcp-conn-id", "--workspace", "--output", "--verbose"}
     flags = {flag for command in COMMANDS for argument in command.arguments for flag in argument.flags if flag[:1] == "-"}
     assert {flag for flag in flags - common if f"{flag} " not in page and f"{flag}]" not in page} == set()
+
+
+@pytest.mark.parametrize("output", ["table", "plain"])
+def test_no_escape_sequence_of_a_pin_reaches_a_terminal(
+    workspace: Path, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    build(Noted())
+    record = Workspace(str(workspace)).artifacts().latest()
+    record.pin()
+    Path(workspace, ".kart-pins", record.unique_id).write_text('{"by": "eve\\ud800\\u001b[2J\\n", "at": "\\u009b2J"}')
+    main(["show", "Noted", "--workspace", str(workspace), "--output", output])
+    told = capsys.readouterr().out
+    assert "by eve\\ud800\\x1b[2J\\n at \\x9b2J UTC" in told
+    assert all(char.isprintable() or char == "\n" for char in told)
+    assert "two\\x1blabels" in told

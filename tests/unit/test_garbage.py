@@ -39,6 +39,7 @@ from airflow_kart.artifacts import index
 from airflow_kart.artifacts.sidecar import read_sidecar, sidecar_uri
 from airflow_kart.audit.garbage import Conditions, Garbage
 from airflow_kart.audit.records import held
+from airflow_kart.audit.removal import take_away
 from airflow_kart.exceptions import ConfigurationError, IdentityError, MissingArtifactError, StorageError
 from airflow_kart.locks import Holder, locks_for
 from airflow_kart.storage import LocalStore
@@ -345,6 +346,9 @@ def test_a_pin_keeps_an_artifact_with_everything_upstream(ws: Workspace) -> None
         garbage = collect(ws, only=["*"])
         assert there(ws) == {"Pair": 2, "Source": 1}
         assert sorted(piece.stays for piece in garbage.pieces if piece.stays) == ["pinned", "upstream of Pair"]
+        collect(ws, only=["Source"], upstream=False)
+        collect(ws, keep=["Pair"], upstream=False)
+        assert there(ws) == {"Pair": 2, "Source": 1}, "a pin keeps what is upstream whatever else is said"
         with pytest.raises(StorageError, match="pinned"):
             one.remove()
         build(Pair(of=Source()), rerun=("*",))
@@ -378,6 +382,78 @@ def test_a_pin_of_this_moment_counts_and_one_that_nobody_can_read_keeps(ws: Work
     folder.write_text("no folder")
     with pytest.raises(StorageError, match="pins"):
         Garbage(ws, Conditions(only=["*"], grace=NOW))
+
+
+@pytest.mark.parametrize("place", ["memory://late-pins", "{}/late"])
+def test_a_pin_of_this_moment_keeps_everything_upstream(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ws = Workspace(place.format(tmp_path))
+    monkeypatch.setattr("airflow_kart.audit.garbage._BETWEEN_LOOKS", 0.0)
+    monkeypatch.setenv("AIRFLOW__KART__CHECK_THREADS", "1")
+    with ws:
+        build(Total(of=Source()))
+        build(Latest(of=Source(name="b")))
+        late = Garbage(ws, Conditions(only=["*"], grace=NOW))
+        pins = ws.artifacts("Total").newest()
+
+        def slowly(store: Any, locks: Any, directory: str, unique_id: str, outputs: Any, **more: Any) -> None:
+            if unique_id == Latest(of=Source(name="b")).unique_id:  # the removal has begun
+                pins.pop().pin("ann")
+            take_away(store, locks, directory, unique_id, outputs, **more)
+
+        monkeypatch.setattr("airflow_kart.audit.garbage.take_away", slowly)
+        late.pieces.sort(key=lambda piece: not piece.task.endswith("Latest"))
+        late.remove()
+        left = {piece.left for piece in late.pieces if not piece.gone}
+        assert left == {"it is pinned", "a pinned artifact needs it"}
+        assert there(ws) == {"Total": 1, "Pair": 2, "Source": 2}
+        RAN.clear()
+        build(Total(of=Source()))
+        assert RAN == []
+
+
+def test_a_pin_of_what_the_list_lacks_keeps_all_and_one_that_comes_too_late_says_so(
+    ws: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ws:
+        build(Source())
+        late = Garbage(ws, Conditions(only=["*"], grace=NOW))
+        build(Both(of=Source()))
+        pair = ws.artifacts("Pair").latest()
+        pair.pin()
+        assert not caplog.messages
+        late.remove()
+        assert [piece.left for piece in late.pieces] == ["a pinned artifact needs it"]
+        build(Total(of=Source()))
+        pair.unpin()
+        collect(ws, only=["Source", "Pair"], upstream=False)
+        ws.artifacts("Total").latest().pin()
+    assert "not all of what it was made from is there: " in caplog.text
+    assert "/Source_" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "dangling", "linked folder", "pipe"])
+def test_the_name_of_a_pin_is_all_that_counts_and_no_link_is_read(ws: Workspace, tmp_path: Path, kind: str) -> None:
+    with ws:
+        build(Source())
+    record, outside = ws.artifacts().latest(), tmp_path / "outside"
+    name = Path(ws.directory, ".kart-pins", record.unique_id)
+    outside.mkdir()
+    (outside / name.name).write_text('{"by": "a secret", "at": "2026"}')
+    if kind == "linked folder":
+        name.parent.symlink_to(outside)
+    else:
+        name.parent.mkdir()
+        make: dict[str, Callable[[], object]] = {
+            "folder": name.mkdir,
+            "link": lambda: name.symlink_to(outside / name.name),
+            "dangling": lambda: name.symlink_to(tmp_path / "nowhere"),
+            "pipe": lambda: os.mkfifo(name),
+        }
+        make[kind]()
+    assert record.pinned == ("", "")
+    with pytest.raises(StorageError, match="pinned"):
+        record.remove()
+    assert [piece.stays for piece in collect(ws, only=["*"]).pieces] == ["pinned"]
 
 
 def test_a_pin_is_set_in_the_workspace_of_the_artifact(ws: Workspace, tmp_path: Path) -> None:
@@ -837,14 +913,16 @@ class Machine(RuleBasedStateMachine):
             return
         named = set(graph.nodes) if as_graph else {task.unique_id for task in tasks}
         folders = [workspace.directory, *([other.directory] if overlay else [])]
-        named |= {path.name for folder in folders for path in Path(folder).glob(".kart-pins/" + "[0-9a-f]" * 32)}
+        pins = {path.name for folder in folders for path in Path(folder).glob(".kart-pins/" + "[0-9a-f]" * 32)}
+        named |= pins
         seeds = self.seeds(here, named, last, label, only)
-        wanted = here.closure(seeds) if upstream else {one for name in seeds for one in self.whole_task(here, name)}
+        wanted = {one for name in seeds for one in self.whole_task(here, name)}
         if not upstream:
             asked = {name for name in here.sidecars if "replaces" in here.sidecars[name]}
             wanted |= {one for name in asked for each in here.required(name) for one in self.whole_task(here, each)}
-        reachable = self.through(here, there, named) if overlay and upstream else set()
-        wanted = here.closure(wanted | reachable) if upstream else wanted
+        deep = seeds if upstream else set().union(*map(here.of_task, pins))
+        reachable = self.through(here, there, named if upstream else pins) if overlay else set()
+        wanted |= here.closure(deep | reachable)
         kept = {name for name in here.files if name.removesuffix(".kart.json") in wanted}
         unknown = {name for name in here.files if not name.endswith(".kart.json") and name not in here.sidecars}
         assert {name: after.files.get(name) for name in kept} == {name: here.files[name] for name in kept}

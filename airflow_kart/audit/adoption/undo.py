@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar
 from airflow_kart.audit.records import REPLACED, Adopted, Tell, held, name_in, rewritten
-from airflow_kart.audit.removal import remove_outputs
+from airflow_kart.audit.pins import pin_of
+from airflow_kart.audit.removal import PINNED, remove_outputs
 from airflow_kart.audit.restored import NotAdopted
 from airflow_kart.audit.walk import sidecars
 from airflow_kart.exceptions import ConflictError, IdentityError
@@ -18,7 +20,7 @@ from airflow_kart.storage.workspace import Workspace
 def undo_adoption(cls: type | str, *, dry_run: bool = False, tell: Tell = lambda _done, _of: None) -> list[Adopted]:
     """Take the latest adoption of a class back, in the current workspace; another call takes back the one before.
 
-    What a run has replaced since stays, and so does a copy whose original is gone. What runs made from the adopted artifacts
+    What a run has replaced since stays, and so does a copy that is pinned, or whose original is gone. What runs made from the adopted artifacts
     stays too; what stands in for runs, as a copy of an adopted artifact, goes.
 
     Args:
@@ -113,12 +115,14 @@ def _undone(
             raise NotAdopted(
                 f"the artifact of {record['unique_id']}, which it was copied from, is gone: this is the last copy"
             )
-        if not dry_run:
-            with held(locks, own_id, f"the end of an adoption, {words}"):
-                if _origin(uri, own_id, str(sidecar.class_name), record) is None:
-                    rewritten(store, uri, sidecar, _before(sidecar, record), sidecar.version)
-                else:
-                    remove_outputs(store, [(uri, sidecar.version)])
+        in_place = _origin(uri, own_id, str(sidecar.class_name), record) is None
+        with contextlib.nullcontext() if dry_run else held(locks, own_id, f"the end of an adoption, {words}"):
+            if not in_place and pin_of(store, workspace.directory, own_id) is not None:
+                raise ConflictError(f"{PINNED}; unpin this copy first", uri=uri)
+            if in_place and not dry_run:
+                rewritten(store, uri, sidecar, _before(sidecar, record), sidecar.version)
+            elif not dry_run:
+                remove_outputs(store, [(uri, sidecar.version)])
     except (NotAdopted, ConflictError) as error:
         outcome, reason = "kept", str(error)
     return Adopted(outcome, words, record["unique_id"], own_id, uri, reason)

@@ -5,20 +5,24 @@ Many records are only listed: loading, restoring and removing one imports what t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, sidecar_uri
-from airflow_kart.audit.catalogue.row import Row, row_of, words_of
+from airflow_kart.audit.catalogue.row import Row, Upstream, row_of, words_of
 from airflow_kart.audit.catalogue.rows import Catalogue, Place
-from airflow_kart.exceptions import IdentityError, MissingArtifactError
+from airflow_kart.exceptions import IdentityError, KartError, MissingArtifactError
 from airflow_kart.identity.lookup import LOOKED_UP, find_class_named
 from airflow_kart.storage.workspace import Workspace
 
 if TYPE_CHECKING:
     from airflow_kart.audit.pins import Pin
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,6 +221,28 @@ class Record:
         from airflow_kart.audit.pins import pin
 
         pin(self.workspace, self.place.directory, self.unique_id, self.uri, by)
+        try:
+            gone = self._gone()
+        except KartError as error:
+            gone = [f"(not known: {error})"]
+        if gone:  # for example, a removal that had begun has not seen the pin
+            logger.warning("%s is pinned, but not all of what it was made from is there: %s", self.uri, ", ".join(gone[:5]))
+
+    def _gone(self) -> list[str]:
+        """Return the uris upstream where there is nothing any more."""
+        links: dict[str, Sequence[Upstream]] = {}
+        for _, row in Catalogue(self.workspace).rows():
+            links.setdefault(row.unique_id, row.upstream)
+        reached, gone = {self.unique_id}, dict[str, None]()
+        left = [self.unique_id]
+        while left:
+            for required in links.get(left.pop(), ()):
+                if required.unique_id not in links:
+                    gone.update(dict.fromkeys(required.uris))
+                elif required.unique_id not in reached:
+                    reached.add(required.unique_id)
+                    left.append(required.unique_id)
+        return [uri for uri in gone if self.workspace.store_of(uri).stat(uri) is None]
 
     def unpin(self) -> None:
         """Let garbage collection decide again; harmless without a pin. Raises as :meth:`pin`, but never asks the lock."""
