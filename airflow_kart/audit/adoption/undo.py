@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar
-from airflow_kart.audit.records import REPLACED, Adopted, Tell, held, name_in, rewritten
 from airflow_kart.audit.pins import pin_of
+from airflow_kart.audit.records import REPLACED, Adopted, Tell, held, name_in, rewritten
 from airflow_kart.audit.removal import PINNED, remove_outputs
 from airflow_kart.audit.restored import NotAdopted
 from airflow_kart.audit.walk import sidecars
