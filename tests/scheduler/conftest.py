@@ -18,11 +18,13 @@ from xdist.scheduler import LoadScopeScheduling
 
 HERE = Path(__file__).parent
 PRELOAD = """
+import contextlib
 import sys
 
 if "scheduler" in sys.argv:  # whose forks the tasks are: else each of hundreds imports them again
-    import airflow.providers.amazon.aws.hooks.s3
-    import airflow.providers.google.cloud.hooks.gcs
+    with contextlib.suppress(ImportError):  # an earlier Airflow's environment has not all of them
+        import airflow.providers.amazon.aws.hooks.s3
+        import airflow.providers.google.cloud.hooks.gcs
     import airflow.sdk.execution_time.task_runner
     import airflow_kart.operators.plan, airflow_kart.operators.report, airflow_kart.operators.task
     import pandas
