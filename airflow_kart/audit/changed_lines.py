@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import time
@@ -102,11 +103,8 @@ def _defines(path: str, file: str, parts: Collection[str]) -> bool:
     if file.endswith(f"/{path}"):
         return True
     for name in parts:
-        module = ""
-        for part in name.split("."):
-            module = f"{module}/{part}" if module else part
-            above = stem.removesuffix(module).strip("/")
-            if f"{above}/{module}".strip("/") == stem and (not above or f"/{above}/" in file):
+        for module in itertools.accumulate(name.split("."), "{}/{}".format):
+            if f"/{stem}".endswith(f"/{module}") and f"/{stem.removesuffix(module)}" in file:
                 return True
     return False
 
