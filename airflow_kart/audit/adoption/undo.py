@@ -20,8 +20,8 @@ from airflow_kart.storage.workspace import Workspace
 def undo_adoption(cls: type | str, *, dry_run: bool = False, tell: Tell = lambda _done, _of: None) -> list[Adopted]:
     """Take the latest adoption of a class back, in the current workspace; another call takes back the one before.
 
-    What a run has replaced since stays, and so does a copy that is pinned, or whose original is gone. What runs made from the adopted artifacts
-    stays too; what stands in for runs, as a copy of an adopted artifact, goes.
+    What a run has replaced since stays, and so does a copy that is pinned, or whose original is gone. What runs made from
+    the adopted artifacts stays too; what stands in for runs, as a copy of an adopted artifact, goes.
 
     Args:
         cls: the class, its logical name, or the end of that name; the class itself need not be there.
