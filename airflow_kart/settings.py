@@ -20,6 +20,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +39,15 @@ def airflow_home() -> Path:
 
 def airflow_option(section: str, option: str) -> str | None:
     """Return one option of Airflow's configuration; ``None`` for an unset one."""
+    reading = _reading.get()
+    if reading is None:
+        return _airflow_option(section, option)
+    if (section, option) not in reading.options:
+        reading.options[section, option] = _airflow_option(section, option)
+    return reading.options[section, option]
+
+
+def _airflow_option(section: str, option: str) -> str | None:
     value = os.environ.get(f"AIRFLOW__{section.upper()}__{option.upper()}")
     if value is not None:
         return os.path.expandvars(value)
@@ -112,31 +122,38 @@ class ClassOptions:
         return found
 
 
-_held: ContextVar[list[ClassOptions] | None] = ContextVar("class_options", default=None)
+@dataclass
+class _Reading:
+    """What a block has read of the configuration."""
+
+    options: dict[tuple[str, str], str | None] = field(default_factory=dict)
+    classes: ClassOptions | None = None
+
+
+_reading: ContextVar[_Reading | None] = ContextVar("kart_reading", default=None)
 
 
 @contextmanager
 def one_reading() -> Iterator[None]:
-    """Read the parameters of task classes at most once in this block, which makes thousands of tasks."""
-    outer = _held.get()
-    _held.set([] if outer is None else outer)
+    """Read each option, and the parameters of task classes, at most once in this block, which makes thousands of tasks."""
+    outer = _reading.get()
+    _reading.set(outer or _Reading())
     try:
         yield
     finally:
-        _held.set(outer)
+        _reading.set(outer)
 
 
 def class_options() -> ClassOptions:
     """Return the present configuration. Cheap enough to call for every task."""
-    held = _held.get()
-    if held:
-        return held[0]
+    reading = _reading.get()
+    if reading is not None and reading.classes is not None:
+        return reading.classes
     conf = _loaded_conf()
     found = ClassOptions(conf) if conf is not None else _class_options_of(_config_file())
-    if held is None:
-        return found
-    held.append(found.held())
-    return held[0]
+    if reading is not None:
+        reading.classes = found = found.held()
+    return found
 
 
 @functools.lru_cache(maxsize=4)

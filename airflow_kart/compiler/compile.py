@@ -27,6 +27,7 @@ from airflow_kart.operators.workspace_field import (
     with_changed_code,
     workspace_to_compile_in,
 )
+from airflow_kart.settings import one_reading
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.task import TaskOnKart
@@ -53,6 +54,7 @@ class Compilation:
     """Each node's task id, without the prefix of a group."""
     workspace: WorkspaceField | None
 
+    @one_reading()
     def add_operators(
         self,
         group: TaskGroup,
@@ -85,10 +87,14 @@ class Compilation:
         labels = group_labels(self.structure.nodes, self.task_ids)
         operators: dict[tuple[str, str], KartOperator] = {}
         needing = {consumer for node in self.structure.nodes.values() for consumer, _ in node.routes}
+        classes = {type(node.task) for node in self.structure.nodes.values()}
+        documentation = {cls: class_documentation(cls) for cls in classes}
         for key, node in self.structure.nodes.items():
             label = labels.get(key)
             if label is not None and label not in subgroups:
                 subgroups[label] = TaskGroup(label, prefix_group_id=False, parent_group=group, dag=group.dag)
+            # A task with requirements runs although cached ones are skipped: its operator decides which skips count.
+            trigger_rule = "none_failed" if key in needing else "all_success"
             operators[key] = KartOperator(
                 task=cast("TaskOnKart[Any]", node.task),
                 task_id=ids[key] if label is not None else self.task_ids[key],
@@ -97,7 +103,10 @@ class Compilation:
                 blueprint=blueprint,
                 on_cached=on_cached,
                 **shared,
-                **_operator_kwargs(node.task, operator_kwargs, "none_failed" if key in needing else "all_success"),
+                **_operator_kwargs(
+                    type(node.task),
+                    {"trigger_rule": trigger_rule, "doc_md": documentation[type(node.task)], **operator_kwargs},
+                ),
             )
         for key, node in self.structure.nodes.items():
             for consumer in {consumer for consumer, _ in node.routes if consumer is not None}:
@@ -172,15 +181,10 @@ def _connect(upstream: KartBaseOperator, downstream: KartBaseOperator) -> None:
     downstream.upstream_task_ids.add(upstream.task_id)
 
 
-def _operator_kwargs(task: Task, shared: Mapping[str, object], trigger_rule: str) -> dict[str, Any]:
-    """Return the arguments of a task's operator; the trigger rule counts where the author sets none.
-
-    A task with requirements runs although cached ones are skipped: its operator decides which skips count.
-    """
-    cls = type(task)
-    own = {"trigger_rule": trigger_rule, "doc_md": class_documentation(cls), **shared, **cls.operator_kwargs}
-    if ours := sorted(_OURS & own.keys()):
+def _operator_kwargs(cls: type[Task], shared: Mapping[str, object]) -> dict[str, Any]:
+    """Return the arguments of a task's operator; those of its class win."""
+    if wrong := sorted(_OURS & {*shared, *cls.operator_kwargs}):
         raise BindingError(
-            f"{cls.__qualname__}: operator_kwargs cannot set {', '.join(ours)}; the compiler does", task=cls.__qualname__
+            f"{cls.__qualname__}: operator_kwargs cannot set {', '.join(wrong)}; the compiler does", task=cls.__qualname__
         )
-    return own
+    return {**shared, **cls.operator_kwargs}
