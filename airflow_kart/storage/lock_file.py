@@ -71,6 +71,11 @@ class LockFile:
         """Free a place; the file stays open."""
         self._set(fcntl.F_UNLCK, place, _SLOTS)
 
+    def unlock_all(self) -> None:
+        """Free all places, and the slot of the words; the file stays open."""
+        self._slot = None
+        self._set(fcntl.F_UNLCK, int(_kernel_locks_ranges()), 0)
+
     def look(self, place: int) -> bytes | None:
         """Return the words of the other opening that has locked a place, as far as they can be read; ``None``: it is free."""
         slot = 0
@@ -109,7 +114,7 @@ class LockFile:
             return
         with contextlib.suppress(OSError):  # closing unlocks too, unless a child has the file open
             if unlocks:
-                self._set(fcntl.F_UNLCK, int(_kernel_locks_ranges()), 0)
+                self.unlock_all()
         descriptor, self._descriptor = self._descriptor, -1
         with contextlib.suppress(OSError):
             os.close(descriptor)

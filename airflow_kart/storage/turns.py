@@ -28,6 +28,9 @@ _SAY_AGAIN = 30.0
 _LONGEST_PAUSE = 0.1
 _TRIES = 20
 
+_MOST_IDLE = 64
+
+_IDLE: dict[str, LockFile] = {}  # by path, open and unlocked, for the next turns
 _HELD = threading.local()  # the ranges and paths of this thread, since a second lock of its own would wait for the first
 
 _host = functools.cache(socket.gethostname)
@@ -51,17 +54,24 @@ def turn_at(paths: Iterable[str]) -> Iterator[None]:
         yield
         return
     for _ in range(_TRIES):
-        with contextlib.ExitStack() as ending:
-            taken = _take(wanted, ranges, ending)
+        files: dict[str, LockFile] = {}  # by folder
+        try:
+            taken = _take(wanted, ranges, files)
             if taken is None:
                 continue  # somebody has removed a lock file between opening and locking
-            ranges |= taken
-            ending.callback(ranges.difference_update, taken)
             new = set(wanted) - known
-            known |= new
-            ending.callback(known.difference_update, new)
-            yield
-            return
+            ranges.update(taken)
+            known.update(new)
+            try:
+                yield
+                return
+            finally:
+                ranges.difference_update(taken)
+                known.difference_update(new)
+                _keep_open(files)
+        finally:
+            for file in files.values():
+                file.close()
     raise StorageError("could not lock a folder for publishing: somebody keeps removing its lock file; run the task again")
 
 
@@ -74,6 +84,7 @@ def remove_empty(folder: str) -> bool:
     lock = os.path.join(hidden, _LOCK)
     with contextlib.suppress(OSError):
         if os.listdir(folder) == [UPLOADS] and not set(os.listdir(hidden)) - {_LOCK}:
+            _IDLE.pop(lock, None)  # which NFS would keep under another name
             with contextlib.closing(LockFile(lock)) as file:
                 if not file.lock_all():
                     return False
@@ -84,17 +95,23 @@ def remove_empty(folder: str) -> bool:
     return False
 
 
-def _take(paths: list[str], held: set[_Range], ending: contextlib.ExitStack) -> set[_Range] | None:
-    """Lock the ranges of files, in order; return them, or ``None`` where a lock file is no longer the one of its folder."""
-    files: dict[str, LockFile] = {}
+def _take(paths: list[str], held: set[_Range], files: dict[str, LockFile]) -> set[_Range] | None:
+    """Lock the ranges of files, in order; return them, or ``None`` where a lock file is no longer the one of its folder.
+
+    Args:
+        paths: of the files.
+        held: the ranges that this thread has locked already.
+        files: takes the lock files, by folder.
+    """
     wanted: dict[_Range, tuple[LockFile, str]] = {}
     lock = ""
     try:
         for path in paths:
-            folder, name = os.path.split(path)
+            folder, slash, name = path.rpartition("/")
             if folder not in files:
-                lock = os.path.join(folder, UPLOADS, _LOCK)
-                files[folder] = ending.enter_context(contextlib.closing(LockFile(lock)))
+                lock = f"{folder}{slash}{UPLOADS}/{_LOCK}"
+                idle = _IDLE.pop(lock, None)
+                files[folder] = LockFile(lock) if idle is None or idle.closed else idle
             found = (*files[folder].identity, _place(name))
             wanted[found] = files[folder], path
         taken = set(wanted) - held
@@ -105,6 +122,19 @@ def _take(paths: list[str], held: set[_Range], ending: contextlib.ExitStack) -> 
         return taken if all(file.is_in_place() for file in files.values()) else None
     except OSError as error:
         refused("lock", lock, error)
+
+
+def _keep_open(files: dict[str, LockFile]) -> None:
+    """Free the ranges; keep a lock file of each folder open for the next turn there, and leave the others to be closed."""
+    if len(_IDLE) >= _MOST_IDLE:
+        _IDLE.clear()
+    for folder, file in list(files.items()):
+        if file.closed:
+            continue  # the parent's, in a forked child
+        with contextlib.suppress(OSError):
+            file.unlock_all()
+            if _IDLE.setdefault(file.path, file) is file:
+                del files[folder]
 
 
 def _place(name: str) -> int:
