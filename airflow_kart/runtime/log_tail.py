@@ -13,7 +13,7 @@ from airflow_kart.ambient import Ambient
 from airflow_kart.tasks.redaction import Redaction
 
 
-class LogTail(logging.Handler):
+class LogTail:
     """Keeps the last lines that a run logs inside its ``with`` block, without secrets.
 
     A line belongs to the innermost block around the code that logs. A thread has no block around it: its lines belong to
@@ -27,31 +27,16 @@ class LogTail(logging.Handler):
     """
 
     def __init__(self, redaction: Redaction, lines: int = 50, width: int = 400) -> None:
-        super().__init__(logging.INFO)
         self._redaction = redaction
         self._lines: deque[tuple[str, str]] = deque(maxlen=lines)
         self._width = width
         self._outer: LogTail | None = None
         self._earlier: frozenset[threading.Thread] = frozenset()
-        self._working = threading.local()
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line, if this run has logged it."""
-        if getattr(self._working, "here", False):  # the redaction itself logs
-            return
-        self._working.here = True
-        try:
-            if self._is_own():
-                text = self.format(record)
-                prefix = f"{record.asctime} {record.levelname} {record.name}: "  # no secret, but digits like a short one
-                # Redacted before the cut: nothing recognises a part of a secret.
-                redacted = self._redaction.text(text.removeprefix(prefix))
-                self._lines.append((prefix, redacted[: max(0, self._width - len(prefix))]))
-        except Exception:  # noqa: BLE001 - a handler must not break what logs
-            self.handleError(record)
-        finally:
-            self._working.here = False
+    def keep(self, prefix: str, text: str) -> None:
+        """Keep a line: its beginning, which holds no secret but digits like a short one, and what was logged."""
+        redacted = self._redaction.text(text)  # before the cut: nothing recognises a part of a secret
+        self._lines.append((prefix, redacted[: max(0, self._width - len(prefix))]))
 
     @property
     def lines(self) -> list[str]:
@@ -63,18 +48,42 @@ class LogTail(logging.Handler):
         self._outer = _TAILS.current
         self._earlier = frozenset(threading.enumerate())
         _TAILS.enter(self)
-        logging.getLogger().addHandler(self)
+        logging.getLogger().addHandler(_LISTENER)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Stop listening."""
-        logging.getLogger().removeHandler(self)
         _TAILS.leave(self)
         self._earlier = frozenset()
+        if not _TAILS.entered:
+            logging.getLogger().removeHandler(_LISTENER)
+            if _TAILS.entered:  # another thread has just begun
+                logging.getLogger().addHandler(_LISTENER)
 
-    def _is_own(self) -> bool:
-        current = _TAILS.current
-        return (current if current is not None else _tail_of(threading.current_thread())) is self
+
+class _Listener(logging.Handler):
+    """Gives each line to the run that has logged it; the handler of the root logger while any run is active."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self._working = threading.local()
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Give a line to its run, if it is certain which one that is."""
+        if getattr(self._working, "here", False):  # the redaction itself logs
+            return
+        self._working.here = True
+        try:
+            tail = _TAILS.current or _tail_of(threading.current_thread())
+            if tail is not None:
+                text = self.format(record)
+                prefix = f"{record.asctime} {record.levelname} {record.name}: "
+                tail.keep(prefix, text.removeprefix(prefix))
+        except Exception:  # noqa: BLE001 - a handler must not break what logs
+            self.handleError(record)
+        finally:
+            self._working.here = False
 
 
 def _tail_of(thread: threading.Thread) -> LogTail | None:
@@ -91,3 +100,4 @@ def _tail_of(thread: threading.Thread) -> LogTail | None:
 
 
 _TAILS: Ambient[LogTail] = Ambient("airflow_kart_log_tail")
+_LISTENER = _Listener()
