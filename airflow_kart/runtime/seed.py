@@ -34,13 +34,35 @@ def seed_of(task: Task) -> int:
     return int(entropy_of(task)[:8], 16) if fixed is None else fixed
 
 
+class States(ExitStack):
+    """The states of random generators, which get them back at the end of the block.
+
+    To keep a state and to give it back takes as long as all else around a small task. So tasks one after the other share a block.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept: set[str] = set()
+
+    def keep(self, task: Task, name: str) -> None:
+        """Keep the state of the generator that a function seeds, unless it is kept already."""
+        if name in _STATES and name not in self._kept:
+            self._kept.add(name)
+            keep, put_back = (_imported(task, each) for each in _STATES[name])
+            self.callback(put_back, keep())
+
+
 @contextmanager
-def seeded(task: Task) -> Iterator[dict[str, Any]]:
+def seeded(task: Task, states: States | None = None) -> Iterator[dict[str, Any]]:
     """Call the task's ``seed_functions`` with its seed, and let ``task.rng`` start anew.
 
     The generators of numpy and torch are seeded as soon as the block imports the library, if no code has done so before.
     Afterwards ``random``, ``numpy.random`` and torch's generator on the CPU get their states back; other libraries'
     generators do not. The block gets the part of a sidecar that records the seed, with the functions called so far.
+
+    Args:
+        task: the task.
+        states: takes the states; by default, they are given back at the end of this block.
 
     Raises:
         ConfigurationError: one of ``seed_functions`` cannot be imported, is no function, or refuses the seed. The block
@@ -55,11 +77,10 @@ def seeded(task: Task) -> Iterator[dict[str, Any]]:
         if name not in later:
             _imported(task, name)
     with ExitStack() as afterwards:
+        kept = afterwards.enter_context(States()) if states is None else states
 
         def seed(name: str) -> None:
-            if name in _STATES:
-                keep, put_back = (_imported(task, each) for each in _STATES[name])
-                afterwards.callback(put_back, keep())
+            kept.keep(task, name)
             function, value = _imported(task, name), called["value"]
             try:
                 function(value)
