@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol, TypeGuard, cast, runtime_checkable
@@ -154,7 +155,7 @@ def options_of(target_format: Format) -> dict[str, object]:
     An inner format's options are an object of their own.
     """
     given: dict[str, object] = {}
-    for name, default in _options(target_format).items():
+    for name, default in _options(type(target_format)).items():
         value = getattr(target_format, name)
         if _is_format(value):
             inner = options_of(value)
@@ -183,7 +184,7 @@ def with_options(target_format: Format, recorded: Mapping[str, object]) -> Forma
     if own == recorded:
         return target_format
     changed: dict[str, object] = {}
-    for name, default in _options(target_format).items():
+    for name, default in _options(type(target_format)).items():
         value = getattr(target_format, name)
         if _is_format(value):
             inner = recorded.get(name)
@@ -193,9 +194,10 @@ def with_options(target_format: Format, recorded: Mapping[str, object]) -> Forma
     return cast(Format, dataclasses.replace(cast(Any, target_format), **changed)) if changed else target_format
 
 
-def _options(target_format: object) -> dict[str, object]:
+@functools.lru_cache(maxsize=256)
+def _options(cls: type) -> Mapping[str, object]:
     """Return the defaults of the options that a sidecar records: all fields but the ones that concern reading only."""
-    fields = dataclasses.fields(cast(Any, target_format)) if dataclasses.is_dataclass(target_format) else ()
+    fields = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
     return {field.name: field.default for field in fields if field.init and field.metadata.get("recorded", True)}
 
 

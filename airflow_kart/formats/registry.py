@@ -69,12 +69,13 @@ def split_extension(path: str) -> tuple[str, str]:
 
     An unknown extension is the last suffix, and may be empty: ``("a/b", ".csv.gz")``, ``("a.b", ".xyz")``, ``("a", "")``.
     """
-    folder, name = posixpath.split(path)
-    if name.count(".") == 1 and _is_known((last := posixpath.splitext(path))[1].lower()):  # nearly all are like this
-        return last
+    folder, slash, name = path.rpartition("/")
+    stem, dot, last = name.rpartition(".")
+    if stem and "." not in stem and _is_known(f".{last}".lower()):  # nearly all are like this
+        return f"{folder}{slash}{stem}", f"{dot}{last}"
     for place, character in enumerate(name):
         if character == "." and place and _is_known(name[place:].lower()):
-            return posixpath.join(folder, name[:place]), name[place:]
+            return f"{folder}{slash}{name[:place]}", name[place:]
     return posixpath.splitext(path)
 
 

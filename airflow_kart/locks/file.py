@@ -11,7 +11,7 @@ import errno
 import os
 import random
 import time
-from collections.abc import Iterator
+from typing import NoReturn
 
 from airflow_kart.exceptions import LockError, LockLostError
 from airflow_kart.locks.base import Holder, Lease, Taken, checked_name
@@ -45,16 +45,22 @@ class FileLocks:
         """Acquire a free lock; the kernel itself frees the locks of dead holders."""
         place, path = self._find(name)
         for tries in range(_TRIES):
-            with _refusals(path), contextlib.ExitStack() as ending:
+            file: LockFile | None = None
+            try:
                 file = self._idle_file() or LockFile(path) if place else LockFile(path)
-                ending.callback(file.close)
                 if file.lock(place):
                     if file.is_in_place():  # else somebody has removed the file since its opening
                         file.write(place, holder.to_json())
-                        ending.pop_all()
-                        return _FileLease(holder, path, place, file, self._idle)
+                        lease = _FileLease(holder, path, place, file, self._idle)
+                        file = None
+                        return lease
                 elif (words := file.look(place)) is not None:
                     return Taken(Holder.from_json(words))
+            except OSError as error:
+                _refused(path, error)
+            finally:
+                if file is not None:
+                    file.close()
             # Whoever looks at a whole file locks it for a moment. Of several that are in each other's way, one is to be first.
             time.sleep(random.uniform(0, 0.001) * tries)
         return Taken(None)
@@ -62,14 +68,14 @@ class FileLocks:
     def look(self, name: str) -> Taken | None:
         """Return the holder of a lock; the lock of a dead holder is free."""
         place, path = self._find(name)
-        with (
-            _refusals(path),
-            contextlib.suppress(FileNotFoundError),
-            contextlib.closing(LockFile(path, create=False)) as file,
-        ):
-            words = file.look(place)
-            return None if words is None else Taken(Holder.from_json(words))
-        return None
+        try:
+            with contextlib.closing(LockFile(path, create=False)) as file:
+                words = file.look(place)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            _refused(path, error)
+        return None if words is None else Taken(Holder.from_json(words))
 
     def _find(self, name: str) -> tuple[int, str]:
         """Return the place of a lock, and the path of its file."""
@@ -99,31 +105,32 @@ class _FileLease:
     def renew(self) -> None:
         """Check that the lock file still has its name."""
         file = self._file
-        with _refusals(self._path):
-            if file is None or file.closed or not file.is_in_place():
-                raise LockLostError(
-                    f"the lock {self._path} was removed while it was held; leave what is in {LOCKS} to those who run"
-                )
+        try:
+            lost = file is None or file.closed or not file.is_in_place()
+        except OSError as error:
+            _refused(self._path, error)
+        if lost:
+            raise LockLostError(
+                f"the lock {self._path} was removed while it was held; leave what is in {LOCKS} to those who run"
+            )
 
     def release(self) -> None:
         """Unlock the place. A file of this lock alone is removed first: nobody else can lock it in between."""
         file, self._file = self._file, None
         if file is None or file.closed:
             return
-        with _refusals(self._path):
+        try:
             if not self._place and file.is_in_place():
                 os.unlink(self._path)
             file.unlock(self._place)
+        except OSError as error:
+            _refused(self._path, error)
         if self._place:
             self._idle.append(file)
 
 
-@contextlib.contextmanager
-def _refusals(path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        why = f"{explained(error)}; [kart] lock may also be redis or none"
-        if error.errno in _LOCKLESS:
-            why = f"this file system keeps no locks ({error.strerror}); set [kart] lock to lease or redis, or to none"
-        raise LockError(f"could not lock {path}: {why}", uri=path) from error
+def _refused(path: str, error: OSError) -> NoReturn:
+    why = f"{explained(error)}; [kart] lock may also be redis or none"
+    if error.errno in _LOCKLESS:
+        why = f"this file system keeps no locks ({error.strerror}); set [kart] lock to lease or redis, or to none"
+    raise LockError(f"could not lock {path}: {why}", uri=path) from error

@@ -77,9 +77,9 @@ class Hold:
         """Release the lock."""
         if os.getpid() != self._process:
             return  # a child that was forked inside the block leaves the block too; the lock is its parent's
-        self._end.set()
         try:
             if self._heartbeat is not None:
+                self._end.set()
                 self._heartbeat.join()  # else a renewal under way could follow the release
         finally:
             try:

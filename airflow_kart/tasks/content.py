@@ -7,12 +7,11 @@ then the same random numbers and, from a deterministic ``run()``, the same resul
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import cast
 
 from airflow_kart.artifacts.sidecar import ArtifactRecord
-from airflow_kart.artifacts.sidecar.jsonable import as_json
+from airflow_kart.artifacts.sidecar.jsonable import encoded
 from airflow_kart.artifacts.sidecar.source import code_of, source_of
 from airflow_kart.artifacts.target import Target
 from airflow_kart.formats import options_of
@@ -20,7 +19,7 @@ from airflow_kart.formats.base import reading_options
 from airflow_kart.identity.code import AUTO
 from airflow_kart.identity.encoding import digest, encode, encode_items
 from airflow_kart.identity.names import PACKAGE, logical_class_name
-from airflow_kart.parameters.parametrized import Parametrized, encoded_parameters, held_tasks
+from airflow_kart.parameters.parametrized import Parametrized, encoded_parameters, encoded_significant, held_tasks
 from airflow_kart.tasks.inputs import outputs_of
 from airflow_kart.tasks.model import Task, task_state
 from airflow_kart.tasks.nesting import KeyPath, leaves
@@ -48,7 +47,7 @@ def input_content(task: Task, target: Target, sha256: str, record: ArtifactRecor
     if foreign or checks.schema is not None:  # code of others, which may return anything
         code = [*(code_of(cls).get("") for cls in (type(task), type(given))), _description(task).hex()]
     types = sorted((name, repr(wanted)) for name, wanted in checks.column_types.items())
-    return json.dumps(as_json([sha256, reading_options(given), code, types, *how]), sort_keys=True)
+    return encoded([sha256, reading_options(given), code, types, *how], in_order=True)
 
 
 def content_of(task: Task, contents: Mapping[str, str], code: Mapping[str, str | None] | None = None) -> bytes | None:
@@ -80,12 +79,14 @@ def content_of(task: Task, contents: Mapping[str, str], code: Mapping[str, str |
     if code is not None:
         version = f"{AUTO} {code['fingerprint']}" if code["code_version"] == AUTO else code["code_version"]
     named = encode(resolution.class_name), encode(version)
-    return digest(_CONTENT, [*named, *_described_parameters(task), encode(inputs)])
+    return digest(_CONTENT, [*named, *_described_parameters(task), encode(encoded(inputs))])
 
 
 def _described_parameters(task: Task) -> list[bytes]:
     """Return the encoded parameters of a task, with descriptions of the tasks that it holds: ``run()`` may read theirs."""
     holding = {name for name, parameter in type(task).get_parameters().items() if parameter.holds_tasks}
+    if not holding:
+        return [encoded_significant(cast(Parametrized, task)), encode([])]
     found = encoded_parameters(cast(Parametrized, task))
     plain = {name: encoded for name, encoded in found.items() if name not in holding}
     held = [[name, *(_description(one).hex() for one in _held_by(task, name))] for name in sorted(holding & found.keys())]
@@ -130,7 +131,6 @@ def content_key(task: Task, content: bytes, targets: Iterable[tuple[KeyPath, Tar
     if code is None and type(task).code_version is None:
         return None
     written = [
-        [list(path), target.format.name, json.dumps(as_json(options_of(target.format)), sort_keys=True)]
-        for path, target in targets
+        [list(path), target.format.name, encoded(options_of(target.format), in_order=True)] for path, target in targets
     ]
     return digest(_KEY, [content, encode(code), encode(written)]).hex()

@@ -17,7 +17,7 @@ from itertools import zip_longest
 from typing import Any, TypeAlias
 
 from airflow_kart.artifacts.sidecar.code import MadeWith
-from airflow_kart.artifacts.sidecar.jsonable import as_json
+from airflow_kart.artifacts.sidecar.jsonable import encoded
 from airflow_kart.artifacts.sidecar.validation import wrong_part
 from airflow_kart.exceptions import CorruptArtifactError
 from airflow_kart.storage import Expected, Lookup, ObjectStat, Store
@@ -69,7 +69,9 @@ class Sidecar:
         """Return the document as UTF-8 JSON, with a digest of all bytes before the digest."""
         # A line for each part: readable, and unlike with an indent json's C encoder does the work.
         content = {**self.content, "schema_version": SCHEMA_VERSION}
-        parts = "".join(f'"{name}": {_as_line(name, part)},\n' for name, part in content.items())
+        parts = "".join(
+            [f'"{name}": {encoded(part) if name not in _OF_MANY else _of_many(part)},\n' for name, part in content.items()]
+        )
         body = f"{{\n{parts}".encode("utf-8", "replace")
         return body + _digest_line(body)
 
@@ -212,29 +214,20 @@ def upstream_code(inputs: Iterable[Sidecar]) -> dict[str, list[str]]:
     return {name: sorted(found[name]) for name in sorted(found)}
 
 
-def _as_line(name: str, part: object) -> str:
-    """Return a part as JSON on one line. Many artifacts share an environment and a class's source, encoded once each."""
-    if name not in ("environment", "source"):
-        return _encoded(part)
+def _of_many(part: object) -> str:
+    """Return a part that many artifacts share as JSON; it is encoded once."""
     known = _SHARED.get(id(part))
     if known is None or known[0] is not part:
         if len(_SHARED) >= _MOST_SHARED:
             _SHARED.clear()
-        known = _SHARED[id(part)] = part, _encoded(part)
+        known = _SHARED[id(part)] = part, encoded(part)
     return known[1]
 
 
-_ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, default=as_json).encode
+_OF_MANY = frozenset({"environment", "source"})
 _MOST_SHARED = 256
 _SHARED: dict[int, tuple[object, str]] = {}
 """Parts and their lines, by the identity of the part."""
-
-
-def _encoded(part: object) -> str:
-    try:
-        return _ENCODE(part)
-    except (TypeError, ValueError, RecursionError):  # a key, a number or a depth that JSON cannot express
-        return _ENCODE(as_json(part, 1))
 
 
 def _digest_line(body: bytes) -> bytes:
@@ -272,7 +265,7 @@ def write_sidecar(store: Store, sidecar: Sidecar, expected: Expected) -> str:
     with contextlib.suppress(StopIteration, RuntimeError):  # another thread makes room at this moment
         while len(_WRITTEN) >= _MOST_REMEMBERED:
             _WRITTEN.pop(next(iter(_WRITTEN)), None)
-    _WRITTEN[store, uri] = replace(sidecar, version=version)
+    _WRITTEN[store, uri] = Sidecar(sidecar.artifact, sidecar.content, sidecar.replaces, version)
     return version
 
 
