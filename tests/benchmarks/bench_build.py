@@ -60,7 +60,8 @@ def main() -> int:
             warm = alternate(builds, WARM_ROUNDS)
             sidecars = sum(1 for _ in places["airflow_kart"].rglob("*.kart.json"))
             require_comparable([*cold.values(), *warm.values()], tasks, sidecars)
-            budgets += report(tasks, cold, warm)
+            twice = alternate({"twice": partial(run_case, SCRIPTS["airflow_kart"], width, "again")}, WARM_ROUNDS)["twice"]
+            budgets += report(tasks, cold, warm, min(float(run["again_seconds"]) for run in twice))
     if shutil.which("strace"):
         budgets.append(Budget("system calls of a task:", system_calls_of_a_task(), CALLS_AT_MOST))
     return verdict(budgets)
@@ -82,8 +83,8 @@ def require_comparable(all_runs: Sequence[Sequence[Facts]], tasks: int, sidecars
         raise SystemExit(f"not comparable: the results are {results}; {tasks} tasks have {sidecars} sidecars")
 
 
-def report(tasks: int, cold: Runs, warm: Runs) -> list[Budget]:
-    """Print the medians; return the budgets."""
+def report(tasks: int, cold: Runs, warm: Runs, again: float) -> list[Budget]:
+    """Print the medians; return the budgets. A second build in one process took ``again`` seconds."""
     rows = {
         "cold process, CPU s": {name: median_of(cold[name], "cpu_seconds") for name in SCRIPTS},
         "cold process, s": {name: median_of(cold[name], "process_seconds") for name in SCRIPTS},
@@ -95,7 +96,6 @@ def report(tasks: int, cold: Runs, warm: Runs) -> list[Budget]:
         [f"{tasks:,} tasks", *SCRIPTS, "gokart / ours", "joblib / ours"],
         [[label, *row.values(), *ratios[label].values()] for label, row in rows.items()],
     )
-    again = min(float(run["again_seconds"]) for run in cold["airflow_kart"])
     return [
         Budget(
             f"gokart's CPU / ours, {tasks:,} tasks cold:",

@@ -1,4 +1,7 @@
-"""Build 1,000 tasks in ten layers, and a root, with airflow_kart; the workspace is the current directory."""
+"""Build 1,000 tasks in ten layers, and a root, with airflow_kart; the workspace is the current directory.
+
+With ``again`` after the width, build twice.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +37,8 @@ class Root(TaskOnKart[int]):
 started, cpu = time.perf_counter(), time.process_time()
 result = build(Root(), workspace_directory="resources")
 facts = {"seconds": time.perf_counter() - started, "build_cpu_seconds": time.process_time() - cpu, "result": result}
-started = time.perf_counter()
-build(Root(), workspace_directory="resources")
-print(json.dumps({**facts, "again_seconds": time.perf_counter() - started}))
+if sys.argv[2:] == ["again"]:
+    started = time.perf_counter()
+    build(Root(), workspace_directory="resources")
+    facts["again_seconds"] = time.perf_counter() - started
+print(json.dumps(facts))
