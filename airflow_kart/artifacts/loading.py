@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_kart.artifacts.checks import Checks
 from airflow_kart.artifacts.publication import Publication
@@ -24,8 +23,7 @@ _READS = 2  # a garbled transfer heals by the second
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Loaded:
+class Loaded(NamedTuple):
     """A loaded object, with the version of the artifact."""
 
     uri: str
@@ -48,8 +46,7 @@ class Loaded:
             publication.record_input(self.uri, self.sha256, made_by, self.publications)
 
 
-@dataclass(frozen=True)
-class Loading:
+class Loading(NamedTuple):
     """Loads one artifact.
 
     Args:
@@ -70,7 +67,7 @@ class Loading:
 
     def whole(self, columns: Sequence[str] | None = None) -> Loaded:
         """Load the artifact, or some columns of a table; raises as :meth:`airflow_kart.Target.load`."""
-        sidecar = self._sidecar()
+        sidecar = self._known_sidecar() or self._sidecar()
         if columns is not None:
             self._reading.require_columns(sidecar.artifact, columns)
             alone = self._reading.columns_alone(sidecar, columns)
@@ -108,6 +105,13 @@ class Loading:
     @property
     def _reading(self) -> Reading:
         return Reading(self.uri, self.format, self.store)
+
+    def _known_sidecar(self) -> Sidecar | None:
+        """Return the sidecar that the current run has read before."""
+        publication = Publication.current()
+        sidecar = publication.input_sidecars.get(self.uri) if publication is not None else None
+        fits = sidecar is not None and mismatch(sidecar, self.uri, self.format, self.unique_id) is None
+        return sidecar if fits else None
 
     def _sidecar(self) -> Sidecar:
         """Read the sidecar of an artifact that can be loaded.

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import os
 import posixpath
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from typing_extensions import Self
 
@@ -64,6 +64,9 @@ class Publication:
         """Whether another run published the outputs first, and this run adopted them."""
         self.input_checksums: dict[str, str] = {}
         """The SHA-256 of each artifact loaded inside the block, by uri."""
+        self.input_sidecars: Mapping[str, Sidecar] = {}
+        """Sidecars that the run has read before, by artifact. A load believes the checksum in them, and reads the sidecar anew
+        where the bytes have another one."""
         self.redact: Callable[[str], str] | None = None
         """Takes the secrets of the run out of a text."""
         self._read: dict[str, tuple[frozenset[str], list[str]]] = {}  # by unique id: common publications, uris
@@ -205,7 +208,7 @@ class Publication:
             xxh3=xxh3,
             options=options_of(target_format),
             labels=dict(labels),
-            **asdict(description),
+            **vars(description),
         )
         self._staged[uri] = StagedOutput(store, upload, record)
 
@@ -245,11 +248,13 @@ class Publication:
         """
         now = dt.datetime.now(dt.timezone.utc).isoformat()
         run, task = _part(parts, "run"), _part(parts, "task")
-        same = {"publication": uuid.uuid4().hex} if of_run else {}
+        same = {"publication": os.urandom(16).hex()} if of_run else {}
         rest = {**same, "environment": environment(), **parts, "run": {"finished_at": now, **run}}
         of = len(self._seen)
         numbers = {uri: {"output": {"number": number, "of": of}} for number, uri in enumerate(self._seen)} if of > 1 else {}
-        in_order = sorted(self._staged.values(), key=lambda staged: posixpath.split(staged.uri))  # the same for every run
+        in_order = list(self._staged.values())
+        if len(in_order) > 1:  # the same order for every run
+            in_order.sort(key=lambda staged: posixpath.split(staged.uri))
         unfinished = in_order
         with ExitStack() as turn:
             for store, uris in _written_by_store(in_order):

@@ -9,8 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from airflow_kart.artifacts.checksum import Checksum, sha256_of, xxh3_of
 from airflow_kart.artifacts.sidecar import ArtifactRecord, Sidecar
@@ -25,8 +24,7 @@ _SMALL = 8 << 20
 _PIECE = 4 << 20
 
 
-@dataclass(frozen=True)
-class Decoded:
+class Decoded(NamedTuple):
     """The bytes of an artifact, decoded or not."""
 
     value: object
@@ -36,8 +34,7 @@ class Decoded:
     """Why the bytes could not be decoded."""
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """Reads one artifact.
 
     Args:

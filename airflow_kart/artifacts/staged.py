@@ -14,14 +14,14 @@ import contextlib
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from airflow_kart.artifacts.sidecar import ArtifactRecord, Publications, Sidecar, read_sidecar, sidecar_uri, write_sidecar
 from airflow_kart.exceptions import ConflictError, CorruptArtifactError
 from airflow_kart.storage import Expected, ObjectStat, Store, Upload
 
 
-@dataclass(frozen=True)
-class Occupant:
+class Occupant(NamedTuple):
     """The artifact and sidecar that a writer found at the uri of its output."""
 
     sidecar: Sidecar | None
@@ -87,13 +87,13 @@ class StagedOutput:
         occupant = Occupant(sidecar, version, artifact)
         if version is None:
             others = artifact is not None and artifact.version != self._artifact
-            return replace(occupant, begun=artifact.modified) if artifact is not None and others else occupant
+            return occupant._replace(begun=artifact.modified) if artifact is not None and others else occupant
         if version in (seen, self._sidecar) or sidecar is None:
             return occupant
         if sidecar.replaces is None and artifact is not None and artifact.size == sidecar.artifact.bytes:
-            return replace(occupant, done=sidecar.damage is None)
+            return occupant._replace(done=sidecar.damage is None)
         stat = self.store.stat(sidecar_uri(self.uri))
-        return replace(occupant, begun=stat.modified) if stat is not None else occupant
+        return occupant._replace(begun=stat.modified) if stat is not None else occupant
 
     def announce(self, final: Sidecar, occupant: Occupant, *, alone: bool) -> None:
         """Write the interim sidecar, if the artifact replaces another one.

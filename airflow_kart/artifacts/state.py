@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import posixpath
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from airflow_kart.artifacts.sidecar import ArtifactRecord, Sidecar, read_sidecar
@@ -30,18 +29,17 @@ class Artifact(NamedTuple):
         return cls(uri, record.bytes, record.sha256, record.rows)
 
 
-@dataclass(frozen=True)
-class TargetState:
+class TargetState(NamedTuple):
     """Whether a target's artifact is complete, and if not, why."""
 
     complete: bool
     reason: str
-    sidecar: Sidecar | None = field(default=None, repr=False)
-    mismatched: bool = field(default=False, repr=False)
+    sidecar: Sidecar | None = None
+    mismatched: bool = False
     """Whether artifact and sidecar disagree. They also do for a moment while a writer replaces the artifact."""
-    modified: dt.datetime | None = field(default=None, repr=False)
+    modified: dt.datetime | None = None
     """When a complete artifact was published, with a time zone."""
-    artifact: Artifact | None = field(default=None, repr=False)
+    artifact: Artifact | None = None
     """The artifact, where complete: in the target's workspace, or in another one that is read too."""
 
     @property
@@ -92,8 +90,8 @@ def look_at(lookup: Lookup, uri: str, target_format: Format, unique_id: str | No
 
 def mismatch(sidecar: Sidecar, uri: str, target_format: Format, unique_id: str | None) -> str | None:
     """Return why a sidecar describes another target's artifact, or ``None``. A workspace may be moved as a whole."""
-    named = posixpath.basename(sidecar.artifact.uri)
-    if named != posixpath.basename(uri):
+    recorded = sidecar.artifact.uri
+    if recorded != uri and (named := posixpath.basename(recorded)) != posixpath.basename(uri):
         return f"the sidecar names another artifact, {named}"
     if unique_id is not None and sidecar.unique_id != unique_id:
         return f"the artifact was made by another task id, {sidecar.unique_id}"

@@ -6,7 +6,7 @@ import os
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from airflow_kart.artifacts.checks import Checks
@@ -17,7 +17,7 @@ from airflow_kart.artifacts.staged import mark_for_replacement
 from airflow_kart.artifacts.state import TargetState, look_at
 from airflow_kart.exceptions import MissingArtifactError, TargetError
 from airflow_kart.formats import Format, ReadsInParts, format_named
-from airflow_kart.storage import Lookup, Snapshot, Store
+from airflow_kart.storage import Lookup, Snapshot, Store, keeps_files
 from airflow_kart.storage.workspace import Workspace
 
 __all__ = ["Owner", "Target", "TargetState"]
@@ -92,7 +92,7 @@ class Target:
             for other in self.others:
                 state = other.state(snapshot)
                 if state.complete:
-                    return replace(state, reason=f"in {posixpath.dirname(other.uri)}")
+                    return state._replace(reason=f"in {posixpath.dirname(other.uri)}")
         return own
 
     def located(self) -> Target:
@@ -174,7 +174,7 @@ class Target:
             KartError: as :meth:`load`.
         """
         located = self.located()
-        return located._load(replace(located._loading, is_own=located is self), columns)  # noqa: SLF001 - a target too
+        return located._load(located._loading(is_own=located is self), columns)  # noqa: SLF001 - a target too
 
     @contextmanager
     def retrieve_parts(self) -> Iterator[Loaded]:
@@ -185,10 +185,10 @@ class Target:
         """
         if not isinstance(self.format, ReadsInParts):
             loaded = self.retrieve()
-            yield replace(loaded, value=iter([loaded.value]))
+            yield loaded._replace(value=iter([loaded.value]))
             return
         located = self.located()
-        loading = replace(located._loading, is_own=located is self)  # noqa: SLF001 - a target too
+        loading = located._loading(is_own=located is self)  # noqa: SLF001 - a target too
         with located._load_parts(loading) as loaded:  # noqa: SLF001
             yield loaded
 
@@ -198,9 +198,8 @@ class Target:
     def _load_parts(self, loading: Loading) -> AbstractContextManager[Loaded]:
         return loading.parts()
 
-    @property
-    def _loading(self) -> Loading:
-        return Loading(self.uri, self.format, self.store, self.checks, self._unique_id)
+    def _loading(self, *, is_own: bool) -> Loading:
+        return Loading(self.uri, self.format, self.store, self.checks, self._unique_id, is_own)
 
     def dump(self, obj: object, custom_labels: Mapping[str, str] | None = None) -> None:
         """Write an object to this target.
@@ -227,7 +226,7 @@ class Target:
         owner, publication = self.owner, Publication.expecting(self.uri)
         redact = (publication and publication.redact) or (str if owner is None else owner.redact)
         labels = {redact(str(name)): redact(str(value)) for name, value in (custom_labels or {}).items()}
-        metadata = {**(owner.object_metadata() if owner is not None else {}), **labels}
+        metadata = labels if owner is None or keeps_files(self.store) else {**owner.object_metadata(), **labels}
         if publication is not None:
             publication.stage(self.uri, self.store, self.format, obj, checks=self.checks, labels=labels, metadata=metadata)
             return

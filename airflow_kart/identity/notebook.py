@@ -15,15 +15,13 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 _VARIABLES = ("PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH", "__vsc_ipynb_file__")
 _PROMPT = re.compile(r"<python-input-([0-9]+)>")
 
 
-@dataclass(frozen=True)
-class Notebook:
+class Notebook(NamedTuple):
     """A session."""
 
     name: str

@@ -17,7 +17,7 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from typing_extensions import Self
 
@@ -79,8 +79,7 @@ class Holder:
         return _CONTROL.sub("?", words)[:_LONGEST_WORDS]  # others may have written the text, and people read it in logs
 
 
-@dataclass(frozen=True)
-class Taken:
+class Taken(NamedTuple):
     """A lock that another run holds, at the moment of looking."""
 
     holder: Holder | None

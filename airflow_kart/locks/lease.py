@@ -15,7 +15,7 @@ import logging
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from airflow_kart.exceptions import ConflictError, LockError, LockLostError, StorageError
 from airflow_kart.locks.base import Holder, Lease, Locks, Taken, checked_name, fields_of
@@ -87,8 +87,7 @@ class LeaseLocks:
         return f"{self.folder}{checked_name(name)}.json"
 
 
-@dataclass(frozen=True)
-class _Seen:
+class _Seen(NamedTuple):
     """The content of a lock's object."""
 
     version: str

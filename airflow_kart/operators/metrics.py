@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import Stats
 
 from airflow_kart.runtime.outcome import REUSED, Outcome
 from airflow_kart.runtime.plan import PlannedTask
-from airflow_kart.runtime.runner import RunResult
+from airflow_kart.runtime.result import RunResult
 
 
 def count_outcomes(dag_id: str, found: Iterable[PlannedTask | RunResult]) -> None:

@@ -23,7 +23,8 @@ from airflow_kart.operators.run_context import RunContext, outside_consumers
 from airflow_kart.operators.xcom import pulled_by, result_of, upstream_of
 from airflow_kart.runtime.outcome import Outcome
 from airflow_kart.runtime.packed import RESULTS_XCOM, packed
-from airflow_kart.runtime.runner import RunResult, reuse_task
+from airflow_kart.runtime.result import RunResult
+from airflow_kart.runtime.runner import reuse_task
 from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.single_flight import TakenElsewhere
 from airflow_kart.tasks.completeness import is_complete

@@ -26,7 +26,8 @@ from airflow_kart.operators.waiting import Blocked, Waits, blocks, check_event, 
 from airflow_kart.operators.xcom import result_of
 from airflow_kart.parameters.label import label
 from airflow_kart.runtime.outcome import REUSED, Outcome
-from airflow_kart.runtime.runner import RunResult, run_task
+from airflow_kart.runtime.result import RunResult
+from airflow_kart.runtime.runner import run_task
 from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.single_flight import TakenElsewhere
 from airflow_kart.runtime.skipping import is_skip, skip_reason

@@ -9,7 +9,8 @@ from typing import Any
 from airflow_kart.operators.run_context import RunContext
 from airflow_kart.runtime.outcome import Outcome
 from airflow_kart.runtime.plan import ASKED_AGAIN, CLEARED, NEEDS_AGAIN, Plan, make_plan
-from airflow_kart.runtime.runner import RunResult, make_all
+from airflow_kart.runtime.result import RunResult
+from airflow_kart.runtime.runner import make_all
 from airflow_kart.runtime.session import Session
 from airflow_kart.tasks.completeness import Completeness, look_at
 from airflow_kart.tasks.graph import Graph, Node, upstream_first

@@ -12,7 +12,7 @@ from typing import Any
 from airflow_kart.artifacts.sidecar import sidecar_uri
 from airflow_kart.runtime.packed import RESULTS_XCOM, unpacked
 from airflow_kart.runtime.plan import PlannedTask
-from airflow_kart.runtime.runner import RunResult
+from airflow_kart.runtime.result import RunResult
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from airflow_kart.artifacts.external import ExternalTarget
 from airflow_kart.artifacts.sidecar import Sidecar
+from airflow_kart.artifacts.state import Artifact
+from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import MissingInputError
 from airflow_kart.runtime.session import Session
 from airflow_kart.tasks.content import input_content
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import describe_path
-from airflow_kart.tasks.outputs import needed_targets
+from airflow_kart.tasks.outputs import needed_targets, targets_of
 
 
-@dataclass(frozen=True)
-class Inputs:
+class Inputs(NamedTuple):
     """The artifacts that a task reads."""
 
     checksums: dict[str, str]
@@ -24,8 +24,20 @@ class Inputs:
     contents: dict[str, str]
     """What their loads depend on, as texts by uri."""
     sidecars: list[Sidecar]
-    external: Mapping[str, tuple[ExternalTarget, object]]
+    single: dict[str, Sidecar]
+    """By artifact, the sidecars of complete outputs that are their task's only one; of several, a load reads those of one run."""
+    external: dict[str, tuple[ExternalTarget, object]]
     """External artifacts, with what changes with each of them, by uri."""
+
+    def take(self, required: Task, target: Target, sidecar: Sidecar, artifact: Artifact | None) -> None:
+        """Add an input; ``artifact`` is the complete one, perhaps in another workspace, which loading names."""
+        self.sidecars.append(sidecar)
+        self.checksums[target.uri] = sidecar.artifact.sha256
+        self.contents[target.uri] = input_content(required, target, sidecar.artifact.sha256, sidecar.artifact)
+        if artifact is not None:
+            self.checksums[artifact.uri] = sidecar.artifact.sha256
+            if len(targets_of(required)) == 1:
+                self.single[artifact.uri] = sidecar
 
     def replaced(self) -> list[str]:
         """Return the uris of external artifacts that somebody has replaced or removed since."""
@@ -43,9 +55,7 @@ def inputs_of(task: Task, session: Session, *, hashed: bool = True) -> Inputs:
     Raises:
         MissingInputError: some are not there; the message lists each with its uri and the command that makes the input.
     """
-    checksums: dict[str, str] = {}
-    contents: dict[str, str] = {}
-    sidecars: list[Sidecar] = []
+    found = Inputs({}, {}, [], {}, {})
     missing: list[str] = []
     external: list[tuple[Task, str, ExternalTarget]] = []
     count = 0
@@ -53,11 +63,7 @@ def inputs_of(task: Task, session: Session, *, hashed: bool = True) -> Inputs:
         state = target.state()
         if state.readable:
             if state.sidecar is not None:
-                checksums[target.uri] = state.sidecar.artifact.sha256
-                if state.artifact is not None:  # perhaps in another workspace, which loading names
-                    checksums[state.artifact.uri] = state.sidecar.artifact.sha256
-                contents[target.uri] = input_content(required, target, state.sidecar.artifact.sha256, state.sidecar.artifact)
-                sidecars.append(state.sidecar)
+                found.take(required, target, state.sidecar, state.artifact)
             elif task.reuse_equal_inputs and isinstance(located := target.located(), ExternalTarget):
                 external.append((required, target.uri, located))
             continue
@@ -70,10 +76,9 @@ def inputs_of(task: Task, session: Session, *, hashed: bool = True) -> Inputs:
         raise MissingInputError(
             f"{task!r} needs {count} input(s) that are not there:\n" + "\n".join(missing), task=repr(task)
         )
-    facts: dict[str, tuple[ExternalTarget, object]] = {}
     for required, uri, located in external:  # now that nothing is missing, reading is worth the time
-        facts[located.uri] = located, located.facts()
+        found.external[located.uri] = located, located.facts()
         if (sha256 := located.checksum(hashed=hashed)) is not None:
-            checksums[uri] = checksums[located.uri] = sha256
-            contents[uri] = input_content(required, located, sha256)
-    return Inputs(checksums, contents, sidecars, facts)
+            found.checksums[uri] = found.checksums[located.uri] = sha256
+            found.contents[uri] = input_content(required, located, sha256)
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
+from typing import NamedTuple
 
 from airflow_kart.artifacts.state import Artifact
 from airflow_kart.runtime.outcome import Outcome
@@ -18,8 +19,7 @@ CLEARED = "somebody cleared the task instance that made it"
 _MOST_ASKED = 5  # tasks whose sidecars may tell which definitions have changed
 
 
-@dataclass(frozen=True)
-class PlannedTask:
+class PlannedTask(NamedTuple):
     """The outcome of one task, and the reason."""
 
     outcome: Outcome

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from airflow_kart.artifacts import index
 from airflow_kart.artifacts.publication import Publication
@@ -28,12 +28,12 @@ from airflow_kart.tasks.redaction import Redaction
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Making:
+class Making(NamedTuple):
     """One task about to be made, under its lock.
 
     Args:
         task: the task.
+        words: the task in words.
         targets: what the task writes itself, with their keys.
         session: the run's circumstances.
         hold: the lock.
@@ -44,6 +44,7 @@ class Making:
     """
 
     task: Task
+    words: str
     targets: tuple[tuple[KeyPath, Target], ...]
     session: Session
     hold: Hold
@@ -55,6 +56,7 @@ class Making:
         """Return the publication of the task's outputs, to be entered."""
         publication = Publication({target.uri: target.store for _, target in self.targets}, self.seen)
         publication.input_checksums.update(self.inputs.checksums)
+        publication.input_sidecars = self.inputs.single
         publication.redact = self.redaction.text
         return publication
 

@@ -11,23 +11,24 @@ import logging
 import sys
 import time
 from collections.abc import Collection, Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from airflow_kart.artifacts.publication import Publication
-from airflow_kart.artifacts.sidecar import Sidecar
 from airflow_kart.artifacts.sidecar.environment import peak_memory_bytes
 from airflow_kart.artifacts.sidecar.source import source_of
 from airflow_kart.artifacts.staged import sidecar_versions
-from airflow_kart.artifacts.state import NO_ARTIFACT, Artifact
+from airflow_kart.artifacts.state import NO_ARTIFACT
+from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import CycleError, OutputNotDumpedError, RequirementError
 from airflow_kart.runtime.inputs import inputs_of
 from airflow_kart.runtime.log_tail import LogTail
 from airflow_kart.runtime.outcome import REUSED, Outcome
 from airflow_kart.runtime.plan import ASKED_AGAIN, Plan, make_plan
 from airflow_kart.runtime.progress import Event, Listener
+from airflow_kart.runtime.result import RunResult
 from airflow_kart.runtime.reuse import Making
-from airflow_kart.runtime.seed import seeded
+from airflow_kart.runtime.seed import States, seeded
 from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.single_flight import TakenElsewhere, holding, whereabouts
 from airflow_kart.runtime.skipping import Skips, is_skip
@@ -46,35 +47,6 @@ logger = logging.getLogger(__name__)
 
 _Asked = list[tuple[KeyPath, Task]]
 """The tasks that a ``run()`` asked for, with their keys."""
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """The result of one task."""
-
-    task: Task
-    outcome: Outcome
-    reason: str
-    seconds: float
-    """The duration of the task's run, of a cached task its run of then."""
-    artifacts: tuple[Artifact, ...] = ()
-    made_by: tuple[str, str] | None = None
-    """For a cached task: the DAG id and run id that made its artifact, where Airflow did."""
-    changed: bool = False
-    """Whether other bytes, or none, were at the artifacts' places before."""
-
-    @classmethod
-    def cached(cls, task: Task, found: Completeness) -> RunResult:
-        """Return the result of a complete task."""
-        return cls(task, Outcome.CACHED, found.reason, found.seconds, found.artifacts, found.made_by)
-
-    @classmethod
-    def published(
-        cls, task: Task, outcome: Outcome, reason: str, sidecars: Sequence[Sidecar], changed: bool = True
-    ) -> RunResult:
-        """Return the result of a task whose artifacts were just published."""
-        artifacts = tuple(Artifact.of(sidecar.artifact, sidecar.artifact.uri) for sidecar in sidecars)
-        return cls(task, outcome, reason, sidecars[0].seconds, artifacts, changed=changed)
 
 
 def run_task(
@@ -137,7 +109,9 @@ def make_all(
         session: as for :func:`run_task`.
         skips: takes the tasks that ask to be skipped, and the others run; without it, such a request is raised.
     """
-    return result_of(_plan_steps(plan, session or Session(), except_for=except_for, skips=skips))
+    with States() as states:
+        shared = replace(session or Session(), states=states)
+        return result_of(_plan_steps(plan, shared, except_for=except_for, skips=skips))
 
 
 def _plan_steps(
@@ -196,9 +170,10 @@ def _task_steps(
         asked_by: the tasks in the midst of whose runs this one runs, the outermost first.
         runs: whether to call ``run()`` where no equal run is known; otherwise the outcome of such a task is to run.
     """
-    targets = tuple(target for _, target in targets_of(task))
+    outputs = targets_of(task)
+    targets = tuple(target for _, target in outputs)
     written = {target.uri for target in own_targets(task, targets)}
-    own = tuple((path, target) for path, target in targets_of(task) if target.uri in written)
+    own = outputs if len(written) == len(outputs) else tuple(each for each in outputs if each[1].uri in written)
     if kind_of(task).external or not own:  # a wrapper, or a task that passes its inputs' targets on: nothing is made here
         found = _look(task, own_only=planned)
         if not found.complete:
@@ -211,7 +186,7 @@ def _task_steps(
         if found.complete:
             return RunResult.cached(task, found)
     listener, words, redaction = session.listener, repr(task), Redaction(task)
-    with holding(task, session) as hold:
+    with holding(task, words, session) as hold:
         seen = sidecar_versions({target.uri: target.store for _, target in own})
         if not force and (reason != NO_ARTIFACT or any(seen.values()) or any(target.others for _, target in own)):
             found = _look(task, own_only=planned)  # another run may have made it in the meantime
@@ -221,7 +196,7 @@ def _task_steps(
             reason = reason or found.reason
         reason = reason or ASKED_AGAIN
         try:
-            making = Making(task, own, session, hold, redaction, inputs_of(task, session, hashed=runs), seen)
+            making = Making(task, words, own, session, hold, redaction, inputs_of(task, session, hashed=runs), seen)
             result = yield from _reuse_or_make(making, reason, named, runs, asked_by)
         except BaseException as error:
             _tell_end(listener, task, error, redaction)
@@ -230,10 +205,15 @@ def _task_steps(
             return result
         reused = result.outcome is Outcome.REUSED
         listener.happens(Event("reused" if reused else "ran", task.unique_id, words, "", result.seconds))
-        made = {artifact.uri: artifact for artifact in result.artifacts}
-        passed_on = (target.state().artifact for target in targets if target.uri not in made)  # the targets of its inputs
-        made |= {artifact.uri: artifact for artifact in passed_on if artifact is not None}
-        return replace(result, artifacts=tuple(made[target.uri] for target in targets if target.uri in made))
+        return result if len(targets) == 1 else _in_order(result, targets)
+
+
+def _in_order(result: RunResult, targets: Sequence[Target]) -> RunResult:
+    """Return a result with the artifacts of all targets in order, also of those of inputs that the task passes on."""
+    made = {artifact.uri: artifact for artifact in result.artifacts}
+    passed_on = (target.state().artifact for target in targets if target.uri not in made)
+    made |= {artifact.uri: artifact for artifact in passed_on if artifact is not None}
+    return result._replace(artifacts=tuple(made[target.uri] for target in targets if target.uri in made))
 
 
 def _reuse_or_make(making: Making, reason: str, named: bool, runs: bool, asked_by: tuple[Task, ...]) -> Steps[RunResult]:
@@ -247,7 +227,7 @@ def _reuse_or_make(making: Making, reason: str, named: bool, runs: bool, asked_b
         return RunResult.published(task, Outcome.REUSED, *reused)
     if not runs:
         return RunResult(task, Outcome.RUN, reason, 0.0)
-    making.session.listener.happens(Event("runs", task.unique_id, repr(task), reason))
+    making.session.listener.happens(Event("runs", task.unique_id, making.words, reason))
     return (yield from _make(making, reason, key, asked_by))
 
 
@@ -275,7 +255,7 @@ def _make(making: Making, reason: str, key: str | None, asked_by: tuple[Task, ..
     with making.publication() as publication, LogTail(redaction) as tail:
         started, clock = dt.datetime.now(dt.timezone.utc), time.perf_counter()
         try:
-            with seeded(task) as seed:
+            with seeded(task, None if asked_by else session.states) as seed:
                 yielded = yield from _run(task, session, publication, redaction, (*asked_by, task))
             _require_outputs(task, publication)
             publication.require_inputs_of_one_run_each()

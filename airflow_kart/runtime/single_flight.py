@@ -39,8 +39,13 @@ class TakenElsewhere(Exception):  # noqa: N818 - not an error: the caller comes 
 
 
 @contextmanager
-def holding(task: Task, session: Session) -> Iterator[Hold]:
+def holding(task: Task, words: str, session: Session) -> Iterator[Hold]:
     """Hold the lock of a task for the block: acquire the lock, wait for its holder, or raise, as the session says.
+
+    Args:
+        task: the task.
+        words: the task in words, for others.
+        session: the run's circumstances.
 
     Raises:
         TakenElsewhere: another run holds the lock, and the session does not wait.
@@ -50,7 +55,7 @@ def holding(task: Task, session: Session) -> Iterator[Hold]:
     locks = session.locks()
     coordinates = session.coordinates
     airflow = {name: coordinates.get(name) for name in _COORDINATES} if coordinates else None
-    holder = Holder(repr(task), airflow)
+    holder = Holder(words, airflow)
     got = locks.acquire(task.unique_id, holder, session.dead.get(task.unique_id))
     if isinstance(got, Taken):
         if not session.waits:

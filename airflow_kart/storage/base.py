@@ -13,8 +13,7 @@ import enum
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import BinaryIO, Final, Literal, Protocol, runtime_checkable
+from typing import BinaryIO, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 from typing_extensions import TypeIs
 
@@ -50,8 +49,7 @@ Removable = str | Literal[_Anything.ANY]
 """The object that may be removed: the one of a version, or any."""
 
 
-@dataclass(frozen=True)
-class ObjectStat:
+class ObjectStat(NamedTuple):
     """The facts of an object that a store knows without reading."""
 
     size: int
@@ -65,8 +63,7 @@ class ObjectStat:
     """
 
 
-@dataclass(frozen=True)
-class ObjectContent:
+class ObjectContent(NamedTuple):
     """A small object, read as a whole."""
 
     data: bytes
@@ -266,8 +263,7 @@ class CopiesFast(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class UnfinishedUpload:
+class UnfinishedUpload(NamedTuple):
     """An upload that is neither published nor discarded: its process died, or still writes."""
 
     uri: str

@@ -241,8 +241,9 @@ class LocalUpload:
         self._unpublished = True
         self._descriptor = -1
         self._linked = source is not None
-        folder = os.path.join(os.path.dirname(path), UPLOADS)
-        self._temporary = os.path.join(folder, f"{writer()}-{next(_NUMBERS) & 0xFFFFFFFF:08x}")
+        above, slash, _ = path.rpartition("/")
+        folder = f"{above}{slash}{UPLOADS}"
+        self._temporary = f"{folder}/{writer()}-{next(_NUMBERS) & 0xFFFFFFFF:08x}"
         remove_abandoned(folder)
         try:
             self._begin(source)
@@ -336,7 +337,7 @@ def path_of(uri: str) -> str:
     Raises:
         StorageError: the uri names another host.
     """
-    if not is_file_uri(uri):
+    if uri.startswith("/") or not is_file_uri(uri):
         return uri
     host, slash, path = uri[len("file://") :].partition("/")
     if host not in ("", "localhost"):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import posixpath
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from airflow_kart import settings
@@ -30,8 +29,7 @@ _FIRST_LOOKS = 4
 _SECONDS_OF_A_SLOW_LOOK = 0.002
 
 
-@dataclass(frozen=True)
-class Completeness:
+class Completeness(NamedTuple):
     """Whether a task is complete, and why."""
 
     complete: bool
@@ -123,7 +121,7 @@ def with_code(changes: CodeChanges) -> Callable[[Node, Completeness], Completene
             return Completeness(False, note)
         if since.elsewhere:
             note += f"{' and ' if note else ''}it was made from another {since.elsewhere}"
-        return replace(own, reason=f"{own.reason}, but {note}", since=since, note=note)
+        return own._replace(reason=f"{own.reason}, but {note}", since=since, note=note)
 
     return judge
 
@@ -217,7 +215,7 @@ def _of_looks(looks: list[_Look]) -> Completeness:
     if not made:
         return Completeness(True, looks[0].reason, artifacts=artifacts)
     longest, first = max(one.seconds for one in made), min(one.finished_at for one in made)
-    return replace(made[0], seconds=longest, finished_at=first, artifacts=artifacts)
+    return made[0]._replace(seconds=longest, finished_at=first, artifacts=artifacts)
 
 
 def _changed_input(node: Node) -> str | None:

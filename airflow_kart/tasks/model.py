@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, cast
 
 from typing_extensions import TypeIs
@@ -73,8 +71,7 @@ class Task(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """The package's own knowledge of a class of tasks."""
 
     wrapper: bool = False
@@ -102,8 +99,7 @@ class Resolution(NamedTuple):
     """Of the code, where the fingerprint counts in the unique id."""
 
 
-@dataclass(frozen=True)
-class Outputs:
+class Outputs(NamedTuple):
     """The targets of a task in one workspace."""
 
     workspace: object
@@ -126,10 +122,9 @@ class TaskState(State):
     """The visit of a task that was asked what it requires, and is not yet resolved."""
     rng: np.random.Generator | None = None
 
-    @cached_property
-    def log(self) -> dict[str, Any]:
+    def __init__(self) -> None:
+        self.log: dict[str, Any] = {}
         """Values for the sidecar."""
-        return {}
 
 
 def entropy_of(task: Task) -> str:
@@ -143,12 +138,16 @@ def is_task(value: object) -> TypeIs[Task]:
     return isinstance(value, Identified)
 
 
+_PLAIN = Kind()
+
+
 def kind_of(task: Task | type[Task]) -> Kind:
     """Return the kind of a task, or of a class of tasks."""
-    return cast(Kind, getattr(task, "_kind", Kind()))
+    kind: Kind = getattr(task, "_kind", _PLAIN)
+    return kind
 
 
 def task_state(task: Task) -> TaskState:
     """Return the computed properties of a task."""
-    state: TaskState | None = vars(task).get("_kart_state")  # asked many times for each task of a graph
-    return cast(TaskState, state_of(cast(Parametrized, task))) if state is None else state
+    state: TaskState | None = task.__dict__.get("_kart_state")  # asked many times for each task of a graph
+    return state if state is not None else cast(TaskState, state_of(cast(Parametrized, task)))

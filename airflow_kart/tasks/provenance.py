@@ -65,7 +65,7 @@ def task_parts(task: Task, input_checksums: Mapping[str, str], redaction: Redact
         },
         "upstream": [upstream_part(path, required, input_checksums) for path, required in resolution.inputs],
         "source": source_of(cls, fingerprint),
-        "task_log": redaction.json(as_json(dict(task.task_log))),
+        "task_log": redaction.json(as_json(dict(task.task_log))) if task.task_log else {},
     }
 
 

@@ -110,8 +110,8 @@ class TaskOnKart(Parametrized, Identified, Flags, Generic[T]):
             GraphError: the requirements do not make a graph.
             IdentityError: a parameter's value has no canonical form.
         """
-        state = task_state(self)  # asked for often, and nearly always resolved
-        return (state.resolution or resolve(self)).unique_id
+        state = self.__dict__.get("_kart_state")  # asked for often, and nearly always resolved
+        return ((state is not None and state.resolution) or resolve(self)).unique_id
 
     @property
     def rng(self) -> np.random.Generator:

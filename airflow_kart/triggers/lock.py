@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from airflow_kart import settings
@@ -119,7 +118,7 @@ class LockTrigger(WaitTrigger):
         return super().event(
             unique_id=self.unique_id,
             since=self.since,
-            dead={key: value for key, value in asdict(dead).items() if key != "holder"} if dead else None,
+            dead={key: value for key, value in dead._asdict().items() if key != "holder"} if dead else None,
             **{"reason": "", **said},
         )
 

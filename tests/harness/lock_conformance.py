@@ -11,7 +11,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -322,7 +321,7 @@ class EveryLease(EveryLockThatExpires):
         seen = locks.look(NAME)
         assert seen is not None and seen.renewed is not None
         assert abs(seen.renewed - time.time()) < 30
-        assert not replace(seen, renewed=time.time()).silent
-        assert replace(seen, renewed=seen.renewed - 3600).silent
-        assert replace(seen, renewed=None).silent
+        assert not seen._replace(renewed=time.time()).silent
+        assert seen._replace(renewed=seen.renewed - 3600).silent
+        assert seen._replace(renewed=None).silent
         lease.release()

@@ -8,7 +8,6 @@ import random
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +187,7 @@ def half_publish(store: Remote, name: str, age: float) -> None:
     key = name.removeprefix("memory://")
     data, stat = store._objects[key]
     modified = dt.datetime.now(dt.timezone.utc) - dt.timedelta(seconds=age)
-    store._objects[key] = (data, replace(stat, modified=modified))
+    store._objects[key] = (data, stat._replace(modified=modified))
 
 
 @pytest.mark.parametrize("half", [[A], [B], [A, B]], ids=["first", "second", "both"])

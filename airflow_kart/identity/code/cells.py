@@ -14,7 +14,7 @@ from __future__ import annotations
 import ast
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from airflow_kart.identity.code.module import (
     CHANGES_ITS_ARGUMENT,
@@ -33,8 +33,7 @@ _PARTS_OF_RESET = frozenset({"array", "dhist", "in", "out"})
 """What ``%reset`` empties in place of the names."""
 
 
-@dataclass(frozen=True)
-class _Executed:
+class _Executed(NamedTuple):
     source: str
     names: frozenset[str]
     """The names that the statement binds or changes."""
@@ -62,7 +61,7 @@ def text_of(cls: type) -> str | None:
 def for_workers() -> Notebook | None:
     """Return this session with the statements that count, for processes that run its tasks."""
     notebook = this_notebook()
-    return None if notebook is None else replace(notebook, statements=_statements())
+    return None if notebook is None else notebook._replace(statements=_statements())
 
 
 def _statements() -> tuple[Statement, ...] | None:

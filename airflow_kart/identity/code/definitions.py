@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from airflow_kart.identity.code.module import Definition, Module
 from airflow_kart.identity.code.project import Project, SourcePlace, read_module
@@ -17,8 +16,7 @@ from airflow_kart.identity.names import PACKAGE
 _DOMAIN = b"airflow-kart/code-part/1"
 
 
-@dataclass(frozen=True)
-class Named:
+class Named(NamedTuple):
     """A name that a module of the project defines, or a module as a whole."""
 
     place: SourcePlace
@@ -27,8 +25,7 @@ class Named:
     """The attributes after the name."""
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """The contribution of one definition to a fingerprint."""
 
     key: str

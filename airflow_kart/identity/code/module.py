@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
+from typing import NamedTuple
 
 from airflow_kart.identity.code.canonical import canonical, counts
 from airflow_kart.identity.code.references import (
@@ -26,8 +27,7 @@ CHANGES_ITS_OBJECT = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Definition:
+class Definition(NamedTuple):
     """All statements of a module about one name."""
 
     code: tuple[bytes, ...]

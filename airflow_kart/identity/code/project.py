@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from airflow_kart.exceptions import IdentityError
 from airflow_kart.identity.code.cells import module_of_cells
@@ -22,8 +23,7 @@ _CELLS = "__main__.ipynb"
 """The file, in the folder of a session, that stands for the session's cells."""
 
 
-@dataclass(frozen=True)
-class SourcePlace:
+class SourcePlace(NamedTuple):
     """The location of a module."""
 
     name: str
@@ -34,8 +34,7 @@ class SourcePlace:
     """The folders of its submodules; ``None`` for a module that is no package."""
 
 
-@dataclass(frozen=True)
-class Project:
+class Project(NamedTuple):
     """The files in one folder: a DAG bundle, or the folder that holds a class's top-level package."""
 
     root: str

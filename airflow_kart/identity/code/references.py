@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from airflow_kart.identity.code.canonical import class_annotation, counts, keeps_annotations
 
@@ -13,8 +12,7 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
-@dataclass(frozen=True)
-class Import:
+class Import(NamedTuple):
     """The object to which an import statement binds a name."""
 
     level: int
@@ -24,8 +22,7 @@ class Import:
     """The imported name of the module; ``None`` for the module itself."""
 
 
-@dataclass(frozen=True)
-class Reference:
+class Reference(NamedTuple):
     """One use of a name that the code does not bind itself."""
 
     source: str | Import
@@ -36,8 +33,7 @@ class Reference:
     """Whether the use is in ``requires()`` or directly in a class's body, where a task class is an upstream."""
 
 
-@dataclass(frozen=True)
-class _Scope:
+class _Scope(NamedTuple):
     """The names bound by one function, comprehension or class body."""
 
     names: Mapping[str, tuple[Import, ...]]
@@ -46,8 +42,7 @@ class _Scope:
     global_names: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True)
-class _Position:
+class _Position(NamedTuple):
     scopes: tuple[_Scope, ...] = ()
     in_class: bool = False
     as_upstream: bool = False
