@@ -20,7 +20,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,12 +121,12 @@ class ClassOptions:
         return found
 
 
-@dataclass
 class _Reading:
     """What a block has read of the configuration."""
 
-    options: dict[tuple[str, str], str | None] = field(default_factory=dict)
-    classes: ClassOptions | None = None
+    def __init__(self) -> None:
+        self.options: dict[tuple[str, str], str | None] = {}
+        self.classes: ClassOptions | None = None
 
 
 _reading: ContextVar[_Reading | None] = ContextVar("kart_reading", default=None)

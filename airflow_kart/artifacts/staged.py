@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from airflow_kart.artifacts.sidecar import ArtifactRecord, Publications, Sidecar, read_sidecar, sidecar_uri, write_sidecar
@@ -34,8 +34,7 @@ class Occupant(NamedTuple):
     """When another run began a publication that is not finished."""
 
 
-@dataclass(frozen=True)
-class Unmoved:
+class Unmoved(NamedTuple):
     """In place of an upload: the artifact that is there stays, and gets another sidecar.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from itertools import chain, islice
 from typing import NamedTuple
 
@@ -48,8 +47,7 @@ class PlannedTask(NamedTuple):
         return cls(Outcome.CACHED, found.reason, found.seconds, False, False, *made)
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """The outcome of each task of a graph."""
 
     graph: Graph

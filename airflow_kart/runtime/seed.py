@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -107,7 +106,7 @@ def _is_installed(name: str) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class _AtImport(MetaPathFinder):
+class _AtImport:
     """While a block lasts, calls a function right after a module's import. Of nested blocks the outermost comes first."""
 
     module: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import ConfigurationError, TargetPathError
@@ -50,8 +50,7 @@ class Node:
         return resolve(self.task).class_name
 
 
-@dataclass(frozen=True)
-class Graph:
+class Graph(NamedTuple):
     """Some roots and every distinct task upstream of them.
 
     Tasks that differ only in parameters that are not significant have one unique id and so one node.

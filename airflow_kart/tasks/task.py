@@ -10,7 +10,6 @@ from typing_extensions import Never, Self
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import KartError, TargetError
 from airflow_kart.formats import Format, ReadsInParts
-from airflow_kart.formats.model import ModelFormat
 from airflow_kart.identity.encoding import Identified
 from airflow_kart.parameters.parametrized import Parametrized, State
 from airflow_kart.storage.workspace import Workspace
@@ -178,6 +177,8 @@ class TaskOnKart(Parametrized, Identified, Flags, Generic[T]):
             TargetPathError: the path leaves the workspace, or does not end with ``.zip``.
         """
         require_zip(type(self), relative_file_path)
+        from airflow_kart.formats.model import ModelFormat
+
         return self._target(relative_file_path, ".zip", use_unique_id, ModelFormat(save_function, load_function), None)
 
     def make_large_data_frame_target(
