@@ -39,7 +39,7 @@ def airflow_home() -> Path:
 def airflow_option(section: str, option: str) -> str | None:
     """Return one option of Airflow's configuration; ``None`` for an unset one."""
     reading = _reading.get()
-    if reading is None:
+    if reading is None or reading.options is None:
         return _airflow_option(section, option)
     if (section, option) not in reading.options:
         reading.options[section, option] = _airflow_option(section, option)
@@ -124,8 +124,8 @@ class ClassOptions:
 class _Reading:
     """What a block has read of the configuration."""
 
-    def __init__(self) -> None:
-        self.options: dict[tuple[str, str], str | None] = {}
+    def __init__(self, *, options: bool) -> None:
+        self.options: dict[tuple[str, str], str | None] | None = {} if options else None
         self.classes: ClassOptions | None = None
 
 
@@ -133,10 +133,14 @@ _reading: ContextVar[_Reading | None] = ContextVar("kart_reading", default=None)
 
 
 @contextmanager
-def one_reading() -> Iterator[None]:
-    """Read each option, and the parameters of task classes, at most once in this block, which makes thousands of tasks."""
+def one_reading(*, options: bool = False) -> Iterator[None]:
+    """Read the parameters of task classes at most once in this block, which makes thousands of tasks.
+
+    Args:
+        options: whether to read each option at most once too: in a block that calls no code of others.
+    """
     outer = _reading.get()
-    _reading.set(outer or _Reading())
+    _reading.set(_Reading(options=True) if options else outer or _Reading(options=False))
     try:
         yield
     finally:

@@ -22,6 +22,7 @@ from airflow_kart.exceptions import KartError, StorageError
 from airflow_kart.settings import kart_int
 from airflow_kart.storage import INDEX, Store, join_uri, keeps_files
 from airflow_kart.storage.regular_file import open_for_reading
+from airflow_kart.storage.threads import Threads
 from airflow_kart.storage.workspace import Workspace
 
 _AT_END = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -222,8 +223,6 @@ def _each(store: Store, work: Callable[[str], bool], texts: Sequence[str]) -> It
     if keeps_files(store):
         yield from map(work, texts)
         return
-    from airflow_kart.storage.threads import Threads
-
     with Threads(kart_int("check_threads"), "kart-index") as pool:
         yield from pool.map(work, texts)
 

@@ -54,7 +54,7 @@ class Compilation:
     """Each node's task id, without the prefix of a group."""
     workspace: WorkspaceField | None
 
-    @one_reading()
+    @one_reading(options=True)
     def add_operators(
         self,
         group: TaskGroup,

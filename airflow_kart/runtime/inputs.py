@@ -13,7 +13,7 @@ from airflow_kart.runtime.session import Session
 from airflow_kart.tasks.content import input_content
 from airflow_kart.tasks.model import Task
 from airflow_kart.tasks.nesting import describe_path
-from airflow_kart.tasks.outputs import needed_targets, targets_of
+from airflow_kart.tasks.outputs import needed_targets
 
 
 class Inputs(NamedTuple):
@@ -25,7 +25,7 @@ class Inputs(NamedTuple):
     """What their loads depend on, as texts by uri."""
     sidecars: list[Sidecar]
     single: dict[str, Sidecar]
-    """By artifact, the sidecars of complete outputs that are their task's only one; of several, a load reads those of one run."""
+    """By artifact, the sidecars of complete artifacts that are all that their run made; of several, a load reads those of one run."""
     external: dict[str, tuple[ExternalTarget, object]]
     """External artifacts, with what changes with each of them, by uri."""
 
@@ -36,7 +36,7 @@ class Inputs(NamedTuple):
         self.contents[target.uri] = input_content(required, target, sidecar.artifact.sha256, sidecar.artifact)
         if artifact is not None:
             self.checksums[artifact.uri] = sidecar.artifact.sha256
-            if len(targets_of(required)) == 1:
+            if "output" not in sidecar.content:  # which those of several outputs have
                 self.single[artifact.uri] = sidecar
 
     def replaced(self) -> list[str]:

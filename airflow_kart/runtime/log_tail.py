@@ -48,17 +48,21 @@ class LogTail:
         self._outer = _TAILS.current
         self._earlier = frozenset(threading.enumerate())
         _TAILS.enter(self)
-        logging.getLogger().addHandler(_LISTENER)
+        _listen()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Stop listening."""
         _TAILS.leave(self)
         self._earlier = frozenset()
-        if not _TAILS.entered:
-            logging.getLogger().removeHandler(_LISTENER)
-            if _TAILS.entered:  # another thread has just begun
-                logging.getLogger().addHandler(_LISTENER)
+        _listen()
+
+
+def _listen() -> None:
+    """Let the root logger have the handler while any run is active: looked at again after each change, for other threads."""
+    root = logging.getLogger()
+    while (_LISTENER in root.handlers) != (active := bool(_TAILS.entered)):
+        (root.addHandler if active else root.removeHandler)(_LISTENER)
 
 
 class _Listener(logging.Handler):

@@ -6,12 +6,14 @@ import functools
 import importlib.util
 import platform
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
+
+from typing_extensions import Self
 
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.tasks.model import Task, entropy_of, task_state
@@ -33,22 +35,34 @@ def seed_of(task: Task) -> int:
     return int(entropy_of(task)[:8], 16) if fixed is None else fixed
 
 
-class States(ExitStack):
-    """The states of random generators, which get them back at the end of the block.
+class States:
+    """The states of random generators, as they were before tasks seeded them; at the end of the block they are given back.
 
-    To keep a state and to give it back takes as long as all else around a small task. So tasks one after the other share a block.
+    To keep a state and to give it back takes as long as much else around a small task. So tasks one after the other share a
+    block, and a generator gets its state back before a task that does not seed it.
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self._kept: set[str] = set()
+        self._kept: dict[str, Callable[[], object]] = {}  # by function that seeds: gives the state back
 
     def keep(self, task: Task, name: str) -> None:
         """Keep the state of the generator that a function seeds, unless it is kept already."""
         if name in _STATES and name not in self._kept:
-            self._kept.add(name)
             keep, put_back = (_imported(task, each) for each in _STATES[name])
-            self.callback(put_back, keep())
+            self._kept[name] = functools.partial(put_back, keep())
+
+    def give_back(self, except_for: Collection[str] = ()) -> None:
+        """Give the states back, except to the generators that these functions seed."""
+        for name in [name for name in self._kept if name not in except_for]:
+            self._kept.pop(name)()
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Give all states back."""
+        self.give_back()
 
 
 @contextmanager
@@ -61,7 +75,7 @@ def seeded(task: Task, states: States | None = None) -> Iterator[dict[str, Any]]
 
     Args:
         task: the task.
-        states: takes the states; by default, they are given back at the end of this block.
+        states: takes the states, for the tasks after this one too; by default they are given back at the end of this block.
 
     Raises:
         ConfigurationError: one of ``seed_functions`` cannot be imported, is no function, or refuses the seed. The block
@@ -72,6 +86,8 @@ def seeded(task: Task, states: States | None = None) -> Iterator[dict[str, Any]]
     later = [
         name for name in names if name in _STATES and name.rpartition(".")[0] not in sys.modules and _is_installed(name)
     ]
+    if states is not None:
+        states.give_back(except_for=names)
     for name in names:
         if name not in later:
             _imported(task, name)

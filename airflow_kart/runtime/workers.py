@@ -24,11 +24,12 @@ from airflow_kart.runtime.parcel import Parcel
 from airflow_kart.runtime.plan import Plan, PlannedTask
 from airflow_kart.runtime.progress import Event, Listener
 from airflow_kart.runtime.runner import run_task
+from airflow_kart.runtime.seed import States
 from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.skipping import Skips, is_skip
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task
-from airflow_kart.tasks.resolution import resolve
+from airflow_kart.tasks.resolution import Classes, resolve
 
 logger = logging.getLogger(__name__)
 
@@ -182,15 +183,16 @@ def _work(pipe: Connection, notebook: Notebook | None, aside: bool) -> None:
     if aside:
         sys.stdout = sys.stderr
     inherit(notebook)
-    known: dict[bytes, Task] = {}
-    with suppress(EOFError, OSError, KeyboardInterrupt):
+    known, classes = dict[bytes, Task](), Classes({}, {})
+    with suppress(EOFError, OSError, KeyboardInterrupt), States() as states:
+        session = Session(listener=_Teller(pipe), states=states)
         pipe.send(None)
         pickled = pipe.recv_bytes()
         while True:
-            pipe.send(_outcome(pickled, pipe.recv(), known, _Teller(pipe)))
+            pipe.send(_outcome(pickled, pipe.recv(), known, classes, session))
 
 
-def _outcome(pickled: bytes, number: int, known: dict[bytes, Task], listener: Listener) -> Parcel | None:
+def _outcome(pickled: bytes, number: int, known: dict[bytes, Task], classes: Classes, session: Session) -> Parcel | None:
     """Run a job, unless its task has another unique id in this process: run() would load other inputs. Return the error."""
     words = "a task"
     try:
@@ -198,13 +200,13 @@ def _outcome(pickled: bytes, number: int, known: dict[bytes, Task], listener: Li
         task, unique_id, decided = jobs[number]
         words = repr(task)
         with workspace:
-            if (own := resolve(task, known).unique_id) != unique_id:
+            if (own := resolve(task, known, classes).unique_id) != unique_id:
                 raise IdentityError(
                     f"{words} has the unique id {own} in a worker process, but {unique_id} in the one that started it; its "
                     "requires() or its parameters depend on the process"
                 )
             how: dict[str, Any] = {"force": decided.forced, "named": decided.named, "reason": decided.reason}
-            run_task(task, **how, planned=True, session=Session(listener=listener))
+            run_task(task, **how, planned=True, session=session)
     except BaseException as error:  # noqa: BLE001 - the parent raises the error
         return Parcel(error, words)
     return None

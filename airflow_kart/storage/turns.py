@@ -28,7 +28,7 @@ _SAY_AGAIN = 30.0
 _LONGEST_PAUSE = 0.1
 _TRIES = 20
 
-_MOST_IDLE = 64
+_MOST_IDLE = 16
 
 _IDLE: dict[str, LockFile] = {}  # by path, open and unlocked, for the next turns
 _HELD = threading.local()  # the ranges and paths of this thread, since a second lock of its own would wait for the first
@@ -86,7 +86,7 @@ def remove_empty(folder: str) -> bool:
         if os.listdir(folder) == [UPLOADS] and not set(os.listdir(hidden)) - {_LOCK}:
             _IDLE.pop(lock, None)  # which NFS would keep under another name
             with contextlib.closing(LockFile(lock)) as file:
-                if not file.lock_all():
+                if not (file.lock_all() and file.is_in_place()):
                     return False
                 os.unlink(lock)  # who has opened the file meanwhile notices that it is no longer in its place
                 os.rmdir(hidden)
@@ -120,6 +120,8 @@ def _take(paths: list[str], held: set[_Range], files: dict[str, LockFile]) -> se
             lock = file.path
             _wait_for(file, found[2], path)
         return taken if all(file.is_in_place() for file in files.values()) else None
+    except FileNotFoundError:
+        return None  # somebody has removed the empty folder meanwhile
     except OSError as error:
         refused("lock", lock, error)
 

@@ -18,6 +18,7 @@ from airflow_kart.artifacts.sidecar import MadeWith
 from airflow_kart.artifacts.state import Artifact
 from airflow_kart.artifacts.target import Target, TargetState
 from airflow_kart.storage import Snapshot
+from airflow_kart.storage.threads import Threads  # now: it cannot be imported any more while the interpreter ends
 from airflow_kart.tasks.changed_code import SAME, CodeChanges, Since
 from airflow_kart.tasks.graph import Node, upstream_first
 from airflow_kart.tasks.model import Task, kind_of
@@ -148,8 +149,6 @@ def look_at(nodes: Iterable[Node], *, remember: bool = False) -> list[Completene
 @uncollected()
 def _look_together(targets: Sequence[Target], *, remember: bool) -> list[_Look]:
     """Look at targets on a network: at their folders, then at several sidecars at once."""
-    from airflow_kart.storage.threads import Threads
-
     snapshot = Snapshot(place for target in targets for place in target.looked_at())
     with Threads(settings.kart_int("check_threads"), "kart-check") as pool:
         found = list(pool.map(lambda target: _Look.of(target.state(snapshot)), targets))

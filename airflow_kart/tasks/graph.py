@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 from airflow_kart.artifacts.target import Target
@@ -30,14 +29,19 @@ class Node:
         """
         return [(path, required.unique_id) for path, required in resolve(self.task).inputs]
 
-    @cached_property
+    @property
     def targets(self) -> tuple[Target, ...]:
         """Where the task's outputs go, in the workspace that is current at the first look; a wrapper has none.
 
         Raises:
             TargetError: the task's outputs are declared wrongly.
         """
-        return tuple(target for _, target in targets_of(self.task))
+        known: tuple[Target, ...] | None = self.__dict__.get(
+            "_targets"
+        )  # cached_property locks, which a fork would not survive
+        if known is None:
+            known = self.__dict__["_targets"] = tuple(target for _, target in targets_of(self.task))
+        return known
 
     @property
     def unique_id(self) -> str:

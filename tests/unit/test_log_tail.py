@@ -29,6 +29,8 @@ from airflow_kart import (
     build,
 )
 from airflow_kart.artifacts.sidecar.jsonable import Json
+from airflow_kart.runtime import log_tail
+from airflow_kart.runtime.log_tail import LogTail
 from airflow_kart.tasks.redaction import Redaction
 
 log = logging.getLogger("shop")
@@ -281,3 +283,27 @@ def test_a_secret_in_the_midst_of_long_words_is_replaced(workspace: Path) -> Non
 
     build(Wordy(token=TOKEN))
     assert content(Wordy(token=TOKEN))["task_log"] == {"words": "x" * 990 + "***"}
+
+
+def test_a_run_that_ends_while_another_one_ends_leaves_no_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.getLogger()
+    one, other = LogTail(Redaction(Plain())), LogTail(Redaction(Plain()))
+    one.__enter__()
+    other.__enter__()
+    add = root.addHandler
+
+    def late(handler: logging.Handler) -> None:
+        monkeypatch.setattr(root, "addHandler", add)
+        other.__exit__(None, None, None)  # between the other's look and its change
+        add(handler)
+
+    root.removeHandler(log_tail._LISTENER)
+    monkeypatch.setattr(root, "addHandler", late)
+    one.__exit__(None, None, None)
+    assert log_tail._LISTENER not in root.handlers
+    assert log_tail._TAILS.entered == []
+
+
+class Plain(TaskOnKart[int]):
+    def run(self) -> None:
+        self.dump(1)

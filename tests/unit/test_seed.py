@@ -376,3 +376,33 @@ def test_the_seed_is_recorded(library: list[Any]) -> None:
         "functions": ["random.seed", "numpy.random.seed", "gambling.dice.seed"],
         "versions": {"python": ".".join(map(str, sys.version_info[:3])), "numpy": np.__version__, "gambling": "7.1"},
     }
+
+
+class Seeded(TaskOnKart[int]):
+    number: int = IntParameter()
+
+    def run(self) -> None:
+        self.dump(random.randrange(1000))
+
+
+class Unseeded(TaskOnKart[list[float]]):
+    seed_functions = ()
+    upstream: int = IntParameter()
+
+    def requires(self) -> list[TaskOnKart[int]]:
+        return [Seeded(number=number) for number in range(self.upstream)]
+
+    def run(self) -> None:
+        self.dump([random.random(), np.random.random()])
+
+
+@pytest.mark.parametrize("upstream", [0, 2])
+def test_a_task_that_seeds_nothing_draws_on_from_the_caller_whatever_ran_before(workspace: Path, upstream: int) -> None:
+    random.seed(upstream)
+    np.random.seed(upstream)
+    expected = [random.random(), np.random.random()]
+    after = random.random()
+    random.seed(upstream)
+    np.random.seed(upstream)
+    assert build(Unseeded(upstream=upstream)) == expected
+    assert random.random() == after

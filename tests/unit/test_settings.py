@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from airflow_kart import Workspace, settings
+from airflow_kart import TaskOnKart, Workspace, settings
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.get_provider_info import get_provider_info
+from airflow_kart.tasks.graph import Graph
 
 # Where Airflow is loaded it answers for itself, so what reads airflow.cfg runs in a process without it.
 ASK = """
@@ -138,3 +139,17 @@ def test_every_option_has_a_default_and_a_description() -> None:
         assert isinstance(option["default"], str), name
         assert option["description"].strip().endswith("."), name
         assert option["version_added"]
+
+
+def test_an_option_that_requires_changes_is_heard_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    class Changing(TaskOnKart[int]):
+        def requires(self) -> list[TaskOnKart[int]]:
+            for retries in ("7", "8"):
+                monkeypatch.setenv("AIRFLOW__KART__STORAGE_RETRIES", retries)
+                seen.append(settings.kart_int("storage_retries"))
+            return []
+
+    Graph.of([Changing()])
+    assert seen == [7, 8]

@@ -279,3 +279,49 @@ subprocess.Popen = forbidden
 print(environment()["platform"] == expected)
 """
     assert python(code=code) == "True\n"
+
+
+def test_of_two_that_remove_a_folder_the_slower_leaves_the_turn_of_a_writer_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, held, go = tmp_path / "d", threading.Event(), threading.Event()
+    lock_all, calls = lock_file.LockFile.lock_all, []
+
+    def holds() -> None:
+        with turns.turn_at([str(folder / "a")]):
+            held.set()
+            go.wait(10)
+
+    def slow(self: lock_file.LockFile) -> bool:
+        calls.append(self)
+        if len(calls) == 1:
+            assert turns.remove_empty(str(folder))  # the faster one
+            pool.submit(holds)
+            assert held.wait(10)
+        return lock_all(self)
+
+    with turns.turn_at([str(folder / "a")]):
+        pass
+    monkeypatch.setattr(lock_file.LockFile, "lock_all", slow)
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            assert not turns.remove_empty(str(folder))
+            third = pool.submit(lambda: turns.turn_at([str(folder / "a")]).__enter__())
+            time.sleep(0.1)
+            assert not third.done()
+        finally:
+            go.set()
+        third.result(10)
+
+
+def test_many_folders_keep_few_files_open(tmp_path: Path) -> None:
+    for number in range(100):
+        with turns.turn_at([str(tmp_path / str(number) / "a")]):
+            pass
+    assert len(turns._IDLE) <= turns._MOST_IDLE
+    paths = [os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd") if _is_open(name)]
+    assert sum(path.startswith(str(tmp_path)) for path in paths) <= turns._MOST_IDLE
+
+
+def _is_open(name: str) -> bool:
+    return os.path.lexists(f"/proc/self/fd/{name}")

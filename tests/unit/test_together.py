@@ -8,11 +8,11 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from airflow_kart import IntParameter, Target, TaskInstanceParameter, TaskOnKart, WrapperTask, build
+from airflow_kart import IntParameter, StrParameter, Target, TaskInstanceParameter, TaskOnKart, WrapperTask, build
 from airflow_kart.artifacts import together
 from airflow_kart.artifacts.publication import Publication
 from airflow_kart.exceptions import MissingArtifactError, ObjectChangedError
@@ -337,3 +337,41 @@ def test_a_large_number_of_tasks_is_loaded_at_no_more_cost(monkeypatch: pytest.M
     monkeypatch.setattr(LocalStore, "read", counted)
     assert load_nested([part.output() for part in Sum().requires()]) == list(range(20))
     assert len(looks) == 20
+
+
+class Pair(TaskOnKart[dict[str, str]]):
+    stamp: ClassVar[str] = "one"
+
+    def output(self) -> dict[str, Target]:
+        return {"x": self.make_target("x.json"), "y": self.make_target("y.json")}
+
+    def run(self) -> None:
+        self.dump("same", "x")
+        self.dump(self.stamp, "y")
+
+
+class OneOfPair(TaskOnKart[str]):
+    key: str = StrParameter()
+
+    def requires(self) -> Pair:
+        return Pair()
+
+    def output(self) -> Any:
+        return self.input()[self.key]
+
+
+class BothPassedOn(TaskOnKart[list[str]]):
+    def requires(self) -> list[OneOfPair]:
+        return [OneOfPair(key="x"), OneOfPair(key="y")]
+
+    def run(self) -> None:
+        Pair.stamp = "two"
+        build(Pair(), rerun=["Pair"])
+        self.dump(self.load())
+
+
+def test_outputs_that_two_tasks_pass_on_are_of_one_run_though_it_is_made_again_meanwhile(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pair, "stamp", "one")
+    assert build(BothPassedOn()) == ["same", "two"]

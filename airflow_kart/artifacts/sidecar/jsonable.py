@@ -22,7 +22,7 @@ def encoded(value: object, *, in_order: bool = False) -> str:
         value: what :func:`as_json` takes.
         in_order: whether to sort the keys of objects.
     """
-    if not value and type(value) in _EMPTY:
+    if type(value) in _EMPTY and not value:
         return _EMPTY[type(value)]
     encode = _ENCODE_IN_ORDER if in_order else _ENCODE
     try:
