@@ -70,9 +70,9 @@ def split_extension(path: str) -> tuple[str, str]:
     An unknown extension is the last suffix, and may be empty: ``("a/b", ".csv.gz")``, ``("a.b", ".xyz")``, ``("a", "")``.
     """
     folder, slash, name = path.rpartition("/")
-    stem, dot, last = name.rpartition(".")
+    stem, _, last = name.rpartition(".")
     if stem and "." not in stem and _is_known(f".{last}".lower()):  # nearly all are like this
-        return f"{folder}{slash}{stem}", f"{dot}{last}"
+        return f"{folder}{slash}{stem}", f".{last}"
     for place, character in enumerate(name):
         if character == "." and place and _is_known(name[place:].lower()):
             return f"{folder}{slash}{name[:place]}", name[place:]
