@@ -14,9 +14,12 @@ import threading
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
 
+from airflow_kart import settings
 from airflow_kart.exceptions import StorageError
 from airflow_kart.storage.base import ANY, UPLOADS, ListsInBulk, Lookup, ObjectContent, ObjectStat, Store
+from airflow_kart.storage.threads import Threads
 
 _WORTH_A_PACK = 100
 _MOST_PACKED = 20_000
@@ -65,6 +68,27 @@ class Snapshot:
         listed = self._listed.get(store)
         return store if listed is None else listed
 
+    def names(self, store: Store, uri: str) -> bool:
+        """Whether a listing has named an object."""
+        listed = self._listed.get(store)
+        return listed is not None and listed.names(uri)
+
+    def read_ahead(self, objects: Iterable[tuple[Store, str]]) -> None:
+        """Read objects that a listing has named, several at once, for the next read of each.
+
+        Threads that do no more than this hardly hinder each other: they wait for the network.
+
+        Args:
+            objects: the uris, each with its store.
+
+        Raises:
+            StorageError: a store refuses.
+        """
+        wanted = [self._listed[store].entry(uri) for store, uri in objects if self.names(store, uri)]
+        with Threads(settings.kart_int("check_threads"), "kart-check") as pool:
+            pool.each(_FolderSnapshot.load_pack, list({entry.folder for entry in wanted}))
+            pool.each(_Entry.read_ahead, [entry for entry in wanted if not entry.is_packed])
+
     def remember(self, folders: Collection[tuple[Store, str]]) -> None:
         """Write the small objects of folders with many of them into packs.
 
@@ -89,14 +113,41 @@ class _StoreSnapshot:
     def stat(self, uri: str) -> ObjectStat | None:
         return self._stats[uri] if uri in self._stats else self._store.stat(uri)
 
+    def names(self, uri: str) -> bool:
+        return self._stats.get(uri) is not None
+
     def read(self, uri: str) -> ObjectContent | None:
         if uri not in self._stats:
             return self._store.read(uri)
+        return self.entry(uri).read() if self.names(uri) else None
+
+    def entry(self, uri: str) -> _Entry:
+        """Return an object that a listing has named."""
         stat = self._stats[uri]
-        if stat is None:
-            return None
+        assert stat is not None
         folder, name = _folder_and_name(uri)
-        return self.folders[folder].read(name, stat.version)
+        return _Entry(self.folders[folder], name, stat.version)
+
+
+class _Entry(NamedTuple):
+    """An object of a folder, in the version that a listing has named."""
+
+    folder: _FolderSnapshot
+    name: str
+    version: str
+
+    @property
+    def is_packed(self) -> bool:
+        packed = self.folder.load_pack().get(self.name)
+        return packed is not None and packed[0] == self.version
+
+    def read(self) -> ObjectContent | None:
+        if self.is_packed:
+            return ObjectContent(self.folder.load_pack()[self.name][1], self.version)
+        return self.folder.read(self.name)
+
+    def read_ahead(self) -> None:
+        self.folder.read_ahead(self.name)
 
 
 class _FolderSnapshot:
@@ -107,15 +158,18 @@ class _FolderSnapshot:
         self._folder = folder
         self._pack = f"{folder}/{UPLOADS}/{_PACK}"
         self._packed: dict[str, tuple[str, bytes]] | None = None if present >= _WORTH_A_PACK else {}
+        self._ahead: dict[str, ObjectContent | None] = {}
         self._read: dict[str, ObjectContent] = {}
+        self._room = _MOST_BYTES
         self._loading = threading.Lock()
 
-    def read(self, name: str, version: str) -> ObjectContent | None:
-        packed = self._from_pack().get(name)
-        if packed is not None and packed[0] == version:
-            return ObjectContent(packed[1], version)
-        found = self._store.read(f"{self._folder}/{name}")
-        if found is not None:
+    def read_ahead(self, name: str) -> None:
+        self._ahead[name] = self._store.read(f"{self._folder}/{name}")
+
+    def read(self, name: str) -> ObjectContent | None:
+        found = self._ahead.pop(name) if name in self._ahead else self._store.read(f"{self._folder}/{name}")
+        if found is not None and self._room > 0:
+            self._room -= len(found.data)
             self._read[name] = found
         return found
 
@@ -126,7 +180,7 @@ class _FolderSnapshot:
         entries: dict[str, tuple[str, str]] = {}
         left = _MOST_BYTES
         just_read = [(name, found.version, found.data) for name, found in self._read.items()]
-        packed_before = [(name, version, data) for name, (version, data) in self._from_pack().items()]
+        packed_before = [(name, version, data) for name, (version, data) in self.load_pack().items()]
         for name, version, data in just_read + packed_before:
             text = _text_of(data)
             left -= len(data)
@@ -144,7 +198,7 @@ class _FolderSnapshot:
         except StorageError as error:
             logger.info("could not write a pack of sidecars for the next time: %s", error)
 
-    def _from_pack(self) -> dict[str, tuple[str, bytes]]:
+    def load_pack(self) -> dict[str, tuple[str, bytes]]:
         """Return the entries of the pack; a missing or strange pack has none."""
         with self._loading:
             if self._packed is None:

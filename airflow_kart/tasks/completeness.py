@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 from airflow_kart import settings
 from airflow_kart.artifacts.external import ExternalTarget
-from airflow_kart.artifacts.sidecar import MadeWith
+from airflow_kart.artifacts.sidecar import SIDECAR_SUFFIX, MadeWith
 from airflow_kart.artifacts.state import Artifact
 from airflow_kart.artifacts.target import Target, TargetState
-from airflow_kart.storage import Snapshot
+from airflow_kart.storage import Snapshot, Store
+from airflow_kart.storage.base import ListsInBulk
 from airflow_kart.storage.threads import Threads  # now: it cannot be imported any more while the interpreter ends
 from airflow_kart.tasks.changed_code import SAME, CodeChanges, Since
 from airflow_kart.tasks.graph import Node, upstream_first
@@ -26,7 +27,9 @@ from airflow_kart.tasks.outputs import needed_targets, own_targets
 from airflow_kart.tasks.resolution import uncollected
 
 _FIRST_LOOKS = 4
-_SECONDS_OF_A_SLOW_LOOK = 0.002
+_LOOKS = 64
+_SLOW_LOOK = 0.002  # seconds: on a network, not on a local disk
+_READ_AHEAD = 16_384  # sidecars, each of some kilobytes
 
 
 class Completeness(NamedTuple):
@@ -126,6 +129,7 @@ def with_code(changes: CodeChanges) -> Callable[[Node, Completeness], Completene
     return judge
 
 
+@uncollected()
 def look_at(nodes: Iterable[Node], *, remember: bool = False) -> list[Completeness]:
     """Look, several at once, which tasks have complete artifacts of their own.
 
@@ -135,10 +139,8 @@ def look_at(nodes: Iterable[Node], *, remember: bool = False) -> list[Completene
     """
     nodes = list(nodes)
     targets = [target for node in nodes for target in node.targets]
-    found: list[_Look] = []
-    started = time.perf_counter()
-    while len(found) < len(targets) and not _slow(len(found), time.perf_counter() - started):
-        found.append(_Look.of(targets[len(found)].state()))
+    far = len(targets) > 1 and isinstance(targets[0].store, ListsInBulk)
+    found = [] if far else _while_quick(targets)
     rest = targets[len(found) :]
     if rest:
         found += _look_together(rest, remember=remember)
@@ -146,14 +148,37 @@ def look_at(nodes: Iterable[Node], *, remember: bool = False) -> list[Completene
     return [_of_looks(list(_of_one_run(node, [next(looks) for _ in node.targets]))) for node in nodes]
 
 
-@uncollected()
 def _look_together(targets: Sequence[Target], *, remember: bool) -> list[_Look]:
     """Look at targets on a network: at their folders, then at several sidecars at once."""
-    snapshot = Snapshot(place for target in targets for place in target.looked_at())
-    with Threads(settings.kart_int("check_threads"), "kart-check") as pool:
-        found = list(pool.map(lambda target: _Look.of(target.state(snapshot)), targets))
+    snapshot, found = Snapshot(place for target in targets for place in target.looked_at()), list[_Look]()
+    for start in range(0, len(targets), _READ_AHEAD):
+        some = targets[start : start + _READ_AHEAD]
+        snapshot.read_ahead(place for target in some if (place := _first_sidecar(target, snapshot)) is not None)
+        listed = snapshot.of(some[0].store) is not some[0].store
+        looks = _while_quick(some, snapshot) if listed else []
+        with Threads(settings.kart_int("check_threads"), "kart-check") as pool:
+            looks += pool.each(lambda target: _Look.of(target.state(snapshot)), some[len(looks) :])
+        found += looks
     if remember:
         snapshot.remember({(target.store, posixpath.dirname(target.uri)) for target in targets})
+    return found
+
+
+def _first_sidecar(target: Target, snapshot: Snapshot) -> tuple[Store, str] | None:
+    """Return the sidecar that a look at a target reads first, if a listing has named it."""
+    places = target.looked_at()
+    return next(((store, uri) for store, uri in places if uri.endswith(SIDECAR_SUFFIX) and snapshot.names(store, uri)), None)
+
+
+def _while_quick(targets: Sequence[Target], snapshot: Snapshot | None = None) -> list[_Look]:
+    """Look at targets one after the other, as long as that is quick: where nobody has to wait, threads hinder each other."""
+    found: list[_Look] = []
+    quick = True
+    while quick and len(found) < len(targets):
+        some = targets[len(found) : len(found) + max(_FIRST_LOOKS, min(len(found), _LOOKS))]
+        started = time.perf_counter()
+        found += [_Look.of(target.state(snapshot)) for target in some]
+        quick = time.perf_counter() - started <= len(some) * _SLOW_LOOK
     return found
 
 
@@ -162,11 +187,6 @@ def _of_one_run(node: Node, looks: list[_Look]) -> Iterator[_Look]:
     own = None if len(looks) == 1 else {target.uri for target in own_targets(node.task, node.targets)}
     for target, look in zip(node.targets, looks, strict=True):
         yield look if own is None or target.uri in own else look._replace(publication=None)
-
-
-def _slow(looks: int, seconds: float) -> bool:
-    """Whether looks take so long that threads save time: on a network, not on a local disk."""
-    return looks >= _FIRST_LOOKS and seconds > looks * _SECONDS_OF_A_SLOW_LOOK
 
 
 class _Look(NamedTuple):

@@ -16,7 +16,8 @@ from side_by_side import Budget, alternate, median_of, print_table, run_case, te
 TASKS = 10_000
 ASKED = 200
 LATENCY = 0.05
-AT_MOST_SECONDS = 12.0
+AT_MOST_SECONDS = 4.0
+AT_MOST_SECONDS_WITH_BOTO3 = 12.0
 AT_MOST_TIMES_OBSTORE = 2.5
 MANY = 100_000
 MANY_AT_MOST_CPU_SECONDS = 5.0
@@ -46,24 +47,27 @@ def many_tasks() -> list[Budget]:
 
 def in_a_bucket() -> list[Budget]:
     """Plan over a bucket that is far away."""
-    case = "plan_in_bucket.py"
+    case, first, with_boto3 = "plan_in_bucket.py", "all is there, seen for the first time", "the same with boto3 alone"
     with temporary_directory() as directory:
         with far_bucket(Path(directory), LATENCY) as address:
             found = {"nothing is there": run_case(case, "plan", TASKS, address)}
         run_case(case, "fill", TASKS, f"{directory}/ws")
         with far_bucket(Path(directory), LATENCY) as address:
-            found["all is there, seen for the first time"] = run_case(case, "plan", TASKS, address)
+            found[with_boto3] = run_case(case, "boto3", TASKS, address)
+        with far_bucket(Path(directory), LATENCY) as address:
+            found[first] = run_case(case, "plan", TASKS, address)
             found["all is there, seen before"] = run_case(case, "plan", TASKS, address)
-            found["their sidecars, with obstore alone"] = run_case(case, "get", TASKS, address)
+            bare = run_case(case, "get", TASKS, address)
             asked = run_case(case, "ask", ASKED, address)
     alone = asked["seconds"] * TASKS / ASKED
-    rows = [[name, once["seconds"], once["cpu"], alone / once["seconds"]] for name, once in found.items()]
-    rows.append([f"one after the other ({ASKED} asked)", alone, asked["cpu"] * TASKS / ASKED, 1.0])
-    print_table([f"{TASKS:,} tasks", "seconds", "client's CPU", "times as fast"], rows)
-    ours, bare = found["all is there, seen for the first time"], found.pop("their sidecars, with obstore alone")
+    rows = {**found, "their sidecars, with obstore alone": bare}.items()
+    table: list[list[object]] = [[name, once["seconds"], once["cpu"], alone / once["seconds"]] for name, once in rows]
+    table.append([f"one after the other ({ASKED} asked)", alone, asked["cpu"] * TASKS / ASKED, 1.0])
+    print_table([f"{TASKS:,} tasks", "seconds", "client's CPU", "times as fast"], table)
+    most = {with_boto3: AT_MOST_SECONDS_WITH_BOTO3}
     return [
-        *(Budget(f"{name}:", once["seconds"], AT_MOST_SECONDS, " s") for name, once in found.items()),
-        Budget("seen for the first time / obstore alone:", ours["seconds"] / bare["seconds"], AT_MOST_TIMES_OBSTORE),
+        *(Budget(f"{name}:", once["seconds"], most.get(name, AT_MOST_SECONDS), " s") for name, once in found.items()),
+        Budget("seen for the first time / obstore alone:", found[first]["seconds"] / bare["seconds"], AT_MOST_TIMES_OBSTORE),
     ]
 
 

@@ -221,6 +221,18 @@ def test_a_long_listing_has_many_pages(store: BucketStore, base: str) -> None:
     assert [uri for uri, stat in found.items() if stat is None] == [f"{base}/x"]
 
 
+def test_a_listing_begins_anywhere(store: BucketStore, base: str) -> None:
+    names = ["a", "b", "b c", "b%2Fc", "c+d", "ä", "日"]
+    for name in names:
+        put(store, f"{base}/{name}", b"x")
+    put(store, f"{base}/b/inside", b"x")
+    for number, name in enumerate(names):
+        place = bucket_key_of(f"{base}/")
+        listed = store.service.list(place, None, deep=False, after=place.key + name).entries
+        assert [entry.key.removeprefix(place.key) for entry in listed if entry.key > place.key + name] == names[number + 1 :]
+        assert len(listed) <= len(names) - number
+
+
 def test_stores_travel_by_pickle(store: BucketStore, base: str) -> None:
     put(store, f"{base}/a", b"x")
     assert get(pickle.loads(pickle.dumps(store)), f"{base}/a") == b"x"

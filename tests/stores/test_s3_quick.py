@@ -12,7 +12,7 @@ import pytest
 from harness.bucket_kind import BUCKET, Kind
 from harness.store_conformance import put
 
-from airflow_kart.storage.base import ObjectStat
+from airflow_kart.storage.base import ANY, ObjectStat
 from airflow_kart.storage.buckets import s3_fast
 from airflow_kart.storage.buckets.s3_quick import BEFORE_PARSE, read_listing
 from airflow_kart.storage.buckets.service import bucket_key_of
@@ -65,6 +65,32 @@ def test_pages_follow_each_other(kind: Kind, size: int) -> None:
         "before-parameter-build.s3.ListObjectsV2", lambda params, **_: params.update(MaxKeys=size)
     )
     assert sorted(store.list(f"{kind.base}/")) == sorted(f"{kind.base}/{name}" for name in NAMES)
+
+
+@pytest.mark.parametrize("order", ["by key", "without order"])
+@pytest.mark.parametrize("every", [1, 2, 7])
+def test_many_objects_are_looked_up_by_pages_at_once(kind: Kind, every: int, order: str) -> None:
+    """The pages of a folder have 30 objects, of which all are asked for, every second or every seventh."""
+    store: Any = kind.store()
+    there = [f"{kind.base}/{number:03}" for number in range(300)]
+    for uri in there:
+        store.service.put(bucket_key_of(uri), uri.encode(), ANY, {})
+    asked: list[str] = []
+    events = store.service._client.meta.events
+    events.register("before-parameter-build.s3.ListObjectsV2", lambda params, **_: params.update(MaxKeys=30))
+    events.register("before-call.s3.ListObjectsV2", lambda params, **_: asked.append(params["url"]))
+    if order == "without order":
+        events.register("after-call.s3.ListObjectsV2", lambda parsed, **_: parsed["Contents"].reverse())
+    wanted = there[::every] + [f"{uri}-missing" for uri in there[::every]]
+    found = store.stat_by_listing(wanted)
+    assert {uri: stat and stat.size for uri, stat in found.items()} == {
+        uri: len(uri.encode()) if uri in there else None for uri in found
+    }
+    if every == 7 or order == "without order":  # a page names fewer than twenty of them, or nobody knows which it leaves out
+        assert len(asked) == 1
+        return
+    assert len(set(wanted) - set(found)) <= 20, "the rest of each stretch is cheaper to look up one by one"
+    assert len(asked) <= 14
 
 
 LISTING = (

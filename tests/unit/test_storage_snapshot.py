@@ -133,12 +133,12 @@ def test_old_entries_leave_a_full_pack(store: Counting, monkeypatch: pytest.Monk
 
 def test_a_pack_has_a_limit_of_bytes_too(store: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
     uris = fill(store)
-    monkeypatch.setattr(snapshot, "_MOST_BYTES", 3000)
+    monkeypatch.setattr(snapshot, "_MOST_BYTES", 3600)
     look(store, uris, ["a"])
     found = store.read(pack_of())
     assert found is not None
     packed = json.loads(zlib.decompress(found.data))
-    assert 2000 < sum(len(text) for _, text in packed.values()) <= 3000
+    assert 3000 < sum(len(text) for _, text in packed.values()) <= 3600
 
 
 def test_bytes_that_are_no_text_are_read_as_they_are(store: Counting) -> None:
@@ -241,3 +241,45 @@ def test_a_store_that_lists_names_only_is_asked_for_each_object() -> None:
     stats, lookup = snapshot.listed(plain, "memory://plain/")
     assert stats == {"memory://plain/a.json": plain.stat("memory://plain/a.json")}
     assert lookup is plain
+
+
+def test_what_was_read_ahead_is_not_asked_for_again(store: Counting) -> None:
+    uris = fill(store, "a", "b")
+    look(store, uris, ["a"])
+    put(store, uris[3], b"changed")
+    store.counted()
+    taken = Snapshot((store, uri) for uri in [*uris, uri_of(MANY)])
+    taken.read_ahead((store, uri) for uri in [*uris, uri_of(MANY), "memory://ws/unlisted/0.json"])
+    assert store.counted() == {"list": 1, "pack": 2, "read": 1 + MANY}, "one has changed since the pack of a, and b has none"
+    lookup = taken.of(store)
+    assert {uri: content.data for uri in uris if (content := lookup.read(uri))} == {
+        uri: b"changed" if uri == uris[3] else f"content of {uri}".encode() for uri in uris
+    }
+    assert lookup.read(uri_of(MANY)) is None
+    assert store.counted() == {}
+    assert lookup.read(uris[3]) is not None
+    assert store.counted() == {"read": 1}, "what was read ahead is handed out once"
+
+
+def test_reading_ahead_ends_with_the_first_refusal(store: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
+    uris = fill(store)
+    taken, read = Snapshot((store, uri) for uri in uris), store.read
+
+    def refuse(uri: str) -> ObjectContent | None:
+        if uri == uris[5]:
+            raise StorageError("refused", uri=uri)
+        return read(uri)
+
+    monkeypatch.setattr(store, "read", refuse)
+    with pytest.raises(StorageError, match="refused"):
+        taken.read_ahead((store, uri) for uri in uris)
+
+
+def test_what_is_read_ahead_and_not_kept_is_no_loss(store: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot, "_MOST_BYTES", 100)
+    uris = fill(store)
+    taken = Snapshot((store, uri) for uri in uris)
+    taken.read_ahead((store, uri) for uri in uris)
+    assert all(taken.of(store).read(uri) for uri in uris)
+    taken.remember({(store, "memory://ws/a")})
+    assert store.stat(pack_of()) is None

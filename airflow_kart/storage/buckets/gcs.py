@@ -98,6 +98,9 @@ class _GCS:
             raise RefusedFault("the service cannot answer with a part of an object")
         return body
 
+    def read_quickly(self, place: BucketKey) -> None:
+        """Let :meth:`get` ask."""
+
     def put(self, place: BucketKey, data: bytes, expected: Expected, metadata: dict[str, str]) -> str:
         about = {
             "name": place.key,
@@ -181,8 +184,10 @@ class _GCS:
         with contextlib.suppress(MissingFault):
             self._session.request("DELETE", _object(place), place, params=_condition(expected))
 
-    def list(self, place: BucketKey, page: Any, *, deep: bool = True) -> Page:
+    def list(self, place: BucketKey, page: Any, *, deep: bool = True, after: str = "") -> Page:
         params = {"prefix": place.key, "maxResults": "1000", "fields": f"items({_FIELDS}),nextPageToken"}
+        if after:
+            params["startOffset"] = after
         if page is not None:
             params["pageToken"] = page
         if not deep:

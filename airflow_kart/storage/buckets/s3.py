@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from airflow_kart.connections import PerProcess
-from airflow_kart.storage.base import ANY, Expected, ObjectStat, Removable
+from airflow_kart.storage.base import ANY, Expected, ObjectContent, ObjectStat, Removable
 from airflow_kart.storage.buckets.faults import ExpiredFault, LostUploadFault, MissingFault, RefusedFault, Retries
 from airflow_kart.storage.buckets.metadata import UPLOAD_KEY
 from airflow_kart.storage.buckets.s3_client import faults_of, new_client
@@ -91,6 +91,9 @@ class _S3:
             raise RefusedFault("the service cannot answer with a part of an object")
         return body
 
+    def read_quickly(self, place: BucketKey) -> ObjectContent | None:
+        return self._clients.get()[2].read(place)
+
     def put(self, place: BucketKey, data: bytes, expected: Expected, metadata: dict[str, str]) -> str:
         client = self._client
         with faults_of(client, place):
@@ -168,9 +171,11 @@ class _S3:
         with contextlib.suppress(MissingFault), faults_of(client, place):
             client.delete_object(Bucket=place.bucket, Key=place.key, **_condition(expected))
 
-    def list(self, place: BucketKey, page: Any, *, deep: bool = True) -> Page:
+    def list(self, place: BucketKey, page: Any, *, deep: bool = True, after: str = "") -> Page:
         client = self._client
         options = {} if page is None else {"ContinuationToken": page}
+        if after:
+            options["StartAfter"] = after
         if not deep:
             options["Delimiter"] = "/"
         with faults_of(client, place):

@@ -8,12 +8,12 @@ retries and new credentials are the client's alone.
 from __future__ import annotations
 
 import importlib.util
-import io
 import os
 import threading
 import urllib.request
 from typing import Any
 
+from airflow_kart.storage.base import ObjectContent
 from airflow_kart.storage.buckets.faults import MissingFault
 
 _LARGEST = 1 << 20
@@ -41,25 +41,26 @@ class FastReads:
         self._made: tuple[Any, Any] = None, None
         """The credentials, and obstore's store with them."""
 
-    def get(self, key: str) -> dict[str, Any] | None:
-        """Return the answer of GetObject, or ``None`` where the client has to ask.
+    def read(self, key: str) -> ObjectContent | None:
+        """Return an object's bytes and version, or ``None`` where the client has to ask.
 
         Raises:
             MissingFault: the object does not exist.
         """
         if not self._usable or key.strip("/") != key or _user.setdefault("pid", os.getpid()) != os.getpid():
             return None
-        frozen = self._client._request_signer._credentials.get_frozen_credentials()  # noqa: SLF001 - as the client's own signer
         try:
-            with self._making:
-                if self._made[1] is None or frozen != self._made[0]:
-                    self._made = frozen, self._new_store(frozen)
-                store = self._made[1]
+            frozen = self._client._request_signer._credentials.get_frozen_credentials()  # noqa: SLF001 - as the client's own signer
+            store = self._made[1]
+            if frozen != self._made[0]:
+                with self._making:
+                    if frozen != self._made[0]:
+                        self._made = frozen, self._new_store(frozen)
+                    store = self._made[1]
             found = store.get(key)
             facts = found.meta
-            if facts["path"] != key or facts["size"] > _LARGEST or not facts["e_tag"]:
-                return None
-            return {"Body": io.BytesIO(found.bytes()), "ETag": facts["e_tag"], "ContentLength": facts["size"]}
+            if facts["path"] == key and facts["size"] <= _LARGEST and facts["e_tag"]:
+                return ObjectContent(bytes(found.bytes()), facts["e_tag"])
         except FileNotFoundError as error:
             if "<Code>NoSuchKey</Code>" in str(error):
                 raise MissingFault("NoSuchKey") from None

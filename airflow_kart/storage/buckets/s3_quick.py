@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ET
 from typing import Any
 from urllib.parse import quote
 
+from airflow_kart.storage.base import ObjectContent
 from airflow_kart.storage.buckets.faults import MissingFault
 from airflow_kart.storage.buckets.s3_fast import FastReads
 from airflow_kart.storage.buckets.service import BucketKey
@@ -67,6 +68,15 @@ class QuickReads:
         self._patterns: dict[str, tuple[str, dict[str, Any], Any, FastReads]] = {}
         client.meta.events.register("before-call.s3.GetObject", self._keep)
 
+    def read(self, place: BucketKey) -> ObjectContent | None:
+        """Return the bytes of a small object through obstore, or ``None`` where :meth:`get` has to ask.
+
+        Raises:
+            MissingFault: the object does not exist.
+        """
+        pattern = self._patterns.get(place.bucket)
+        return pattern[3].read(place.key) if pattern is not None else None
+
     def get(self, place: BucketKey) -> dict[str, Any] | None:
         """Return the answer of GetObject, or ``None`` where the client has to ask by itself.
 
@@ -78,9 +88,7 @@ class QuickReads:
 
         if place.bucket not in self._patterns:
             return None
-        base, pattern, signer, fast = self._patterns[place.bucket]
-        if (found := fast.get(place.key)) is not None:
-            return found
+        base, pattern, signer, _ = self._patterns[place.bucket]
         own = {"url": base + _encoded(place.key), "headers": dict(pattern["headers"]), "context": dict(pattern["context"])}
         request = create_request_object({**pattern, **own})
         request.stream_output = True

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from airflow_kart.storage.base import ANY, Expected, ObjectStat, Removable
+from airflow_kart.storage.base import ANY, Expected, ObjectContent, ObjectStat, Removable
 from airflow_kart.storage.buckets.body import Body
 from airflow_kart.storage.buckets.faults import ExpiredFault
 
@@ -101,6 +101,14 @@ class Service(Protocol):
         """
         ...
 
+    def read_quickly(self, place: BucketKey) -> ObjectContent | None:
+        """Return the bytes of a small object where that costs less than :meth:`get`; ``None`` where :meth:`get` has to ask.
+
+        Raises:
+            MissingFault: there is no object.
+        """
+        ...
+
     def put(self, place: BucketKey, data: bytes, expected: Expected, metadata: dict[str, str]) -> str:
         """Make an object; return its version.
 
@@ -156,10 +164,10 @@ class Service(Protocol):
         """
         ...
 
-    def list(self, place: BucketKey, page: Any, *, deep: bool = True) -> Page:
+    def list(self, place: BucketKey, page: Any, *, deep: bool = True, after: str = "") -> Page:
         """Return one page of the objects with a common beginning of keys, ordered by key, as :class:`ListedObject`.
 
-        ``deep=False`` leaves out the objects with a further slash in their keys.
+        ``deep=False`` leaves out the objects with a further slash in their keys, ``after`` those with keys before this one.
         """
         ...
 

@@ -14,7 +14,7 @@ import posixpath
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from airflow_kart import settings
 from airflow_kart.exceptions import ConflictError, ObjectChangedError, StorageError
@@ -68,15 +68,22 @@ class BucketStore:
             return None
 
     def stat_by_listing(self, uris: Iterable[str]) -> dict[str, ObjectStat | None]:
-        """Return the facts of objects from listings, for folders in which a listing takes fewer requests than lookups."""
+        """Return the facts of objects from listings, for folders in which a listing takes fewer requests than lookups.
+
+        The first page of a folder tells how many of the uris a page names; then a page is asked for from each so manieth uri on.
+        """
         folders: dict[str, list[str]] = {}
         for uri in dict.fromkeys(uris):
             folders.setdefault(uri.rpartition("/")[0] + "/", []).append(uri)
-        crowded = {folder: inside for folder, inside in folders.items() if len(inside) > _LOOKS_PER_PAGE}
+        stretches = [_Stretch(folder, sorted(inside)) for folder, inside in folders.items()]
         found: dict[str, ObjectStat | None] = {}
         with Threads(settings.kart_int("check_threads"), "kart-check") as pool:
-            for listed in pool.map(self._stat_in_folder, crowded, crowded.values()):
-                found.update(listed)
+            while crowded := [stretch for stretch in stretches if len(stretch.uris) > _LOOKS_PER_PAGE]:
+                stretches = []
+                for stretch, (known, after) in zip(crowded, pool.each(self._stat_by_page, crowded), strict=True):
+                    found.update(known)
+                    if len(known) >= _LOOKS_PER_PAGE:  # else lookups of the others are cheaper
+                        stretches += stretch.rest(len(known), after)
         return found
 
     def open(self, uri: str) -> BinaryIO:
@@ -101,6 +108,8 @@ class BucketStore:
             return ObjectContent(bytes(data), body.version)
 
         try:
+            if (found := self.service.read_quickly(bucket_key_of(uri))) is not None:
+                return found
             return self.call("read", uri, request, (MissingFault,))
         except MissingFault:
             return None
@@ -199,29 +208,19 @@ class BucketStore:
             page = self.call(action, uri, partial(request, page.next))
             yield from page.entries
 
-    def _stat_in_folder(self, folder: str, uris: Sequence[str]) -> dict[str, ObjectStat | None]:
-        """Return the facts of some uris in a folder from its listing, page by page.
-
-        The listing ends when lookups of the remaining uris are cheaper: with few uris, or in a crowded folder.
-        """
-        found: dict[str, ObjectStat | None] = {}
-        left = sorted(uris, key=lambda uri: uri.encode())
-        base, place = _base_and_key(folder)
-        page: Any = None
-        while len(left) > _LOOKS_PER_PAGE:
-            try:
-                listed = self.call("list", folder, partial(self.service.list, place, page, deep=False))
-            except StorageError:
-                break  # who may not list may still look up
-            stats = {base + entry.key: entry.stat for entry in listed.entries}
-            through = max(stats, key=lambda uri: uri.encode(), default="").encode()
-            known = [uri for uri in left if listed.next is None or uri.encode() <= through]
-            found.update({uri: stats.get(uri) for uri in known})
-            left = left[len(known) :]
-            if listed.next is None or len(known) < _LOOKS_PER_PAGE:
-                break
-            page = listed.next
-        return found
+    def _stat_by_page(self, stretch: _Stretch) -> tuple[dict[str, ObjectStat | None], str]:
+        """Return the facts of the first uris of a stretch from one page of a listing, and the last uri on the page."""
+        base, place = _base_and_key(stretch.folder)
+        after = bucket_key_of(stretch.after).key if stretch.after else ""
+        try:
+            listed = self.call("list", stretch.folder, partial(self.service.list, place, None, deep=False, after=after))
+        except StorageError:
+            return {}, ""  # who may not list may still look up
+        stats = {base + entry.key: entry.stat for entry in listed.entries}
+        if listed.next is not None and list(stats) != sorted(stats):
+            return {}, ""  # S3's express buckets have no order
+        through = next(reversed(stats), "")
+        return {uri: stats.get(uri) for uri in stretch.uris if listed.next is None or uri <= through}, through
 
     def list(self, prefix: str) -> Iterator[str]:
         """Return the uris below a prefix, page by page, without parts of uploads and locks."""
@@ -233,6 +232,25 @@ class BucketStore:
         for entry in self._entries("list", prefix, partial(self.service.list, place)):
             if _HIDDEN.isdisjoint(entry.key[len(place.key) :].split("/")):
                 yield base + entry.key, entry.stat
+
+
+class _Stretch(NamedTuple):
+    """Some uris of a folder, in order, none of which is before another uri."""
+
+    folder: str
+    uris: list[str]
+    after: str = ""
+
+    def rest(self, known: int, after: str) -> Iterator[_Stretch]:
+        """Return the uris that a page did not name as stretches of as many as it did.
+
+        Args:
+            known: how many of the uris the page named.
+            after: the last uri on the page.
+        """
+        for start in range(known, len(self.uris), known):
+            yield _Stretch(self.folder, self.uris[start : start + known], after)
+            after = self.uris[min(start + known, len(self.uris)) - 1]
 
 
 def _base_and_key(prefix: str) -> tuple[str, BucketKey]:

@@ -1,7 +1,8 @@
-"""Plan a graph of many tasks in a bucket: plan_in_bucket.py <fill, plan, ask or get> <tasks> <address or directory>.
+"""Plan a graph of many tasks in a bucket: plan_in_bucket.py <fill, plan, boto3, ask or get> <tasks> <address or directory>.
 
-``fill`` makes the artifacts in a directory, for the bucket to show; ``plan`` plans a run of a task that needs them all,
-``ask`` looks at them one after the other, and ``get`` gets their sidecars with obstore alone, 128 at once.
+``fill`` makes the artifacts in a directory, for the bucket to show; ``plan`` plans a run of a task that needs them all, and
+``boto3`` does so without obstore; ``ask`` looks at them one after the other, and ``get`` gets their sidecars with obstore
+alone, as many at once as a plan.
 """
 
 from __future__ import annotations
@@ -18,11 +19,15 @@ from harness import s3_server
 from airflow_kart import IntParameter, Target, TaskOnKart, Workspace
 from airflow_kart.runtime.outcome import Outcome
 from airflow_kart.runtime.plan import make_plan
+from airflow_kart.settings import kart_int
+from airflow_kart.storage.buckets import s3_fast
 from airflow_kart.tasks.graph import Graph
 from airflow_kart.tasks.outputs import targets_of
 
 what, tasks, address = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 os.environ["AIRFLOW_CONN_KART"] = s3_server.s3_connection(address)
+if what == "boto3":
+    s3_fast._user["pid"] = 0  # obstore takes no requests in a process that is not its own
 
 
 class Part(TaskOnKart[int]):
@@ -47,7 +52,7 @@ with Workspace(address) if what == "fill" else Workspace("s3://kart/ws", aws_con
     if what == "fill":
         for node, part in parts:
             node.targets[0].dump(part.number)
-    elif what == "plan":
+    elif what in ("plan", "boto3"):
         plan = make_plan(graph, remember=True)
         counted = len(plan.with_outcome(Outcome.CACHED)), len(plan.with_outcome(Outcome.RUN))
         print(counted, file=sys.stderr)
@@ -66,6 +71,6 @@ with Workspace(address) if what == "fill" else Workspace("s3://kart/ws", aws_con
         )
         keys = [f"{node.targets[0].uri.removeprefix('s3://kart/')}.kart.json" for node, _ in parts]
         started, cpu = time.perf_counter(), time.process_time()
-        with ThreadPoolExecutor(128) as pool:
+        with ThreadPoolExecutor(kart_int("check_threads")) as pool:
             assert all(pool.map(lambda key: len(store.get(key).bytes()), keys))
 print(json.dumps({"seconds": time.perf_counter() - started, "cpu": time.process_time() - cpu}))
