@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
+import gc
 import logging
 import multiprocessing
 import pickle
+import selectors
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
@@ -28,8 +29,10 @@ from airflow_kart.runtime.seed import States
 from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.skipping import Skips, is_skip
 from airflow_kart.storage.workspace import Workspace
-from airflow_kart.tasks.model import Task
-from airflow_kart.tasks.resolution import Classes, resolve
+from airflow_kart.tasks.model import Resolution, Task
+from airflow_kart.tasks.resolution import Classes, resolve, uncollected
+
+_LAST = frozenset({"ran", "reused", "cached", "failed"})
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +60,15 @@ def make_in_processes(plan: Plan, workers: int, listener: Listener, skips: Skips
         while crew.running or (ready and failure is None):
             if failure is None:
                 crew.assign(ready)
-            for number, message in crew.messages():
+            for number, event, ended in crew.messages():
                 task = jobs[number].task
-                if isinstance(message, Event):
-                    logger.info("%s %s%s", message.task, message.kind, f": {message.words}" if message.words else "")
-                    listener.happens(message)
-                elif message is None:
+                if event is not None:
+                    logger.info("%s %s%s", event.task, event.kind, f": {event.words}" if event.words else "")
+                    listener.happens(event)
+                if ended is None:
+                    continue
+                message = ended.error
+                if message is None:
                     consumers = [numbers[key] for key in plan.graph.consumers[task.unique_id] if key in numbers]
                     ready.extend(_without(consumers, lacking))
                 elif isinstance(message, Exception) and is_skip(message):
@@ -88,6 +94,14 @@ class _Job(NamedTuple):
     planned: PlannedTask
 
 
+class _End(NamedTuple):
+    """A process's last message about a job."""
+
+    event: Event | None = None
+    """What happened last to the job's task."""
+    error: BaseException | None = None
+
+
 class _Crew:
     """Processes, each at the other end of a pipe of its own.
 
@@ -96,12 +110,11 @@ class _Crew:
     """
 
     def __init__(self, jobs: list[_Job], workers: int) -> None:
-        from airflow_kart.formats.pickle import dumps
-
         self._jobs = jobs
-        self._pickled = dumps((jobs, Workspace.current()))
         self._notebook = for_workers()
         self._workers = workers
+        self._selector = selectors.DefaultSelector()
+        self._pickled = b""
         self._processes: dict[Connection, BaseProcess] = {}
         self._idle: list[Connection] = []
         self.running: dict[Connection, int] = {}
@@ -121,34 +134,44 @@ class _Crew:
                 process = multiprocessing.get_context("spawn").Process(target=_work, args=(end, self._notebook, aside))
                 process.start()
             self._processes[pipe] = process
+            self._selector.register(pipe, selectors.EVENT_READ)
+        if not self._pickled:  # now, while the processes start
+            from airflow_kart.formats.pickle import dumps
 
-    def messages(self) -> Iterator[tuple[int, Event | BaseException | None]]:
-        """Wait for messages, and return them with the jobs' numbers: an event, an error, or ``None`` for a job's good end.
+            self._pickled = dumps((self._jobs, Workspace.current()))
+
+    def messages(self) -> Iterator[tuple[int, Event | None, _End | None]]:
+        """Wait for messages, and return them with the jobs' numbers: events, and for a job's last message its end.
 
         Raises:
             TaskFailedError: a process died before its first job.
         """
-        for pipe in wait(list(self._processes)):
-            assert isinstance(pipe, Connection)
+        for key, _ in self._selector.select():
+            pipe: Connection = key.fileobj  # type: ignore[assignment]  # as registered
             number = self.running.get(pipe)
             try:
                 message = pipe.recv()
                 if number is None:  # the process has started
                     pipe.send_bytes(self._pickled)
             except (EOFError, OSError):
+                self._selector.unregister(pipe)
                 self._processes.pop(pipe).join()
-                message = _died(None if number is None else self._jobs[number].task)
+                error = _died(None if number is None else self._jobs[number].task)
                 if number is None:
-                    raise message from None
-            if not isinstance(message, Event):
-                self.running.pop(pipe, None)
-                if pipe in self._processes:
-                    self._idle.append(pipe)
+                    raise error from None
+                message = _End(error=error)
+            if isinstance(message, Event):
+                yield self.running[pipe], message, None
+                continue
+            self.running.pop(pipe, None)
+            if pipe in self._processes:
+                self._idle.append(pipe)
             if number is not None:
-                yield number, message
+                yield number, message.event, message
 
     def close(self) -> None:
         """Let the processes end after their present jobs."""
+        self._selector.close()
         for pipe in self._processes:
             pipe.close()
         for process in self._processes.values():
@@ -165,16 +188,37 @@ def _died(task: Task | None) -> TaskFailedError:
     )
 
 
-@dataclass(frozen=True)
 class _Teller:
-    """Sends the events of tasks to the parent process."""
+    """Sends the events of tasks to the parent process, the last one of a job's own task with the job's end."""
 
-    pipe: Connection
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._job = ""
+        self._last: Event | None = None
+
+    def begin(self, unique_id: str) -> None:
+        """Begin the job of a task."""
+        self._job, self._last = unique_id, None
 
     def happens(self, event: Event) -> None:
         """Send an event, if the parent still listens."""
-        with suppress(OSError):
-            self.pipe.send(event)
+        self._tell(self._last)
+        self._last = event if event.unique_id == self._job and event.kind in _LAST else None
+        if self._last is None:
+            self._tell(event)
+
+    def end(self, error: Parcel | None) -> None:
+        """Send a job's end.
+
+        Raises:
+            OSError: the parent does not listen any more.
+        """
+        self._pipe.send(_End(self._last, error))  # type: ignore[arg-type]  # a parcel comes out as the exception itself
+
+    def _tell(self, event: Event | None) -> None:
+        if event is not None:
+            with suppress(OSError):
+                self._pipe.send(event)
 
 
 def _work(pipe: Connection, notebook: Notebook | None, aside: bool) -> None:
@@ -183,24 +227,28 @@ def _work(pipe: Connection, notebook: Notebook | None, aside: bool) -> None:
     if aside:
         sys.stdout = sys.stderr
     inherit(notebook)
-    known, classes = dict[bytes, Task](), Classes({}, {})
+    resolved = functools.partial(resolve, known=dict[bytes, Task](), classes=Classes({}, {}))
     with suppress(EOFError, OSError, KeyboardInterrupt), States() as states:
-        session = Session(listener=_Teller(pipe), states=states)
+        teller = _Teller(pipe)
+        session = Session(listener=teller, states=states)
         pipe.send(None)
         pickled = pipe.recv_bytes()
         while True:
-            pipe.send(_outcome(pickled, pipe.recv(), known, classes, session))
+            teller.end(_outcome(pickled, pipe.recv(), resolved, teller, session))
 
 
-def _outcome(pickled: bytes, number: int, known: dict[bytes, Task], classes: Classes, session: Session) -> Parcel | None:
+def _outcome(
+    pickled: bytes, number: int, resolved: Callable[[Task], Resolution], teller: _Teller, session: Session
+) -> Parcel | None:
     """Run a job, unless its task has another unique id in this process: run() would load other inputs. Return the error."""
     words = "a task"
     try:
         jobs, workspace = _unpickled(pickled)
         task, unique_id, decided = jobs[number]
         words = repr(task)
+        teller.begin(unique_id)
         with workspace:
-            if (own := resolve(task, known, classes).unique_id) != unique_id:
+            if (own := resolved(task).unique_id) != unique_id:
                 raise IdentityError(
                     f"{words} has the unique id {own} in a worker process, but {unique_id} in the one that started it; its "
                     "requires() or its parameters depend on the process"
@@ -214,4 +262,7 @@ def _outcome(pickled: bytes, number: int, known: dict[bytes, Task], classes: Cla
 
 @functools.lru_cache(maxsize=1)
 def _unpickled(pickled: bytes) -> tuple[list[_Job], Workspace]:
-    return pickle.loads(pickled)  # type: ignore[no-any-return]  # the parent has pickled them
+    with uncollected():
+        found: tuple[list[_Job], Workspace] = pickle.loads(pickled)  # the parent has pickled them
+    gc.freeze()  # all this stays to the end of the process, and need not be looked at again and again
+    return found

@@ -24,7 +24,7 @@ from airflow_kart.runtime.progress import Event
 from airflow_kart.runtime.runner import run_task
 from airflow_kart.runtime.session import Session
 from airflow_kart.runtime.single_flight import TakenElsewhere
-from airflow_kart.runtime.workers import _Teller
+from airflow_kart.runtime.workers import _End, _Teller
 
 RAN: list[str] = []
 
@@ -422,6 +422,25 @@ def test_a_worker_whose_parent_has_gone_tells_nobody() -> None:
     listener, speaker = multiprocessing.Pipe()
     listener.close()
     _Teller(speaker).happens(Event("ran", "0" * 32, "Part()"))
+
+
+def test_the_last_event_of_a_job_comes_with_its_end() -> None:
+    listener, speaker = multiprocessing.Pipe()
+    teller, own, inner = _Teller(speaker), "a" * 32, "b" * 32
+    begun, made, ran = Event("runs", own, "A()"), Event("ran", inner, "B()"), Event("ran", own, "A()")
+    teller.begin(own)
+    for event in (begun, made, ran):
+        teller.happens(event)
+    assert [listener.recv(), listener.recv(), listener.poll()] == [begun, made, False]
+    teller.end(None)
+    assert listener.recv() == _End(ran, None)
+
+    failed, again = Event("failed", own, "A()"), Event("runs", own, "A()")
+    for event in (failed, again):
+        teller.happens(event)
+    assert [listener.recv(), listener.recv()] == [failed, again], "in their order"
+    teller.end(None)
+    assert listener.recv() == _End(None, None)
 
 
 def test_progress_live_on_a_terminal(tmp_path: Path) -> None:
