@@ -213,7 +213,8 @@ class _Teller:
         Raises:
             OSError: the parent does not listen any more.
         """
-        self._pipe.send(_End(self._last, error))  # type: ignore[arg-type]  # a parcel comes out as the exception itself
+        last, self._last = self._last, None
+        self._pipe.send(_End(last, error))  # type: ignore[arg-type]  # a parcel comes out as the exception itself
 
     def _tell(self, event: Event | None) -> None:
         if event is not None:
