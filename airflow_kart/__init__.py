@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_kart.operators.retries import KartRetryPolicy
     from airflow_kart.operators.task import KartOperator
     from airflow_kart.parameters import *
-    from airflow_kart.parameters.parametrized import SharedParameters
+    from airflow_kart.parameters.shared import SharedParameters
     from airflow_kart.runtime.build import build
     from airflow_kart.storage.workspace import Workspace
     from airflow_kart.tasks.kinds import ExternalTask, WrapperTask
@@ -122,7 +122,7 @@ _HOMES = {
     "KartReportOperator": "airflow_kart.operators.report",
     "KartRetryPolicy": "airflow_kart.operators.retries",
     "KartTaskGroup": "airflow_kart.compiler.group",
-    "SharedParameters": "airflow_kart.parameters.parametrized",
+    "SharedParameters": "airflow_kart.parameters.shared",
     "Target": "airflow_kart.artifacts.target",
     "TaskOnKart": "airflow_kart.tasks.task",
     "Workspace": "airflow_kart.storage.workspace",

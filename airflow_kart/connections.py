@@ -81,7 +81,7 @@ def safe_cause(error: BaseException) -> BaseException | None:
 
 def pool_size() -> int:
     """Return how many connections to a service stay open: one for each thread that looks things up, and some more."""
-    return max(_LEAST_CONNECTIONS, settings.kart_int("check_threads") + 8)
+    return max(_LEAST_CONNECTIONS, settings.check_threads() + 8)
 
 
 class _Slot(Generic[_T]):

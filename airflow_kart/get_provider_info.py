@@ -91,7 +91,10 @@ def _kart_options() -> dict[str, Any]:
             example="True",
         ),
         "check_threads": _option(
-            "How many artifacts a plan or a report looks up at once.", "integer", default="320", example="32"
+            "How many artifacts a plan or a report looks up at once; at most a third of the files that a process may open.",
+            "integer",
+            default="320",
+            example="32",
         ),
         "max_tasks": _option(
             "How many tasks may be upstream of one. More are taken for a requires() that never ends.",

@@ -29,6 +29,7 @@ from airflow_kart.get_provider_info import get_provider_info
 _CLASS_SECTIONS = "kart."
 _TRUE = frozenset({"t", "true", "1", "yes", "on"})
 _FALSE = frozenset({"f", "false", "0", "no", "off"})
+_FILES_EACH = 3  # of a thread that waits: two clients keep a connection for each, and others need files too
 
 
 def airflow_home() -> Path:
@@ -238,6 +239,19 @@ def kart_int(option: str, least: int = 1) -> int:
         return int(text)
     wanted = "above zero" if least == 1 else f"from {least} up"
     raise ConfigurationError(f"[kart] {option} is {text!r}; set it to a whole number {wanted}")
+
+
+def check_threads() -> int:
+    """Return how many look-ups may wait for a network at once: as many as configured, or as the process may open files for.
+
+    Raises:
+        ConfigurationError: ``[kart] check_threads`` is no number above zero.
+    """
+    import resource
+
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = kart_int("check_threads")
+    return wanted if most == resource.RLIM_INFINITY else max(1, min(wanted, most // _FILES_EACH))
 
 
 def kart_choice(option: str, choices: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar
 from airflow_kart.exceptions import KartError, StorageError
-from airflow_kart.settings import kart_int
+from airflow_kart.settings import check_threads
 from airflow_kart.storage import INDEX, Store, join_uri, keeps_files
 from airflow_kart.storage.regular_file import open_for_reading
 from airflow_kart.storage.threads import Threads
@@ -223,7 +223,7 @@ def _each(store: Store, work: Callable[[str], bool], texts: Sequence[str]) -> It
     if keeps_files(store):
         yield from map(work, texts)
         return
-    with Threads(kart_int("check_threads"), "kart-index") as pool:
+    with Threads(check_threads(), "kart-index") as pool:
         yield from pool.map(work, texts)
 
 

@@ -29,7 +29,7 @@ from airflow_kart.audit.removal import take_away
 from airflow_kart.audit.walk import files, nested
 from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError, MissingArtifactError, StorageError
 from airflow_kart.locks import locks_for
-from airflow_kart.settings import kart_int
+from airflow_kart.settings import check_threads
 from airflow_kart.storage import UPLOADS, KeepsUploads, UnfinishedUpload, keeps_files
 from airflow_kart.storage.threads import Threads
 from airflow_kart.storage.turns import remove_empty
@@ -150,7 +150,7 @@ class Garbage:
             StorageError: the store refused the index or the uploads.
         """
         store, going, remove = self._workspace.store, self.going, self._removal()
-        threads = 1 if keeps_files(store) else kart_int("check_threads")
+        threads = 1 if keeps_files(store) else check_threads()
         with Threads(threads, "kart-gc") as pool:
             for start in range(0, len(going), threads * _BATCH):
                 for _ in pool.map(remove, going[start : start + threads * _BATCH]):

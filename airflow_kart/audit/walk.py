@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from airflow_kart.artifacts.sidecar import SIDECAR_SUFFIX, Sidecar, read_sidecar
 from airflow_kart.exceptions import ConfigurationError, CorruptArtifactError
-from airflow_kart.settings import kart_int
+from airflow_kart.settings import check_threads
 from airflow_kart.storage import (
     CATALOGUE,
     HIDDEN,
@@ -64,7 +64,7 @@ def sidecars(workspace: Workspace, mentioning: str | None = None) -> Iterator[Fo
         yield from filter(None, map(partial(_found, _Mentioning(store, text)), _with_sidecars(store.list(prefix))))
         return
     stats, lookup = listed(store, prefix)
-    with Threads(kart_int("check_threads"), "kart-walk") as pool:
+    with Threads(check_threads(), "kart-walk") as pool:
         yield from filter(None, pool.map(partial(_found, _Mentioning(lookup, text)), _with_sidecars(stats)))
 
 

@@ -266,24 +266,6 @@ class Parametrized:
         return with_values, (type(self), {name: getattr(self, name) for name in self._parameters})
 
 
-class SharedParameters(Parametrized):
-    """Base of a class of settings that several tasks share.
-
-    A task class takes all of them by inheriting from it, and single ones, under any name, by assignment. Both have their
-    values from the section of the class that declared them, unless the task's own section has one::
-
-        class Region(SharedParameters):
-            country: str = StrParameter(default="jp")
-
-
-        class Visits(Region, TaskOnKart[pd.DataFrame]): ...
-
-
-        class Holidays(TaskOnKart[list[str]]):
-            land: str = Region.country
-    """
-
-
 def private_parameters(cls: type[Parametrized]) -> list[str]:
     """Return the names of a class's private parameters."""
     return [name for name, parameter in cls.get_parameters().items() if parameter.is_private]
@@ -383,6 +365,11 @@ def _compute_digests(value: Parametrized) -> None:
 
 def _compute_digest(value: Parametrized) -> None:
     cls, state, own = type(value), state_of(value), _values_of(value)
+    if _counts_whole(cast(type, cls)):
+        values = [own[name] for name in value._parameters]  # noqa: SLF001 - of this module's class
+        if _PLAIN.issuperset(map(type, values)):
+            state.encoded, state.digest = _plain_digest(cast(type, cls), *values)
+            return
     encoded: dict[str, bytes] = {}
     name = ""
     try:
@@ -393,6 +380,18 @@ def _compute_digest(value: Parametrized) -> None:
         raise
     state.encoded = encoding.encode_items(encoded)
     state.digest = encoding.parameter_digest(plain_class_name(cls), state.encoded)
+
+
+_PLAIN = frozenset({int, str, bool, type(None)})
+
+
+@functools.lru_cache(maxsize=8192, typed=True)
+def _plain_digest(cls: type, *values: object) -> tuple[bytes, bytes]:
+    """Return encoding and digest for plain values: equal tasks are made again and again, by each consumer's ``requires()``."""
+    encoded = encoding.encode_items(
+        dict(zip(cast("type[Parametrized]", cls).get_parameters(), map(encode_parameter, values), strict=True))
+    )
+    return encoded, encoding.parameter_digest(plain_class_name(cls), encoded)
 
 
 def _encode_by_digest(task: encoding.Identified) -> bytes:

@@ -73,6 +73,11 @@ class Snapshot:
         listed = self._listed.get(store)
         return listed is not None and listed.names(uri)
 
+    def knows(self, store: Store, uri: str) -> bool:
+        """Whether listings have told if there is an object."""
+        listed = self._listed.get(store)
+        return listed is not None and listed.knows(uri)
+
     def read_ahead(self, objects: Iterable[tuple[Store, str]]) -> None:
         """Read objects that a listing has named, several at once, for the next read of each.
 
@@ -85,7 +90,7 @@ class Snapshot:
             StorageError: a store refuses.
         """
         wanted = [self._listed[store].entry(uri) for store, uri in objects if self.names(store, uri)]
-        with Threads(settings.kart_int("check_threads"), "kart-check") as pool:
+        with Threads(settings.check_threads(), "kart-check") as pool:
             pool.each(_FolderSnapshot.load_pack, list({entry.folder for entry in wanted}))
             pool.each(_Entry.read_ahead, [entry for entry in wanted if not entry.is_packed])
 
@@ -112,6 +117,9 @@ class _StoreSnapshot:
 
     def stat(self, uri: str) -> ObjectStat | None:
         return self._stats[uri] if uri in self._stats else self._store.stat(uri)
+
+    def knows(self, uri: str) -> bool:
+        return uri in self._stats
 
     def names(self, uri: str) -> bool:
         return self._stats.get(uri) is not None
@@ -158,16 +166,17 @@ class _FolderSnapshot:
         self._folder = folder
         self._pack = f"{folder}/{UPLOADS}/{_PACK}"
         self._packed: dict[str, tuple[str, bytes]] | None = None if present >= _WORTH_A_PACK else {}
-        self._ahead: dict[str, ObjectContent | None] = {}
+        self._ahead: dict[str, ObjectContent] = {}
         self._read: dict[str, ObjectContent] = {}
         self._room = _MOST_BYTES
         self._loading = threading.Lock()
 
     def read_ahead(self, name: str) -> None:
-        self._ahead[name] = self._store.read(f"{self._folder}/{name}")
+        if (found := self._store.read(f"{self._folder}/{name}")) is not None:
+            self._ahead[name] = found
 
     def read(self, name: str) -> ObjectContent | None:
-        found = self._ahead.pop(name) if name in self._ahead else self._store.read(f"{self._folder}/{name}")
+        found = self._ahead.pop(name, None) or self._store.read(f"{self._folder}/{name}")
         if found is not None and self._room > 0:
             self._room -= len(found.data)
             self._read[name] = found

@@ -27,7 +27,7 @@ from airflow_kart.tasks.outputs import needed_targets, own_targets
 from airflow_kart.tasks.resolution import uncollected
 
 _FIRST_LOOKS = 4
-_LOOKS = 64
+_LOOKS = 16
 _SLOW_LOOK = 0.002  # seconds: on a network, not on a local disk
 _READ_AHEAD = 16_384  # sidecars, each of some kilobytes
 
@@ -150,18 +150,18 @@ def look_at(nodes: Iterable[Node], *, remember: bool = False) -> list[Completene
 
 def _look_together(targets: Sequence[Target], *, remember: bool) -> list[_Look]:
     """Look at targets on a network: at their folders, then at several sidecars at once."""
-    snapshot, found = Snapshot(place for target in targets for place in target.looked_at()), list[_Look]()
+    snapshot, found = Snapshot(place for target in targets for place in target.looked_at()), dict[int, _Look]()
     for start in range(0, len(targets), _READ_AHEAD):
         some = targets[start : start + _READ_AHEAD]
         snapshot.read_ahead(place for target in some if (place := _first_sidecar(target, snapshot)) is not None)
-        listed = snapshot.of(some[0].store) is not some[0].store
-        looks = _while_quick(some, snapshot) if listed else []
-        with Threads(settings.kart_int("check_threads"), "kart-check") as pool:
-            looks += pool.each(lambda target: _Look.of(target.state(snapshot)), some[len(looks) :])
-        found += looks
+        listed_first = sorted(some, key=lambda target: not snapshot.knows(target.store, target.uri))
+        looks = _while_quick(listed_first, snapshot) if snapshot.knows(listed_first[0].store, listed_first[0].uri) else []
+        with Threads(settings.check_threads(), "kart-check") as pool:
+            looks += pool.each(lambda target: _Look.of(target.state(snapshot)), listed_first[len(looks) :])
+        found.update(zip(map(id, listed_first), looks, strict=True))
     if remember:
         snapshot.remember({(target.store, posixpath.dirname(target.uri)) for target in targets})
-    return found
+    return [found[id(target)] for target in targets]
 
 
 def _first_sidecar(target: Target, snapshot: Snapshot) -> tuple[Store, str] | None:

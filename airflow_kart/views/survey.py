@@ -64,7 +64,7 @@ class Survey:
     def sidecars(self) -> Mapping[str, tuple[Sidecar, ...]]:
         """Read, several at once, the sidecars of the complete tasks; return them by unique id."""
         targets = {key: task.node.targets if task.complete else () for key, task in self.tasks.items()}
-        with Threads(settings.kart_int("check_threads"), "kart-check") as pool:
+        with Threads(settings.check_threads(), "kart-check") as pool:
             found = pool.map(lambda target: target.state(), [target for of_task in targets.values() for target in of_task])
             read = {key: [next(found).sidecar for _ in of_task] for key, of_task in targets.items()}
         return {key: tuple(sidecar for sidecar in of_task if sidecar is not None) for key, of_task in read.items()}

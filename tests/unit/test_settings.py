@@ -37,7 +37,7 @@ def cfg(clean_settings: Path) -> Any:
 
 
 def test_defaults_need_nothing(ask: Any, clean_settings: Path) -> None:
-    assert ask() == [str(clean_settings / "kart_workspace"), 128, False]
+    assert ask() == [str(clean_settings / "kart_workspace"), 320, False]
 
 
 def test_airflow_cfg_is_read(ask: Any, cfg: Any) -> None:
@@ -153,3 +153,12 @@ def test_an_option_that_requires_changes_is_heard_at_once(monkeypatch: pytest.Mo
 
     Graph.of([Changing()])
     assert seen == [7, 8]
+
+
+def test_lookups_at_once_leave_files_to_others(cfg: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import resource
+
+    cfg("[kart]\ncheck_threads = 300\n")
+    for most, wanted in {256: 85, 1024: 300, resource.RLIM_INFINITY: 300, 2: 1}.items():
+        monkeypatch.setattr(resource, "getrlimit", lambda _, most=most: (most, most))
+        assert settings.check_threads() == wanted

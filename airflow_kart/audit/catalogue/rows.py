@@ -25,7 +25,7 @@ from xxhash import xxh3_64_hexdigest
 from airflow_kart.artifacts.sidecar import SIDECAR_SUFFIX, sidecar_uri
 from airflow_kart.audit.catalogue.row import Brief, Row, row_of
 from airflow_kart.exceptions import KartError, StorageError
-from airflow_kart.settings import kart_int
+from airflow_kart.settings import check_threads
 from airflow_kart.storage import CATALOGUE, HIDDEN, KeepsFiles, Lookup, Store, join_uri
 from airflow_kart.storage.snapshot import listed
 from airflow_kart.storage.threads import Threads
@@ -287,7 +287,7 @@ class Catalogue:
                 return None
 
         if not isinstance(folder.lookup, KeepsFiles) and len(names) > 1:
-            with Threads(kart_int("check_threads"), "kart-catalogue") as pool:
+            with Threads(check_threads(), "kart-catalogue") as pool:
                 return list(filter(None, self._told(pool.map(line_of, names))))
         return list(filter(None, self._told(map(line_of, names))))
 

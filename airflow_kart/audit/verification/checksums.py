@@ -15,7 +15,7 @@ from airflow_kart.artifacts.staged import mark_as_damaged
 from airflow_kart.audit.catalogue.record import Record
 from airflow_kart.audit.catalogue.rows import Catalogue
 from airflow_kart.exceptions import CorruptArtifactError
-from airflow_kart.settings import kart_int
+from airflow_kart.settings import check_threads
 from airflow_kart.storage import Store
 from airflow_kart.storage.threads import Threads
 from airflow_kart.storage.workspace import Workspace
@@ -61,7 +61,7 @@ def verify_checksums(
     Raises:
         StorageError: the store refused.
     """
-    with Workspace.current() as workspace, Threads(kart_int("check_threads"), "kart-checksums") as pool:
+    with Workspace.current() as workspace, Threads(check_threads(), "kart-checksums") as pool:
         done, size, damaged = 0, 0, []
         each = partial(_checked, workspace, mark)
         every = (
@@ -82,7 +82,7 @@ def _in_turn(
     waiting: deque[Future[tuple[int, Damaged | None]]] = deque()
     for record in records:
         waiting.append(pool.submit(check, record))
-        if len(waiting) > _AHEAD * kart_int("check_threads"):
+        if len(waiting) > _AHEAD * check_threads():
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()

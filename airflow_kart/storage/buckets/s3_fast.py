@@ -51,12 +51,13 @@ class FastReads:
             return None
         try:
             frozen = self._client._request_signer._credentials.get_frozen_credentials()  # noqa: SLF001 - as the client's own signer
-            store = self._made[1]
-            if frozen != self._made[0]:
+            known, store = self._made
+            if frozen != known:
                 with self._making:
-                    if frozen != self._made[0]:
-                        self._made = frozen, self._new_store(frozen)
-                    store = self._made[1]
+                    known, store = self._made
+                    if frozen != known:
+                        store = self._new_store(frozen)
+                        self._made = frozen, store
             found = store.get(key)
             facts = found.meta
             if facts["path"] == key and facts["size"] <= _LARGEST and facts["e_tag"]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import logging
+import math
 import posixpath
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -39,6 +40,7 @@ from airflow_kart.storage.threads import Threads
 _T = TypeVar("_T")
 _HIDDEN = frozenset(HIDDEN)
 _LOOKS_PER_PAGE = 20
+_PAGES_AT_ONCE = 8  # after each page: the first one may be unlike the others
 
 log = logging.getLogger(__name__)
 
@@ -70,20 +72,21 @@ class BucketStore:
     def stat_by_listing(self, uris: Iterable[str]) -> dict[str, ObjectStat | None]:
         """Return the facts of objects from listings, for folders in which a listing takes fewer requests than lookups.
 
-        The first page of a folder tells how many of the uris a page names; then a page is asked for from each so manieth uri on.
+        A page tells how many of the uris a page names hereabouts; then several of the next pages are asked for at once.
         """
         folders: dict[str, list[str]] = {}
         for uri in dict.fromkeys(uris):
             folders.setdefault(uri.rpartition("/")[0] + "/", []).append(uri)
-        stretches = [_Stretch(folder, sorted(inside)) for folder, inside in folders.items()]
+        stretches = [_Stretch(folder, sorted(inside)) for folder, inside in folders.items() if len(inside) > _LOOKS_PER_PAGE]
         found: dict[str, ObjectStat | None] = {}
-        with Threads(settings.kart_int("check_threads"), "kart-check") as pool:
-            while crowded := [stretch for stretch in stretches if len(stretch.uris) > _LOOKS_PER_PAGE]:
-                stretches = []
-                for stretch, (known, after) in zip(crowded, pool.each(self._stat_by_page, crowded), strict=True):
+        with Threads(settings.check_threads(), "kart-check") as pool:
+            while stretches:
+                pages, left = pool.each(self._stat_by_page, stretches), list[_Stretch]()
+                for stretch, known in zip(stretches, pages, strict=True):
                     found.update(known)
                     if len(known) >= _LOOKS_PER_PAGE:  # else lookups of the others are cheaper
-                        stretches += stretch.rest(len(known), after)
+                        left += stretch.rest(len(known))
+                stretches = left
         return found
 
     def open(self, uri: str) -> BinaryIO:
@@ -208,19 +211,19 @@ class BucketStore:
             page = self.call(action, uri, partial(request, page.next))
             yield from page.entries
 
-    def _stat_by_page(self, stretch: _Stretch) -> tuple[dict[str, ObjectStat | None], str]:
-        """Return the facts of the first uris of a stretch from one page of a listing, and the last uri on the page."""
+    def _stat_by_page(self, stretch: _Stretch) -> dict[str, ObjectStat | None]:
+        """Return the facts of the first uris of a stretch from one page of a listing."""
         base, place = _base_and_key(stretch.folder)
-        after = bucket_key_of(stretch.after).key if stretch.after else ""
+        after = bucket_key_of(stretch.uris[0][:-1]).key
         try:
             listed = self.call("list", stretch.folder, partial(self.service.list, place, None, deep=False, after=after))
         except StorageError:
-            return {}, ""  # who may not list may still look up
+            return {}  # who may not list may still look up
         stats = {base + entry.key: entry.stat for entry in listed.entries}
         if listed.next is not None and list(stats) != sorted(stats):
-            return {}, ""  # S3's express buckets have no order
+            return {}  # S3's express buckets have no order
         through = next(reversed(stats), "")
-        return {uri: stats.get(uri) for uri in stretch.uris if listed.next is None or uri <= through}, through
+        return {uri: stats.get(uri) for uri in stretch.uris if listed.next is None or uri <= through}
 
     def list(self, prefix: str) -> Iterator[str]:
         """Return the uris below a prefix, page by page, without parts of uploads and locks."""
@@ -235,22 +238,20 @@ class BucketStore:
 
 
 class _Stretch(NamedTuple):
-    """Some uris of a folder, in order, none of which is before another uri."""
+    """Some uris of a folder, in order."""
 
     folder: str
     uris: list[str]
-    after: str = ""
 
-    def rest(self, known: int, after: str) -> Iterator[_Stretch]:
-        """Return the uris that a page did not name as stretches of as many as it did.
+    def rest(self, known: int) -> Iterator[_Stretch]:
+        """Return the uris that a page did not name as a few stretches, none shorter than a page like this one names.
 
         Args:
             known: how many of the uris the page named.
-            after: the last uri on the page.
         """
-        for start in range(known, len(self.uris), known):
-            yield _Stretch(self.folder, self.uris[start : start + known], after)
-            after = self.uris[min(start + known, len(self.uris)) - 1]
+        size = max(known, math.ceil((len(self.uris) - known) / _PAGES_AT_ONCE))
+        for start in range(known, len(self.uris), size):
+            yield _Stretch(self.folder, self.uris[start : start + size])
 
 
 def _base_and_key(prefix: str) -> tuple[str, BucketKey]:

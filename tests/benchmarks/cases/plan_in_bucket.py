@@ -19,7 +19,7 @@ from harness import s3_server
 from airflow_kart import IntParameter, Target, TaskOnKart, Workspace
 from airflow_kart.runtime.outcome import Outcome
 from airflow_kart.runtime.plan import make_plan
-from airflow_kart.settings import kart_int
+from airflow_kart.settings import check_threads
 from airflow_kart.storage.buckets import s3_fast
 from airflow_kart.tasks.graph import Graph
 from airflow_kart.tasks.outputs import targets_of
@@ -71,6 +71,6 @@ with Workspace(address) if what == "fill" else Workspace("s3://kart/ws", aws_con
         )
         keys = [f"{node.targets[0].uri.removeprefix('s3://kart/')}.kart.json" for node, _ in parts]
         started, cpu = time.perf_counter(), time.process_time()
-        with ThreadPoolExecutor(kart_int("check_threads")) as pool:
+        with ThreadPoolExecutor(check_threads()) as pool:
             assert all(pool.map(lambda key: len(store.get(key).bytes()), keys))
 print(json.dumps({"seconds": time.perf_counter() - started, "cpu": time.process_time() - cpu}))
