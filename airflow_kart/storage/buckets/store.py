@@ -40,7 +40,7 @@ from airflow_kart.storage.threads import Threads
 _T = TypeVar("_T")
 _HIDDEN = frozenset(HIDDEN)
 _LOOKS_PER_PAGE = 20
-_PAGES_AT_ONCE = 8  # after each page: the first one may be unlike the others
+_PAGES_AT_ONCE = 24  # after each page: the first one may be unlike the others
 
 log = logging.getLogger(__name__)
 
@@ -249,7 +249,7 @@ class _Stretch(NamedTuple):
         Args:
             known: how many of the uris the page named.
         """
-        size = max(known, math.ceil((len(self.uris) - known) / _PAGES_AT_ONCE))
+        size = known * max(1, math.ceil((len(self.uris) - known) / known / _PAGES_AT_ONCE))
         for start in range(known, len(self.uris), size):
             yield _Stretch(self.folder, self.uris[start : start + size])
 
