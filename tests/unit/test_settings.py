@@ -155,10 +155,10 @@ def test_an_option_that_requires_changes_is_heard_at_once(monkeypatch: pytest.Mo
     assert seen == [7, 8]
 
 
-def test_lookups_at_once_leave_files_to_others(cfg: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lookups_at_once_leave_files_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     import resource
 
-    cfg("[kart]\ncheck_threads = 300\n")
+    monkeypatch.setenv("AIRFLOW__KART__CHECK_THREADS", "300")
     for most, wanted in {256: 85, 1024: 300, resource.RLIM_INFINITY: 300, 2: 1}.items():
         monkeypatch.setattr(resource, "getrlimit", lambda _, most=most: (most, most))
         assert settings.check_threads() == wanted
