@@ -7,6 +7,7 @@ changed since the task ran. Looking never changes anything.
 
 from __future__ import annotations
 
+import math
 import posixpath
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +29,8 @@ from airflow_kart.tasks.resolution import uncollected
 
 _FIRST_LOOKS = 4
 _LOOKS = 16
-_SLOW_LOOK = 0.002  # seconds: on a network, not on a local disk
+_SLOW_LOOK = 0.002  # seconds, as a mean: on a network, not on a local disk, whatever else the machine does
+_LONG_LOOKS = 0.25  # seconds, of some looks at what has been read ahead
 _READ_AHEAD = 16_384  # sidecars, each of some kilobytes
 
 
@@ -173,12 +175,15 @@ def _first_sidecar(target: Target, snapshot: Snapshot) -> tuple[Store, str] | No
 def _while_quick(targets: Sequence[Target], snapshot: Snapshot | None = None) -> list[_Look]:
     """Look at targets one after the other, as long as that is quick: where nobody has to wait, threads hinder each other."""
     found: list[_Look] = []
-    quick = True
-    while quick and len(found) < len(targets):
-        some = targets[len(found) : len(found) + max(_FIRST_LOOKS, min(len(found), _LOOKS))]
-        started = time.perf_counter()
+    began = now = time.perf_counter()
+    longest = math.inf if snapshot is None else _LONG_LOOKS
+    while now - began <= len(found) * _SLOW_LOOK and len(found) < len(targets):
+        some = targets[len(found) : len(found) + (_LOOKS if found else _FIRST_LOOKS)]
+        started = now
         found += [_Look.of(target.state(snapshot)) for target in some]
-        quick = time.perf_counter() - started <= len(some) * _SLOW_LOOK
+        now = time.perf_counter()
+        if now - started > longest:
+            break
     return found
 
 
