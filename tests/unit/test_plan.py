@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_kart import IntParameter, TaskOnKart, build
+from airflow_kart.artifacts.target import Target
 from airflow_kart.runtime.outcome import Outcome
 from airflow_kart.runtime.plan import Plan, make_plan
-from airflow_kart.tasks.completeness import is_complete
-from airflow_kart.tasks.graph import Graph
+from airflow_kart.tasks.completeness import is_complete, look_at
+from airflow_kart.tasks.graph import Graph, Node
 from airflow_kart.tasks.provenance import TaskOwner
 
 pytestmark = pytest.mark.usefixtures("workspace")
@@ -185,6 +188,25 @@ def test_many_are_looked_at_at_once() -> None:
     plan = make_plan(Graph.of([Wide()]))
     assert {repr(node.task) for node in plan.with_outcome(Outcome.RUN)} == {repr(Wide()), "Raw(n=17)"}
     assert len(plan.with_outcome(Outcome.CACHED)) == 39
+
+
+@pytest.mark.parametrize(("pause", "at_once"), [(0.0, False), (0.1, False), (1.0, True)])
+def test_a_pause_of_the_machine_sends_no_local_looks_to_threads(
+    monkeypatch: pytest.MonkeyPatch, pause: float, at_once: bool
+) -> None:
+    looks: list[str] = []
+    state = Target.state
+
+    def paused(target: Target, *given: Any) -> Any:
+        looks.append(threading.current_thread().name)
+        if len(looks) == 100:
+            time.sleep(pause)
+        return state(target, *given)
+
+    monkeypatch.setattr(Target, "state", paused)
+    look_at([Node(Raw(n=number)) for number in range(200)])
+    assert len(looks) == 200
+    assert any(name != threading.current_thread().name for name in looks) is at_once
 
 
 def test_planning_writes_nothing(workspace: Path) -> None:
