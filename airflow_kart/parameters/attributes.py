@@ -69,8 +69,6 @@ def refuse_foreign_decorators(cls: type) -> None:
     Raises:
         ParameterError: the class, or a base class, has been decorated.
     """
-    if not hasattr(cls, "__dataclass_fields__") and not hasattr(cls, "__attrs_attrs__"):
-        return  # asked for each task
     for mark, decorator in _DECORATORS.items():
         if hasattr(cls, mark):
             raise ParameterError(
