@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from airflow_kart.idioms.late import loader
 
 if TYPE_CHECKING:
     from airflow_kart.artifacts.target import Target
@@ -113,40 +114,35 @@ __all__ = [
     "verify_checksums",
 ]
 
-# Where each public name is defined: loaded when first used, so that importing the package costs next to nothing.
+# Where each public name is defined.
 _HOMES = {
-    "ExternalTask": "airflow_kart.tasks.kinds",
-    "KartDag": "airflow_kart.compiler.dag",
-    "KartOperator": "airflow_kart.operators.task",
-    "KartPlanOperator": "airflow_kart.operators.plan",
-    "KartReportOperator": "airflow_kart.operators.report",
-    "KartRetryPolicy": "airflow_kart.operators.retries",
-    "KartTaskGroup": "airflow_kart.compiler.group",
-    "SharedParameters": "airflow_kart.parameters.shared",
-    "Target": "airflow_kart.artifacts.target",
-    "TaskOnKart": "airflow_kart.tasks.task",
-    "Workspace": "airflow_kart.storage.workspace",
-    "WrapperTask": "airflow_kart.tasks.kinds",
-    "adopt": "airflow_kart.audit.adoption.adopt",
-    "build": "airflow_kart.runtime.build",
-    "difference": "airflow_kart.audit.differences.difference",
-    "kart_dag": "airflow_kart.compiler.decorator",
-    "load": "airflow_kart.audit.catalogue.artifacts",
-    "run_date": "airflow_kart.compiler.binding",
-    "run_partition": "airflow_kart.compiler.binding",
-    "undo_adoption": "airflow_kart.audit.adoption.undo",
-    "verify": "airflow_kart.audit.verification.verify",
-    "verify_checksums": "airflow_kart.audit.verification.checksums",
+    **dict.fromkeys(__all__, ".parameters"),
+    "ExternalTask": ".tasks.kinds",
+    "KartDag": ".compiler.dag",
+    "KartOperator": ".operators.task",
+    "KartPlanOperator": ".operators.plan",
+    "KartReportOperator": ".operators.report",
+    "KartRetryPolicy": ".operators.retries",
+    "KartTaskGroup": ".compiler.group",
+    "SharedParameters": ".parameters.shared",
+    "Target": ".artifacts.target",
+    "TaskOnKart": ".tasks.task",
+    "Workspace": ".storage.workspace",
+    "WrapperTask": ".tasks.kinds",
+    "adopt": ".audit.adoption.adopt",
+    "build": ".runtime.build",
+    "difference": ".audit.differences.difference",
+    "kart_dag": ".compiler.decorator",
+    "load": ".audit.catalogue.artifacts",
+    "run_date": ".compiler.binding",
+    "run_partition": ".compiler.binding",
+    "undo_adoption": ".audit.adoption.undo",
+    "verify": ".audit.verification.verify",
+    "verify_checksums": ".audit.verification.checksums",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Load a public name from its module."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES.get(name, "airflow_kart.parameters")), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:
+    __getattr__ = loader(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

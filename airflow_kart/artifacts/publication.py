@@ -19,7 +19,6 @@ from dataclasses import replace
 
 from typing_extensions import Self
 
-from airflow_kart.ambient import Ambient
 from airflow_kart.artifacts.checks import Checks
 from airflow_kart.artifacts.checksum import ChecksumStream
 from airflow_kart.artifacts.generated import guarded, own_errors
@@ -36,6 +35,7 @@ from airflow_kart.exceptions import (
     StorageError,
 )
 from airflow_kart.formats import Format, describe, options_of
+from airflow_kart.idioms.ambient import Ambient
 from airflow_kart.storage import CopiesFast, Store, Upload
 from airflow_kart.storage.regular_file import refused_temporary_files
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import difflib
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from airflow.providers.common.compat.sdk import conf
 from airflow_kart.cli.pipeline import Asked, Pipeline
 from airflow_kart.cli.quiet import quiet_airflow
 from airflow_kart.exceptions import BindingError, ConfigurationError
+from airflow_kart.identity.spelling import closest
 from airflow_kart.operators.blueprint import Blueprint
 from airflow_kart.operators.run_context import RunContext
 from airflow_kart.operators.task import KartOperator
@@ -243,8 +243,8 @@ def _dag(dag_id: str) -> Any:
             return dag
         known |= bag.dags.keys()
         errors |= dict.fromkeys([file] if bag.import_errors else (), "\n".join(map(str, bag.import_errors.values())))
-    close = difflib.get_close_matches(dag_id, known, 1)
-    hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(sorted(known)) or 'none at all'}"
+    close = closest(dag_id, known)
+    hint = f"; did you mean {close}?" if close else f"; there are {', '.join(sorted(known)) or 'none at all'}"
     told = [f"\n{file} cannot be imported:\n{error.rstrip()}" for file, error in list(errors.items())[:_MOST_ERRORS]]
     raise ConfigurationError(f"there is no DAG {dag_id}{hint}{''.join(told)}")
 

@@ -5,7 +5,6 @@ Every encoding of an artifact lives here. Formats write to a stream and know no 
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
 from airflow_kart.formats.base import (
@@ -33,6 +32,7 @@ from airflow_kart.formats.registry import (
     split_extension,
 )
 from airflow_kart.formats.table_kind import TableKind, table_kind_of
+from airflow_kart.idioms.late import loader
 
 if TYPE_CHECKING:
     from airflow_kart.formats.gzip import GzipFormat
@@ -90,31 +90,25 @@ __all__ = [
 
 # The module of each format, imported at first use.
 _HOMES = {
-    "CsvFormat": "tables.csv",
-    "FeatherFormat": "tables.feather",
-    "GzipFormat": "gzip",
-    "IniFormat": "ini",
-    "JpegFormat": "image",
-    "JsonFormat": "json",
-    "NdjsonFormat": "json",
-    "NpzFormat": "numpy",
-    "NumpyFormat": "numpy",
-    "ParquetFormat": "tables.parquet",
-    "PickleFormat": "pickle",
-    "PngFormat": "image",
-    "TextFormat": "text",
-    "XmlFormat": "xml",
-    "ZipFormat": "zip",
+    "CsvFormat": ".tables.csv",
+    "FeatherFormat": ".tables.feather",
+    "GzipFormat": ".gzip",
+    "IniFormat": ".ini",
+    "JpegFormat": ".image",
+    "JsonFormat": ".json",
+    "NdjsonFormat": ".json",
+    "NpzFormat": ".numpy",
+    "NumpyFormat": ".numpy",
+    "ParquetFormat": ".tables.parquet",
+    "PickleFormat": ".pickle",
+    "PngFormat": ".image",
+    "TextFormat": ".text",
+    "XmlFormat": ".xml",
+    "ZipFormat": ".zip",
 }
 
-
-def __getattr__(name: str) -> object:
-    """Load a format."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:
+    __getattr__ = loader(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -25,9 +25,9 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from airflow_kart import settings
-from airflow_kart.ambient import Ambient
 from airflow_kart.exceptions import ConfigurationError, IdentityError
 from airflow_kart.identity.notebook import is_of_notebook, this_notebook
+from airflow_kart.idioms.ambient import Ambient
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 
@@ -15,9 +14,16 @@ def snake_case(name: str) -> str:
     return _UNFIT.sub("_", _HUMP.sub("_", name)).lower()
 
 
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that was probably meant, if one is close."""
+    import difflib  # for errors only: it takes milliseconds to load
+
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
+
+
 def unmatched(name: object, known: Iterable[str]) -> str:
     """Return the words of an error: a name matches no task."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, 1) if isinstance(name, str) else []
-    hint = f"; did you mean {close[0]}?" if close else ""
+    close = closest(name, known) if isinstance(name, str) else None
+    hint = f"; did you mean {close}?" if close else ""
     return f"no task matches {name!r}; there are {', '.join(known)}{hint}"

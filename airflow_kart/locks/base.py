@@ -13,7 +13,6 @@ import functools
 import json
 import os
 import re
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -39,7 +38,7 @@ class Holder:
     """The task, in words."""
     airflow: Mapping[str, object] | None = None
     """The ids of DAG, run and task, and the number of the try, for a run in Airflow."""
-    host: str = field(default_factory=functools.cache(socket.gethostname))
+    host: str = field(default_factory=functools.cache(lambda: os.uname().nodename))
     process: int = field(default_factory=os.getpid)
     since: str = field(default_factory=lambda: dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"))
     """The time by the clock of the host (ISO 8601, UTC); for people, no program compares it."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from airflow_kart.exceptions import BindingError, ParameterError
+from airflow_kart.idioms.kept import kept
 from airflow_kart.parameters import UNSET
 from airflow_kart.parameters.parametrized import configured_default, private_parameters
 from airflow_kart.tasks.graph import Graph
@@ -97,7 +97,7 @@ class Blueprint:
         node = BlueprintNode(task_id, task, (Route(None, ((0,),)),))
         return cls((RootSpec.of(task),), {task_id: node})
 
-    @cached_property
+    @kept
     def direct_routes(self) -> Mapping[str, Mapping[KeyPath, str]]:
         """The operators of the tasks that each operator's task requires, by key; a task without an operator is left out."""
         found: dict[str, dict[KeyPath, str]] = {}
@@ -237,7 +237,7 @@ class RunGraph:
             makers.append(by_path[path])
         return makers
 
-    @cached_property
+    @kept
     def tasks(self) -> Mapping[str, Task]:
         """The task of each operator, consumers first; operators whose tasks are not part of this run are left out."""
         self._found.clear()
@@ -247,12 +247,12 @@ class RunGraph:
         found = {task_id: self.task(task_id) for task_id in reversed(list(self._blueprint.nodes))}
         return {task_id: task for task_id, task in found.items() if task is not None}
 
-    @cached_property
+    @kept
     def task_ids(self) -> Mapping[str, str]:
         """The operator of each task, by unique id. The consumer's operator makes a task that has none."""
         return {task.unique_id: task_id for task_id, task in reversed(list(self.tasks.items()))}
 
-    @cached_property
+    @kept
     def graph(self) -> Graph:
         """The tasks as a graph, with targets in the current workspace."""
         return Graph.of(self.roots)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import json
 import logging
 import shlex
 import socket
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import cached_property
 from typing import Any, NamedTuple
 
 from airflow_kart.exceptions import BindingError
-from airflow_kart.identity.spelling import unmatched
+from airflow_kart.identity.spelling import closest, unmatched
+from airflow_kart.idioms.kept import kept
 from airflow_kart.operators.blueprint import Blueprint, RunGraph
 from airflow_kart.parameters.label import label
 from airflow_kart.runtime.outcome import Outcome
@@ -63,7 +62,7 @@ class RunContext:
         self._context = context
         self.run: RunGraph = blueprint.for_run(operator.run_bind(), dict(context.get("params") or {}))
 
-    @cached_property
+    @kept
     def patterns(self) -> Sequence[str]:
         """The patterns of ``kart_rerun``.
 
@@ -117,11 +116,11 @@ class RunContext:
         bound = (name for blueprint in blueprints for root in blueprint.roots for name in root.cls.get_parameters())
         known = {*dag.params, *bound, *form}
         for key in map(str, conf):
-            close = difflib.get_close_matches(key, form, 1)
+            close = closest(key, form)
             own_conf = hasattr(dag, "blueprint")  # a KartDag's
             if key in known or key.startswith(_CONF_OF_AIRFLOW) or not (close or own_conf):
                 continue
-            hint = f"did you mean {close[0]!r}?" if close else f"the form has {', '.join(form)}."
+            hint = f"did you mean {close!r}?" if close else f"the form has {', '.join(form)}."
             message = (
                 f"the run's conf has {key!r}, which is no field of the trigger form; {hint} Declare {key!r} in the DAG's params if "
                 "it is for another task, or set [kart] unknown_conf to warn or ignore"
@@ -139,14 +138,14 @@ class RunContext:
         elsewhere = any(target.located() is not target for target in targets)
         return Planned(str(row["reason"]), bool(row.get("named")), elsewhere) if row.get("forced") else Planned()
 
-    @cached_property
+    @kept
     def plan_rows(self) -> Mapping[str, Mapping[str, Any]]:
         """The plan's rows by task id; none without a plan, and none before the plan has ended."""
         plan = self._blueprint.plan_task_id
         rows = unpacked(self._context["ti"].xcom_pull(task_ids=plan, key=PLAN_XCOM)) if plan is not None else None
         return rows if isinstance(rows, Mapping) else {}
 
-    @cached_property
+    @kept
     def others(self) -> list[Any]:
         """The operators of the DAG that are outside of this blueprint."""
         operators = self._operator.dag.task_dict.values()
@@ -207,7 +206,7 @@ class RunContext:
         defaults = {name: own.get_param(name).value for name in own}
         return {name: value for name, value in params if name != RERUN_PARAM and value != defaults.get(name, _NOT_GIVEN)}
 
-    @cached_property
+    @kept
     def states(self) -> Mapping[str, str | None]:
         """The states of this blueprint's task instances when they were first asked for."""
         return self.states_now(self._blueprint.nodes)
@@ -226,7 +225,7 @@ class RunContext:
         states = found.get(ti.run_id, {})
         return {task_id: state and str(state) for task_id, state in states.items() if few or task_id in asked}
 
-    @cached_property
+    @kept
     def first_try(self) -> int:
         """The number of the task instance's first try since somebody cleared the task instance; 0 if nobody did.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from airflow_kart.exceptions import ParameterError, UnknownParameterError
+from airflow_kart.identity.spelling import closest
 from airflow_kart.parameters.former import advice_for
 
 
@@ -48,6 +48,6 @@ def refuse_unknown(owner: str, known: Sequence[str], given: Iterable[str]) -> No
     """
     unknown = sorted(set(given) - set(known))
     name, advice = unknown[0], advice_for(unknown[0])
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else advice or f"it has {', '.join(known) or 'none'}"
+    close = closest(name, known)
+    hint = f"did you mean {close}?" if close else advice or f"it has {', '.join(known) or 'none'}"
     raise UnknownParameterError(f"{owner} has no parameter {', '.join(unknown)}; {hint}", task=owner, parameter=name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import weakref
 from collections.abc import Iterator, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 from airflow_kart.exceptions import ParameterError, UnknownParameterError
 from airflow_kart.identity.names import is_own, logical_module_name
+from airflow_kart.identity.spelling import closest
 from airflow_kart.parameters.base import Origin, Parameter
 from airflow_kart.settings import ClassOption, ClassOptions
 
@@ -84,8 +84,8 @@ def _check_option(cls: type, root: type, option: ClassOption, *, shared: bool) -
     names = _names_of(cls)
     if option.name in names or (shared and any(option.name in _names_of(other) for other in _all_named(cls.__name__, root))):
         return
-    close = difflib.get_close_matches(option.name, names, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(names) or 'none'}"
+    close = closest(option.name, names)
+    hint = f"did you mean {close}?" if close else f"it has {', '.join(names) or 'none'}"
     raise UnknownParameterError(
         f"airflow.cfg {option}, or the environment variable {option.variable}: {cls.__qualname__} has no parameter "
         f"{option.name}; {hint}",

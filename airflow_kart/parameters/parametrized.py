@@ -6,17 +6,19 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 
-from typing_extensions import Self, dataclass_transform
+from typing_extensions import Self
 
-from airflow_kart import parameters, settings
+from airflow_kart import settings
 from airflow_kart.exceptions import IdentityError, KartError, MissingParameterError, ParameterError
 from airflow_kart.identity import encoding
 from airflow_kart.identity.appearance import encode_parameter
 from airflow_kart.identity.names import is_own, plain_class_name
-from airflow_kart.parameters import UNSET, Origin, Parameter, configured_or_default, origins_of
+from airflow_kart.idioms.kept import kept
 from airflow_kart.parameters.arguments import by_name, refuse_unknown
 from airflow_kart.parameters.attributes import refuse_foreign_decorators, refuse_plain_fields
-from airflow_kart.parameters.configured import check_options
+from airflow_kart.parameters.base import UNSET, Origin, Parameter
+from airflow_kart.parameters.configured import check_options, configured_or_default, origins_of
+from airflow_kart.parameters.declared import Declared
 from airflow_kart.parameters.former import advice_for
 from airflow_kart.parameters.private import keyed
 from airflow_kart.stored import with_values
@@ -32,68 +34,7 @@ class State:
     """All parameters, encoded for the digest."""
 
 
-@dataclass_transform(
-    kw_only_default=True,
-    frozen_default=True,
-    field_specifiers=(
-        parameters.BoolParameter,
-        parameters.ChoiceListParameter,
-        parameters.ChoiceParameter,
-        parameters.DateHourParameter,
-        parameters.DateIntervalParameter,
-        parameters.DateMinuteParameter,
-        parameters.DateParameter,
-        parameters.DateSecondParameter,
-        parameters.DictParameter,
-        parameters.EnumListParameter,
-        parameters.EnumParameter,
-        parameters.ExplicitBoolParameter,
-        parameters.FloatParameter,
-        parameters.IntParameter,
-        parameters.ListParameter,
-        parameters.ListTaskInstanceParameter,
-        parameters.MonthParameter,
-        parameters.NumericalParameter,
-        parameters.OptionalBoolParameter,
-        parameters.OptionalChoiceListParameter,
-        parameters.OptionalChoiceParameter,
-        parameters.OptionalDateHourParameter,
-        parameters.OptionalDateIntervalParameter,
-        parameters.OptionalDateMinuteParameter,
-        parameters.OptionalDateParameter,
-        parameters.OptionalDateSecondParameter,
-        parameters.OptionalDictParameter,
-        parameters.OptionalEnumListParameter,
-        parameters.OptionalEnumParameter,
-        parameters.OptionalFloatParameter,
-        parameters.OptionalIntParameter,
-        parameters.OptionalListParameter,
-        parameters.OptionalListTaskInstanceParameter,
-        parameters.OptionalMonthParameter,
-        parameters.OptionalNumericalParameter,
-        parameters.OptionalParameter,
-        parameters.OptionalPathParameter,
-        parameters.OptionalSerializableParameter,
-        parameters.OptionalStrParameter,
-        parameters.OptionalTaskInstanceParameter,
-        parameters.OptionalTaskParameter,
-        parameters.OptionalTimeDeltaParameter,
-        parameters.OptionalTupleParameter,
-        parameters.OptionalYearParameter,
-        parameters.OptionalZonedDateSecondParameter,
-        parameters.Parameter,
-        parameters.PathParameter,
-        parameters.SerializableParameter,
-        parameters.StrParameter,
-        parameters.TaskInstanceParameter,
-        parameters.TaskParameter,
-        parameters.TimeDeltaParameter,
-        parameters.TupleParameter,
-        parameters.YearParameter,
-        parameters.ZonedDateSecondParameter,
-    ),
-)
-class Parametrized:
+class Parametrized(Declared):
     """A value whose class declares its parameters as annotated attributes. Equal class and parameters: equal value."""
 
     # The next four are part of the pickles of classes that travel by value: they keep their names and shapes.
@@ -226,9 +167,11 @@ class Parametrized:
         return wanted(**{**own, **changes})
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Refuse to change a parameter."""
+        """Refuse to change a parameter, or what is computed from parameters."""
         if name in self._parameters:
             raise AttributeError(f"{type(self).__qualname__}.{name} is fixed; make another task: task.clone({name}=...)")
+        if isinstance(getattr(type(self), name, None), kept):
+            raise AttributeError(f"{type(self).__qualname__}.{name} is computed, and cannot be set")
         object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:

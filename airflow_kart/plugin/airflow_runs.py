@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
 from airflow.models.dagrun import DagRun
@@ -15,6 +14,7 @@ from airflow.utils.session import create_session
 from fastapi import HTTPException
 from sqlalchemy import select
 
+from airflow_kart.idioms.kept import kept
 from airflow_kart.plugin.structure import Structure, rendered_workspaces, structures, workspace_from
 from airflow_kart.runtime.packed import CHANGED_CODE_XCOM, CODE_XCOM, PLAN_XCOM, REPORT_XCOM, RESULTS_XCOM, unpacked
 from airflow_kart.storage.workspace import Workspace
@@ -69,7 +69,7 @@ class KartRun:
         """Whether the run goes on."""
         return self.state in ("queued", "running")
 
-    @cached_property
+    @kept
     def indexes(self) -> dict[str, list[int]]:
         """The map indexes of each task; -1 of a task that is not mapped, or not yet."""
         found: dict[str, list[int]] = {}
@@ -77,7 +77,7 @@ class KartRun:
             found.setdefault(task_id, []).append(map_index)
         return found
 
-    @cached_property
+    @kept
     def said(self) -> dict[str, tuple[str, str]]:
         """The outcome and the reason of each task by the report, unless the task ended after the report had looked."""
         return {
@@ -98,7 +98,7 @@ class KartRun:
         report, one = (self.instances.get((str(name), -1)) for name in (report_id, task_id))
         return not (report and one and report.started and one.ended) or one.ended <= report.started
 
-    @cached_property
+    @kept
     def workspace(self) -> Workspace | None:
         """The run's workspace; ``None`` where Airflow has forgotten what its template became."""
         nodes = [node for node in self.structure.nodes.values() if node.kind]

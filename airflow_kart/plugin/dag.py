@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any
 from urllib.parse import urlencode
@@ -23,6 +22,7 @@ from sqlalchemy import select
 
 from airflow_kart.audit.catalogue.record import Record
 from airflow_kart.exceptions import KartError
+from airflow_kart.idioms.kept import kept
 from airflow_kart.plugin.access import ReaderDep, reads_dag, records_in
 from airflow_kart.plugin.airflow_runs import plan_of
 from airflow_kart.plugin.layout import layers
@@ -82,23 +82,23 @@ class Line:
     days: dict[str, list[Record]] = field(default_factory=dict)
     """Artifacts by day."""
 
-    @cached_property
+    @kept
     def records(self) -> list[Record]:
         """All artifacts."""
         return [record for found in self.days.values() for record in found]
 
-    @cached_property
+    @kept
     def bytes(self) -> int:
         """The size of all artifacts."""
         return sum(record.bytes for record in self.records)
 
-    @cached_property
+    @kept
     def older(self) -> set[Record]:
         """The artifacts that other code made than the newest one."""
         code = max(((one.made_at, one.fingerprint) for one in self.records if one.fingerprint), default=("", None))[1]
         return {record for record in self.records if record.fingerprint not in (None, code)}
 
-    @cached_property
+    @kept
     def missing(self) -> set[str]:
         """The days without an artifact between others at their usual distance; none within long gaps, or on days off."""
         dates = [dt.date.fromisoformat(day) for day in sorted(self.days) if len(day) == len(_ONE_DAY)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from graphlib import TopologicalSorter
 from typing import Any
 
@@ -13,6 +12,7 @@ from airflow.models.serialized_dag import SerializedDagModel
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
+from airflow_kart.idioms.kept import kept
 from airflow_kart.settings import workspace_directory
 from airflow_kart.storage.workspace import Workspace
 
@@ -45,7 +45,7 @@ class Structure:
 
     nodes: Mapping[str, Node]
 
-    @cached_property
+    @kept
     def makers(self) -> list[str]:
         """The task ids of the tasks that make artifacts, upstream first."""
         order = TopologicalSorter({one: self._upstream.get(one, []) for one in sorted(self.nodes)})
@@ -76,7 +76,7 @@ class Structure:
     def _makes(self, task_id: str) -> bool:
         return task_id in self.nodes and self.nodes[task_id].kind == "task"
 
-    @cached_property
+    @kept
     def _upstream(self) -> Mapping[str, list[str]]:
         found: dict[str, list[str]] = {}
         for node in self.nodes.values():

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from typing_extensions import Self
 
-from airflow_kart.ambient import Ambient
+from airflow_kart.idioms.ambient import Ambient
 from airflow_kart.tasks.redaction import Redaction
 
 

@@ -8,7 +8,6 @@ import functools
 import hashlib
 import os
 import re
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +60,7 @@ def _host() -> str:
         space = os.readlink("/proc/self/ns/pid")
     except OSError:
         boot = space = ""
-    return hashlib.blake2b(f"{socket.gethostname()} {boot} {space}".encode(), digest_size=4).hexdigest()
+    return hashlib.blake2b(f"{os.uname().nodename} {boot} {space}".encode(), digest_size=4).hexdigest()
 
 
 @functools.lru_cache(maxsize=1)

@@ -11,7 +11,6 @@ import datetime as dt
 import functools
 import logging
 import os
-import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -33,26 +32,31 @@ _MOST_IDLE = 16
 _IDLE: dict[str, LockFile] = {}  # by path, open and unlocked, for the next turns
 _HELD = threading.local()  # the ranges and paths of this thread, since a second lock of its own would wait for the first
 
-_host = functools.cache(socket.gethostname)
+_INSIDE = contextlib.nullcontext()
+_NONE: frozenset[str] = frozenset()
+
+_host = functools.cache(lambda: os.uname().nodename)
 log = logging.getLogger(__name__)
 
 _Range = tuple[int, int, int]
 """Inode and device of a lock file, and the place in the file: one order for all writers, whichever way a path is written."""
 
 
-@contextlib.contextmanager
-def turn_at(paths: Iterable[str]) -> Iterator[None]:
+def turn_at(paths: Iterable[str]) -> contextlib.AbstractContextManager[None]:
     """Exclude all other writers of some files for the block. A turn inside one's own turn does not wait.
 
     Raises:
         StorageError: another writer does not end its turn, or a folder cannot be written to.
     """
-    wanted, held = list(paths), _HELD.__dict__
+    wanted = list(paths)
+    return _INSIDE if _HELD.__dict__.get("paths", _NONE).issuperset(wanted) else _turn_at(wanted)
+
+
+@contextlib.contextmanager
+def _turn_at(wanted: list[str]) -> Iterator[None]:
+    held = _HELD.__dict__
     ranges: set[_Range] = held.setdefault("ranges", set())
     known: set[str] = held.setdefault("paths", set())
-    if known.issuperset(wanted):
-        yield
-        return
     for _ in range(_TRIES):
         files: dict[str, LockFile] = {}  # by folder
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -12,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import Self
 
 from airflow_kart import settings
-from airflow_kart.ambient import Ambient
 from airflow_kart.exceptions import ConfigurationError
 from airflow_kart.identity.names import NAMESPACES, Namespace, valid_namespace
+from airflow_kart.idioms.ambient import Ambient
+from airflow_kart.idioms.kept import kept
 from airflow_kart.storage import HIDDEN, Store, join_uri, store_for
 from airflow_kart.storage.resolve import require_printable
 
@@ -172,13 +172,13 @@ class Workspace:
         """Return the uri of a path below the workspace."""
         return join_uri(self.directory, relative_path)
 
-    @functools.cached_property
+    @kept
     def others(self) -> tuple[str, ...]:
         """The directories of the workspaces to read from besides."""
         found = settings.read_from() if self.read_from is None else self.read_from
         return tuple(other for other in found if other.rstrip("/") != self.directory.rstrip("/"))
 
-    @functools.cached_property
+    @kept
     def _namespace(self) -> Namespace:
         """The namespace of tasks in this workspace."""
         if self.namespace is None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import ConfigurationError, TargetPathError
+from airflow_kart.idioms.kept import kept
 from airflow_kart.tasks.model import Task, is_task
 from airflow_kart.tasks.nesting import KeyPath
 from airflow_kart.tasks.outputs import own_targets, targets_of
@@ -29,19 +30,14 @@ class Node:
         """
         return [(path, required.unique_id) for path, required in resolve(self.task).inputs]
 
-    @property
+    @kept
     def targets(self) -> tuple[Target, ...]:
         """Where the task's outputs go, in the workspace that is current at the first look; a wrapper has none.
 
         Raises:
             TargetError: the task's outputs are declared wrongly.
         """
-        known: tuple[Target, ...] | None = self.__dict__.get(
-            "_targets"
-        )  # cached_property locks, which a fork would not survive
-        if known is None:
-            known = self.__dict__["_targets"] = tuple(target for _, target in targets_of(self.task))
-        return known
+        return tuple(target for _, target in targets_of(self.task))
 
     @property
     def unique_id(self) -> str:

@@ -11,6 +11,7 @@ from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import KartError, TargetError
 from airflow_kart.formats import Format, ReadsInParts
 from airflow_kart.identity.encoding import Identified
+from airflow_kart.idioms.kept import kept
 from airflow_kart.parameters.parametrized import Parametrized, State
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.completeness import is_complete
@@ -98,7 +99,7 @@ class TaskOnKart(Parametrized, Identified, Flags, Generic[T]):
 
     # What it is made of.
 
-    @property
+    @kept
     def unique_id(self) -> str:
         """The 32 hex digits that name the result of this task.
 
@@ -109,8 +110,7 @@ class TaskOnKart(Parametrized, Identified, Flags, Generic[T]):
             GraphError: the requirements do not make a graph.
             IdentityError: a parameter's value has no canonical form.
         """
-        state = self.__dict__.get("_kart_state")  # asked for often, and nearly always resolved
-        return ((state is not None and state.resolution) or resolve(self)).unique_id
+        return resolve(self).unique_id
 
     @property
     def rng(self) -> np.random.Generator:

@@ -443,3 +443,10 @@ WrongParts.restore(7)  # wrong
 in_memory: int = run_in_memory(WrongParts())  # wrong
 run_in_memory(WrongParts)  # wrong
 lines: list[str] = tree(WrongParts())  # wrong
+
+
+def misspelt() -> None:
+    from airflow_kart import KartDags  # wrong
+    from airflow_kart.formats import PickelFormat  # wrong
+    from airflow_kart.parameters import IntegerParameter  # wrong
+    from airflow_kart.storage import S3store  # wrong

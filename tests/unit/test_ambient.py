@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from airflow_kart import TaskOnKart, Workspace, build
-from airflow_kart.ambient import Ambient
 from airflow_kart.artifacts.publication import Publication
 from airflow_kart.exceptions import ConfigurationError
+from airflow_kart.idioms.ambient import Ambient
 
 
 class Named:

@@ -171,6 +171,52 @@ class TestRepositoryOf:
         git_state.cache_clear()
         assert git_state(str(checkout / "versions" / ("0" * 40))) == state  # no commit of that clone
 
+    @pytest.mark.parametrize(
+        ("change", "dirty"),
+        [
+            (lambda folder: None, False),
+            (
+                lambda folder: (folder / "code" / "new.py").write_text("new"),
+                False,
+            ),  # in no commit, as the artifacts beside it
+            (lambda folder: (folder / "beside.py").write_text("changed"), False),
+            (lambda folder: (folder / "code" / "train.py").write_text("changed"), True),
+            (lambda folder: (folder / "code" / "train.py").unlink(), True),
+            (lambda folder: git(folder, "mv", "code/train.py", "code/fit.py"), True),
+            (lambda folder: git(folder, "checkout", "--detach"), False),
+            (lambda folder: git(folder, "config", "status.showStash", "true"), False),
+            (lambda folder: git(folder, "config", "color.status", "always"), False),
+        ],
+    )
+    def test_a_folder_is_dirty_where_a_file_in_it_differs_from_the_commit(
+        self, tmp_path: Path, change: Callable[[Path], object], dirty: bool
+    ) -> None:
+        folder = repository(tmp_path / "checkout", HERE)
+        (folder / "code").mkdir()
+        for name in ("code/train.py", "beside.py"):
+            (folder / name).write_text("first\n")
+        git(folder, "add", ".")
+        git(folder, "commit", "-m", "second")
+        (folder / "beside.py").write_text("second")
+        git(folder, "stash")
+        change(folder)
+        expected = {"commit": git(folder, "rev-parse", "HEAD"), "dirty": dirty, "repository": "github.com/team-b/churn"}
+        assert git_state(str(folder / "code")) == expected
+
+    def test_a_checkout_whose_files_git_cannot_compare_has_a_commit(self, tmp_path: Path) -> None:
+        folder = repository(tmp_path / "checkout", HERE)
+        (folder / ".git" / "index").write_text("no index")
+        state = git_state(str(folder))
+        assert state is not None
+        assert (state["commit"], state["dirty"]) == (git(folder, "rev-parse", "HEAD"), None)
+
+    def test_a_folder_without_a_commit_has_no_state(self, tmp_path: Path) -> None:
+        git(tmp_path, "init")
+        assert git_state(str(tmp_path)) is None
+        git_state.cache_clear()
+        shutil.rmtree(tmp_path / ".git")
+        assert git_state(str(tmp_path)) is None
+
     def test_nothing_else_has_a_name(self, tmp_path: Path) -> None:
         checkout = repository(tmp_path / "checkout", THERE)
         installed = checkout / ".venv" / "lib" / "site-packages" / "prices"

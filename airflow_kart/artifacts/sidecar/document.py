@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import zip_longest
 from typing import Any, TypeAlias
 
@@ -20,6 +19,7 @@ from airflow_kart.artifacts.sidecar.code import MadeWith
 from airflow_kart.artifacts.sidecar.jsonable import encoded
 from airflow_kart.artifacts.sidecar.validation import wrong_part
 from airflow_kart.exceptions import CorruptArtifactError
+from airflow_kart.idioms.kept import kept
 from airflow_kart.storage import Expected, Lookup, ObjectStat, Store
 
 SIDECAR_SUFFIX = ".kart.json"
@@ -141,7 +141,7 @@ class Sidecar:
         """The logical name of the class of the task that made the artifact."""
         return self._part("task").get("class")
 
-    @cached_property
+    @kept
     def made_with(self) -> MadeWith:
         """The code that made the artifact."""
         return MadeWith.of(self._part("source"), self._part("upstream_code"), self._part("airflow"))

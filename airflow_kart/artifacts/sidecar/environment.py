@@ -6,7 +6,6 @@ import functools
 import os
 import platform
 import re
-import socket
 import sys
 from contextlib import suppress
 from types import ModuleType
@@ -28,7 +27,7 @@ def _process() -> dict[str, object]:
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
         "platform": _platform(),
-        "host": socket.gethostname(),
+        "host": os.uname().nodename,
         "pid": os.getpid(),
     }
 

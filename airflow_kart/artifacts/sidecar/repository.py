@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import os
 import re
-import subprocess
 from pathlib import Path
 
 from airflow_kart.identity.code.project import INSTALLED
 
 OF_BUNDLE = re.compile(r"(.*)/versions/([0-9a-f]{40})(?:/.*)?")
 """A folder in a version of Airflow's GitDagBundle, often without a ``.git``: the repository is ``bare``, beside ``versions``."""
+_COMMIT = re.compile(r"^# branch\.oid ([0-9a-f]+)$", re.MULTILINE)
 _ENVIRONMENT = {"GIT_ALLOW_PROTOCOL": "", "GIT_NO_LAZY_FETCH": "1", "GIT_OPTIONAL_LOCKS": "0"}
 """Lets git neither fetch from anywhere nor write."""
 
@@ -22,11 +22,14 @@ def git_state(folder: str) -> dict[str, object] | None:
     of_bundle = OF_BUNDLE.fullmatch(folder)
     if of_bundle and git(f"{of_bundle[1]}/bare", "cat-file", "-e", of_bundle[2]) is not None:
         return {"commit": of_bundle[2], "dirty": False, "repository": repository_of(folder)}
-    commit = git(folder, "rev-parse", "HEAD")
+    status = git(folder, "status", "--porcelain=v2", "--branch", "--no-ahead-behind", "--untracked-files=no", "--", ".")
+    if status is None:  # no checkout; or so large a one that its files cannot be looked at in time
+        commit, dirty = git(folder, "rev-parse", "HEAD"), None
+    else:
+        branch = _COMMIT.search(status)
+        commit, dirty = branch and branch[1], re.search("^[^#]", status, re.MULTILINE) is not None
     if commit is None:
         return None
-    changes = git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
-    dirty = None if changes is None else bool(changes.strip())
     return {"commit": commit.strip(), "dirty": dirty, "repository": repository_of(folder)}
 
 
@@ -66,6 +69,8 @@ def is_same(one: str, other: str) -> bool:
 
 def git(folder: str, *arguments: str, seconds: float = 10) -> str | None:
     """Return the output of a git command that only reads, in a folder; ``None`` if git fails, or takes too long."""
+    import subprocess  # takes milliseconds to load
+
     command = ["git", "-C", folder, *arguments]
     environment = {**os.environ, **_ENVIRONMENT}
     try:

@@ -7,7 +7,6 @@ import heapq
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -17,6 +16,7 @@ from airflow_kart.audit.catalogue.row import Brief, words_of
 from airflow_kart.audit.catalogue.rows import encode
 from airflow_kart.audit.changed_lines import ChangedLines
 from airflow_kart.identity.names import logical_class_name
+from airflow_kart.idioms.kept import kept
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.model import Task, kind_of
 from airflow_kart.tasks.provenance import task_parts
@@ -44,7 +44,7 @@ class Side:
         """Return the side of an artifact."""
         return cls(record.task_class, record.unique_id, None, record)
 
-    @cached_property
+    @kept
     def content(self) -> Mapping[str, Any]:
         """The parts of a sidecar that describe the task."""
         if self.task is not None:
@@ -111,7 +111,7 @@ class History:
         self._lines = Lines(workspace, counts)
         self.changed_lines = changed_lines or ChangedLines()
 
-    @cached_property
+    @kept
     def _names(self) -> dict[str, int]:
         return self._lines.names()
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import NamedTuple
 
 from airflow_kart.audit.catalogue.lines import Lines
 from airflow_kart.audit.catalogue.record import Record
+from airflow_kart.idioms.kept import kept
 from airflow_kart.storage.workspace import Workspace
 
 
@@ -30,7 +30,7 @@ class Lineage:
     def __init__(self, workspace: Workspace) -> None:
         self._lines = Lines(workspace)
 
-    @cached_property
+    @kept
     def _downstream(self) -> Mapping[str, Sequence[str]]:
         return self._lines.downstream()
 

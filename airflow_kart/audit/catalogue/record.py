@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_kart.artifacts.sidecar import Sidecar, read_sidecar, sidecar_uri
@@ -16,6 +15,7 @@ from airflow_kart.audit.catalogue.row import Row, Upstream, row_of, words_of
 from airflow_kart.audit.catalogue.rows import Catalogue, Place
 from airflow_kart.exceptions import IdentityError, KartError, MissingArtifactError
 from airflow_kart.identity.lookup import LOOKED_UP, find_class_named
+from airflow_kart.idioms.kept import kept
 from airflow_kart.storage.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Record:
         """Empty for an artifact that counts; else ``damaged``, ``replaced``, ``requested`` or ``unreadable``."""
         return self.row.state
 
-    @cached_property
+    @kept
     def sidecar(self) -> Sidecar:
         """The whole sidecar, read now.
 
