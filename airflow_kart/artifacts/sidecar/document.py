@@ -6,6 +6,7 @@ classes here type only the parts that the package reads back.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import datetime as dt
 import hashlib
@@ -271,6 +272,7 @@ def write_sidecar(store: Store, sidecar: Sidecar, expected: Expected) -> str:
 
 _MOST_REMEMBERED = 4096
 _WRITTEN: dict[tuple[Lookup, str], Sidecar] = {}
+atexit.register(_WRITTEN.clear)  # else the collections with which Python ends would look at every part of each document
 
 
 def read_sidecar(store: Lookup, artifact_uri: str) -> Sidecar | None:
