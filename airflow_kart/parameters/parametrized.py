@@ -81,7 +81,7 @@ class Parametrized(Declared):
 
         def __new__(cls, *_positional: object, **_values: object) -> Self:
             """Refuse a class whose constructor a decorator has replaced."""
-            refuse_foreign_decorators(cls)
+            refuse_foreign_decorators(cls, cls.__init__)
             return object.__new__(cls)
 
         def __getattr__(self, name: str) -> object:
@@ -144,10 +144,10 @@ class Parametrized(Declared):
             IdentityError: a parameter's value has no canonical form.
             ParameterError: a parameter has no value.
         """
-        state = state_of(self)
-        if state.digest is None:
-            (_compute_digests if self._task_parameters else _compute_digest)(self)
-        return cast(bytes, state.digest)
+        digest = state_of(self).digest
+        if digest is None:
+            digest = (_digest_after_held_tasks if self._task_parameters else _computed_digest)(self)
+        return digest
 
     @overload
     def clone(self, cls: None = None, **changes: object) -> Self: ...
@@ -266,7 +266,8 @@ def encoded_significant(value: Parametrized) -> bytes:
         ConfigurationError: a parameter is private, and no key is configured.
     """
     _ = value.parameter_digest
-    whole = _counts_whole(cast(type, type(value)))
+    cls: type = type(value)
+    whole = _counts_whole(cls)
     return state_of(value).encoded if whole else encoding.encode_items(encoded_parameters(value))
 
 
@@ -295,24 +296,27 @@ def encoded_parameters(value: Parametrized) -> dict[str, bytes]:
     return found
 
 
-def _compute_digests(value: Parametrized) -> None:
+def _digest_after_held_tasks(value: Parametrized) -> bytes:
     """Compute the digests of the tasks that a value holds, then its own, without recursion: chains may be long."""
     pending = [value]
+    digest = b""
     while pending:
         held = [task for task in held_tasks(pending[-1]) if state_of(task).digest is None]
         if held:
             pending += held
         else:
-            _compute_digest(pending.pop())
+            digest = _computed_digest(pending.pop())
+    return digest
 
 
-def _compute_digest(value: Parametrized) -> None:
-    cls, state, own = type(value), state_of(value), _values_of(value)
-    if _counts_whole(cast(type, cls)):
+def _computed_digest(value: Parametrized) -> bytes:
+    cls: type = type(value)
+    state, own = state_of(value), _values_of(value)
+    if _counts_whole(cls):
         values = [own[name] for name in value._parameters]  # noqa: SLF001 - of this module's class
         if _PLAIN.issuperset(map(type, values)):
-            state.encoded, state.digest = _plain_digest(cast(type, cls), *values)
-            return
+            state.encoded, state.digest = _plain_digest(cls, *values)
+            return state.digest
     encoded: dict[str, bytes] = {}
     name = ""
     try:
@@ -323,6 +327,7 @@ def _compute_digest(value: Parametrized) -> None:
         raise
     state.encoded = encoding.encode_items(encoded)
     state.digest = encoding.parameter_digest(plain_class_name(cls), state.encoded)
+    return state.digest
 
 
 _PLAIN = frozenset({int, str, bool, type(None)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -46,15 +47,16 @@ class Tally:
         """Return a tally of the tasks of a plan that do not run; the events of the others follow."""
         names = {unique_id: node.class_name for unique_id, node in plan.graph.nodes.items()}
         tally = cls(listener, _classes=names)
-        for unique_id, planned in plan.tasks.items():
-            if planned.outcome is not Outcome.RUN:
-                tally.add(names[unique_id], planned.outcome, planned.seconds)
+        idle = ((key, planned) for key, planned in plan.tasks.items() if planned.outcome is not Outcome.RUN)
+        alike = Counter([(names[key], planned.outcome, planned.seconds) for key, planned in idle])  # most are not needed
+        for (name, outcome, seconds), tasks in alike.items():
+            tally.add(name, outcome, seconds * tasks, tasks)
         return tally
 
-    def add(self, class_name: str, outcome: Outcome, seconds: float) -> None:
-        """Count a task."""
+    def add(self, class_name: str, outcome: Outcome, seconds: float, tasks: int = 1) -> None:
+        """Count a task, or several that took some seconds together."""
         before = self.sums.get((class_name, outcome), Sum(0, 0.0))
-        self.sums[class_name, outcome] = Sum(before.tasks + 1, before.seconds + seconds)
+        self.sums[class_name, outcome] = Sum(before.tasks + tasks, before.seconds + seconds)
 
     def happens(self, event: Event) -> None:
         """Count the end of a task, and pass the event on."""

@@ -2,8 +2,9 @@
 
 Ten layers of tasks, each of which loads two of the layer upstream, and a root that loads the last layer. Cold is a whole
 process in an empty workspace, sidecars included. Warm is a whole process in which everything is there already: what a user
-waits for who runs a script again. joblib's cache knows nothing of a graph, and records hardly anything. The system calls of
-a task are the difference between the two sizes, as strace counts them.
+waits for who runs a script again. In one process, ``build()`` of the same task again, as in a notebook, knows what the tasks
+require; of an equal task that is made anew, each ``requires()`` is asked. joblib's cache knows nothing of a graph, and records
+hardly anything. The system calls of a task are the difference between the two sizes, as strace counts them.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ SCRIPTS = {"airflow_kart": "layers_kart.py", "gokart": "layers_gokart.py", "jobl
 CPU_AT_LEAST_TIMES_LESS = {1_001: 15.0, 151: 8.0}
 CPU_AT_MOST_TIMES_JOBLIB = 2.5
 AGAIN_AT_MOST_SECONDS = 0.015
+ANEW_AT_MOST_SECONDS = 0.03
 CALLS_AT_MOST = 55.0
 WARM_AT_MOST_TIMES_AS_LONG = 1.0
 COLD_ROUNDS, WARM_ROUNDS = 3, 5
@@ -61,7 +63,11 @@ def main() -> int:
             sidecars = sum(1 for _ in places["airflow_kart"].rglob("*.kart.json"))
             require_comparable([*cold.values(), *warm.values()], tasks, sidecars)
             twice = alternate({"twice": partial(run_case, SCRIPTS["airflow_kart"], width, "again")}, WARM_ROUNDS)["twice"]
-            budgets += report(tasks, cold, warm, min(float(run["again_seconds"]) for run in twice))
+            budgets += report(tasks, cold, warm)
+            budgets += [
+                Budget(f"build() again of the task, {tasks:,} tasks:", _least(twice, "again"), AGAIN_AT_MOST_SECONDS, " s"),
+                Budget(f"build() of an equal task, {tasks:,} tasks:", _least(twice, "anew"), ANEW_AT_MOST_SECONDS, " s"),
+            ]
     if shutil.which("strace"):
         budgets.append(Budget("system calls of a task:", system_calls_of_a_task(), CALLS_AT_MOST))
     return verdict(budgets)
@@ -83,8 +89,12 @@ def require_comparable(all_runs: Sequence[Sequence[Facts]], tasks: int, sidecars
         raise SystemExit(f"not comparable: the results are {results}; {tasks} tasks have {sidecars} sidecars")
 
 
-def report(tasks: int, cold: Runs, warm: Runs, again: float) -> list[Budget]:
-    """Print the medians; return the budgets. A second build in one process took ``again`` seconds."""
+def _least(runs: Sequence[Facts], name: str) -> float:
+    return min(float(run[f"{name}_seconds"]) for run in runs)
+
+
+def report(tasks: int, cold: Runs, warm: Runs) -> list[Budget]:
+    """Print the medians; return the budgets."""
     rows = {
         "cold process, CPU s": {name: median_of(cold[name], "cpu_seconds") for name in SCRIPTS},
         "cold process, s": {name: median_of(cold[name], "process_seconds") for name in SCRIPTS},
@@ -113,7 +123,6 @@ def report(tasks: int, cold: Runs, warm: Runs, again: float) -> list[Budget]:
             1 / ratios["warm process, s"]["gokart"],
             WARM_AT_MOST_TIMES_AS_LONG,
         ),
-        Budget(f"build() again in the process, {tasks:,} tasks:", again, AGAIN_AT_MOST_SECONDS, " s"),
     ]
 
 
