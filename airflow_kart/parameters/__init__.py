@@ -206,3 +206,8 @@ _HOMES = {
 
 if not TYPE_CHECKING:
     __getattr__ = loader(__name__, _HOMES)
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return list(__all__)
