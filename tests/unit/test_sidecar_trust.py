@@ -6,6 +6,8 @@ import copy
 import functools
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -215,6 +217,24 @@ def test_a_sidecar_without_end_is_not_read(monkeypatch: pytest.MonkeyPatch) -> N
     assert f"is too long: {size:,} bytes" in Frame().output().state().reason
     monkeypatch.setattr(document, "_LONGEST", size)
     assert Frame().output().exists()
+
+
+def test_written_sidecars_are_forgotten_before_python_ends(tmp_path: Path) -> None:
+    script = """
+import atexit
+atexit.register(lambda: print(before, len(document._WRITTEN)))  # the first to be registered is the last to be called
+from airflow_kart import TaskOnKart, build
+from airflow_kart.artifacts.sidecar import document
+
+class One(TaskOnKart[int]):
+    def run(self) -> None:
+        self.dump(1)
+
+build(One(), workspace_directory="w", progress=False)
+before = len(document._WRITTEN)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["1", "0"]
 
 
 @pytest.mark.parametrize("version", [0, 3, -1, True, 1.0, 2.0, "1", "2", None, [1]])
