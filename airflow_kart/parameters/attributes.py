@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-import functools
 import re
 import typing
 from collections.abc import Mapping
@@ -64,11 +63,8 @@ def _is_no_field(annotation: object) -> bool:
     return origin is typing.ClassVar or origin is typing.Final
 
 
-@functools.lru_cache(maxsize=1024)
-def refuse_foreign_decorators(cls: type, _constructor: object) -> None:
+def refuse_foreign_decorators(cls: type) -> None:
     """Refuse a class that ``dataclass`` or attrs has changed: their constructors know nothing of parameters.
-
-    A class is asked once for each constructor that it has.
 
     Raises:
         ParameterError: the class, or a base class, has been decorated.

@@ -94,8 +94,6 @@ class Parameter(Generic[V]):
     if_missing: ClassVar[str] = ""
     """Follows the message of the error that a task was made without a value."""
     _options: ClassVar[type] = Options
-    _as_is: frozenset[type] = frozenset()
-    """The types whose values all fit, and need no normalising: a task is made in a few microseconds."""
     origin: Origin | None
     """The first declaration of the parameter; ``None`` until Python has made the class."""
     default: V
@@ -249,8 +247,6 @@ class Parameter(Generic[V]):
         Raises:
             ParameterValueError: the value does not fit; the message names task and parameter.
         """
-        if type(value) in self._as_is:
-            return cast(V, value)
         return self._checked(self.normalize, value, owner, name, note)
 
     def read(self, raw: object, owner: str, name: str) -> V:

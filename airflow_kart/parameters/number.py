@@ -78,9 +78,6 @@ class _Number(Parameter[N]):
             _Number.sample(self)
         except ValueError:
             raise ValueError(f"no number lies between min_value {self.min_value} and max_value {self.max_value}") from None
-        unbounded = self.min_value is None and self.max_value is None
-        if self.var_type is int and unbounded and type(self).normalize is _Number.normalize:
-            self._as_is = frozenset({int})
 
     def normalize(self, value: object) -> N:
         """Return a plain int or float, also of numpy's numbers; as a float an int too, and ``0.0`` for ``-0.0``.

@@ -13,7 +13,6 @@ from airflow_kart.exceptions import IdentityError, KartError, MissingParameterEr
 from airflow_kart.identity import encoding
 from airflow_kart.identity.appearance import encode_parameter
 from airflow_kart.identity.names import is_own, plain_class_name
-from airflow_kart.idioms.kept import kept
 from airflow_kart.parameters.arguments import by_name, refuse_unknown
 from airflow_kart.parameters.attributes import refuse_foreign_decorators, refuse_plain_fields
 from airflow_kart.parameters.base import UNSET, Origin, Parameter
@@ -81,7 +80,7 @@ class Parametrized(Declared):
 
         def __new__(cls, *_positional: object, **_values: object) -> Self:
             """Refuse a class whose constructor a decorator has replaced."""
-            refuse_foreign_decorators(cls, cls.__init__)
+            refuse_foreign_decorators(cls)
             return object.__new__(cls)
 
         def __getattr__(self, name: str) -> object:
@@ -167,11 +166,9 @@ class Parametrized(Declared):
         return wanted(**{**own, **changes})
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Refuse to change a parameter, or what is computed from parameters."""
+        """Refuse to change a parameter."""
         if name in self._parameters:
             raise AttributeError(f"{type(self).__qualname__}.{name} is fixed; make another task: task.clone({name}=...)")
-        if isinstance(getattr(type(self), name, None), kept):
-            raise AttributeError(f"{type(self).__qualname__}.{name} is computed, and cannot be set")
         object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:

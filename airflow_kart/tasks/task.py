@@ -11,7 +11,6 @@ from airflow_kart.artifacts.target import Target
 from airflow_kart.exceptions import KartError, TargetError
 from airflow_kart.formats import Format, ReadsInParts
 from airflow_kart.identity.encoding import Identified
-from airflow_kart.idioms.kept import kept
 from airflow_kart.parameters.parametrized import Parametrized, State
 from airflow_kart.storage.workspace import Workspace
 from airflow_kart.tasks.completeness import is_complete
@@ -99,7 +98,7 @@ class TaskOnKart(Parametrized, Identified, Flags, Generic[T]):
 
     # What it is made of.
 
-    @kept
+    @property
     def unique_id(self) -> str:
         """The 32 hex digits that name the result of this task.
 
@@ -110,7 +109,8 @@ class TaskOnKart(Parametrized, Identified, Flags, Generic[T]):
             GraphError: the requirements do not make a graph.
             IdentityError: a parameter's value has no canonical form.
         """
-        return resolve(self).unique_id
+        state = self.__dict__.get("_kart_state")  # asked for often, and nearly always resolved
+        return ((state is not None and state.resolution) or resolve(self)).unique_id
 
     @property
     def rng(self) -> np.random.Generator:

@@ -137,6 +137,16 @@ def test_a_dataclass_is_refused_when_it_is_made(frozen: bool) -> None:
         heir()
 
 
+def test_a_dataclass_with_the_constructor_of_before_is_refused() -> None:
+    class Plain(TaskOnKart[int]):
+        x: int = IntParameter(default=1)
+
+    assert Plain(x=2).x == 2
+    data: Any = dataclasses.dataclass(init=False)(Plain)
+    with pytest.raises(ParameterError, match=r"Plain is decorated with @dataclass"):
+        data(x=2)
+
+
 def test_attrs_is_refused_when_it_is_made() -> None:
     attrs = pytest.importorskip("attrs")
     decorated = attrs.define(slots=False)(type("Plain", (TaskOnKart,), {}))

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from typing import Any
 
 import pytest
 
-from airflow_kart import IntParameter, TaskOnKart
 from airflow_kart.idioms.kept import kept
 
 
@@ -25,10 +23,6 @@ class Square:
         """The side, squared."""
         self.asked += 1
         return self.side**2
-
-
-class Leaf(TaskOnKart[int]):
-    n: int = IntParameter()
 
 
 def test_a_value_is_computed_once_for_each_object() -> None:
@@ -66,11 +60,3 @@ def test_a_fork_does_not_wait_for_a_thread_that_is_gone() -> None:
     go_on.set()
     thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
-
-
-def test_the_unique_id_of_a_task_cannot_be_set() -> None:
-    task: Any = Leaf(n=1)
-    for _ in range(2):
-        with pytest.raises(AttributeError, match=r"Leaf\.unique_id is computed"):
-            task.unique_id = "0" * 32
-        assert task.unique_id == Leaf(n=1).unique_id
