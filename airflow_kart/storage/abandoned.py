@@ -60,7 +60,9 @@ def _host() -> str:
         space = os.readlink("/proc/self/ns/pid")
     except OSError:
         boot = space = ""
-    return hashlib.blake2b(f"{os.uname().nodename} {boot} {space}".encode(), digest_size=4).hexdigest()
+    return hashlib.blake2b(
+        f"{os.uname().nodename} {boot} {space}".encode("utf-8", "surrogateescape"), digest_size=4
+    ).hexdigest()
 
 
 @functools.lru_cache(maxsize=1)

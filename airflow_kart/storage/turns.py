@@ -43,7 +43,7 @@ _Range = tuple[int, int, int]
 
 
 def turn_at(paths: Iterable[str]) -> contextlib.AbstractContextManager[None]:
-    """Exclude all other writers of some files for the block. A turn inside one's own turn does not wait.
+    """Exclude all other writers of some files for the block, which begins at once. A turn inside one's own turn does not wait.
 
     Raises:
         StorageError: another writer does not end its turn, or a folder cannot be written to.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -209,6 +211,18 @@ class TestRepositoryOf:
         state = git_state(str(folder))
         assert state is not None
         assert (state["commit"], state["dirty"]) == (git(folder, "rev-parse", "HEAD"), None)
+
+    def test_a_git_that_hangs_costs_a_bounded_time(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = repository(tmp_path / "checkout", HERE)
+        hanging = tmp_path / "bin" / "git"
+        hanging.parent.mkdir()
+        hanging.write_text("#!/bin/sh\nexec sleep 60\n")
+        hanging.chmod(0o755)
+        monkeypatch.setenv("PATH", str(hanging.parent), prepend=os.pathsep)
+        monkeypatch.setattr("airflow_kart.artifacts.sidecar.repository.LONGEST", 0.5)
+        started = time.monotonic()
+        assert git_state(str(folder)) is None
+        assert time.monotonic() - started < 5
 
     def test_a_folder_without_a_commit_has_no_state(self, tmp_path: Path) -> None:
         git(tmp_path, "init")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -175,3 +177,22 @@ def test_a_full_directory_for_temporary_files_is_told_as_what_it_is(
         monkeypatch.setattr(sys.modules[__name__], "LOAD", [fill_the_disk])
         with pytest.raises(StorageError, match=f"could not load .*model.*zip: {words}"):
             Model().output().load()
+
+
+def test_a_host_may_have_any_name(tmp_path: Path) -> None:
+    script = r"""
+import os
+kind, _, *others = os.uname()
+os.uname = lambda: os.uname_result((kind, "b\udcffd", *others))  # bytes that are no UTF-8
+from airflow_kart import TaskOnKart, build
+
+class One(TaskOnKart[int]):
+    def run(self) -> None:
+        self.dump(1)
+
+print(build(One(), workspace_directory="w", progress=False))
+"""
+    ended = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.stdout, ended.stderr) == ("1\n", "")
+    (sidecar,) = tmp_path.glob("w/**/*.kart.json")
+    assert json.loads(sidecar.read_text(encoding="utf-8"))["environment"]["host"] == "b?d"

@@ -11,6 +11,8 @@ from airflow_kart.identity.code.project import INSTALLED
 
 OF_BUNDLE = re.compile(r"(.*)/versions/([0-9a-f]{40})(?:/.*)?")
 """A folder in a version of Airflow's GitDagBundle, often without a ``.git``: the repository is ``bare``, beside ``versions``."""
+LONGEST = 10.0
+"""Seconds that one git command may take."""
 _COMMIT = re.compile(r"^# branch\.oid ([0-9a-f]+)$", re.MULTILINE)
 _ENVIRONMENT = {"GIT_ALLOW_PROTOCOL": "", "GIT_NO_LAZY_FETCH": "1", "GIT_OPTIONAL_LOCKS": "0"}
 """Lets git neither fetch from anywhere nor write."""
@@ -23,8 +25,8 @@ def git_state(folder: str) -> dict[str, object] | None:
     if of_bundle and git(f"{of_bundle[1]}/bare", "cat-file", "-e", of_bundle[2]) is not None:
         return {"commit": of_bundle[2], "dirty": False, "repository": repository_of(folder)}
     status = git(folder, "status", "--porcelain=v2", "--branch", "--no-ahead-behind", "--untracked-files=no", "--", ".")
-    if status is None:  # no checkout; or so large a one that its files cannot be looked at in time
-        commit, dirty = git(folder, "rev-parse", "HEAD"), None
+    if status is None:  # no checkout, one that is too large to look at in time, or a git older than 2.17
+        commit, dirty = git(folder, "rev-parse", "HEAD", seconds=1), None
     else:
         branch = _COMMIT.search(status)
         commit, dirty = branch and branch[1], re.search("^[^#]", status, re.MULTILINE) is not None
@@ -67,7 +69,7 @@ def is_same(one: str, other: str) -> bool:
     return paths[0][-length:] == paths[1][-length:]
 
 
-def git(folder: str, *arguments: str, seconds: float = 10) -> str | None:
+def git(folder: str, *arguments: str, seconds: float = LONGEST) -> str | None:
     """Return the output of a git command that only reads, in a folder; ``None`` if git fails, or takes too long."""
     import subprocess  # takes milliseconds to load
 
@@ -75,7 +77,13 @@ def git(folder: str, *arguments: str, seconds: float = 10) -> str | None:
     environment = {**os.environ, **_ENVIRONMENT}
     try:
         done = subprocess.run(  # noqa: S603 - no shell
-            command, capture_output=True, text=True, errors="replace", timeout=min(seconds, 10), check=True, env=environment
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=min(seconds, LONGEST),
+            check=True,
+            env=environment,
         )
         return done.stdout
     except (OSError, subprocess.SubprocessError):
