@@ -13,7 +13,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from weakref import WeakValueDictionary
 
 from airflow_kart.exceptions import StorageError
 from airflow_kart.storage.base import UPLOADS
@@ -30,10 +31,7 @@ _TRIES = 20
 _MOST_IDLE = 16
 
 _IDLE: dict[str, LockFile] = {}  # by path, open and unlocked, for the next turns
-_HELD = threading.local()  # the ranges and paths of this thread, since a second lock of its own would wait for the first
-
 _INSIDE = contextlib.nullcontext()
-_NONE: frozenset[str] = frozenset()
 
 _host = functools.cache(lambda: os.uname().nodename)
 log = logging.getLogger(__name__)
@@ -42,36 +40,52 @@ _Range = tuple[int, int, int]
 """Inode and device of a lock file, and the place in the file: one order for all writers, whichever way a path is written."""
 
 
+class _Held(threading.local):
+    """The ranges and paths of this thread, since a second lock of its own would wait for the first.
+
+    Each with the file that has it locked: of a turn that an interrupt has ended anywhere, the file is closed or gone.
+    """
+
+    def __init__(self) -> None:
+        self.ranges: WeakValueDictionary[_Range, LockFile] = WeakValueDictionary()
+        self.paths: WeakValueDictionary[str, LockFile] = WeakValueDictionary()
+
+
+_HELD = _Held()
+
+
 def turn_at(paths: Iterable[str]) -> contextlib.AbstractContextManager[None]:
     """Exclude all other writers of some files for the block, which begins at once. A turn inside one's own turn does not wait.
 
     Raises:
         StorageError: another writer does not end its turn, or a folder cannot be written to.
     """
-    wanted = list(paths)
-    return _INSIDE if _HELD.__dict__.get("paths", _NONE).issuperset(wanted) else _turn_at(wanted)
+    wanted, known = list(paths), _HELD.paths
+    inside = all((file := known.get(path)) is not None and not file.closed for path in wanted)
+    return _INSIDE if inside else _turn_at(wanted)
 
 
 @contextlib.contextmanager
 def _turn_at(wanted: list[str]) -> Iterator[None]:
-    held = _HELD.__dict__
-    ranges: set[_Range] = held.setdefault("ranges", set())
-    known: set[str] = held.setdefault("paths", set())
+    ranges, known = _HELD.ranges, _HELD.paths
     for _ in range(_TRIES):
         files: dict[str, LockFile] = {}  # by folder
         try:
             taken = _take(wanted, ranges, files)
             if taken is None:
                 continue  # somebody has removed a lock file between opening and locking
-            new = set(wanted) - known
-            ranges.update(taken)
-            known.update(new)
+            new_ranges = {found: file for found, file in taken.values() if ranges.get(found) is not file}
+            new_paths = {path: file for path, (_, file) in taken.items() if known.get(path) is not file}
+            ranges.update(new_ranges)
+            known.update(new_paths)
             try:
                 yield
                 return
             finally:
-                ranges.difference_update(taken)
-                known.difference_update(new)
+                for found in new_ranges:
+                    ranges.pop(found, None)
+                for path in new_paths:
+                    known.pop(path, None)
                 _keep_open(files)
         finally:
             for file in files.values():
@@ -99,14 +113,20 @@ def remove_empty(folder: str) -> bool:
     return False
 
 
-def _take(paths: list[str], held: set[_Range], files: dict[str, LockFile]) -> set[_Range] | None:
-    """Lock the ranges of files, in order; return them, or ``None`` where a lock file is no longer the one of its folder.
+def _take(
+    paths: list[str], held: Mapping[_Range, LockFile], files: dict[str, LockFile]
+) -> dict[str, tuple[_Range, LockFile]] | None:
+    """Lock the ranges of files, in order; ``None`` where a lock file is no longer the one of its folder.
 
     Args:
         paths: of the files.
         held: the ranges that this thread has locked already.
         files: takes the lock files, by folder.
+
+    Returns:
+        The range of each path, with the file that has it locked.
     """
+    taken: dict[str, tuple[_Range, LockFile]] = {}
     wanted: dict[_Range, tuple[LockFile, str]] = {}
     lock = ""
     try:
@@ -117,9 +137,12 @@ def _take(paths: list[str], held: set[_Range], files: dict[str, LockFile]) -> se
                 idle = _IDLE.pop(lock, None)
                 files[folder] = LockFile(lock) if idle is None or idle.closed else idle
             found = (*files[folder].identity, _place(name))
-            wanted[found] = files[folder], path
-        taken = set(wanted) - held
-        for found in sorted(taken):
+            own = held.get(found)
+            if own is None or own.closed:
+                own = files[folder]
+                wanted[found] = own, path
+            taken[path] = found, own
+        for found in sorted(wanted):
             file, path = wanted[found]
             lock = file.path
             _wait_for(file, found[2], path)
@@ -184,7 +207,8 @@ def _holder(file: LockFile, place: int) -> str:
 
 
 def _forget_in_child() -> None:
-    _HELD.__dict__.clear()  # of the thread that forked
+    _HELD.ranges.clear()  # of the thread that forked
+    _HELD.paths.clear()
 
 
 os.register_at_fork(after_in_child=_forget_in_child)

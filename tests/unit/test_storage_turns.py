@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness.obstacles import OBSTACLES
@@ -325,3 +327,52 @@ def test_many_folders_keep_few_files_open(tmp_path: Path) -> None:
 
 def _is_open(name: str) -> bool:
     return os.path.lexists(f"/proc/self/fd/{name}")
+
+
+def interrupted_at(step: int, work: Callable[[], None]) -> bool:
+    """Do some work, and raise ``KeyboardInterrupt`` before the instruction of that number in turns and lock files."""
+    left = step
+
+    def trace(frame: Any, event: str, _argument: object) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename not in (turns.__file__, lock_file.__file__) or frame.f_code.co_name == "__del__":
+            return None  # Python swallows what __del__ raises
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
+
+
+def test_a_turn_that_an_interrupt_ends_anywhere_does_not_stay(locking: str, tmp_path: Path) -> None:
+    path = str(tmp_path / "model.json")
+    lock = tmp_path / ".kart-uploads" / "publishing.lock"
+    place = turns._place("model.json")
+
+    def one_turn() -> None:
+        with turns.turn_at([path]), turns.turn_at([path]):
+            pass
+
+    def is_free() -> bool:
+        with contextlib.closing(lock_file.LockFile(str(lock))) as other:
+            return other.lock(place)
+
+    one_turn()
+    steps = 0
+    while interrupted_at(steps + 1, one_turn):
+        steps += 1
+        assert is_free(), f"step {steps}"
+        with turns.turn_at([path]):
+            assert not is_free(), f"step {steps}"
+        assert is_free(), f"step {steps}"
+    assert steps > 100
