@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_kart.idioms.late import loader
+from airflow_kart.idioms.late import late
 
 if TYPE_CHECKING:
     from airflow_kart.artifacts.target import Target
@@ -142,9 +142,4 @@ _HOMES = {
 }
 
 if not TYPE_CHECKING:
-    __getattr__ = loader(__name__, _HOMES)
-
-
-def __dir__() -> list[str]:
-    """Return the public names."""
-    return [*__all__, "__version__"]
+    __getattr__, __dir__ = late(__name__, _HOMES, [*__all__, "__version__"])

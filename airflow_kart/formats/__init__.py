@@ -32,7 +32,7 @@ from airflow_kart.formats.registry import (
     split_extension,
 )
 from airflow_kart.formats.table_kind import TableKind, table_kind_of
-from airflow_kart.idioms.late import loader
+from airflow_kart.idioms.late import late
 
 if TYPE_CHECKING:
     from airflow_kart.formats.gzip import GzipFormat
@@ -108,9 +108,4 @@ _HOMES = {
 }
 
 if not TYPE_CHECKING:
-    __getattr__ = loader(__name__, _HOMES)
-
-
-def __dir__() -> list[str]:
-    """Return the public names."""
-    return list(__all__)
+    __getattr__, __dir__ = late(__name__, _HOMES, __all__)

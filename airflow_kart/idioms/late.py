@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
-def loader(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return the ``__getattr__`` of a package (PEP 562). Type checkers are to see imports in its place.
+def late(
+    package: str, homes: Mapping[str, str], public: Sequence[str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return the ``__getattr__`` and ``__dir__`` of a package (PEP 562). Type checkers are to see imports in their place.
 
     Args:
         package: the package's ``__name__``.
         homes: the module of each name, below the package: ``".choice"``.
+        public: the names that ``dir()`` lists, loaded or not.
     """
 
     def load(name: str) -> Any:
@@ -23,4 +26,4 @@ def loader(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
         setattr(sys.modules[package], name, value)
         return value
 
-    return load
+    return load, lambda: list(public)

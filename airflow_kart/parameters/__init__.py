@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_kart.idioms.late import loader
+from airflow_kart.idioms.late import late
 from airflow_kart.parameters.base import UNSET, Options, Origin, Parameter, ParameterVisibility
 from airflow_kart.parameters.configured import configured_or_default, origins_of
 
@@ -205,9 +205,4 @@ _HOMES = {
 }
 
 if not TYPE_CHECKING:
-    __getattr__ = loader(__name__, _HOMES)
-
-
-def __dir__() -> list[str]:
-    """Return the public names."""
-    return list(__all__)
+    __getattr__, __dir__ = late(__name__, _HOMES, __all__)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_kart.idioms.late import loader
+from airflow_kart.idioms.late import late
 from airflow_kart.storage.base import (
     ANY,
     CATALOGUE,
@@ -79,9 +79,4 @@ __all__ = [
 _HOMES = {"BucketStore": ".buckets.store", "GCSStore": ".buckets.gcs", "S3Store": ".buckets.s3"}
 
 if not TYPE_CHECKING:
-    __getattr__ = loader(__name__, _HOMES)
-
-
-def __dir__() -> list[str]:
-    """Return the public names."""
-    return list(__all__)
+    __getattr__, __dir__ = late(__name__, _HOMES, __all__)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, cast
 
 from typing_extensions import TypeIs
 
 from airflow_kart.artifacts.target import Target
 from airflow_kart.identity.encoding import Identified
 from airflow_kart.parameters import Parameter
-from airflow_kart.parameters.parametrized import State, state_of
+from airflow_kart.parameters.parametrized import Parametrized, State, state_of
 from airflow_kart.tasks.flags import Asset
 from airflow_kart.tasks.nesting import KeyPath
 
@@ -149,9 +149,5 @@ def kind_of(task: Task | type[Task]) -> Kind:
 
 def task_state(task: Task) -> TaskState:
     """Return the computed properties of a task."""
-    state: Any = task.__dict__.get("_kart_state")  # asked many times for each task of a graph
-    if state is None:
-        value: Any = task
-        state = state_of(value)
-    found: TaskState = state
-    return found
+    state: TaskState | None = task.__dict__.get("_kart_state")  # asked many times for each task of a graph
+    return state if state is not None else cast(TaskState, state_of(cast(Parametrized, task)))

@@ -11,7 +11,7 @@ import gc
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from airflow_kart import settings
 from airflow_kart.exceptions import CycleError, GraphError, IdentityError, KartError, RequirementError
@@ -19,7 +19,7 @@ from airflow_kart.identity.code import AUTO, code_version_of, fingerprint
 from airflow_kart.identity.encoding import Identified, encode, unique_id
 from airflow_kart.identity.names import logical_class_name, require_present
 from airflow_kart.identity.notebook import this_notebook
-from airflow_kart.parameters.parametrized import encoded_significant, held_tasks
+from airflow_kart.parameters.parametrized import Parametrized, encoded_significant, held_tasks
 from airflow_kart.tasks.declarations import refuse_async
 from airflow_kart.tasks.model import Resolution, Task, task_state
 from airflow_kart.tasks.nesting import KeyPath, NotALeafError, WrongKeyError, describe_path, leaves, map_leaves
@@ -221,7 +221,7 @@ def _visit(task: Task) -> _Visit:
     except Exception as error:
         raise RequirementError(f"{task!r}.requires() failed: {type(error).__name__}: {error}", task=repr(task)) from error
     try:
-        inputs: list[Any] = list(leaves(requirements, Identified))
+        inputs = cast("list[tuple[KeyPath, Task]]", list(leaves(requirements, Identified)))
     except NotALeafError as error:
         a_class = isinstance(error.found, type) and issubclass(error.found, Identified)
         at = describe_path(error.path)
@@ -233,7 +233,7 @@ def _visit(task: Task) -> _Visit:
             f"{task!r}.requires() returned {wrong}{hint}; return tasks, or dicts, lists and tuples of tasks",
             task=repr(task),
         ) from None
-    pending: list[Any] = [*held_tasks(task), *[found for _, found in inputs]]
+    pending = [*cast("list[Task]", held_tasks(task)), *[found for _, found in inputs]]
     return _Visit(task, requirements, inputs, iter(pending))
 
 
@@ -253,8 +253,8 @@ def _code_version(cls: type[Task], versions: dict[type[Task], _Version]) -> _Ver
 
 
 def _resolution(visit: _Visit, class_name: str, version: _Version) -> Resolution:
-    task: Any = visit.task
-    parameters = encoded_significant(task)  # an equal task that came first has lent its id
+    task = visit.task
+    parameters = encoded_significant(cast(Parametrized, task))  # an equal task that came first has lent its id
     firsts = visit.firsts[len(visit.firsts) - len(visit.inputs) :]
     inputs = tuple([(path, first) for (path, _), first in zip(visit.inputs, firsts, strict=True)])
     in_order = iter(firsts)

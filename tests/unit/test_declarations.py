@@ -123,28 +123,18 @@ def test_shared_parameters_are_checked_too() -> None:
 # Decorators.
 
 
-@pytest.mark.parametrize("frozen", [False, True])
-def test_a_dataclass_is_refused_when_it_is_made(frozen: bool) -> None:
+@pytest.mark.parametrize("options", [{"frozen": False}, {"frozen": True}, {"init": False}])
+def test_a_dataclass_is_refused_when_it_is_made(options: dict[str, bool]) -> None:
     class Plain(TaskOnKart[int]):
         x: int = IntParameter(default=1)
 
     assert Plain(x=2).x == 2
-    data: Any = dataclasses.dataclass(frozen=frozen)(Plain)
+    data: Any = dataclasses.dataclass(**options)(Plain)
     with pytest.raises(ParameterError, match=r"Plain is decorated with @dataclass.* remove the decorator"):
         data(x=2)
     heir = type("Heir", (data,), {})
     with pytest.raises(ParameterError, match=r"Heir is decorated with @dataclass"):
         heir()
-
-
-def test_a_dataclass_with_the_constructor_of_before_is_refused() -> None:
-    class Plain(TaskOnKart[int]):
-        x: int = IntParameter(default=1)
-
-    assert Plain(x=2).x == 2
-    data: Any = dataclasses.dataclass(init=False)(Plain)
-    with pytest.raises(ParameterError, match=r"Plain is decorated with @dataclass"):
-        data(x=2)
 
 
 def test_attrs_is_refused_when_it_is_made() -> None:

@@ -219,7 +219,7 @@ class TestRepositoryOf:
         hanging.write_text("#!/bin/sh\nexec sleep 60\n")
         hanging.chmod(0o755)
         monkeypatch.setenv("PATH", str(hanging.parent), prepend=os.pathsep)
-        monkeypatch.setattr("airflow_kart.artifacts.sidecar.repository.LONGEST", 0.5)
+        monkeypatch.setattr("airflow_kart.artifacts.sidecar.repository._LONGEST", 0.5)
         started = time.monotonic()
         assert git_state(str(folder)) is None
         assert time.monotonic() - started < 5

@@ -11,7 +11,7 @@ from airflow_kart.identity.code.project import INSTALLED
 
 OF_BUNDLE = re.compile(r"(.*)/versions/([0-9a-f]{40})(?:/.*)?")
 """A folder in a version of Airflow's GitDagBundle, often without a ``.git``: the repository is ``bare``, beside ``versions``."""
-LONGEST = 10.0
+_LONGEST = 10.0
 """Seconds that one git command may take."""
 _COMMIT = re.compile(r"^# branch\.oid ([0-9a-f]+)$", re.MULTILINE)
 _ENVIRONMENT = {"GIT_ALLOW_PROTOCOL": "", "GIT_NO_LAZY_FETCH": "1", "GIT_OPTIONAL_LOCKS": "0"}
@@ -69,7 +69,7 @@ def is_same(one: str, other: str) -> bool:
     return paths[0][-length:] == paths[1][-length:]
 
 
-def git(folder: str, *arguments: str, seconds: float = LONGEST) -> str | None:
+def git(folder: str, *arguments: str, seconds: float = _LONGEST) -> str | None:
     """Return the output of a git command that only reads, in a folder; ``None`` if git fails, or takes too long."""
     import subprocess  # takes milliseconds to load
 
@@ -81,7 +81,7 @@ def git(folder: str, *arguments: str, seconds: float = LONGEST) -> str | None:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=min(seconds, LONGEST),
+            timeout=min(seconds, _LONGEST),
             check=True,
             env=environment,
         )
